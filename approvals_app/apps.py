@@ -1,0 +1,9 @@
+from django.apps import AppConfig
+
+
+class ApprovalsConfig(AppConfig):
+    name = "approvals_app"
+    verbose_name = "Approvals"
+
+    def ready(self) -> None:
+        from approvals_app import receivers  # noqa: F401  # connects them

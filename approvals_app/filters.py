@@ -1,0 +1,15 @@
+"""What approvals can be searched by."""
+
+import django_filters
+
+from approvals_app.models import Approval
+
+
+class ApprovalFilter(django_filters.FilterSet):
+    status = django_filters.ChoiceFilter(choices=Approval.Status.choices)
+    approver_role = django_filters.CharFilter()
+    task_id = django_filters.UUIDFilter()
+
+    class Meta:
+        model = Approval
+        fields: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""The ground floor: who acts, once, and what happened."""

@@ -1,0 +1,59 @@
+"""The names of everything that can happen. One list: an unknown name is an error."""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from django.db import models
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class EventType(models.TextChoices):
+    SESSION_OPENED = "session.opened"
+    SESSION_ACTIVATED = "session.activated"
+    SESSION_UPDATED = "session.updated"
+    SESSION_COMPLETED = "session.completed"
+    SESSION_FAILED = "session.failed"
+    SESSION_EXPIRED = "session.expired"
+    SESSION_PURGED = "session.purged"
+
+    TASK_ROUTED = "task.routed"
+    TASK_APPROVED = "task.approved"
+    TASK_REJECTED = "task.rejected"
+    TASK_EXPIRED = "task.expired"
+    TASK_CLAIMED = "task.claimed"
+    TASK_RELEASED = "task.released"
+    TASK_COMPLETED = "task.completed"
+    TASK_FAILED = "task.failed"
+    TASK_CANCELLED = "task.cancelled"
+    TASK_PURGED = "task.purged"
+
+    APPROVAL_REQUESTED = "approval.requested"
+    APPROVAL_APPROVED = "approval.approved"
+    APPROVAL_REJECTED = "approval.rejected"
+    APPROVAL_EXPIRED = "approval.expired"
+    APPROVAL_WITHDRAWN = "approval.withdrawn"
+    APPROVAL_PURGED = "approval.purged"
+
+    IDENTITY_CREATED = "identity.created"
+    IDENTITY_CHANGED = "identity.changed"
+    IDENTITY_REVOKED = "identity.revoked"
+    KEY_ISSUED = "key.issued"
+    KEY_REVOKED = "key.revoked"
+
+    OPERATION_REFUSED = "operation.refused"
+
+
+AGENT_EVENT: Final = re.compile(r"agent\.[a-z0-9_]+(\.[a-z0-9_]+)*")
+"""What agents may call events of their own: lowercase words under ``agent.``."""
+
+
+def recorded_as(event: EventType) -> Callable[[F], F]:
+    """Mark a model's method as a change that trail.perform records under the name ``event``."""
+
+    def mark(method: F) -> F:
+        method.recorded_as = event  # type: ignore[attr-defined]  # read by trail.perform
+        return method
+
+    return mark

@@ -1,0 +1,50 @@
+"""The triggers that refuse an unrecorded change. Used by migrations.
+
+The functions themselves are made by audit_app's first migration; ``guard`` and ``freeze`` hang them
+on a table. All of it is plain SQL in the end: psql, another language and a shell meet the same rule.
+"""
+
+from collections.abc import Iterable
+
+from django.db.migrations import RunSQL
+
+
+def guard(table: str, subject_type: str, transitions: Iterable[str]) -> RunSQL:
+    """Refuse, at commit, any change of ``table`` that has no audit event of its own.
+
+    ``transitions`` are the legal pairs, written ``pending>active``; ``>pending`` is a legal first
+    state and ``completed>`` a state in which a row may be purged. A row's change must raise its
+    ``version`` by one and have, in the same transaction, the event of that ``seq`` with the same
+    states. Deferred, so that row and event may be written in either order.
+    """
+    legal = " ".join(["", *transitions, ""])
+    return RunSQL(
+        sql=f"""
+        CREATE CONSTRAINT TRIGGER {table}_guard_insert_delete
+            AFTER INSERT OR DELETE ON {table} DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION audit_guard('{subject_type}', '{legal}');
+        CREATE CONSTRAINT TRIGGER {table}_guard_update
+            AFTER UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
+            EXECUTE FUNCTION audit_guard('{subject_type}', '{legal}');
+        CREATE TRIGGER {table}_refuse_truncate BEFORE TRUNCATE ON {table}
+            FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
+        """,
+        reverse_sql=f"""
+        DROP TRIGGER {table}_guard_insert_delete ON {table};
+        DROP TRIGGER {table}_guard_update ON {table};
+        DROP TRIGGER {table}_refuse_truncate ON {table};
+        """,
+    )
+
+
+def freeze(table: str, columns: Iterable[str]) -> RunSQL:
+    """Refuse any UPDATE of ``table`` that changes one of ``columns``: they are what was approved."""
+    changed = " OR ".join(f"OLD.{column} IS DISTINCT FROM NEW.{column}" for column in columns)
+    return RunSQL(
+        sql=f"""
+        CREATE TRIGGER {table}_freeze BEFORE UPDATE ON {table}
+            FOR EACH ROW WHEN ({changed}) EXECUTE FUNCTION audit_refuse();
+        """,
+        reverse_sql=f"DROP TRIGGER {table}_freeze ON {table};",
+    )

@@ -1,0 +1,201 @@
+"""The trail's tables: what happened (Event), what was answered (RequestReceipt), and Subject, the base
+of every table whose changes are events."""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.apps import apps
+from django.db import models
+from django.db.models.functions import Now
+from django_fsm import get_available_FIELD_transitions
+
+from audit_app.events import EventType
+from audit_app.querysets import EventQuerySet, SubjectQuerySet
+
+
+class Subject(models.Model):
+    """A row whose every change is an event.
+
+    ``version`` is the ``seq`` of the subject's last event, so that a row and its trail can't drift
+    apart unnoticed: the guard trigger (guard.py) compares the two at commit, and callers get the
+    version as their ETag. Rows are saved by trail.create and trail.perform alone.
+    """
+
+    subject_type: ClassVar[str]
+    role_column: ClassVar[str | None] = None
+    trace_column: ClassVar[str | None] = None
+    status: Any  # the FSM field of each subclass
+
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, db_comment="Identity (UUID)."
+    )
+    version = models.PositiveIntegerField(
+        default=0,
+        editable=False,
+        db_comment="The seq of this row's last audit event; rises by one with every change.",
+    )
+    created_at = models.DateTimeField(
+        editable=False, db_comment="When the row's first event was recorded."
+    )
+    updated_at = models.DateTimeField(
+        editable=False, db_comment="When the row's last event was recorded."
+    )
+
+    objects: ClassVar[SubjectQuerySet[Any]]
+
+    class Meta:
+        abstract = True
+
+    @property
+    def audit_role(self) -> str | None:
+        """The role that this subject's events are filed under."""
+        return getattr(self, self.role_column) if self.role_column else None
+
+    @property
+    def audit_trace(self) -> uuid.UUID | None:
+        """The trace that this subject's events belong to."""
+        return getattr(self, self.trace_column) if self.trace_column else None
+
+    def transitions_allowed(self) -> list[str]:
+        """The names of the transitions that the present state allows."""
+        field = self._meta.get_field("status")
+        return sorted(t.name for t in get_available_FIELD_transitions(self, field))
+
+    @staticmethod
+    def kinds() -> dict[str, type["Subject"]]:
+        """Every audited model by its ``subject_type``."""
+        models_ = (model for model in apps.get_models() if issubclass(model, Subject))
+        return {model.subject_type: model for model in models_}
+
+
+class _FromEntry(models.Func):
+    """One member of the ``entry`` text, read by PostgreSQL itself."""
+
+    arity = 1
+
+    def __init__(self, member: str, cast: str) -> None:
+        super().__init__(models.F("entry"))
+        self.template = cast.format(f"(%(expressions)s::jsonb ->> '{member}')")
+
+
+def _generated(
+    member: str, field: "models.Field[Any, Any]", comment: str, cast: str = "({})"
+) -> models.GeneratedField:
+    return models.GeneratedField(
+        expression=_FromEntry(member, cast), output_field=field, db_persist=True, db_comment=comment
+    )
+
+
+class Event(models.Model):
+    """One thing that happened. Written by trail.record; never changed, never removed.
+
+    ``entry`` is the event: its RFC 8785 text. The columns that people query are generated from it
+    by PostgreSQL, and a constraint rebuilds the text from them, so neither can say what the other
+    does not. ``position`` counts insertions; ``xid`` (not mapped) is the transaction that wrote it.
+    """
+
+    id = models.GeneratedField(
+        expression=_FromEntry("event_id", "({}::uuid)"),
+        output_field=models.UUIDField(),
+        db_persist=True,
+        primary_key=True,
+        db_comment="Identity: the entry's event_id.",
+    )
+    position = models.BigIntegerField(
+        editable=False, unique=True, db_comment="Order of insertion across all subjects."
+    )
+    entry = models.TextField(
+        db_comment="The event as RFC 8785 text: what is hashed is what was written."
+    )
+    event_type = _generated("event_type", models.TextField(), "What happened.")
+    actor = _generated("actor", models.TextField(), "Who did it, as kind:name.")
+    actor_id = _generated("actor_id", models.TextField(), "The primary key of who did it.")
+    role = _generated("role", models.TextField(null=True), "The role the subject belongs to.")
+    subject_type = _generated("subject_type", models.TextField(), "session, task, approval, …")
+    subject_id = _generated(
+        "subject_id", models.UUIDField(), "The row it happened to.", "({}::uuid)"
+    )
+    seq = _generated(
+        "seq", models.BigIntegerField(), "Gapless count of the subject's events.", "({}::bigint)"
+    )
+    from_state = _generated(
+        "from_state", models.TextField(null=True), "The state before, where the state changed."
+    )
+    to_state = _generated(
+        "to_state", models.TextField(null=True), "The state after, where the state changed."
+    )
+    timestamp = _generated(
+        "timestamp", models.DateTimeField(), "When it was recorded.", "audit_instant({})"
+    )
+    trace_id = _generated(
+        "trace_id", models.UUIDField(null=True), "The work that it was part of.", "({}::uuid)"
+    )
+    metadata = models.GeneratedField(
+        expression=models.Func(
+            models.F("entry"), template="((%(expressions)s)::jsonb -> 'metadata')"
+        ),
+        output_field=models.JSONField(),
+        db_persist=True,
+        db_comment="Details of this kind of event.",
+    )
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        db_table = "audit_events"
+        db_table_comment = "Append-only: everything that happened, one row an event."
+        default_permissions = ("view",)
+        permissions = (("read_everything", "Can read every session, task, approval and event"),)
+        ordering = ("position",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["subject_type", "subject_id", "seq"], name="audit_events_subject_seq"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(event_type__in=EventType.values)
+                | models.Q(event_type__regex=r"^agent\.[a-z0-9_]+(\.[a-z0-9_]+)*$"),
+                name="audit_events_known_event",
+            ),
+        )
+        indexes = (
+            models.Index(fields=["trace_id", "position"], name="audit_events_trace"),
+            models.Index(fields=["event_type", "position"], name="audit_events_type"),
+            models.Index(models.F("timestamp").desc(), name="audit_events_timestamp"),
+            models.Index(fields=["actor", "position"], name="audit_events_actor"),
+            models.Index(fields=["role", "position"], name="audit_events_role"),
+            models.Index(fields=["subject_id", "position"], name="audit_events_subject"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.event_type} by {self.actor}"
+
+
+class RequestReceipt(models.Model):
+    """What a request with an Idempotency-Key was answered, kept with its effect."""
+
+    id = models.BigAutoField(primary_key=True, db_comment="Identity.")
+    caller = models.TextField(db_comment="Who asked, as kind:id; nobody else gets the answer.")
+    endpoint = models.TextField(db_comment="Method and path.")
+    key = models.TextField(db_comment="The Idempotency-Key.")
+    fingerprint = models.CharField(
+        max_length=64, db_comment="SHA-256 of the request; another request is refused."
+    )
+    status = models.PositiveSmallIntegerField(null=True, db_comment="The answer's HTTP status.")
+    headers = models.JSONField(default=dict, db_comment="The answer's headers worth keeping.")
+    body = models.TextField(default="", db_comment="The answer's body, byte for byte.")
+    subject_type = models.TextField(default="", db_comment="What the answer tells of, if anything.")
+    subject_id = models.UUIDField(null=True, db_comment="The row the answer tells of.")
+    created_at = models.DateTimeField(
+        db_default=Now(), db_comment="When the first of these requests was begun."
+    )
+
+    class Meta:
+        db_table = "request_receipts"
+        db_table_comment = "Idempotency: one row per caller, endpoint and key."
+        default_permissions = ()
+        constraints = (
+            models.UniqueConstraint(
+                fields=["caller", "endpoint", "key"], name="request_receipts_once"
+            ),
+        )
+        indexes = (models.Index(fields=["created_at"], name="request_receipts_age"),)

@@ -1,0 +1,135 @@
+"""``@operation``: one durable transaction, an actor, a receipt."""
+
+import functools
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Generic, ParamSpec, TypeVar, cast
+
+from django.db import IntegrityError, OperationalError, connection, transaction
+from psycopg.errors import DeadlockDetected, LockNotAvailable, SerializationFailure
+
+from audit_app import trail
+from audit_app.actors import Actor
+from audit_app.errors import (
+    Busy,
+    Conflict,
+    Forbidden,
+    NotFound,
+    OrchestratorError,
+    PreconditionFailed,
+    RequestInProgress,
+)
+from audit_app.receipts import Receipt
+from audit_app.tail import bell
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RETRY_AFTER = (0.01, 0.05, 0.2)
+"""Seconds before each further try of an operation that PostgreSQL chose as a deadlock's victim."""
+
+KEPT_REFUSALS = (Forbidden, NotFound, Conflict, PreconditionFailed)
+"""Refusals by the rules: the same request gets the same refusal again."""
+
+PASSING = (Busy, RequestInProgress)
+"""Refusals that say nothing about the request: the next try may do."""
+
+
+class Operation(Generic[P, R]):
+    """One change of the world: see ``operation``."""
+
+    def __init__(self, name: str, function: Callable[P, R]) -> None:
+        functools.update_wrapper(self, function)
+        self.name = name
+        self._function = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._run(None, *args, **kwargs)
+
+    def once(self, receipt: Receipt | None) -> Callable[P, R]:
+        """The same operation, whose answer is kept under ``receipt`` in the same transaction.
+
+        Raises Replayed, IdempotencyKeyReused and RequestInProgress beside what the operation
+        raises.
+        """
+        return cast("Callable[P, R]", functools.partial(self._run, receipt))
+
+    def _run(self, receipt: Receipt | None, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            result = self._with_retries(receipt, *args, **kwargs)
+        except KEPT_REFUSALS as refusal:
+            if not isinstance(refusal, PASSING):
+                self._keep_refusal(receipt, refusal, by=cast("Actor", kwargs["by"]))
+            raise
+        bell.tell()
+        return result
+
+    def _with_retries(self, receipt: Receipt | None, *args: P.args, **kwargs: P.kwargs) -> R:
+        for pause in (*RETRY_AFTER, None):
+            try:
+                with transaction.atomic(durable=True):
+                    if receipt:
+                        receipt.claim()
+                    result = self._function(*args, **kwargs)
+                    if receipt:
+                        receipt.settle(result)
+                    return result
+            except OperationalError as error:
+                if isinstance(error.__cause__, LockNotAvailable):
+                    raise Busy from error
+                victim = isinstance(error.__cause__, DeadlockDetected | SerializationFailure)
+                if not victim or pause is None:
+                    raise
+                time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    def _keep_refusal(
+        self, receipt: Receipt | None, refusal: OrchestratorError, *, by: Actor
+    ) -> None:
+        """After the rollback, in a transaction of its own: the refusal's event and its receipt.
+
+        A rival with the same key may have run in between; then claim() raises Replayed with the
+        rival's answer, which is everybody's answer.
+        """
+        if receipt is None and refusal.subject is None:
+            return
+        with transaction.atomic(durable=True):
+            if receipt:
+                receipt.claim()
+            if refusal.subject is not None:
+                trail.record_refusal(self.name, refusal, refusal.subject, by=by)
+            if receipt:
+                receipt.settle_refusal(refusal)
+
+
+def operation(name: str) -> Callable[[Callable[P, R]], Operation[P, R]]:
+    """Make a function an operation called ``name`` (``approval.approve``).
+
+    It runs in one durable transaction of its own (never inside another: operations compose
+    ``trail.perform``, not operations) and takes the Actor as keyword-only ``by``.
+
+    A refusal (Forbidden, Conflict, …) rolls everything back and is recorded in a transaction of its
+    own. Deadlocks and serialization failures run the whole function again, a few times.
+
+    Raises what the function raises, and Busy when a lock can't be had within ``lock_timeout``.
+    """
+
+    def decorate(function: Callable[P, R]) -> Operation[P, R]:
+        return Operation(name, function)
+
+    return decorate
+
+
+def clock() -> datetime:
+    """The database's time now, not the transaction's: call it after the lock is held."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+        return now
+
+
+def violated(error: IntegrityError) -> str | None:
+    """The name of the constraint that PostgreSQL says was violated."""
+    diagnosis = getattr(error.__cause__, "diag", None)
+    return diagnosis.constraint_name if diagnosis else None

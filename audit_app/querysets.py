@@ -1,0 +1,50 @@
+"""Named reads of the ground floor."""
+
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from uuid import UUID
+
+from django.db import models
+
+from audit_app.actors import Actor
+from audit_app.errors import NotFound
+
+if TYPE_CHECKING:
+    from audit_app.models import Event, Subject
+
+S = TypeVar("S", bound="Subject")
+
+
+class SubjectQuerySet(models.QuerySet[S]):
+    """Reads that every audited table has: what a caller may see, and one row under its lock."""
+
+    def visible_to(self, actor: Actor) -> Self:
+        """Only the rows that ``actor`` may know of; anything else does not exist for them."""
+        raise TypeError(f"{self.model.__name__} does not say who may see it.")
+
+    def one(self, pk: UUID | str) -> S:
+        """The row, unlocked. Raises NotFound."""
+        try:
+            return self.get(pk=pk)
+        except self.model.DoesNotExist:
+            raise NotFound(what=self.model.subject_type) from None
+
+    def locked(self, pk: UUID | str, **lock: Any) -> S:
+        """The row under FOR NO KEY UPDATE: whoever comes second waits, then sees what the first did.
+
+        Raises NotFound, and Busy (from @operation) when the wait passes ``lock_timeout``.
+        """
+        return self.select_for_update(no_key=True, of=("self",), **lock).one(pk)
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    def visible_to(self, actor: Actor) -> Self:
+        """An auditor sees every event; others those of the subjects that they can see."""
+        if actor.auditor:
+            return self
+        from audit_app.models import Subject
+
+        seen = models.Q(actor_id=actor.id, actor=str(actor))
+        for kind, model in Subject.kinds().items():
+            visible = model.objects.visible_to(actor).values("pk")
+            seen |= models.Q(subject_type=kind, subject_id__in=visible)
+        return self.filter(seen)

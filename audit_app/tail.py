@@ -1,0 +1,102 @@
+"""Hearing of what was committed: a bell that rings in every process soon after any of them
+committed an operation.
+
+A notice is only a hint: whoever hears the bell looks at the rows, and looks once a second without
+it. So that writers never queue on NOTIFY's commit lock, nobody notifies inside a transaction: each
+process tells after its commits, at most once in ``COALESCE`` seconds, on a connection of its own.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from django.db import connection
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "orchestrator_trail"
+COALESCE = 0.01
+LOOK_ANYWAY = 1.0
+
+
+class Bell:
+    """``tell()`` after a commit; ``wait()`` for anybody's. Threads start when first needed, and
+    again when one of them lost the database."""
+
+    def __init__(self) -> None:
+        self._heard = 0
+        self._changed = threading.Condition()
+        self._untold = threading.Event()
+        self._stopping = threading.Event()
+        self._starting = threading.Lock()
+        self._threads: dict[str, threading.Thread] = {}
+
+    def tell(self) -> None:
+        """Let every process know that something was committed. Returns at once."""
+        self._untold.set()
+        self._keep_running("teller", self._keep_telling)
+
+    def rung(self) -> int:
+        """How often the bell has rung: what ``wait`` takes as ``since``."""
+        self._keep_running("listener", self._keep_listening)
+        return self._heard
+
+    def wait(self, since: int, timeout: float) -> None:
+        """Return when the bell has rung since, a second passed, or ``timeout`` seconds did."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._heard != since, min(timeout, LOOK_ANYWAY))
+
+    def stop(self) -> None:
+        """End both threads, and with them their connections."""
+        self._stopping.set()
+        self._untold.set()
+        for thread in self._threads.values():
+            thread.join()
+        self._stopping.clear()
+
+    def _keep_running(self, name: str, work: Callable[["psycopg.Connection[Any]"], None]) -> None:
+        if name in self._threads and self._threads[name].is_alive():
+            return
+        with self._starting:
+            if name not in self._threads or not self._threads[name].is_alive():
+                thread = threading.Thread(target=self._work, args=(work,), name=name, daemon=True)
+                self._threads[name] = thread
+                thread.start()
+
+    def _work(self, work: Callable[["psycopg.Connection[Any]"], None]) -> None:
+        try:
+            with psycopg.connect(**_connection_parameters(), autocommit=True) as own:
+                work(own)
+        except psycopg.OperationalError as error:
+            logger.warning("the bell lost the database: %s", str(error).strip())
+
+    def _keep_telling(self, own: "psycopg.Connection[Any]") -> None:
+        while not self._stopping.is_set():
+            self._untold.wait()
+            self._untold.clear()
+            own.execute(f"NOTIFY {CHANNEL}")
+            self._stopping.wait(COALESCE)
+
+    def _keep_listening(self, own: "psycopg.Connection[Any]") -> None:
+        own.execute(f"LISTEN {CHANNEL}")
+        self._ring()  # for what was committed before we listened
+        while not self._stopping.is_set():
+            for _ in own.notifies(timeout=LOOK_ANYWAY, stop_after=1):
+                self._ring()
+
+    def _ring(self) -> None:
+        with self._changed:
+            self._heard += 1
+            self._changed.notify_all()
+
+
+def _connection_parameters() -> dict[str, Any]:
+    """How Django would connect, without what is Django's own."""
+    parameters = connection.get_connection_params()
+    ours = {"host", "port", "user", "password", "dbname", "sslmode", "application_name"}
+    return {name: value for name, value in parameters.items() if name in ours}
+
+
+bell = Bell()

@@ -1,0 +1,43 @@
+"""The trail over HTTP."""
+
+from typing import Any
+
+from django.http import HttpResponse
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from audit_app import operations, tracing
+from audit_app.filters import EventFilter
+from audit_app.models import Event
+from audit_app.serializers import AddEventSerializer, EventSerializer
+from audit_app.viewsets import OperationViewSet
+
+
+class EventViewSet(OperationViewSet):
+    queryset = Event.objects.all()
+    serializer_class = EventSerializer
+    filterset_class = EventFilter
+    list_name = "events"
+    cursor_key = ("position",)
+    cursor_only = True
+
+    def list(self, request: Request) -> Response:
+        """What happened, in the order it was written: to an auditor all, to others what is theirs."""
+        return self.listed(self.visible())
+
+    @extend_schema(request=AddEventSerializer, responses={201: EventSerializer})
+    def create(self, request: Request) -> HttpResponse:
+        """Add an event of the caller's own, named under ``agent.``."""
+        asked = self.body(AddEventSerializer)
+
+        def present(event: Any) -> Response:
+            return Response(EventSerializer(event).data, status=201)
+
+        return self.answer(
+            operations.add_event,
+            asked["event_type"],
+            present=present,
+            metadata=asked.get("metadata", {}),
+            trace_id=tracing.ensure(),
+        )

@@ -1,0 +1,153 @@
+"""A viewset whose writes are operations, answered once per Idempotency-Key."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
+from django.http import HttpResponse
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from audit_app.actors import Actor
+from audit_app.canonical import canonical
+from audit_app.errors import Invalid, NotFound, OrchestratorError
+from audit_app.models import Subject
+from audit_app.operation import Operation
+from audit_app.receipts import Answer, Receipt, Replayed, subject_of
+
+KEPT_HEADERS = ("Location", "ETag")
+FINGERPRINTED_HEADERS = ("X-Session-Id", "If-Match")
+KEY = re.compile(r'"([!#-\[\]-~ ]{1,255})"|([!-~]{1,255})')
+
+
+class InvalidHeader(Invalid):
+    """The header {field} is not valid: {reason}"""
+
+
+class OperationViewSet(GenericViewSet[Any]):
+    """Reads are what the caller may see; writes run one operation each.
+
+    A subclass names its lists (``list_name``), the key they are paged by (``cursor_key``) and the
+    serializer of its objects.
+    """
+
+    list_name: ClassVar[str]
+    cursor_key: ClassVar[tuple[str, ...]] = ("-created_at", "-id")
+    cursor_only: ClassVar[bool] = False
+    lookup_value_converter = "uuid"
+    request: Request
+
+    @property
+    def actor(self) -> Actor:
+        user = self.request.user
+        return user if isinstance(user, Actor) else Actor.human(user)
+
+    def visible(self) -> "QuerySet[Any]":
+        """The rows of this viewset that the caller may know of."""
+        return self.get_queryset().visible_to(self.actor)  # type: ignore[attr-defined]
+
+    def listed(self, rows: "QuerySet[Any]") -> Response:
+        """One page of ``rows`` as the request asks for it."""
+        page = self.paginate_queryset(self.filter_queryset(rows))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    def body(self, serializer: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+        """The request's validated body. Raises ValidationError."""
+        form = serializer(data=self.request.data)
+        form.is_valid(raise_exception=True)
+        validated: dict[str, Any] = form.validated_data
+        return validated
+
+    def answer(
+        self,
+        operation: Operation[..., Any],
+        *args: Any,
+        present: Callable[[Any], Response],
+        **kwargs: Any,
+    ) -> HttpResponse:
+        """Run ``operation`` as the caller and answer with what ``present`` makes of its result.
+
+        With an Idempotency-Key, the answer is kept in the operation's own transaction, refusals by
+        the rules included, and a repetition gets the same bytes and ``Idempotent-Replayed: true``.
+        """
+        receipt = self._receipt(present)
+        try:
+            result = operation.once(receipt)(*args, by=self.actor, **kwargs)
+        except Replayed as replayed:
+            return self._replay(replayed.answer)
+        except OrchestratorError:
+            if receipt and receipt.answer:
+                return _spoken(receipt.answer)
+            raise
+        if receipt and receipt.answer:
+            return _spoken(receipt.answer)
+        return _spoken(self._kept(present(result)))
+
+    def idempotency_key(self) -> str | None:
+        """The request's Idempotency-Key, bare or as a structured-field string (RFC 8941).
+
+        Raises InvalidHeader.
+        """
+        given = self.request.headers.get("Idempotency-Key")
+        if given is None:
+            return None
+        match = KEY.fullmatch(given)
+        if match is None:
+            reason = "it must be 1 to 255 visible ASCII characters."
+            raise InvalidHeader(field="Idempotency-Key", reason=reason)
+        return match[1] or match[2]
+
+    def _receipt(self, present: Callable[[Any], Response]) -> Receipt | None:
+        key = self.idempotency_key()
+        if key is None:
+            return None
+        request = self.request
+        headers = {name: request.headers.get(name, "") for name in FINGERPRINTED_HEADERS}
+        asked = canonical([request.data, request.META["QUERY_STRING"], headers])
+
+        def kept(result: Any) -> Answer:
+            return self._kept(present(result), *subject_of(result))
+
+        def refusal(error: OrchestratorError) -> Answer:
+            return self._kept(self.handle_exception(error))
+
+        return Receipt(
+            caller=f"{self.actor.kind}:{self.actor.id}",
+            endpoint=f"{request.method} {request.path}",
+            key=key,
+            fingerprint=hashlib.sha256(asked.encode()).hexdigest(),
+            present=kept,
+            present_refusal=refusal,
+        )
+
+    def _kept(
+        self, response: HttpResponse | Response, subject_type: str = "", subject_id: Any = None
+    ) -> Answer:
+        if isinstance(response, Response):
+            self.finalize_response(self.request, response).render()
+        headers = {
+            name: response.headers[name]
+            for name in ("Content-Type", *KEPT_HEADERS)
+            if name in response.headers
+        }
+        return Answer(
+            response.status_code, response.content.decode(), headers, subject_type, subject_id
+        )
+
+    def _replay(self, answer: Answer) -> HttpResponse:
+        """The answer again, if the caller may still know of what it tells."""
+        if answer.subject_id is not None:
+            model = Subject.kinds()[answer.subject_type]
+            if not model.objects.visible_to(self.actor).filter(pk=answer.subject_id).exists():
+                raise NotFound(what=answer.subject_type)
+        response = _spoken(answer)
+        response.headers["Idempotent-Replayed"] = "true"
+        return response
+
+
+def _spoken(answer: Answer) -> HttpResponse:
+    return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))

@@ -1,0 +1,1 @@
+"""HTTP manners, reached by settings: how errors, pages, bodies and schemas are spoken."""

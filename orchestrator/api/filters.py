@@ -1,0 +1,22 @@
+"""Filters of lists. A parameter that no filter knows is refused: a typo must not widen a list."""
+
+from typing import Any
+
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+PAGING = {"page", "page_size", "cursor"}
+
+
+class StrictFilterBackend(DjangoFilterBackend):
+    def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
+        filterset = self.get_filterset_class(view, queryset)
+        known = PAGING | set(filterset.base_filters if filterset else ())
+        for name in request.query_params:
+            if name not in known:
+                raise ValidationError({name[:100]: "There is no such parameter."})
+        for name, value in request.query_params.items():
+            if "\x00" in value:
+                raise ValidationError({name: "A text can't hold the character NUL."})
+        return super().filter_queryset(request, queryset, view)

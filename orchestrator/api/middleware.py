@@ -1,0 +1,79 @@
+"""What every request gets: a trace id, one log line, and an answer when the database is away."""
+
+import re
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+import structlog
+from django.db import OperationalError
+from django.http import HttpRequest, HttpResponse
+
+from audit_app import tracing
+from orchestrator.api import problems
+
+log = structlog.get_logger("orchestrator.requests")
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def trace_id_of(request: HttpRequest) -> UUID | None:
+    """The trace that the caller named: X-Trace-Id (a UUID or a traceparent), else traceparent.
+
+    Raises ValueError for an X-Trace-Id that is neither; a bad traceparent is ignored, as W3C Trace
+    Context asks.
+    """
+    given = request.headers.get("X-Trace-Id")
+    if given is not None:
+        match = TRACEPARENT.fullmatch(given)
+        return UUID(match[1] if match else given)
+    match = TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+    return UUID(match[1]) if match else None
+
+
+class TraceMiddleware:
+    """Follow the work: the caller's trace id or a new one, on the log line and on the answer."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        began = time.perf_counter()
+        structlog.contextvars.clear_contextvars()
+        try:
+            trace_id = tracing.begin(trace_id_of(request))
+        except ValueError:
+            trace_id = tracing.begin()
+            detail = "it must be a UUID or a W3C traceparent."
+            fields = [{"field": "X-Trace-Id", "detail": detail, "code": "invalid"}]
+            response = problems.problem(400, f"X-Trace-Id: {detail}", errors=fields)
+        else:
+            structlog.contextvars.bind_contextvars(trace_id=str(trace_id))
+            response = self.get_response(request)
+        response.headers["X-Trace-Id"] = str(trace_id)
+        match = request.resolver_match
+        log.info(
+            "request",
+            method=request.method,
+            route=match.route if match else None,
+            status=response.status_code,
+            actor=getattr(request, "actor_name", None),
+            milliseconds=round((time.perf_counter() - began) * 1000, 1),
+        )
+        return response
+
+
+class ProblemMiddleware:
+    """Outside of DRF too, an unreachable database is a 503 and no stack trace."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if isinstance(error, OperationalError):
+            return problems.unavailable(request, error)
+        return None

@@ -1,0 +1,144 @@
+"""Pages by number (``page``, ``page_size``, ``total``) and, for deep or moving lists, by key
+(``cursor``, ``next_cursor``)."""
+
+import base64
+import json
+from typing import Any
+
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.db.models import Model, Q, QuerySet
+from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+DEFAULT_SIZE = 20
+MAX_SIZE = 100
+
+
+class Pages(BasePagination):
+    """Lists are wrapped under the view's ``list_name``.
+
+    A view with ``cursor_only`` has no page numbers. The key is the view's ``cursor_key``: the
+    fields that the list is ordered by, ``-`` for descending, all in one direction and ending in a
+    unique one.
+    """
+
+    def paginate_queryset(
+        self, queryset: "QuerySet[Any]", request: Request, view: Any = None
+    ) -> list[Any]:
+        self.view = view
+        self.size = min(_whole_number(request, "page_size", DEFAULT_SIZE), MAX_SIZE)
+        self.by_key = view.cursor_only or "cursor" in request.query_params
+        queryset = queryset.order_by(*view.cursor_key)
+        if self.by_key:
+            return self._page_by_key(queryset, request.query_params.get("cursor", ""))
+        self.page = _whole_number(request, "page", 1)
+        self.total = queryset.count()
+        start = (self.page - 1) * self.size
+        return list(queryset[start : start + self.size]) if start < self.total else []
+
+    def _page_by_key(self, queryset: "QuerySet[Any]", cursor: str) -> list[Any]:
+        if cursor:
+            queryset = queryset.filter(_after(self.view.cursor_key, _decoded(queryset, cursor)))
+        rows = list(queryset[: self.size + 1])
+        more = len(rows) > self.size
+        rows = rows[: self.size]
+        self.next_cursor = _encoded(rows[-1], self.view.cursor_key) if more else None
+        return rows
+
+    def get_paginated_response(self, data: Any) -> Response:
+        wrapped = {self.view.list_name: data}
+        if self.by_key:
+            return Response(wrapped | {"next_cursor": self.next_cursor})
+        return Response(
+            wrapped | {"total": self.total, "page": self.page, "page_size": self.size}
+        )
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        def parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+            return {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "schema": schema,
+                "description": description,
+            }
+
+        size = {"type": "integer", "minimum": 1, "default": DEFAULT_SIZE}
+        parameters = [
+            parameter("page_size", size, f"Rows a page; more than {MAX_SIZE} is {MAX_SIZE}."),
+            parameter("cursor", {"type": "string"}, "Pages by key: empty, then next_cursor."),
+        ]
+        if not view.cursor_only:
+            number = {"type": "integer", "minimum": 1, "default": 1}
+            parameters.append(parameter("page", number, "The number of the page."))
+        return parameters
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        rows = {"type": "array", "items": schema.get("items", schema)}
+        whole = {"type": "integer", "minimum": 0}
+        name = self.list_name
+        by_key = {
+            "type": "object",
+            "required": [name, "next_cursor"],
+            "properties": {name: rows, "next_cursor": {"type": ["string", "null"]}},
+        }
+        by_number = {
+            "type": "object",
+            "required": [name, "total", "page", "page_size"],
+            "properties": {name: rows, "total": whole, "page": whole, "page_size": whole},
+        }
+        return by_key if self.cursor_only else {"oneOf": [by_number, by_key]}
+
+    list_name = "results"
+    cursor_only = False
+
+
+def _whole_number(request: Request, name: str, default: int) -> int:
+    given = request.query_params.get(name, str(default))
+    if not (given.isascii() and given.isdigit()) or len(given) > 9 or int(given) < 1:
+        raise ValidationError({name: "A whole number of at least 1 is needed."})
+    return int(given)
+
+
+def _fields(key: tuple[str, ...]) -> list[str]:
+    return [field.removeprefix("-") for field in key]
+
+
+def _encoded(row: Model, key: tuple[str, ...]) -> str:
+    values = [row._meta.get_field(name).value_to_string(row) for name in _fields(key)]
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+
+
+def _decoded(queryset: "QuerySet[Any]", cursor: str) -> list[Any]:
+    try:
+        text = base64.b64decode(
+            cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True
+        )
+        values = json.loads(text)
+        fields = [
+            queryset.model._meta.get_field(name) for name in _fields(queryset.query.order_by)
+        ]
+        if not isinstance(values, list) or len(values) != len(fields):
+            raise ValueError(cursor)
+        return [_field_of(field).to_python(value) for field, value in zip(fields, values, strict=True)]
+    except (ValueError, TypeError, DjangoValidationError) as error:
+        raise ValidationError({"cursor": "This cursor is not one of ours."}) from error
+
+
+def _field_of(field: Any) -> Any:
+    return getattr(field, "output_field", field)
+
+
+def _after(key: tuple[str, ...], values: list[Any]) -> Q:
+    """Rows strictly behind ``values`` in the order of ``key``: a row comparison, spelled out."""
+    compare = "lt" if key[0].startswith("-") else "gt"
+    names = _fields(key)
+    behind = Q()
+    equal: dict[str, Any] = {}
+    for name, value in zip(names, values, strict=True):
+        behind |= Q(**equal, **{f"{name}__{compare}": value})
+        equal[name] = value
+    # The first field alone as well: that is what an index can be entered with.
+    return behind & Q(**{f"{names[0]}__{compare}e": values[0]})

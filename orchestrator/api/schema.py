@@ -1,0 +1,85 @@
+"""The OpenAPI document says what is true: every operation's problems, headers and key."""
+
+from typing import Any
+
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+
+PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 9457. The data of some errors come along as further members.",
+    "required": ["type", "title", "status", "detail", "code", "trace_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string", "description": "Stable; see docs/errors.md."},
+        "trace_id": {"type": ["string", "null"], "format": "uuid"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "detail", "code"],
+                "properties": {
+                    "field": {"type": "string"},
+                    "detail": {"type": "string"},
+                    "code": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+TRACE = OpenApiParameter(
+    "X-Trace-Id", str, OpenApiParameter.HEADER, description="A UUID or a W3C traceparent."
+)
+KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="The same key and request gets the same answer again.",
+)
+READ_PROBLEMS = ("400", "401", "403", "404", "406", "503")
+WRITE_PROBLEMS = (*READ_PROBLEMS, "409", "412", "413", "415", "422")
+
+
+class Schema(AutoSchema):
+    def get_override_parameters(self) -> list[OpenApiParameter]:
+        return [TRACE, KEY] if self.method in ("POST", "PUT") else [TRACE]
+
+    def get_operation_id(self) -> str:
+        name = super().get_operation_id()
+        return str(name).removesuffix("_retrieve") if self.method == "GET" else str(name)
+
+    def _get_paginator(self) -> Any:
+        paginator = super()._get_paginator()
+        if paginator is not None:
+            # A page's shape has no name of its own in DRF; ours depends on the view.
+            paginator.list_name = self._list_name()
+            paginator.cursor_only = self.view.cursor_only
+        return paginator
+
+    def get_paginated_name(self, serializer_name: str) -> str:
+        return f"{serializer_name}Page"
+
+    def _list_name(self) -> str:
+        return str(getattr(self.view, f"{self.view.action}_list_name", self.view.list_name))
+
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        return self.view.action in ("list", "tasks")
+
+
+def describe_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Add to every operation the problems that it may answer with."""
+    schemas = result.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = PROBLEM
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for path in result["paths"].values():
+        for method, operation in path.items():
+            statuses = READ_PROBLEMS if method == "get" else WRITE_PROBLEMS
+            for status in statuses:
+                operation["responses"].setdefault(
+                    status, {"description": "Problem.", "content": content}
+                )
+    return result

@@ -1,0 +1,293 @@
+"""Every setting, read once from the environment (or ``.env``), typed, with no unsafe default.
+
+Without DATABASE_URL this is a trial (``make run``): the embedded PostgreSQL under ``.data``,
+loopback only, a secret made on the first start. Otherwise nothing is guessed: what is missing or
+unsafe is refused by name.
+"""
+import secrets
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import environ
+import structlog
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import reverse_lazy
+
+from audit_app.durations import duration
+from orchestrator import __version__
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+env.read_env(BASE_DIR / ".env")
+
+DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / ".data")))
+DATABASE_URL = env.str("DATABASE_URL", default="")
+TRIAL = env.bool("TRIAL", default=not DATABASE_URL)
+DEBUG = env.bool("DEBUG", default=False)
+TESTING = "pytest" in sys.modules
+LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
+
+
+def _secret_of_the_trial() -> str:
+    kept = DATA_DIR / "secret_key"
+    if not kept.exists():
+        DATA_DIR.mkdir(parents=True, exist_ok=True)
+        kept.touch(mode=0o600)
+        kept.write_text(secrets.token_urlsafe(64))
+    return kept.read_text()
+
+
+def _duration(name: str, default: str) -> timedelta:
+    try:
+        return duration(env.str(name, default=default))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from None
+
+
+def _positive(name: str, default: int) -> int:
+    try:
+        value = env.int(name, default=default)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise ImproperlyConfigured(f"{name} must be a whole number above 0.")
+    return value
+
+
+def _choice(name: str, allowed: tuple[str, ...]) -> str:
+    value = env.str(name, default=allowed[0])
+    if value not in allowed:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+    return value
+
+
+def _database() -> dict[str, Any]:
+    url = DATABASE_URL
+    if not url:
+        from orchestrator import embedded_postgres  # not needed where DATABASE_URL is set
+
+        server = embedded_postgres.running(DATA_DIR / "postgres")
+        # Nobody listens on port 9 (discard): the connection is refused at once, and said so.
+        url = server.url if server else "postgresql://orchestrator@127.0.0.1:9/orchestrator"
+    try:
+        database: dict[str, Any] = env.db_url_config(url)
+    except (environ.ImproperlyConfigured, ValueError):
+        database = {}
+    if database.get("ENGINE") != "django.db.backends.postgresql":
+        raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// URL.")
+    options = database.setdefault("OPTIONS", {})
+    options.setdefault("connect_timeout", 2)
+    options.setdefault("application_name", "orchestrator")
+    options.setdefault(
+        "options",
+        "-c lock_timeout=5s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s",
+    )
+    if env.bool("DB_POOL", default=False):
+        options["pool"] = {"min_size": 1, "max_size": DB_POOL_MAX, "timeout": 2.0}
+    return database
+
+
+def _refuse_what_is_unsafe() -> None:
+    if TRIAL or DEBUG:
+        if any(host not in LOOPBACK for host in ALLOWED_HOSTS) and not DEBUG:
+            raise ImproperlyConfigured("ALLOWED_HOSTS must be loopback in a trial.")
+        return
+    if len(SECRET_KEY) < 50 or SECRET_KEY.startswith("django-insecure"):
+        raise ImproperlyConfigured("SECRET_KEY must be set to at least 50 random characters.")
+    if not ALLOWED_HOSTS or "*" in ALLOWED_HOSTS:
+        raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts that are served, without *.")
+    if bool(OIDC_ISSUER_URL) != bool(OIDC_AUDIENCE):
+        raise ImproperlyConfigured("OIDC_ISSUER_URL and OIDC_AUDIENCE must be set together.")
+
+
+DB_POOL_MAX = _positive("DB_POOL_MAX", 5)
+DATABASES = {"default": _database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+SECRET_KEY = env.str("SECRET_KEY", default=_secret_of_the_trial() if TRIAL or DEBUG else "")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=LOOPBACK if TRIAL or DEBUG else [])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+SESSION_RETENTION = timedelta(days=_positive("SESSION_RETENTION_DAYS", 7))
+IDEMPOTENCY_TTL_SECONDS = _positive("IDEMPOTENCY_TTL_SECONDS", 86400)
+APPROVAL_DEFAULT = _choice("APPROVAL_DEFAULT", ("require", "allow"))
+APPROVAL_TTL = _duration("APPROVAL_TTL", "7d")
+TASK_LEASE = _duration("TASK_LEASE", "5m")
+MAX_BODY_BYTES = _positive("MAX_BODY_BYTES", 1024 * 1024)
+MAX_WAITERS = _positive("MAX_WAITERS", 16)
+OIDC_ISSUER_URL = env.str("OIDC_ISSUER_URL", default="")
+OIDC_AUDIENCE = env.str("OIDC_AUDIENCE", default="")
+LOG_FORMAT = _choice("LOG_FORMAT", ("json", "console"))
+PUBLIC_URL = env.str("PUBLIC_URL", default="")
+_refuse_what_is_unsafe()
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "rest_framework",
+    "django_filters",
+    "django_fsm",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "orchestrator",
+    "audit_app",
+    "sessions_app",
+    "approvals_app",
+]
+
+MIDDLEWARE = [
+    "orchestrator.api.middleware.TraceMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "orchestrator.api.middleware.ProblemMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "orchestrator.urls"
+WSGI_APPLICATION = "orchestrator.wsgi.application"
+APPEND_SLASH = False
+CSRF_FAILURE_VIEW = "orchestrator.api.problems.csrf_failure"
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = reverse_lazy("admin:login")
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = TRIAL or DEBUG
+if not (TRIAL or DEBUG or TESTING):
+    STORAGES = {
+        "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+        "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    }
+
+# A trial speaks plain HTTP on loopback; everything else is HTTPS, at the latest at its proxy.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not (TRIAL or DEBUG)
+SECURE_SSL_REDIRECT = not (TRIAL or DEBUG)
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^status$"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_HSTS_SECONDS = 0 if TRIAL or DEBUG else 31_536_000
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not (TRIAL or DEBUG)
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "sessions_app.authentication.BearerAuthentication",
+        "sessions_app.authentication.CookieAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["orchestrator.api.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["orchestrator.api.renderers.JSONRenderer"],
+    "DEFAULT_PAGINATION_CLASS": "orchestrator.api.pagination.Pages",
+    "DEFAULT_FILTER_BACKENDS": ["orchestrator.api.filters.StrictFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "orchestrator.api.schema.Schema",
+    "EXCEPTION_HANDLER": "orchestrator.api.problems.handler",
+    "UNAUTHENTICATED_USER": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Orchestrator",
+    "DESCRIPTION": "Agents' sessions and tasks, the human approvals they need, and the trail.",
+    "VERSION": __version__,
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PUBLIC": True,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": ["orchestrator.api.schema.describe_problems"],
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Orchestrator",
+    "SITE_HEADER": "Orchestrator",
+    "SITE_SYMBOL": "approval_delegation",
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+}
+
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    cache_logger_on_first_use=True,
+)
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "structured": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "foreign_pre_chain": [
+                structlog.contextvars.merge_contextvars,
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+            ],
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer()
+                if LOG_FORMAT == "json"
+                else structlog.dev.ConsoleRenderer(),
+            ],
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "ERROR"},
+    },
+}

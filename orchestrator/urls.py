@@ -1,0 +1,26 @@
+"""Every address. The API has no trailing slashes; the admin, as Django's does, has them."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
+
+from orchestrator import health
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+    path("", include("sessions_app.urls")),
+    path("", include("approvals_app.urls")),
+    path("", include("audit_app.urls")),
+    path("health", health.health, name="health"),
+    path("status", health.status, name="status"),
+    path("schema", SpectacularJSONAPIView.as_view(), name="schema"),
+    path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+]
+
+handler400 = "orchestrator.api.problems.bad_request"
+handler403 = "orchestrator.api.problems.permission_denied"
+handler404 = "orchestrator.api.problems.page_not_found"
+handler500 = "orchestrator.api.problems.server_error"

@@ -1,0 +1,1 @@
+"""The second floor: agents, their sessions, the tasks they route and execute."""

@@ -1,0 +1,44 @@
+"""Time's work on this floor, in bulk: sessions that nobody moves on, leases that ran out."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from audit_app.actors import Actor
+from audit_app.bulk import in_batches, perform_all
+from sessions_app.models import AgentSession, Task
+
+
+def expire_sessions(*, by: Actor, older_than: timedelta, batch_size: int) -> Iterator[int]:
+    """Expire open sessions that have not changed for ``older_than``; yield each batch's size."""
+
+    def batch(limit: int) -> int:
+        return perform_all(
+            AgentSession,
+            AgentSession.expire,
+            by=by,
+            condition="row.updated_at < clock_timestamp() - %(older_than)s",
+            params={"older_than": older_than},
+            order="row.updated_at",
+            limit=limit,
+            details={"reason": "overdue"},
+        )
+
+    return in_batches(batch, batch_size)
+
+
+def release_leases(*, by: Actor, batch_size: int) -> Iterator[int]:
+    """Make claimed tasks whose lease ran out claimable again; yield each batch's size."""
+
+    def batch(limit: int) -> int:
+        return perform_all(
+            Task,
+            Task.release,
+            by=by,
+            condition="row.lease_expires_at < clock_timestamp()",
+            params={},
+            order="row.lease_expires_at",
+            limit=limit,
+            also="claimed_by_id = NULL, claimed_session_id = NULL, lease_expires_at = NULL",
+        )
+
+    return in_batches(batch, batch_size)

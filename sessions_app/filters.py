@@ -1,0 +1,30 @@
+"""What sessions and tasks can be searched by."""
+
+import django_filters
+
+from sessions_app.models import AgentSession, Task
+
+
+class SessionFilter(django_filters.FilterSet):
+    state = django_filters.ChoiceFilter(field_name="status", choices=AgentSession.Status.choices)
+    agent_role = django_filters.CharFilter(field_name="role")
+    task_id = django_filters.CharFilter()
+    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gt")
+    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+
+    class Meta:
+        model = AgentSession
+        fields: tuple[str, ...] = ()
+
+
+class TaskFilter(django_filters.FilterSet):
+    to_role = django_filters.CharFilter()
+    from_role = django_filters.CharFilter()
+    status = django_filters.ChoiceFilter(choices=Task.Status.choices)
+    task_type = django_filters.CharFilter()
+    session_id = django_filters.UUIDFilter()
+    trace_id = django_filters.UUIDFilter()
+
+    class Meta:
+        model = Task
+        fields: tuple[str, ...] = ()

@@ -1,0 +1,125 @@
+"""Agents' identities: operations that create, change and revoke agents and their keys."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from audit_app.actors import Actor
+from audit_app.events import EventType
+from audit_app.operation import operation, violated
+from audit_app.trail import create, perform
+from sessions_app.errors import AdministratorsOnly, AgentRevoked, NameTaken
+from sessions_app.keys import NewKey
+from sessions_app.models import Agent, AgentKey
+
+
+@operation("identity.create")
+def create_agent(
+    name: str,
+    *,
+    by: Actor,
+    roles: list[str],
+    owner_id: int | None = None,
+    subject: str | None = None,
+) -> tuple[Agent, NewKey]:
+    """Create an agent and its first key, which is known here and nowhere else.
+
+    Raises AdministratorsOnly, NameTaken.
+    """
+    _administrators_only(by)
+    agent = Agent(name=name, roles=list(dict.fromkeys(roles)), owner_id=owner_id, subject=subject)
+    try:
+        create(agent, EventType.IDENTITY_CREATED, by=by, details=_described(agent))
+    except IntegrityError as error:
+        if violated(error) in ("agents_name_key", "agents_subject_key"):
+            raise NameTaken(name=name) from error
+        raise
+    return agent, _issue_key(agent, by)
+
+
+@operation("identity.change")
+def change_agent(
+    agent_id: UUID,
+    *,
+    by: Actor,
+    roles: list[str],
+    owner_id: int | None,
+    subject: str | None,
+) -> Agent:
+    """Give an agent other roles, another owner or another OIDC subject.
+
+    Raises NotFound, AdministratorsOnly, AgentRevoked.
+    """
+    _administrators_only(by)
+    agent = _active(agent_id)
+    given: dict[str, Any] = {"roles": roles, "owner_id": owner_id, "subject": subject}
+    perform(agent.change, by=by, details=given, **given)
+    return agent
+
+
+@operation("key.rotate")
+def rotate_key(agent_id: UUID, *, by: Actor, overlap: timedelta = timedelta()) -> NewKey:
+    """Issue a new key; the present ones go on working for ``overlap``.
+
+    Raises NotFound, AdministratorsOnly, AgentRevoked.
+    """
+    _administrators_only(by)
+    agent = _active(agent_id)
+    _revoke_keys(agent, by, overlap)
+    return _issue_key(agent, by)
+
+
+@operation("identity.revoke")
+def revoke_agent(agent_id: UUID, *, by: Actor) -> Agent:
+    """End an agent and its keys, for good. Raises NotFound, AdministratorsOnly, AgentRevoked."""
+    _administrators_only(by)
+    agent = _active(agent_id)
+    _revoke_keys(agent, by, timedelta())
+    perform(agent.revoke, by=by)
+    return agent
+
+
+def _active(agent_id: UUID) -> Agent:
+    agent = Agent.objects.locked(agent_id)
+    if agent.status != Agent.Status.ACTIVE:
+        raise AgentRevoked(agent, name=agent.name)
+    return agent
+
+
+def _issue_key(agent: Agent, by: Actor) -> NewKey:
+    key = NewKey.make()
+    AgentKey.objects.create(agent=agent, prefix=key.prefix, hash=key.hash)
+    perform(agent.issue_key, by=by, details={"prefix": key.prefix})
+    return key
+
+
+def _revoke_keys(agent: Agent, by: Actor, overlap: timedelta) -> None:
+    end = Now() + overlap
+    live = agent.keys.filter(Q(revoked_at__isnull=True) | Q(revoked_at__gt=end))
+    prefixes = list(live.values_list("prefix", flat=True))
+    if prefixes:
+        live.update(revoked_at=end)
+        told = {"prefixes": prefixes, "overlap_seconds": int(overlap.total_seconds())}
+        perform(agent.revoke_keys, by=by, details=told)
+
+
+def _described(agent: Agent) -> dict[str, Any]:
+    return {
+        "name": agent.name,
+        "roles": agent.roles,
+        "owner_id": agent.owner_id,
+        "subject": agent.subject,
+    }
+
+
+def _administrators_only(by: Actor) -> None:
+    """The system (a command run by ops) or a person with the right to change agents."""
+    if by.is_agent:
+        raise AdministratorsOnly
+    if by.is_human and not User.objects.get(pk=by.id).has_perm("sessions_app.change_agent"):
+        raise AdministratorsOnly

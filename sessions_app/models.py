@@ -1,0 +1,404 @@
+"""Agents, their keys, their sessions and their tasks: legal transitions and constraints, no I/O."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django_fsm import FSMField, can_proceed, transition
+
+from audit_app.actors import Actor, ActorKind
+from audit_app.canonical import canonical
+from audit_app.events import EventType, recorded_as
+from audit_app.models import Subject
+from sessions_app.querysets import AgentQuerySet, SessionQuerySet, TaskQuerySet
+
+ROLE_LENGTH = 150
+"""As long as the name of a Django group, which a role becomes where humans are asked."""
+
+
+class Agent(Subject):
+    """A program that acts here under a name, in roles, answered for by its owner."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        REVOKED = "revoked"
+
+    subject_type = "agent"
+
+    name = models.CharField(max_length=150, unique=True, db_comment="What people call it.")
+    roles = ArrayField(
+        models.CharField(max_length=ROLE_LENGTH),
+        db_comment="The roles it works in; the first is the one it speaks as by default.",
+    )
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="agents",
+        db_comment="The person who answers for it, and so can't approve its tasks.",
+    )
+    subject = models.CharField(
+        max_length=255,
+        unique=True,
+        null=True,
+        blank=True,
+        db_comment="The sub claim of its OIDC tokens, where it uses them.",
+    )
+    status = FSMField(
+        choices=Status, default=Status.ACTIVE, protected=True, db_comment="active or revoked."
+    )
+
+    objects = AgentQuerySet.as_manager()
+
+    class Meta:
+        db_table = "agents"
+        db_table_comment = "Programs that act here."
+        ordering = ("name",)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(roles__len__gt=0), name="agents_have_a_role"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    def as_actor(self) -> Actor:
+        return Actor(ActorKind.AGENT, str(self.pk), self.name, tuple(self.roles))
+
+    @recorded_as(EventType.IDENTITY_REVOKED)
+    @transition(field=status, source=Status.ACTIVE, target=Status.REVOKED)
+    def revoke(self) -> None: ...
+
+    @recorded_as(EventType.IDENTITY_CHANGED)
+    def change(self, *, roles: list[str], owner_id: int | None, subject: str | None) -> None:
+        self.roles, self.owner_id, self.subject = roles, owner_id, subject
+
+    @recorded_as(EventType.KEY_ISSUED)
+    def issue_key(self) -> None: ...
+
+    @recorded_as(EventType.KEY_REVOKED)
+    def revoke_keys(self) -> None: ...
+
+
+class AgentKey(models.Model):
+    """An API key, of which we know the hash and the first characters."""
+
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, db_comment="Identity."
+    )
+    agent = models.ForeignKey(
+        Agent, on_delete=models.PROTECT, related_name="keys", db_comment="Whose key it is."
+    )
+    prefix = models.CharField(
+        max_length=16, editable=False, db_comment="The first characters, to tell keys apart."
+    )
+    hash = models.CharField(
+        max_length=64, unique=True, editable=False, db_comment="SHA-256 of the whole key."
+    )
+    created_at = models.DateTimeField(auto_now_add=True, db_comment="When it was issued.")
+    last_used_at = models.DateTimeField(
+        null=True, editable=False, db_comment="When it was last accepted, to the minute."
+    )
+    revoked_at = models.DateTimeField(
+        null=True, editable=False, db_comment="From when it is refused; may lie ahead."
+    )
+
+    class Meta:
+        db_table = "agent_keys"
+        db_table_comment = "API keys of agents, hashed."
+        verbose_name = "API key"
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…"
+
+
+class AgentSession(Subject):
+    """One run of an agent's work."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        ACTIVE = "active"
+        COMPLETED = "completed"
+        FAILED = "failed"
+        EXPIRED = "expired"
+
+    OPEN = (Status.PENDING, Status.ACTIVE)
+    subject_type = "session"
+    role_column = "role"
+    trace_column = "trace_id"
+
+    agent = models.ForeignKey(
+        Agent, on_delete=models.PROTECT, related_name="sessions", db_comment="Whose session it is."
+    )
+    role = models.CharField(max_length=ROLE_LENGTH, db_comment="The role the agent works in.")
+    task_id = models.CharField(
+        max_length=255,
+        null=True,
+        blank=True,
+        db_comment="What the session works on: a task of ours, or a reference of the agent's.",
+    )
+    status = FSMField(
+        choices=Status,
+        default=Status.PENDING,
+        protected=True,
+        db_comment="pending, active, completed, failed or expired.",
+    )
+    metadata = models.JSONField(
+        default=dict, blank=True, db_comment="The agent's own notes, merged as RFC 7396 says."
+    )
+    trace_id = models.UUIDField(editable=False, db_comment="The trace it was opened in.")
+
+    objects = SessionQuerySet.as_manager()
+
+    class Meta:
+        db_table = "sessions"
+        db_table_comment = "Runs of agents' work."
+        verbose_name = "session"
+        ordering = ("-created_at", "-id")
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(
+                    status__in=["pending", "active", "completed", "failed", "expired"]
+                ),
+                name="sessions_known_status",
+            ),
+        )
+        indexes = (
+            models.Index(fields=["task_id"], name="sessions_task_id"),
+            models.Index(fields=["status", "-created_at"], name="sessions_status"),
+            models.Index(fields=["-created_at", "-id"], name="sessions_created_at"),
+            models.Index(fields=["agent", "-created_at"], name="sessions_agent_newest"),
+            models.Index(
+                fields=["updated_at"],
+                condition=models.Q(status__in=["pending", "active"]),
+                name="sessions_open_by_age",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.role} {str(self.pk)[:8]}"
+
+    @recorded_as(EventType.SESSION_ACTIVATED)
+    @transition(field=status, source=Status.PENDING, target=Status.ACTIVE)
+    def activate(self, **changes: Any) -> None:
+        self.update(**changes)
+
+    @recorded_as(EventType.SESSION_COMPLETED)
+    @transition(field=status, source=Status.ACTIVE, target=Status.COMPLETED)
+    def complete(self, **changes: Any) -> None:
+        self.update(**changes)
+
+    @recorded_as(EventType.SESSION_FAILED)
+    @transition(field=status, source=Status.ACTIVE, target=Status.FAILED)
+    def fail(self, **changes: Any) -> None:
+        self.update(**changes)
+
+    @recorded_as(EventType.SESSION_EXPIRED)
+    @transition(field=status, source=OPEN, target=Status.EXPIRED)
+    def expire(self, **changes: Any) -> None:
+        self.update(**changes)
+
+    @recorded_as(EventType.SESSION_UPDATED)
+    def update(self, *, task_id: str | None = None, metadata: dict[str, Any] | None = None) -> None:
+        """Set what is given; None leaves as it is."""
+        if task_id is not None:
+            self.task_id = task_id
+        if metadata is not None:
+            self.metadata = metadata
+
+    def can_activate(self) -> bool:
+        return can_proceed(self.activate)
+
+    def can_complete(self) -> bool:
+        return can_proceed(self.complete)
+
+    def can_fail(self) -> bool:
+        return can_proceed(self.fail)
+
+    def can_expire(self) -> bool:
+        return can_proceed(self.expire)
+
+
+class Task(Subject):
+    """Something that one agent asks of a role.
+
+    ``payload`` is the RFC 8785 text of what was asked: context, data, description, from_role,
+    task_type and to_role. It never changes, and its SHA-256 is what humans approve.
+    """
+
+    class Status(models.TextChoices):
+        AWAITING_APPROVAL = "awaiting_approval"
+        APPROVED = "approved"
+        REJECTED = "rejected"
+        EXPIRED = "expired"
+        CANCELLED = "cancelled"
+        CLAIMED = "claimed"
+        COMPLETED = "completed"
+        FAILED = "failed"
+
+    NOTIFICATION = "notification"
+    PAYLOAD_FIELDS = ("context", "data", "description", "from_role", "task_type", "to_role")
+    subject_type = "task"
+    role_column = "to_role"
+    trace_column = "trace_id"
+
+    agent = models.ForeignKey(
+        Agent, on_delete=models.PROTECT, related_name="tasks", db_comment="Who routed it."
+    )
+    session = models.ForeignKey(
+        AgentSession,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="tasks",
+        db_comment="The session that it was routed from.",
+    )
+    task_type = models.CharField(max_length=150, db_comment="What kind of task it is.")
+    description = models.TextField(blank=True, db_comment="The agent's own words.")
+    from_role = models.CharField(max_length=ROLE_LENGTH, db_comment="The role that asks.")
+    to_role = models.CharField(max_length=ROLE_LENGTH, db_comment="The role that is asked.")
+    data = models.JSONField(db_comment="What is to be done, as JSON.")
+    context = models.JSONField(db_comment="What surrounds it, as JSON.")
+    payload = models.TextField(db_comment="The RFC 8785 text of what was asked.")
+    payload_digest = models.GeneratedField(
+        expression=models.Func(models.F("payload"), function="audit_sha256"),
+        output_field=models.CharField(max_length=64),
+        db_persist=True,
+        db_comment="SHA-256 of payload: what a human approves.",
+    )
+    revision = models.PositiveIntegerField(default=1, db_comment="Counts changes of the payload.")
+    trace_id = models.UUIDField(db_comment="The work that it is part of.")
+    idempotency_key = models.CharField(
+        max_length=255, db_comment="The caller's key: one task per key, however often it is sent."
+    )
+    status = FSMField(
+        choices=Status,
+        protected=True,
+        db_comment="awaiting_approval, approved, rejected, expired, cancelled, claimed, "
+        "completed or failed.",
+    )
+    claimed_by = models.ForeignKey(
+        Agent,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="claims",
+        db_comment="The agent that executes it.",
+    )
+    claimed_session = models.ForeignKey(
+        AgentSession,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="claims",
+        db_comment="The session that executes it.",
+    )
+    lease_expires_at = models.DateTimeField(
+        null=True, db_comment="Until when the claim holds; after that it can be claimed again."
+    )
+    result = models.JSONField(null=True, db_comment="What the executing agent reported.")
+    error = models.JSONField(null=True, db_comment="Why it failed, in the executing agent's words.")
+
+    objects = TaskQuerySet.as_manager()
+
+    class Meta:
+        db_table = "tasks"
+        db_table_comment = "What agents ask of roles."
+        ordering = ("-created_at", "-id")
+        constraints = (
+            models.UniqueConstraint(fields=["agent", "idempotency_key"], name="tasks_once_per_key"),
+            models.UniqueConstraint(fields=["id", "payload_digest"], name="tasks_payload_digest"),
+            models.CheckConstraint(
+                condition=models.Q(
+                    status__in=[
+                        "awaiting_approval",
+                        "approved",
+                        "rejected",
+                        "expired",
+                        "cancelled",
+                        "claimed",
+                        "completed",
+                        "failed",
+                    ]
+                ),
+                name="tasks_known_status",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(status="claimed")
+                | models.Q(claimed_by__isnull=False, lease_expires_at__isnull=False),
+                name="tasks_claimed_with_a_lease",
+            ),
+        )
+        indexes = (
+            models.Index(fields=["idempotency_key"], name="tasks_idempotency_key"),
+            models.Index(fields=["trace_id"], name="tasks_trace_id"),
+            models.Index(fields=["-created_at", "-id"], name="tasks_created_at"),
+            models.Index(fields=["to_role", "status", "-created_at"], name="tasks_inbox"),
+            models.Index(fields=["agent", "-created_at"], name="tasks_routed_by"),
+            models.Index(
+                fields=["lease_expires_at"],
+                condition=models.Q(status="claimed"),
+                name="tasks_leases",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.task_type} {str(self.pk)[:8]}"
+
+    def seal_payload(self) -> None:
+        """Write down, once, the text that is approved."""
+        self.payload = canonical({name: getattr(self, name) for name in self.PAYLOAD_FIELDS})
+
+    @recorded_as(EventType.TASK_APPROVED)
+    @transition(field=status, source=Status.AWAITING_APPROVAL, target=Status.APPROVED)
+    def approve(self) -> None: ...
+
+    @recorded_as(EventType.TASK_REJECTED)
+    @transition(field=status, source=Status.AWAITING_APPROVAL, target=Status.REJECTED)
+    def reject(self) -> None: ...
+
+    @recorded_as(EventType.TASK_EXPIRED)
+    @transition(
+        field=status, source=(Status.AWAITING_APPROVAL, Status.APPROVED), target=Status.EXPIRED
+    )
+    def expire(self) -> None: ...
+
+    @recorded_as(EventType.TASK_CANCELLED)
+    @transition(
+        field=status,
+        source=(Status.AWAITING_APPROVAL, Status.APPROVED, Status.CLAIMED),
+        target=Status.CANCELLED,
+    )
+    def cancel(self) -> None:
+        self._end_lease()
+
+    @recorded_as(EventType.TASK_CLAIMED)
+    @transition(field=status, source=Status.APPROVED, target=Status.CLAIMED)
+    def claim(self, *, agent_id: uuid.UUID, session_id: uuid.UUID | None, until: datetime) -> None:
+        self.claimed_by_id = agent_id
+        self.claimed_session_id = session_id
+        self.lease_expires_at = until
+
+    @recorded_as(EventType.TASK_RELEASED)
+    @transition(field=status, source=Status.CLAIMED, target=Status.APPROVED)
+    def release(self) -> None:
+        """The lease ran out: anyone of the role can claim it again."""
+        self._end_lease()
+
+    @recorded_as(EventType.TASK_COMPLETED)
+    @transition(field=status, source=Status.CLAIMED, target=Status.COMPLETED)
+    def complete(self, *, result: Any) -> None:
+        self.result = result
+        self.lease_expires_at = None
+
+    @recorded_as(EventType.TASK_FAILED)
+    @transition(field=status, source=Status.CLAIMED, target=Status.FAILED)
+    def fail(self, *, error: Any) -> None:
+        self.error = error
+        self.lease_expires_at = None
+
+    def _end_lease(self) -> None:
+        self.claimed_by = self.claimed_session = self.lease_expires_at = None

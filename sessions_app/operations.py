@@ -1,0 +1,261 @@
+"""What can be done on this floor: sessions are opened and moved on, tasks routed and executed."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError
+
+from audit_app.actors import Actor
+from audit_app.canonical import digest
+from audit_app.errors import IdempotencyKeyReused, InvalidTransition, StaleVersion
+from audit_app.events import EventType
+from audit_app.models import Subject
+from audit_app.operation import clock, operation, violated
+from audit_app.trail import create, perform
+from sessions_app import signals
+from sessions_app.errors import (
+    AgentsOnly,
+    LeaseExpired,
+    NotClaimant,
+    NotRouter,
+    RoleNotHeld,
+    SessionClosed,
+    TaskTaken,
+    UnknownSession,
+)
+from sessions_app.merge import merge_patch
+from sessions_app.models import AgentSession, Task
+
+
+@operation("session.open")
+def open_session(
+    *,
+    by: Actor,
+    agent_role: str,
+    trace_id: UUID,
+    task_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> AgentSession:
+    """Open a session in one of the agent's own roles. Raises AgentsOnly, RoleNotHeld."""
+    _agents_only(by)
+    _holds(by, agent_role)
+    session = AgentSession(
+        agent_id=UUID(by.id),
+        role=agent_role,
+        task_id=task_id,
+        metadata=metadata or {},
+        trace_id=trace_id,
+    )
+    return create(session, EventType.SESSION_OPENED, by=by)
+
+
+@operation("session.update")
+def update_session(
+    session_id: UUID,
+    *,
+    by: Actor,
+    status: str | None = None,
+    task_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    expected_versions: frozenset[int] | None = None,
+) -> AgentSession:
+    """Move a session on, and merge ``metadata`` into its own (RFC 7396), under the row's lock.
+
+    Two writers at once both get their merge. ``expected_versions`` are those that the caller's
+    If-Match names. Raises NotFound, AgentsOnly, StaleVersion, InvalidTransition.
+    """
+    _agents_only(by)
+    session = AgentSession.objects.visible_to(by).locked(session_id)
+    if expected_versions is not None and session.version not in expected_versions:
+        raise StaleVersion(session, what="session")
+    changes: dict[str, Any] = {}
+    if task_id is not None:
+        changes["task_id"] = task_id
+    if metadata is not None:
+        changes["metadata"] = merge_patch(session.metadata, metadata)
+    given = {"task_id": task_id, "metadata": metadata}
+    told = {name: value for name, value in given.items() if value is not None}
+    if status is not None:
+        perform(_transition_to(session, status), by=by, details=told, **changes)
+    elif changes:
+        perform(session.update, by=by, details=told, **changes)
+    return session
+
+
+@operation("task.route")
+def route_task(
+    *,
+    by: Actor,
+    target: str,
+    task_type: str,
+    trace_id: UUID,
+    idempotency_key: str,
+    description: str = "",
+    data: Any = None,
+    context: Any = None,
+    session_id: UUID | None = None,
+) -> Task:
+    """Route a task to the role ``target``; who must say yes to it is asked of the floor above.
+
+    The task speaks for the role of its session, else for the agent's first role. Raises AgentsOnly,
+    UnknownSession, SessionClosed, IdempotencyKeyReused (the key's first task is older than its
+    receipt).
+    """
+    agent = _agents_only(by)
+    session = _open_session_of(by, session_id)
+    asked: dict[str, Any] = {
+        "agent_id": agent,
+        "session": session,
+        "task_type": task_type,
+        "description": description,
+        "from_role": session.role if session else by.roles[0],
+        "to_role": target,
+        "data": {} if data is None else data,
+        "context": {} if context is None else context,
+        "trace_id": trace_id,
+        "idempotency_key": idempotency_key,
+    }
+    needs = [need for _, need in signals.task_routing.send(Task, task=Task(**asked))]
+    if not needs:
+        raise RuntimeError("Nobody is there to say who must approve a task: none is accepted.")
+    first = Task.Status.AWAITING_APPROVAL if any(needs) else Task.Status.APPROVED
+    task = Task(**asked, status=first)
+    task.seal_payload()
+    try:
+        create(
+            task,
+            EventType.TASK_ROUTED,
+            by=by,
+            details={"payload_digest": digest(task.payload)},
+        )
+    except IntegrityError as error:
+        if violated(error) == "tasks_once_per_key":
+            raise IdempotencyKeyReused from error
+        raise
+    signals.task_routed.send(Task, task=task, needs=needs, by=by)
+    return task
+
+
+@operation("task.claim")
+def claim(
+    task_id: UUID, *, by: Actor, lease: timedelta, session_id: UUID | None = None
+) -> Task:
+    """Take an approved task of one of the agent's roles, to execute it until the lease runs out.
+
+    A claim whose lease ran out is released first: that is recorded too. Whoever finds the row
+    locked by a rival does not wait: raises TaskTaken. Raises NotFound, RoleNotHeld,
+    InvalidTransition, UnknownSession, SessionClosed as well.
+    """
+    agent = _agents_only(by)
+    visible = Task.objects.visible_to(by)
+    task = visible.select_for_update(no_key=True, skip_locked=True).filter(pk=task_id).first()
+    if task is None:
+        raise TaskTaken(visible.one(task_id))
+    _holds(by, task.to_role, task)
+    session = _open_session_of(by, session_id)
+    now = clock()
+    if task.status == Task.Status.CLAIMED:
+        if _lease_end(task) > now:
+            raise TaskTaken(task)
+        perform(task.release, by=Actor.system("lease"))
+    perform(
+        task.claim, by=by, agent_id=agent, session_id=session and session.pk, until=now + lease
+    )
+    return task
+
+
+@operation("task.complete")
+def complete(
+    task_id: UUID, *, by: Actor, result: Any = None, session_id: UUID | None = None
+) -> Task:
+    """Report a claimed task done; a notification needs no claim, to acknowledge it is enough.
+
+    Raises NotFound, NotClaimant, LeaseExpired, InvalidTransition.
+    """
+    task = Task.objects.visible_to(by).locked(task_id)
+    if task.task_type == Task.NOTIFICATION and task.status == Task.Status.APPROVED:
+        agent = _agents_only(by)
+        _holds(by, task.to_role, task)
+        perform(task.claim, by=by, agent_id=agent, session_id=None, until=clock())
+    else:
+        _holds_lease(task, by, session_id)
+    perform(task.complete, by=by, result=result)
+    return task
+
+
+@operation("task.fail")
+def fail(task_id: UUID, *, by: Actor, error: Any = None, session_id: UUID | None = None) -> Task:
+    """Report a claimed task failed. Raises NotFound, NotClaimant, LeaseExpired, InvalidTransition."""
+    task = Task.objects.visible_to(by).locked(task_id)
+    _holds_lease(task, by, session_id)
+    perform(task.fail, by=by, error=error)
+    return task
+
+
+@operation("task.cancel")
+def cancel(task_id: UUID, *, by: Actor, reason: str = "") -> Task:
+    """Take a task back, approvals and all. Raises NotFound, NotRouter, InvalidTransition."""
+    task = Task.objects.visible_to(by).locked(task_id)
+    if not by.is_agent or task.agent_id != UUID(by.id):
+        raise NotRouter(task)
+    perform(task.cancel, by=by, details={"reason": reason})
+    signals.task_closed.send(Task, task=task, by=by, why="The task was cancelled.")
+    return task
+
+
+def _agents_only(by: Actor) -> UUID:
+    if not by.is_agent:
+        raise AgentsOnly(kind=by.kind)
+    return UUID(by.id)
+
+
+def _holds(by: Actor, role: str, subject: Subject | None = None) -> None:
+    if role not in by.roles:
+        raise RoleNotHeld(subject, role=role)
+
+
+def _open_session_of(by: Actor, session_id: UUID | None) -> AgentSession | None:
+    """The caller's own open session. Unlocked: a task may outlive the session it came from."""
+    if session_id is None:
+        return None
+    session = AgentSession.objects.visible_to(by).filter(pk=session_id).first()
+    if session is None:
+        raise UnknownSession(field="X-Session-Id")
+    if session.status not in AgentSession.OPEN:
+        raise SessionClosed(session, state=session.status)
+    return session
+
+
+def _lease_end(task: Task) -> datetime:
+    assert task.lease_expires_at is not None  # constraint tasks_claimed_with_a_lease
+    return task.lease_expires_at
+
+
+def _holds_lease(task: Task, by: Actor, session_id: UUID | None) -> None:
+    if task.status != Task.Status.CLAIMED:
+        return  # the state machine refuses, and says what is possible
+    another_session = session_id and task.claimed_session_id not in (None, session_id)
+    if not by.is_agent or task.claimed_by_id != UUID(by.id) or another_session:
+        raise NotClaimant(task)
+    if _lease_end(task) <= clock():
+        raise LeaseExpired(task, expired_at=_lease_end(task).isoformat())
+
+
+def _transition_to(session: AgentSession, status: str) -> Callable[..., None]:
+    transitions: dict[str, Callable[..., None]] = {
+        AgentSession.Status.ACTIVE: session.activate,
+        AgentSession.Status.COMPLETED: session.complete,
+        AgentSession.Status.FAILED: session.fail,
+        AgentSession.Status.EXPIRED: session.expire,
+    }
+    if status not in transitions:
+        raise InvalidTransition(
+            session,
+            what="session",
+            state=session.status,
+            transition=f"become {status}",
+            allowed=session.transitions_allowed(),
+        )
+    return transitions[status]

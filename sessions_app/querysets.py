@@ -1,0 +1,66 @@
+"""Named reads of this floor."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Self
+from uuid import UUID
+
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from audit_app.actors import Actor
+from audit_app.querysets import SubjectQuerySet
+
+if TYPE_CHECKING:
+    from sessions_app.models import Agent, AgentSession, Task
+
+
+class AgentQuerySet(SubjectQuerySet["Agent"]):
+    def visible_to(self, actor: Actor) -> Self:
+        """An agent sees itself, a person the agents that they own."""
+        if actor.auditor:
+            return self
+        if actor.is_agent:
+            return self.filter(pk=actor.id)
+        return self.filter(owner_id=actor.id)
+
+
+class SessionQuerySet(SubjectQuerySet["AgentSession"]):
+    def visible_to(self, actor: Actor) -> Self:
+        """An agent sees its own sessions, a reviewer those whose tasks they can see."""
+        if actor.auditor:
+            return self
+        if actor.is_agent:
+            return self.filter(agent_id=actor.id)
+        from sessions_app.models import Task
+
+        tasks = Task.objects.visible_to(actor).filter(session__isnull=False)
+        return self.filter(pk__in=tasks.values("session_id"))
+
+    def overdue(self, older_than: timedelta) -> Self:
+        """Open sessions that have not changed for ``older_than``."""
+        return self.filter(status__in=self.model.OPEN, updated_at__lt=Now() - older_than)
+
+
+class TaskQuerySet(SubjectQuerySet["Task"]):
+    def visible_to(self, actor: Actor) -> Self:
+        """An agent sees the tasks it routed and those addressed to its roles; a reviewer those
+        addressed to their roles and those that ask for one of them."""
+        if actor.auditor:
+            return self
+        addressed = Q(to_role__in=actor.roles)
+        if actor.is_agent:
+            return self.filter(addressed | Q(agent_id=actor.id))
+        asked = self.model.objects.filter(approvals__approver_role__in=actor.roles)
+        return self.filter(addressed | Q(pk__in=asked.values("pk")))
+
+    def of_session(self, session: "AgentSession") -> Self:
+        """The tasks that this session routed, claimed, or says that it works on.
+
+        One row per idempotency key, since a caller's key is unique among its tasks.
+        """
+        mine = Q(session=session) | Q(claimed_session=session)
+        try:
+            mine |= Q(pk=UUID(session.task_id or ""))
+        except ValueError:
+            pass  # the session works on something that is not a task of ours
+        return self.filter(mine)

@@ -1,0 +1,117 @@
+"""Shapes of sessions and tasks on the wire."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from audit_app.serializers import JSONObjectField, JSONValueField, RequestSerializer, TextField
+from sessions_app.models import ROLE_LENGTH, AgentSession, Task
+
+MAX_LEASE_SECONDS = 3600
+
+
+class SessionSerializer(serializers.Serializer[Any]):
+    session_id = serializers.UUIDField(source="id")
+    agent_role = serializers.CharField(source="role")
+    state = serializers.ChoiceField(AgentSession.Status.choices, source="status")
+    metadata = JSONObjectField()
+    task_id = serializers.CharField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+
+
+class OpenSessionSerializer(RequestSerializer):
+    agent_role = TextField(max_length=ROLE_LENGTH)
+    task_id = TextField(max_length=255, required=False, allow_null=True)
+    metadata = JSONObjectField(required=False)
+
+
+class OpenedSessionSerializer(serializers.Serializer[Any]):
+    session_id = serializers.UUIDField(source="id")
+    status = serializers.ChoiceField(AgentSession.Status.choices)
+
+
+class UpdateSessionSerializer(RequestSerializer):
+    task_id = TextField(max_length=255, required=False)
+    status = serializers.ChoiceField(AgentSession.Status.choices, required=False)
+    metadata = JSONObjectField(required=False, help_text="Merged as RFC 7396 says.")
+
+
+class ApprovalSerializer(serializers.Serializer[Any]):
+    """An approval, on its own or within its task; the floor above makes the rows."""
+
+    approval_id = serializers.UUIDField(source="id")
+    task_id = serializers.UUIDField()
+    approver_role = serializers.CharField()
+    status = serializers.ChoiceField(["pending", "approved", "rejected", "expired", "withdrawn"])
+    reason = serializers.CharField()
+    notes = serializers.CharField()
+    decided_by = serializers.CharField(
+        source="decided_by.username", default=None, allow_null=True, help_text="A username."
+    )
+    decision_at = serializers.DateTimeField(allow_null=True)
+    expires_at = serializers.DateTimeField()
+    payload_digest = serializers.CharField(help_text="Lowercase hex SHA-256.")
+    created_at = serializers.DateTimeField()
+
+
+class TaskSerializer(serializers.Serializer[Any]):
+    task_id = serializers.UUIDField(source="id")
+    task_type = serializers.CharField()
+    description = serializers.CharField()
+    from_role = serializers.CharField()
+    to_role = serializers.CharField()
+    status = serializers.ChoiceField(Task.Status.choices)
+    data = JSONObjectField()
+    context = JSONObjectField()
+    session_id = serializers.UUIDField(allow_null=True)
+    trace_id = serializers.UUIDField()
+    idempotency_key = serializers.CharField()
+    payload_digest = serializers.CharField(
+        help_text="SHA-256 of the RFC 8785 text of the object of context, data, description, "
+        "from_role, task_type and to_role."
+    )
+    revision = serializers.IntegerField()
+    approvals = ApprovalSerializer(many=True, source="approvals.all")
+    claimed_by = serializers.CharField(source="claimed_by.name", default=None, allow_null=True)
+    lease_expires_at = serializers.DateTimeField(allow_null=True)
+    result = JSONValueField(allow_null=True)
+    error = JSONValueField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+
+
+class TaskBodySerializer(RequestSerializer):
+    task_type = TextField(max_length=150)
+    description = TextField(required=False, allow_blank=True, max_length=20_000)
+    data = JSONObjectField(required=False)
+
+
+class RouteTaskSerializer(RequestSerializer):
+    target = TextField(max_length=ROLE_LENGTH)
+    task = TaskBodySerializer()
+    context = JSONObjectField(required=False)
+
+
+class RoutedTaskSerializer(serializers.Serializer[Any]):
+    task_id = serializers.UUIDField(source="id")
+    status = serializers.ChoiceField(Task.Status.choices)
+    trace_id = serializers.UUIDField()
+
+
+class ClaimSerializer(RequestSerializer):
+    lease_seconds = serializers.IntegerField(
+        min_value=1, max_value=MAX_LEASE_SECONDS, required=False
+    )
+
+
+class CompleteSerializer(RequestSerializer):
+    result = JSONValueField(required=False, allow_null=True)
+
+
+class FailSerializer(RequestSerializer):
+    error = JSONValueField(required=False, allow_null=True)
+
+
+class CancelSerializer(RequestSerializer):
+    reason = TextField(required=False, allow_blank=True, max_length=2_000)

@@ -1,0 +1,8 @@
+from rest_framework.routers import SimpleRouter
+
+from sessions_app.views import SessionViewSet, TaskViewSet
+
+router = SimpleRouter(trailing_slash=False, use_regex_path=False)
+router.register("sessions", SessionViewSet, basename="session")
+router.register("tasks", TaskViewSet, basename="task")
+urlpatterns = router.urls

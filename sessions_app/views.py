@@ -1,0 +1,209 @@
+"""Sessions and tasks over HTTP: parse, call, render."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Prefetch
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from audit_app import tracing
+from audit_app.viewsets import InvalidHeader, OperationViewSet
+from sessions_app import operations
+from sessions_app.filters import SessionFilter, TaskFilter
+from sessions_app.models import AgentSession, Task
+from sessions_app.serializers import (
+    CancelSerializer,
+    ClaimSerializer,
+    CompleteSerializer,
+    FailSerializer,
+    OpenedSessionSerializer,
+    OpenSessionSerializer,
+    RoutedTaskSerializer,
+    RouteTaskSerializer,
+    SessionSerializer,
+    TaskSerializer,
+    UpdateSessionSerializer,
+)
+
+SESSION_HEADER = OpenApiParameter(
+    "X-Session-Id", OpenApiTypes.UUID, OpenApiParameter.HEADER, description="The caller's session."
+)
+KEY_REQUIRED = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, required=True, description="One task per key."
+)
+
+
+class SessionViewSet(OperationViewSet):
+    queryset = AgentSession.objects.all()
+    serializer_class = SessionSerializer
+    filterset_class = SessionFilter
+    list_name = "sessions"
+
+    def list(self, request: Request) -> Response:
+        """The caller's sessions, newest first."""
+        return self.listed(self.visible())
+
+    @extend_schema(request=OpenSessionSerializer, responses={201: OpenedSessionSerializer})
+    def create(self, request: Request) -> HttpResponse:
+        """Open a session in one of the caller's roles."""
+
+        def present(session: AgentSession) -> Response:
+            headers = {"Location": f"/sessions/{session.pk}", "ETag": etag(session)}
+            return Response(OpenedSessionSerializer(session).data, status=201, headers=headers)
+
+        return self.answer(
+            operations.open_session,
+            present=present,
+            trace_id=tracing.ensure(),
+            **self.body(OpenSessionSerializer),
+        )
+
+    def retrieve(self, request: Request, pk: UUID) -> HttpResponse:
+        """One session; with If-None-Match, 304 when it has not changed."""
+        session = self.visible().one(pk)
+        if etag(session) in versions_named(request.headers.get("If-None-Match", "")):
+            return HttpResponse(status=304, headers={"ETag": etag(session)})
+        return self._present(session)
+
+    @extend_schema(
+        request=UpdateSessionSerializer,
+        parameters=[OpenApiParameter("If-Match", str, OpenApiParameter.HEADER)],
+    )
+    def update(self, request: Request, pk: UUID) -> HttpResponse:
+        """Update a part of a session: its state, its task_id; its metadata is merged (RFC 7396)."""
+        return self.answer(
+            operations.update_session,
+            pk,
+            present=self._present,
+            expected_versions=self._expected_versions(),
+            **self.body(UpdateSessionSerializer),
+        )
+
+    @extend_schema(responses=TaskSerializer(many=True))
+    @action(detail=True, filterset_class=TaskFilter, serializer_class=TaskSerializer)
+    def tasks(self, request: Request, pk: UUID) -> Response:
+        """The tasks that this session works on or routed, one per idempotency key."""
+        self.list_name = "tasks"  # type: ignore[misc]  # for this action alone
+        session = self.visible().one(pk)
+        return self.listed(with_approvals(Task.objects.visible_to(self.actor).of_session(session)))
+
+    def _present(self, session: AgentSession) -> Response:
+        return Response(SessionSerializer(session).data, headers={"ETag": etag(session)})
+
+    def _expected_versions(self) -> frozenset[int] | None:
+        given = self.request.headers.get("If-Match")
+        if given is None or given.strip() == "*":
+            return None
+        named = (tag.strip('"') for tag in versions_named(given))
+        return frozenset(int(tag) for tag in named if tag.isascii() and tag.isdigit())
+
+
+class TaskViewSet(OperationViewSet):
+    queryset = Task.objects.all()
+    serializer_class = TaskSerializer
+    filterset_class = TaskFilter
+    list_name = "tasks"
+
+    def list(self, request: Request) -> Response:
+        """The tasks that the caller routed or that are addressed to its roles, newest first."""
+        return self.listed(with_approvals(self.visible()))
+
+    def retrieve(self, request: Request, pk: UUID) -> Response:
+        """One task, with its approvals and the digest of its payload."""
+        return self._present(self.visible().one(pk))
+
+    @extend_schema(
+        request=RouteTaskSerializer,
+        responses={202: RoutedTaskSerializer},
+        parameters=[SESSION_HEADER, KEY_REQUIRED],
+    )
+    @action(detail=False, methods=["post"])
+    def route(self, request: Request) -> HttpResponse:
+        """Route a task to a role, once per Idempotency-Key however often it is sent."""
+        asked = self.body(RouteTaskSerializer)
+        key = self.idempotency_key()
+        if key is None:
+            raise InvalidHeader(field="Idempotency-Key", reason="it is required here.")
+
+        def present(task: Task) -> Response:
+            headers = {"Location": f"/tasks/{task.pk}"}
+            return Response(RoutedTaskSerializer(task).data, status=202, headers=headers)
+
+        return self.answer(
+            operations.route_task,
+            present=present,
+            target=asked["target"],
+            context=asked.get("context", {}),
+            trace_id=tracing.ensure(),
+            idempotency_key=key,
+            session_id=self._session_id(),
+            **asked["task"],
+        )
+
+    @extend_schema(request=ClaimSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER])
+    @action(detail=True, methods=["post"])
+    def claim(self, request: Request, pk: UUID) -> HttpResponse:
+        """Take an approved task of one of the caller's roles, until the lease runs out."""
+        seconds = self.body(ClaimSerializer).get("lease_seconds")
+        lease = timedelta(seconds=seconds) if seconds else settings.TASK_LEASE
+        return self._run(operations.claim, pk, lease=lease, session_id=self._session_id())
+
+    @extend_schema(
+        request=CompleteSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER]
+    )
+    @action(detail=True, methods=["post"])
+    def complete(self, request: Request, pk: UUID) -> HttpResponse:
+        """Report a claimed task done; for a notification, acknowledge it."""
+        asked = self.body(CompleteSerializer)
+        return self._run(operations.complete, pk, session_id=self._session_id(), **asked)
+
+    @extend_schema(request=FailSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER])
+    @action(detail=True, methods=["post"])
+    def fail(self, request: Request, pk: UUID) -> HttpResponse:
+        """Report a claimed task failed."""
+        asked = self.body(FailSerializer)
+        return self._run(operations.fail, pk, session_id=self._session_id(), **asked)
+
+    @extend_schema(request=CancelSerializer, responses=TaskSerializer)
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: UUID) -> HttpResponse:
+        """Take back a task that the caller routed, with the approvals that it waits for."""
+        return self._run(operations.cancel, pk, **self.body(CancelSerializer))
+
+    def _run(self, operation: Any, pk: UUID, **given: Any) -> HttpResponse:
+        return self.answer(operation, pk, present=self._present, **given)
+
+    def _present(self, task: Task) -> Response:
+        return Response(TaskSerializer(task).data)
+
+    def _session_id(self) -> UUID | None:
+        given = self.request.headers.get("X-Session-Id")
+        try:
+            return UUID(given) if given is not None else None
+        except ValueError:
+            raise InvalidHeader(field="X-Session-Id", reason="it must be a UUID.") from None
+
+
+def with_approvals(tasks: Any) -> Any:
+    """``tasks`` with what their shape on the wire needs, in a fixed number of queries."""
+    approvals = Task._meta.get_field("approvals").related_model.objects
+    return tasks.select_related("claimed_by").prefetch_related(
+        Prefetch("approvals", approvals.select_related("decided_by").order_by("created_at", "id"))
+    )
+
+
+def etag(session: AgentSession) -> str:
+    """The session's version as a strong entity tag (RFC 9110, 8.8.3)."""
+    return f'"{session.version}"'
+
+
+def versions_named(header: str) -> set[str]:
+    """The entity tags of an If-Match or If-None-Match header, without their weakness marks."""
+    return {tag.strip().removeprefix("W/") for tag in header.split(",")}
