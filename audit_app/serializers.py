@@ -46,7 +46,10 @@ class JSONObjectField(serializers.Field[Any, Any, Any, Any]):
 
 @extend_schema_field({})
 class JSONValueField(serializers.Field[Any, Any, Any, Any]):
-    """Any JSON value, as it is."""
+    """Any JSON value, as it is, null included."""
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        return (True, None) if data is None else super().validate_empty_values(data)
 
     def to_internal_value(self, data: Any) -> Any:
         return data

@@ -14,8 +14,8 @@ urlpatterns = [
     path("", include("sessions_app.urls")),
     path("", include("approvals_app.urls")),
     path("", include("audit_app.urls")),
-    path("health", health.health, name="health"),
-    path("status", health.status, name="status"),
+    path("health", health.Health.as_view(), name="health"),
+    path("status", health.Status.as_view(), name="status"),
     path("schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
 ]

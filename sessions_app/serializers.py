@@ -75,8 +75,8 @@ class TaskSerializer(serializers.Serializer[Any]):
     approvals = ApprovalSerializer(many=True, source="approvals.all")
     claimed_by = serializers.CharField(source="claimed_by.name", default=None, allow_null=True)
     lease_expires_at = serializers.DateTimeField(allow_null=True)
-    result = JSONValueField(allow_null=True)
-    error = JSONValueField(allow_null=True)
+    result = JSONValueField()
+    error = JSONValueField()
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
 
@@ -106,11 +106,11 @@ class ClaimSerializer(RequestSerializer):
 
 
 class CompleteSerializer(RequestSerializer):
-    result = JSONValueField(required=False, allow_null=True)
+    result = JSONValueField(required=False)
 
 
 class FailSerializer(RequestSerializer):
-    error = JSONValueField(required=False, allow_null=True)
+    error = JSONValueField(required=False)
 
 
 class CancelSerializer(RequestSerializer):

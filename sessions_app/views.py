@@ -86,14 +86,6 @@ class SessionViewSet(OperationViewSet):
             **self.body(UpdateSessionSerializer),
         )
 
-    @extend_schema(responses=TaskSerializer(many=True))
-    @action(detail=True, filterset_class=TaskFilter, serializer_class=TaskSerializer)
-    def tasks(self, request: Request, pk: UUID) -> Response:
-        """The tasks that this session works on or routed, one per idempotency key."""
-        self.list_name = "tasks"  # type: ignore[misc]  # for this action alone
-        session = self.visible().one(pk)
-        return self.listed(with_approvals(Task.objects.visible_to(self.actor).of_session(session)))
-
     def _present(self, session: AgentSession) -> Response:
         return Response(SessionSerializer(session).data, headers={"ETag": etag(session)})
 
@@ -189,6 +181,18 @@ class TaskViewSet(OperationViewSet):
             return UUID(given) if given is not None else None
         except ValueError:
             raise InvalidHeader(field="X-Session-Id", reason="it must be a UUID.") from None
+
+
+class SessionTaskViewSet(OperationViewSet):
+    queryset = Task.objects.all()
+    serializer_class = TaskSerializer
+    filterset_class = TaskFilter
+    list_name = "tasks"
+
+    def list(self, request: Request, session_id: UUID) -> Response:
+        """The tasks that a session works on or routed, one per idempotency key."""
+        session = AgentSession.objects.visible_to(self.actor).one(session_id)
+        return self.listed(with_approvals(self.visible().of_session(session)))
 
 
 def with_approvals(tasks: Any) -> Any:

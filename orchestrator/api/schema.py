@@ -49,25 +49,23 @@ class Schema(AutoSchema):
         return [TRACE, KEY] if self.method in ("POST", "PUT") else [TRACE]
 
     def get_operation_id(self) -> str:
-        name = super().get_operation_id()
-        return str(name).removesuffix("_retrieve") if self.method == "GET" else str(name)
+        if hasattr(self.view, "basename"):
+            return f"{self.view.basename}_{self.view.action}".replace("-", "_")
+        return str(self.view.get_view_name()).lower()
 
     def _get_paginator(self) -> Any:
         paginator = super()._get_paginator()
         if paginator is not None:
             # A page's shape has no name of its own in DRF; ours depends on the view.
-            paginator.list_name = self._list_name()
+            paginator.list_name = self.view.list_name
             paginator.cursor_only = self.view.cursor_only
         return paginator
 
     def get_paginated_name(self, serializer_name: str) -> str:
         return f"{serializer_name}Page"
 
-    def _list_name(self) -> str:
-        return str(getattr(self.view, f"{self.view.action}_list_name", self.view.list_name))
-
     def _is_list_view(self, serializer: Any = None) -> bool:
-        return self.view.action in ("list", "tasks")
+        return getattr(self.view, "action", None) == "list"
 
 
 def describe_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -77,6 +75,8 @@ def describe_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for path in result["paths"].values():
         for method, operation in path.items():
+            if not operation.get("security"):
+                continue  # open to all, and asks for nothing: /health and /status
             statuses = READ_PROBLEMS if method == "get" else WRITE_PROBLEMS
             for status in statuses:
                 operation["responses"].setdefault(

@@ -1,0 +1,75 @@
+"""The database between tests, and the people who are in most of them."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from audit_app.tail import bell
+from django.contrib.auth.models import User
+from django.db import connection, connections
+from sessions_app.models import Agent
+
+from tests.client import Api
+from tests.factories import AgentFactory, ReviewerFactory
+
+KEPT = ("django_migrations", "django_content_type", "auth_permission")
+
+
+@pytest.fixture(autouse=True)
+def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Real transactions, committed: the guard judges at commit. Emptied after each test.
+
+    The trail refuses TRUNCATE, so it is done as a replica would apply it: without triggers.
+    """
+    with django_db_blocker.unblock():
+        yield
+        connection.rollback() if connection.in_atomic_block else None
+        tables = [t for t in connection.introspection.table_names() if t not in KEPT]
+        with connection.cursor() as cursor:
+            cursor.execute("SET session_replication_role = replica")
+            cursor.execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE")
+            cursor.execute("SET session_replication_role = origin")
+        connections.close_all()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def silence(django_db_setup: None) -> Iterator[None]:
+    """The bell's connections would keep the test database from being dropped."""
+    yield
+    bell.stop()
+
+
+@pytest.fixture
+def alice() -> User:
+    """Reviews for finance."""
+    return ReviewerFactory(username="alice", roles=["finance"])
+
+
+@pytest.fixture
+def bob() -> User:
+    """Reviews for finance too."""
+    return ReviewerFactory(username="bob", roles=["finance"])
+
+
+@pytest.fixture
+def charlie() -> User:
+    """Reviews for sre, not for finance."""
+    return ReviewerFactory(username="charlie", roles=["sre"])
+
+
+@pytest.fixture
+def bot() -> Agent:
+    """Asks; nobody owns it."""
+    return AgentFactory(name="bot", roles=["support-agent"])
+
+
+@pytest.fixture
+def payer() -> Agent:
+    """Executes what is addressed to finance."""
+    return AgentFactory(name="payer", roles=["finance"])
+
+
+@pytest.fixture
+def api() -> Callable[..., Api]:
+    """``api(agent)`` or ``api(user=alice)``: the API as that caller sees it."""
+    return Api

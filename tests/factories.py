@@ -1,0 +1,90 @@
+"""People, agents and their work, built the way the product builds them: through operations."""
+
+from typing import Any
+from uuid import uuid4
+
+import factory
+from approvals_app.models import Approval
+from audit_app.actors import Actor
+from django.contrib.auth.models import Group, User
+from sessions_app import identities, operations
+from sessions_app.models import Agent, AgentSession, Task
+
+OPS = Actor.system("tests")
+
+
+class ReviewerFactory(factory.django.DjangoModelFactory):
+    """A staff user in the groups that ``roles`` names; the password is the username."""
+
+    class Meta:
+        model = User
+        skip_postgeneration_save = True
+
+    username = factory.Sequence(lambda n: f"reviewer{n}")
+    is_staff = True
+
+    @classmethod
+    def _create(cls, model_class: type[User], *args: Any, **kwargs: Any) -> User:
+        roles = kwargs.pop("roles", [])
+        user = User.objects.create_user(password=kwargs["username"], **kwargs)
+        user.groups.set(Group.objects.get_or_create(name=role)[0] for role in roles)
+        return user
+
+
+class AgentFactory(factory.Factory):
+    """An agent; its key's text is kept on it as ``key``."""
+
+    class Meta:
+        model = Agent
+
+    name = factory.Sequence(lambda n: f"agent{n}")
+    roles = ["support-agent"]
+    owner = None
+
+    @classmethod
+    def _create(cls, model_class: type[Agent], *args: Any, **kwargs: Any) -> Agent:
+        owner = kwargs.pop("owner")
+        agent, key = identities.create_agent(
+            kwargs.pop("name"), by=OPS, owner_id=owner and owner.pk, **kwargs
+        )
+        agent.key = key.text
+        return agent
+
+
+class SessionFactory(factory.Factory):
+    """A pending session of ``agent``."""
+
+    class Meta:
+        model = AgentSession
+
+    agent = factory.SubFactory(AgentFactory)
+
+    @classmethod
+    def _create(cls, model_class: type[AgentSession], *args: Any, **kwargs: Any) -> AgentSession:
+        agent = kwargs.pop("agent")
+        asked = {"agent_role": agent.roles[0], "trace_id": uuid4(), **kwargs}
+        return operations.open_session(by=agent.as_actor(), **asked)
+
+
+class TaskFactory(factory.Factory):
+    """A refund that ``agent`` asks of the role finance: it awaits one yes."""
+
+    class Meta:
+        model = Task
+
+    agent = factory.SubFactory(AgentFactory)
+    target = "finance"
+    task_type = "refund_approval"
+    description = "Refund 42.50 EUR to customer 1007 for a broken kettle."
+    data = factory.Dict({"amount": "42.50", "currency": "EUR", "customer": 1007})
+    idempotency_key = factory.Sequence(lambda n: f"key-{n}")
+
+    @classmethod
+    def _create(cls, model_class: type[Task], *args: Any, **kwargs: Any) -> Task:
+        agent = kwargs.pop("agent")
+        return operations.route_task(by=agent.as_actor(), **{"trace_id": uuid4(), **kwargs})
+
+
+def the_approval(task: Task) -> Approval:
+    """The one approval that ``task`` has."""
+    return Approval.objects.get(task=task)
