@@ -28,7 +28,7 @@ class ApprovalExpired(Conflict):
 
 
 class PayloadDigestMismatch(Conflict):
-    """The digest given is not that of the task's payload: what was seen is not what would happen."""
+    """The digest given is not that of the task's payload: what was seen would not happen."""
 
 
 class ApprovalPending(Conflict):

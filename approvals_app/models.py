@@ -111,7 +111,9 @@ class Approval(Subject):
                 name="approvals_inbox",
             ),
             models.Index(
-                fields=["expires_at"], condition=models.Q(status="pending"), name="approvals_deadlines"
+                fields=["expires_at"],
+                condition=models.Q(status="pending"),
+                name="approvals_deadlines",
             ),
         )
 

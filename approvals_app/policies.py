@@ -46,7 +46,7 @@ def may_decide(approval: Approval, by: Actor, now: datetime) -> None:
         raise NotEligible(approval, role=approval.approver_role)
     if str(approval.task.agent.owner_id) == by.id:
         raise SeparationOfDuties(approval)
-    if Approval.objects.filter(task=approval.task_id, decided_by=by.id).exists():
+    if Approval.objects.filter(task=approval.task_id, decided_by=int(by.id)).exists():
         raise OneVoiceEach(approval)
     if approval.expires_at <= now:
         raise ApprovalExpired(approval, expires_at=approval.expires_at.isoformat())

@@ -39,7 +39,7 @@ class ApprovalQuerySet(SubjectQuerySet["Approval"]):
     def overdue(self) -> Self:
         return self.pending().filter(expires_at__lte=Now())
 
-    def locked_with_task(self, pk: UUID | str) -> "Approval":
+    def locked_with_task(self, pk: UUID) -> "Approval":
         """The row under its lock, with ``task`` locked before it: everyone locks in this order.
 
         Raises NotFound.

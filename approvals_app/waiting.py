@@ -19,7 +19,9 @@ _places = threading.BoundedSemaphore(settings.MAX_WAITERS)
 
 def seconds_preferred(header: str) -> int:
     """The N of ``wait=N`` in a Prefer header, at most LONGEST; 0 where there is none."""
-    match = re.search(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", header, re.IGNORECASE)
+    match = re.search(
+        r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", header, re.IGNORECASE
+    )
     return min(int(match[1]), LONGEST) if match else 0
 
 

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.contrib.auth.models import AnonymousUser, User
 
 
 class ActorKind(StrEnum):
@@ -45,12 +44,8 @@ class Actor:
     def is_agent(self) -> bool:
         return self.kind is ActorKind.AGENT
 
-    @property
-    def is_agent(self) -> bool:
-        return self.kind is ActorKind.AGENT
-
     @classmethod
-    def human(cls, user: User | AbstractBaseUser | AnonymousUser | Any) -> "Actor":
+    def human(cls, user: User | AnonymousUser) -> "Actor":
         """The actor behind a signed-in Django user, with the roles that their groups give."""
         return cls(
             kind=ActorKind.HUMAN,

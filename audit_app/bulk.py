@@ -80,7 +80,7 @@ def perform_all(
     }
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def in_batches(batch: Callable[[int], int], batch_size: int) -> Iterator[int]:

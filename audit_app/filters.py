@@ -5,7 +5,7 @@ import django_filters
 from audit_app.models import Event
 
 
-class EventFilter(django_filters.FilterSet):
+class EventFilter(django_filters.FilterSet):  # type: ignore[misc]  # untyped library
     event_type = django_filters.CharFilter()
     role = django_filters.CharFilter()
     actor = django_filters.CharFilter(help_text="As kind:name.")

@@ -1,7 +1,7 @@
 """The triggers that refuse an unrecorded change. Used by migrations.
 
-The functions themselves are made by audit_app's first migration; ``guard`` and ``freeze`` hang them
-on a table. All of it is plain SQL in the end: psql, another language and a shell meet the same rule.
+The functions themselves are made by audit_app's first migration; ``guard`` and ``freeze`` hang
+them on a table. It is plain SQL in the end: psql, another language and a shell meet the same rule.
 """
 
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ def guard(table: str, subject_type: str, transitions: Iterable[str]) -> RunSQL:
 
 
 def freeze(table: str, columns: Iterable[str]) -> RunSQL:
-    """Refuse any UPDATE of ``table`` that changes one of ``columns``: they are what was approved."""
+    """Refuse any UPDATE of ``table`` that changes one of ``columns``: what was asked stays."""
     changed = " OR ".join(f"OLD.{column} IS DISTINCT FROM NEW.{column}" for column in columns)
     return RunSQL(
         sql=f"""

@@ -1,5 +1,5 @@
-"""The trail's tables: what happened (Event), what was answered (RequestReceipt), and Subject, the base
-of every table whose changes are events."""
+"""The trail's tables: what happened (Event), what was answered (RequestReceipt), and the base of
+every table whose changes are events (Subject)."""
 
 import uuid
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django_fsm import get_available_FIELD_transitions
 
 from audit_app.events import EventType
-from audit_app.querysets import EventQuerySet, SubjectQuerySet
+from audit_app.querysets import EventQuerySet
 
 
 class Subject(models.Model):
@@ -41,7 +41,7 @@ class Subject(models.Model):
         editable=False, db_comment="When the row's last event was recorded."
     )
 
-    objects: ClassVar[SubjectQuerySet[Any]]
+    objects: Any  # each subclass has the manager of its SubjectQuerySet
 
     class Meta:
         abstract = True
@@ -58,7 +58,7 @@ class Subject(models.Model):
 
     def transitions_allowed(self) -> list[str]:
         """The names of the transitions that the present state allows."""
-        field = self._meta.get_field("status")
+        field: Any = self._meta.get_field("status")
         return sorted(t.name for t in get_available_FIELD_transitions(self, field))
 
     @staticmethod
@@ -199,3 +199,6 @@ class RequestReceipt(models.Model):
             ),
         )
         indexes = (models.Index(fields=["created_at"], name="request_receipts_age"),)
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} by {self.caller}"

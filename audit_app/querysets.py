@@ -9,7 +9,7 @@ from audit_app.actors import Actor
 from audit_app.errors import NotFound
 
 if TYPE_CHECKING:
-    from audit_app.models import Event, Subject
+    from audit_app.models import Event, Subject  # noqa: F401  # forward references
 
 S = TypeVar("S", bound="Subject")
 
@@ -29,7 +29,7 @@ class SubjectQuerySet(models.QuerySet[S]):
             raise NotFound(what=self.model.subject_type) from None
 
     def locked(self, pk: UUID | str, **lock: Any) -> S:
-        """The row under FOR NO KEY UPDATE: whoever comes second waits, then sees what the first did.
+        """The row under FOR NO KEY UPDATE: who comes second waits, then sees what the first did.
 
         Raises NotFound, and Busy (from @operation) when the wait passes ``lock_timeout``.
         """

@@ -7,7 +7,6 @@ so there is no in-flight state and nothing to mend after a crash.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +29,7 @@ class Answer:
     subject_id: UUID | None = None
 
 
-class Replayed(Exception):  # noqa: N818  # no error: the request has its answer already
+class Replayed(Exception):
     """This request was answered before; ``answer`` is what was said."""
 
     def __init__(self, answer: Answer) -> None:
@@ -38,11 +37,12 @@ class Replayed(Exception):  # noqa: N818  # no error: the request has its answer
 
 
 CLAIM = """
-INSERT INTO request_receipts AS kept (caller, endpoint, key, fingerprint, headers, body, subject_type)
+INSERT INTO request_receipts AS kept
+    (caller, endpoint, key, fingerprint, headers, body, subject_type)
 VALUES (%(caller)s, %(endpoint)s, %(key)s, %(fingerprint)s, '{}', '', '')
 ON CONFLICT (caller, endpoint, key) DO UPDATE
     SET fingerprint = excluded.fingerprint, created_at = clock_timestamp()
-    WHERE kept.created_at < clock_timestamp() - %(ttl)s
+    WHERE kept.created_at < clock_timestamp() - make_interval(secs => %(ttl)s)
 RETURNING id
 """
 
@@ -62,7 +62,7 @@ class Receipt:
     present: Callable[[Any], Answer]
     present_refusal: Callable[[OrchestratorError], Answer]
     answer: Answer | None = None
-    _row: int | None = None
+    _row: int = 0
 
     def claim(self) -> None:
         """Take the key for this transaction.
@@ -70,7 +70,6 @@ class Receipt:
         Raises Replayed when the request was answered before, IdempotencyKeyReused when another
         request was, RequestInProgress when one is still running after ``lock_timeout``.
         """
-        ttl = timedelta(seconds=settings.IDEMPOTENCY_TTL_SECONDS)
         try:
             with connection.cursor() as cursor:
                 cursor.execute(
@@ -80,7 +79,7 @@ class Receipt:
                         "endpoint": self.endpoint,
                         "key": self.key,
                         "fingerprint": self.fingerprint,
-                        "ttl": ttl,
+                        "ttl": settings.IDEMPOTENCY_TTL_SECONDS,
                     },
                 )
                 claimed = cursor.fetchone()
@@ -94,9 +93,7 @@ class Receipt:
             self._row = claimed[0]
 
     def _replay(self) -> None:
-        kept = RequestReceipt.objects.get(
-            caller=self.caller, endpoint=self.endpoint, key=self.key
-        )
+        kept = RequestReceipt.objects.get(caller=self.caller, endpoint=self.endpoint, key=self.key)
         if kept.fingerprint != self.fingerprint:
             raise IdempotencyKeyReused
         assert kept.status is not None  # committed only with its answer

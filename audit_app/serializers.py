@@ -13,7 +13,9 @@ class RequestSerializer(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
-            unknown = {name[:100]: ["There is no such field."] for name in data if name not in self.fields}
+            unknown = {
+                name[:100]: ["There is no such field."] for name in data if name not in self.fields
+            }
             if unknown:
                 raise serializers.ValidationError(unknown, code="unknown_field")
         return super().to_internal_value(data)
@@ -81,5 +83,3 @@ class AddEventSerializer(RequestSerializer):
         error_messages={"invalid": "It must be lowercase words under agent., as in agent.noted."},
     )
     metadata = JSONObjectField(required=False)
-
-

@@ -141,7 +141,9 @@ def record_apart(
     return subject_id
 
 
-def record_refusal(operation: str, error: OrchestratorError, subject: Subject, *, by: Actor) -> None:
+def record_refusal(
+    operation: str, error: OrchestratorError, subject: Subject, *, by: Actor
+) -> None:
     """Write that ``by`` asked for ``operation`` on ``subject`` and was refused."""
     record_apart(
         EventType.OPERATION_REFUSED,

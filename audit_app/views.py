@@ -23,7 +23,7 @@ class EventViewSet(OperationViewSet):
     cursor_only = True
 
     def list(self, request: Request) -> Response:
-        """What happened, in the order it was written: to an auditor all, to others what is theirs."""
+        """What happened, in the order it was written: an auditor's all, others' own."""
         return self.listed(self.visible())
 
     @extend_schema(request=AddEventSerializer, responses={201: EventSerializer})

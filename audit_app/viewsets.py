@@ -46,9 +46,10 @@ class OperationViewSet(GenericViewSet[Any]):
         user = self.request.user
         return user if isinstance(user, Actor) else Actor.human(user)
 
-    def visible(self) -> "QuerySet[Any]":
+    def visible(self) -> Any:
         """The rows of this viewset that the caller may know of."""
-        return self.get_queryset().visible_to(self.actor)  # type: ignore[attr-defined]
+        rows: Any = self.get_queryset()
+        return rows.visible_to(self.actor)
 
     def listed(self, rows: "QuerySet[Any]") -> Response:
         """One page of ``rows`` as the request asks for it."""

@@ -4,6 +4,7 @@ Without DATABASE_URL this is a trial (``make run``): the embedded PostgreSQL und
 loopback only, a secret made on the first start. Otherwise nothing is guessed: what is missing or
 unsafe is refused by name.
 """
+
 import secrets
 import sys
 from datetime import timedelta
@@ -16,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
 from audit_app.durations import duration
-from orchestrator import __version__
+from orchestrator import __version__, embedded_postgres
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -49,7 +50,7 @@ def _duration(name: str, default: str) -> timedelta:
 
 def _positive(name: str, default: int) -> int:
     try:
-        value = env.int(name, default=default)
+        value: int = env.int(name, default=default)
     except ValueError:
         value = 0
     if value < 1:
@@ -58,27 +59,21 @@ def _positive(name: str, default: int) -> int:
 
 
 def _choice(name: str, allowed: tuple[str, ...]) -> str:
-    value = env.str(name, default=allowed[0])
+    value: str = env.str(name, default=allowed[0])
     if value not in allowed:
         raise ImproperlyConfigured(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
     return value
 
 
-def _database() -> dict[str, Any]:
-    url = DATABASE_URL
-    if not url:
-        from orchestrator import embedded_postgres  # not needed where DATABASE_URL is set
-
-        server = embedded_postgres.running(DATA_DIR / "postgres")
-        # Nobody listens on port 9 (discard): the connection is refused at once, and said so.
-        url = server.url if server else "postgresql://orchestrator@127.0.0.1:9/orchestrator"
+def database(url: str) -> dict[str, Any]:
+    """Django's settings for the PostgreSQL at ``url``."""
     try:
-        database: dict[str, Any] = env.db_url_config(url)
+        found: dict[str, Any] = env.db_url_config(url)
     except (environ.ImproperlyConfigured, ValueError):
-        database = {}
-    if database.get("ENGINE") != "django.db.backends.postgresql":
+        found = {}
+    if found.get("ENGINE") != "django.db.backends.postgresql":
         raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// URL.")
-    options = database.setdefault("OPTIONS", {})
+    options = found.setdefault("OPTIONS", {})
     options.setdefault("connect_timeout", 2)
     options.setdefault("application_name", "orchestrator")
     options.setdefault(
@@ -87,7 +82,15 @@ def _database() -> dict[str, Any]:
     )
     if env.bool("DB_POOL", default=False):
         options["pool"] = {"min_size": 1, "max_size": DB_POOL_MAX, "timeout": 2.0}
-    return database
+    return found
+
+
+def _where() -> str:
+    if DATABASE_URL:
+        return str(DATABASE_URL)
+    server = embedded_postgres.running(DATA_DIR / "postgres")
+    # Nobody listens on port 9 (discard): the connection is refused at once, and said so.
+    return server.url if server else "postgresql://orchestrator@127.0.0.1:9/orchestrator"
 
 
 def _refuse_what_is_unsafe() -> None:
@@ -104,7 +107,7 @@ def _refuse_what_is_unsafe() -> None:
 
 
 DB_POOL_MAX = _positive("DB_POOL_MAX", 5)
-DATABASES = {"default": _database()}
+DATABASES = {"default": database(_where())}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 SECRET_KEY = env.str("SECRET_KEY", default=_secret_of_the_trial() if TRIAL or DEBUG else "")

@@ -5,7 +5,7 @@ import django_filters
 from sessions_app.models import AgentSession, Task
 
 
-class SessionFilter(django_filters.FilterSet):
+class SessionFilter(django_filters.FilterSet):  # type: ignore[misc]  # untyped library
     state = django_filters.ChoiceFilter(field_name="status", choices=AgentSession.Status.choices)
     agent_role = django_filters.CharFilter(field_name="role")
     task_id = django_filters.CharFilter()
@@ -17,7 +17,7 @@ class SessionFilter(django_filters.FilterSet):
         fields: tuple[str, ...] = ()
 
 
-class TaskFilter(django_filters.FilterSet):
+class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # untyped library
     to_role = django_filters.CharFilter()
     from_role = django_filters.CharFilter()
     status = django_filters.ChoiceFilter(choices=Task.Status.choices)

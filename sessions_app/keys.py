@@ -28,5 +28,5 @@ class NewKey:
 
 
 def hash_of(key: str) -> str:
-    """SHA-256 of a key. It holds 256 random bits, so that nothing slower would protect it better."""
+    """SHA-256 of a key. It holds 256 random bits: nothing slower would protect it better."""
     return hashlib.sha256(key.encode()).hexdigest()

@@ -59,9 +59,7 @@ class Agent(Subject):
         db_table_comment = "Programs that act here."
         ordering = ("name",)
         constraints = (
-            models.CheckConstraint(
-                condition=models.Q(roles__len__gt=0), name="agents_have_a_role"
-            ),
+            models.CheckConstraint(condition=models.Q(roles__len__gt=0), name="agents_have_a_role"),
         )
 
     def __str__(self) -> str:

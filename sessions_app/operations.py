@@ -139,9 +139,7 @@ def route_task(
 
 
 @operation("task.claim")
-def claim(
-    task_id: UUID, *, by: Actor, lease: timedelta, session_id: UUID | None = None
-) -> Task:
+def claim(task_id: UUID, *, by: Actor, lease: timedelta, session_id: UUID | None = None) -> Task:
     """Take an approved task of one of the agent's roles, to execute it until the lease runs out.
 
     A claim whose lease ran out is released first: that is recorded too. Whoever finds the row
@@ -160,9 +158,7 @@ def claim(
         if _lease_end(task) > now:
             raise TaskTaken(task)
         perform(task.release, by=Actor.system("lease"))
-    perform(
-        task.claim, by=by, agent_id=agent, session_id=session and session.pk, until=now + lease
-    )
+    perform(task.claim, by=by, agent_id=agent, session_id=session and session.pk, until=now + lease)
     return task
 
 
@@ -187,7 +183,7 @@ def complete(
 
 @operation("task.fail")
 def fail(task_id: UUID, *, by: Actor, error: Any = None, session_id: UUID | None = None) -> Task:
-    """Report a claimed task failed. Raises NotFound, NotClaimant, LeaseExpired, InvalidTransition."""
+    """Report a claimed task failed. Raises as ``complete`` does."""
     task = Task.objects.visible_to(by).locked(task_id)
     _holds_lease(task, by, session_id)
     perform(task.fail, by=by, error=error)

@@ -1,5 +1,6 @@
 """Named reads of this floor."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
@@ -11,7 +12,7 @@ from audit_app.actors import Actor
 from audit_app.querysets import SubjectQuerySet
 
 if TYPE_CHECKING:
-    from sessions_app.models import Agent, AgentSession, Task
+    from sessions_app.models import Agent, AgentSession, Task  # noqa: F401  # forward references
 
 
 class AgentQuerySet(SubjectQuerySet["Agent"]):
@@ -59,8 +60,6 @@ class TaskQuerySet(SubjectQuerySet["Task"]):
         One row per idempotency key, since a caller's key is unique among its tasks.
         """
         mine = Q(session=session) | Q(claimed_session=session)
-        try:
+        with suppress(ValueError):  # it may work on something that is not a task of ours
             mine |= Q(pk=UUID(session.task_id or ""))
-        except ValueError:
-            pass  # the session works on something that is not a task of ours
         return self.filter(mine)

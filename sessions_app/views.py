@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from audit_app import tracing
+from audit_app.models import Subject
 from audit_app.viewsets import InvalidHeader, OperationViewSet
 from sessions_app import operations
 from sessions_app.filters import SessionFilter, TaskFilter
@@ -197,7 +198,7 @@ class SessionTaskViewSet(OperationViewSet):
 
 def with_approvals(tasks: Any) -> Any:
     """``tasks`` with what their shape on the wire needs, in a fixed number of queries."""
-    approvals = Task._meta.get_field("approvals").related_model.objects
+    approvals = Subject.kinds()["approval"].objects
     return tasks.select_related("claimed_by").prefetch_related(
         Prefetch("approvals", approvals.select_related("decided_by").order_by("created_at", "id"))
     )

@@ -17,7 +17,8 @@ from referencing.jsonschema import DRAFT202012
 @functools.cache
 def schema() -> Any:
     """The OpenAPI document, as /schema gives it."""
-    return json.loads(json.dumps(SchemaGenerator().get_schema(request=None, public=True), default=str))
+    document = SchemaGenerator().get_schema(request=None, public=True)
+    return json.loads(json.dumps(document, default=str))
 
 
 class Api:
@@ -99,5 +100,5 @@ def _operation(method: str, path: str) -> Any:
         route = resolve(path).route
     except Exception:
         return None
-    template = "/" + re.sub(r"<uuid:(\w+)>", lambda m: "{id}" if m[1] == "pk" else f"{{{m[1]}}}", route)
+    template = "/" + re.sub(r"<uuid:(\w+)>", r"{\1}", route).replace("{pk}", "{id}")
     return schema()["paths"].get(template, {}).get(method.lower())

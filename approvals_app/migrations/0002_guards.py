@@ -35,10 +35,12 @@ class Migration(migrations.Migration):
     operations = [
         guard("approvals", "approval", TRANSITIONS),
         freeze(
-            "approvals", ["id", "task_id", "approver_role", "payload_digest", "trace_id", "created_at"]
+            "approvals",
+            ["id", "task_id", "approver_role", "payload_digest", "trace_id", "created_at"],
         ),
         migrations.RunSQL(
-            DIGEST_OF_THE_TASK, "ALTER TABLE approvals DROP CONSTRAINT approvals_digest_is_the_tasks"
+            DIGEST_OF_THE_TASK,
+            "ALTER TABLE approvals DROP CONSTRAINT approvals_digest_is_the_tasks",
         ),
         migrations.RunSQL(PENDING_APPROVALS, "DROP VIEW pending_approvals"),
     ]

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 PAGING = {"page", "page_size", "cursor"}
 
 
-class StrictFilterBackend(DjangoFilterBackend):
+class StrictFilterBackend(DjangoFilterBackend):  # type: ignore[misc]  # untyped library
     def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
         filterset = self.get_filterset_class(view, queryset)
         known = PAGING | set(filterset.base_filters if filterset else ())

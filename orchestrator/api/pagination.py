@@ -3,6 +3,7 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError as DjangoValidationError
@@ -24,9 +25,7 @@ class Pages(BasePagination):
     unique one.
     """
 
-    def paginate_queryset(
-        self, queryset: "QuerySet[Any]", request: Request, view: Any = None
-    ) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         self.view = view
         self.size = min(_whole_number(request, "page_size", DEFAULT_SIZE), MAX_SIZE)
         self.by_key = view.cursor_only or "cursor" in request.query_params
@@ -51,9 +50,7 @@ class Pages(BasePagination):
         wrapped = {self.view.list_name: data}
         if self.by_key:
             return Response(wrapped | {"next_cursor": self.next_cursor})
-        return Response(
-            wrapped | {"total": self.total, "page": self.page, "page_size": self.size}
-        )
+        return Response(wrapped | {"total": self.total, "page": self.page, "page_size": self.size})
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         def parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
@@ -102,27 +99,26 @@ def _whole_number(request: Request, name: str, default: int) -> int:
     return int(given)
 
 
-def _fields(key: tuple[str, ...]) -> list[str]:
+def _fields(key: Sequence[Any]) -> list[str]:
     return [field.removeprefix("-") for field in key]
 
 
 def _encoded(row: Model, key: tuple[str, ...]) -> str:
-    values = [row._meta.get_field(name).value_to_string(row) for name in _fields(key)]
+    fields: list[Any] = [row._meta.get_field(name) for name in _fields(key)]
+    values = [field.value_to_string(row) for field in fields]
     return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
 
 
 def _decoded(queryset: "QuerySet[Any]", cursor: str) -> list[Any]:
     try:
-        text = base64.b64decode(
-            cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True
-        )
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         values = json.loads(text)
-        fields = [
-            queryset.model._meta.get_field(name) for name in _fields(queryset.query.order_by)
-        ]
+        fields = [queryset.model._meta.get_field(name) for name in _fields(queryset.query.order_by)]
         if not isinstance(values, list) or len(values) != len(fields):
             raise ValueError(cursor)
-        return [_field_of(field).to_python(value) for field, value in zip(fields, values, strict=True)]
+        return [
+            _field_of(field).to_python(value) for field, value in zip(fields, values, strict=True)
+        ]
     except (ValueError, TypeError, DjangoValidationError) as error:
         raise ValidationError({"cursor": "This cursor is not one of ours."}) from error
 

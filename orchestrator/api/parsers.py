@@ -30,9 +30,7 @@ class BadJSON(ParseError):
 class StrictJSONParser(BaseParser):
     media_type = "application/json"
 
-    def parse(
-        self, stream: Any, media_type: str | None = None, parser_context: Any = None
-    ) -> Any:
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         body = stream.read(settings.MAX_BODY_BYTES + 1)
         if len(body) > settings.MAX_BODY_BYTES:
             raise BodyTooLarge(f"The body is larger than {settings.MAX_BODY_BYTES} bytes.")
@@ -77,7 +75,7 @@ def _integer(text: str) -> int:
     # Longer than 2**53 has digits: refused before int() has work to do.
     if len(text) > 17 or abs(int(text)) > EXACT:
         raise BadJSON(
-            f"The number {text[:32]} is beyond 2^53, where JSON readers round; send it as a string.",
+            f"The number {text[:32]} is beyond 2^53, where readers round; send it as a string.",
             "inexact_number",
         )
     return int(text)

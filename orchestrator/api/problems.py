@@ -1,7 +1,8 @@
 """Every error as RFC 9457 ``application/problem+json``, with a stable ``code``.
 
     {"type": "urn:orchestrator:problem:approval_expired", "title": "Conflict", "status": 409,
-     "detail": "…", "code": "approval_expired", "trace_id": "…", "errors": [{"field", "detail", "code"}]}
+     "detail": "…", "code": "approval_expired", "trace_id": "…",
+     "errors": [{"field", "detail", "code"}]}
 
 The data of an error of ours (``state``, ``allowed``, …) come along as further members.
 """
@@ -120,7 +121,9 @@ def _of_ours(error: errors.OrchestratorError) -> HttpResponse:
     members = dict(error.data)
     if field := members.pop("field", None):
         members["errors"] = [{"field": field, "detail": str(error), "code": error.code}]
-    headers = {"Retry-After": "1"} if isinstance(error, errors.Busy | errors.RequestInProgress) else None
+    headers = (
+        {"Retry-After": "1"} if isinstance(error, errors.Busy | errors.RequestInProgress) else None
+    )
     return problem(status, str(error), code=error.code, headers=headers, **members)
 
 
@@ -182,9 +185,7 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     sentence = "There is nothing at this address, or it is not yours to see."
-    return _said(
-        request, problem(404, "There is nothing at this address."), "Not found", sentence
-    )
+    return _said(request, problem(404, "There is nothing at this address."), "Not found", sentence)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

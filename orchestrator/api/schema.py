@@ -45,7 +45,9 @@ WRITE_PROBLEMS = (*READ_PROBLEMS, "409", "412", "413", "415", "422")
 
 
 class Schema(AutoSchema):
-    def get_override_parameters(self) -> list[OpenApiParameter]:
+    view: Any
+
+    def get_override_parameters(self) -> list[Any]:
         return [TRACE, KEY] if self.method in ("POST", "PUT") else [TRACE]
 
     def get_operation_id(self) -> str:
@@ -54,7 +56,7 @@ class Schema(AutoSchema):
         return str(self.view.get_view_name()).lower()
 
     def _get_paginator(self) -> Any:
-        paginator = super()._get_paginator()
+        paginator = super()._get_paginator()  # type: ignore[no-untyped-call]
         if paginator is not None:
             # A page's shape has no name of its own in DRF; ours depends on the view.
             paginator.list_name = self.view.list_name

@@ -60,7 +60,15 @@ class Migration(migrations.Migration):
         guard("tasks", "task", TASK_TRANSITIONS),
         freeze(
             "tasks",
-            ["id", "agent_id", "session_id", "trace_id", "idempotency_key", "created_at", "payload"],
+            [
+                "id",
+                "agent_id",
+                "session_id",
+                "trace_id",
+                "idempotency_key",
+                "created_at",
+                "payload",
+            ],
         ),
         migrations.RunSQL(
             PAYLOAD_IS_ITS_COLUMNS,

@@ -1,0 +1,51 @@
+# What anyone types. `make` alone prints this list.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+JOBS ?= 2
+export PORT
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fix schema lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+run: $(VENV)/.runtime ## set everything up and serve on http://127.0.0.1:8000 (PORT=… for another)
+	@TRIAL=on $(BIN)/python manage.py dev
+
+test: $(VENV)/.dev ## the whole test suite
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+check: $(VENV)/.dev ## formatter, linter, types, import contracts, migrations, deploy check, schema drift, audit
+	@$(BIN)/python -m tests.project.checks
+
+fix: $(VENV)/.dev ## what formatter and linter can mend by themselves
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+schema: $(VENV)/.dev ## write docs/openapi.json anew
+	@TRIAL=on $(BIN)/python manage.py spectacular --format openapi-json --validate --fail-on-warn --file docs/openapi.json
+
+lock: $(VENV)/.dev ## pin requirements anew, with hashes, for Python 3.11 to 3.13
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q --upgrade requirements.in -o requirements.txt
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q --upgrade requirements-dev.in -o requirements-dev.txt
+
+clean: ## remove the virtual environment and caches; the data in .data stays
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11 or later, or name it with PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; $(PYTHON) is older. Name another with PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "The virtual environment can't be made; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.runtime: requirements.txt | $(VENV)/bin/python
+	@echo "Installing the locked requirements …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
+	@echo "Installing the tests' and tools' requirements …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,208 @@
+"""What ``make run`` runs: everything a newcomer needs, on this machine alone."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import Group, User
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, connection
+from django.utils.crypto import get_random_string
+
+from approvals_app.models import Approval
+from audit_app.actors import Actor
+from orchestrator import embedded_postgres
+from orchestrator.settings import database
+from sessions_app import identities
+from sessions_app.keys import hash_of
+from sessions_app.models import Agent, AgentKey
+
+REVIEWERS = {
+    "alice": ["finance"],
+    "bob": ["finance", "dba", "sre"],
+    "charlie": ["marketing"],
+}
+DEMO_AGENT = "support-bot"
+DEMO_ROLE = "support-agent"
+
+
+class Command(BaseCommand):
+    help = "Set up a trial (database, reviewers, an agent, a task that waits) and serve it."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or 8000))
+
+    def handle(self, *args: Any, port: int, **options: Any) -> None:
+        if not settings.TRIAL:
+            raise CommandError(
+                "This is for trials; serve with gunicorn, as docs/operating.md says."
+            )
+        _refuse_taken(port)
+        stopping = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: stopping.set())
+        children: list[subprocess.Popen[str]] = []
+        embedded = not settings.DATABASE_URL
+        place = settings.DATA_DIR / "postgres"
+        try:
+            if embedded:
+                self.stdout.write("Starting PostgreSQL …")
+                server = embedded_postgres.start(place)
+                connection.settings_dict.update(database(server.url))
+            self.stdout.write("Migrating the database …")
+            call_command("migrate", verbosity=0)
+            passwords, key = _demo_people(settings.DATA_DIR / "demo.json")
+            connection.close()
+            web = _serve(port)
+            children.append(web)
+            _wait_until_up(port, web, stopping)
+            self._say_where_to_look(port, passwords["alice"], key)
+            if not stopping.is_set() and not _something_waits():
+                children.append(self._agent(port, key))
+            while not stopping.wait(0.5):
+                if web.poll() is not None:
+                    raise CommandError("The web server stopped by itself; its last lines say why.")
+        except embedded_postgres.EmbeddedPostgresError as error:
+            raise CommandError(str(error)) from None
+        except OperationalError as error:
+            raise CommandError(f"PostgreSQL can't be reached: {str(error).strip()}") from None
+        except OSError as error:
+            raise CommandError(f"{error.strerror}: {error.filename}") from None
+        finally:
+            self.stdout.write("\nStopping …")
+            for child in reversed(children):
+                _stop(child)
+            if embedded:
+                embedded_postgres.stop(place)
+
+    def _say_where_to_look(self, port: int, password: str, key: str) -> None:
+        url = f"http://127.0.0.1:{port}"
+        given = f"ORCHESTRATOR_URL={url} ORCHESTRATOR_KEY={key}"
+        up = self.style.SUCCESS("The orchestrator is running.")
+        lines = (
+            "",
+            f"{up} Ctrl-C stops it; the data stays in {settings.DATA_DIR.name}/.",
+            "",
+            f"Review   {url}/admin/  as  alice  with the password  {password}",
+            f"API      {url}/docs",
+            f"Key      {key}",
+            f'Try      curl -H "Authorization: Bearer {key}" {url}/tasks',
+            f"         {given} {_shown(sys.executable)} examples/agent.py wire_transfer",
+            "",
+        )
+        for line in lines:
+            self.stdout.write(f"  {line}")
+
+    def _agent(self, port: int, key: str) -> "subprocess.Popen[str]":
+        """The demo agent: a real client in a process of its own, its lines shown here."""
+        agent = subprocess.Popen(
+            [sys.executable, "examples/agent.py", "refund", "--url", f"http://127.0.0.1:{port}"],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, "ORCHESTRATOR_KEY": key},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+        def show() -> None:
+            for line in agent.stdout or ():
+                self.stdout.write(f"  agent │ {line.rstrip()}")
+
+        threading.Thread(target=show, daemon=True).start()
+        return agent
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise CommandError(
+                f"Port {port} is taken: stop what uses it, or run `make run PORT={port + 1}`."
+            ) from None
+
+
+def _demo_people(kept: Path) -> tuple[dict[str, str], str]:
+    """The reviewers' passwords and the agent's key, made once and kept in ``kept``."""
+    known: dict[str, Any] = {"passwords": {}, "key": ""}
+    if kept.exists():
+        known = json.loads(kept.read_text())
+    for name, roles in REVIEWERS.items():
+        password = known["passwords"].setdefault(name, get_random_string(14))
+        user, _ = User.objects.get_or_create(username=name, defaults={"is_staff": True})
+        if not user.check_password(password):
+            user.set_password(password)
+            user.save()
+        user.groups.set([Group.objects.get_or_create(name=role)[0] for role in roles])
+    known["key"] = _demo_key(known["key"])
+    kept.touch(mode=0o600)
+    kept.write_text(json.dumps(known, indent=1))
+    return known["passwords"], known["key"]
+
+
+def _demo_key(key: str) -> str:
+    """``key`` if it still works, else a new one of the demo agent's."""
+    by = Actor.system("dev")
+    agent = Agent.objects.filter(name=DEMO_AGENT).first()
+    if agent is None:
+        return identities.create_agent(DEMO_AGENT, by=by, roles=[DEMO_ROLE])[1].text
+    if AgentKey.objects.filter(agent=agent, hash=hash_of(key), revoked_at=None).exists():
+        return key
+    return identities.rotate_key(agent.pk, by=by).text
+
+
+def _something_waits() -> bool:
+    waits = Approval.objects.pending().filter(task__agent__name=DEMO_AGENT).exists()
+    connection.close()
+    return waits
+
+
+def _serve(port: int) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py", "orchestrator.wsgi"],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "PORT": str(port), "LOG_FORMAT": "console"},
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _wait_until_up(port: int, web: "subprocess.Popen[str]", stopping: threading.Event) -> None:
+    while web.poll() is None and not stopping.is_set():
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+                return
+        except OSError:
+            stopping.wait(0.1)
+    if not stopping.is_set():
+        raise CommandError("The web server did not start; its last lines say why.")
+
+
+def _stop(child: "subprocess.Popen[str]") -> None:
+    child.terminate()
+    try:
+        child.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _shown(path: str) -> str:
+    """``path`` as one types it from the project's folder."""
+    try:
+        return str(Path(path).relative_to(settings.BASE_DIR))
+    except ValueError:
+        return path
