@@ -273,7 +273,7 @@ def _as_ordinary_user(
     user = pwd.getpwuid(owner) if owner else _unprivileged_user()
     for path in (data, *data.rglob("*")):
         os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
-    who = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    who: dict[str, Any] = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     for needed in (data, Path(command[0])):
         if subprocess.run(["/usr/bin/test", "-x", needed], check=False, **who).returncode:
             raise EmbeddedPostgresError(

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from audit_app.tail import bell
 from django.contrib.auth.models import User
 from django.db import connection, connections
-from sessions_app.models import Agent
 
+from audit_app.tail import bell
+from sessions_app.models import Agent
 from tests.client import Api
 from tests.factories import AgentFactory, ReviewerFactory
 

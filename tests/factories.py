@@ -4,9 +4,10 @@ from typing import Any
 from uuid import uuid4
 
 import factory
+from django.contrib.auth.models import Group, User
+
 from approvals_app.models import Approval
 from audit_app.actors import Actor
-from django.contrib.auth.models import Group, User
 from sessions_app import identities, operations
 from sessions_app.models import Agent, AgentSession, Task
 
