@@ -18,8 +18,18 @@ run: $(VENV)/.runtime ## set everything up and serve on http://127.0.0.1:8000 (P
 test: $(VENV)/.dev ## the whole test suite
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
-check: $(VENV)/.dev ## formatter, linter, types, import contracts, migrations, deploy check, schema drift, audit
-	@$(BIN)/python -m tests.project.checks
+check: $(VENV)/.dev ## formatter, linter, types, imports, migrations, deploy check, schema, dependencies
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/deptry .
+	@TRIAL=on $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	@env -u TRIAL DATABASE_URL=postgresql://nobody@127.0.0.1/none SECRET_KEY=$$(head -c 48 /dev/urandom | base64) \
+		ALLOWED_HOSTS=orchestrator.example $(BIN)/python manage.py check --deploy --fail-level WARNING
+	@TRIAL=on $(BIN)/python manage.py spectacular --format openapi-json --validate --fail-on-warn --file .data/openapi.json
+	@cmp -s .data/openapi.json docs/openapi.json || { echo "docs/openapi.json is not what the code says: run make schema" >&2; exit 1; }
+	@$(BIN)/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements.txt
 
 fix: $(VENV)/.dev ## what formatter and linter can mend by themselves
 	@$(BIN)/ruff check --fix .
@@ -30,7 +40,7 @@ schema: $(VENV)/.dev ## write docs/openapi.json anew
 
 lock: $(VENV)/.dev ## pin requirements anew, with hashes, for Python 3.11 to 3.13
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q --upgrade requirements.in -o requirements.txt
-	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q --upgrade requirements-dev.in -o requirements-dev.txt
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q --upgrade -c requirements.txt requirements-dev.in -o requirements-dev.txt
 
 clean: ## remove the virtual environment and caches; the data in .data stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

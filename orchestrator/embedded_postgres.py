@@ -134,7 +134,15 @@ def _make_cluster(data: Path) -> None:
     password = data / "password"
     password.touch(mode=0o600)
     password.write_text(secrets.token_hex(24))
-    command = [_binaries(None) / "initdb", "-D", new, "-U", NAME, "--pwfile", password]
+    command: list[str | Path] = [
+        _binaries(None) / "initdb",
+        "-D",
+        new,
+        "-U",
+        NAME,
+        "--pwfile",
+        password,
+    ]
     command += ["--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"]
     result = _run(data, [*command, "--locale=C.UTF-8"])
     if result.returncode != 0 and "locale" in result.stderr:

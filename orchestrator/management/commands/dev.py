@@ -61,6 +61,7 @@ class Command(BaseCommand):
                 server = embedded_postgres.start(place)
                 connection.settings_dict.update(database(server.url))
             self.stdout.write("Migrating the database …")
+            Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
             call_command("migrate", verbosity=0)
             passwords, key = _demo_people(settings.DATA_DIR / "demo.json")
             connection.close()
@@ -72,7 +73,7 @@ class Command(BaseCommand):
                 children.append(self._agent(port, key))
             while not stopping.wait(0.5):
                 if web.poll() is not None:
-                    raise CommandError("The web server stopped by itself; its last lines say why.")
+                    raise CommandError(_last_words("The web server stopped by itself"))
         except embedded_postgres.EmbeddedPostgresError as error:
             raise CommandError(str(error)) from None
         except OperationalError as error:
@@ -92,7 +93,7 @@ class Command(BaseCommand):
         up = self.style.SUCCESS("The orchestrator is running.")
         lines = (
             "",
-            f"{up} Ctrl-C stops it; the data stays in {settings.DATA_DIR.name}/.",
+            f"{up} Ctrl-C stops it; data and logs stay in {settings.DATA_DIR.name}/.",
             "",
             f"Review   {url}/admin/  as  alice  with the password  {password}",
             f"API      {url}/docs",
@@ -171,13 +172,23 @@ def _something_waits() -> bool:
 
 
 def _serve(port: int) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py", "orchestrator.wsgi"],
-        cwd=settings.BASE_DIR,
-        env={**os.environ, "PORT": str(port), "LOG_FORMAT": "console"},
-        text=True,
-        start_new_session=True,
-    )
+    with _log().open("w") as log:
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "gunicorn",
+                "-c",
+                "orchestrator/gunicorn.py",
+                "orchestrator.wsgi",
+            ],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, "PORT": str(port)},
+            stdout=log,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
 
 
 def _wait_until_up(port: int, web: "subprocess.Popen[str]", stopping: threading.Event) -> None:
@@ -188,7 +199,16 @@ def _wait_until_up(port: int, web: "subprocess.Popen[str]", stopping: threading.
         except OSError:
             stopping.wait(0.1)
     if not stopping.is_set():
-        raise CommandError("The web server did not start; its last lines say why.")
+        raise CommandError(_last_words("The web server did not start"))
+
+
+def _log() -> Path:
+    """Where the web server says what it does, one JSON object a line."""
+    return Path(settings.DATA_DIR) / "web.log"
+
+
+def _last_words(what: str) -> str:
+    return "\n".join([f"{what}:", *_log().read_text(errors="replace").splitlines()[-12:]])
 
 
 def _stop(child: "subprocess.Popen[str]") -> None:
