@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection, connections
+from django.test.utils import setup_databases, teardown_databases
 
 from audit_app.tail import bell
 from sessions_app.models import Agent
@@ -13,6 +14,26 @@ from tests.client import Api
 from tests.factories import AgentFactory, ReviewerFactory
 
 KEPT = ("django_migrations", "django_content_type", "auth_permission")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None,
+    django_db_modify_db_settings: None,
+    django_db_blocker: Any,
+    django_db_keepdb: bool,
+) -> Iterator[None]:
+    """A database of the tests' own.
+
+    pytest-django's fixture makes one only where a test asks for ``db``; without it, the tests would
+    run in, and empty, the database that DATABASE_URL names.
+    """
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False, keepdb=django_db_keepdb)
+        assert connection.settings_dict["NAME"].startswith("test_")
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0, keepdb=django_db_keepdb)
 
 
 @pytest.fixture(autouse=True)
