@@ -5,7 +5,9 @@ from uuid import uuid4
 
 import factory
 from django.contrib.auth.models import Group, User
+from django.db import connection, transaction
 
+from approvals_app import operations as approval_operations
 from approvals_app.models import Approval
 from audit_app.actors import Actor
 from sessions_app import identities, operations
@@ -89,3 +91,29 @@ class TaskFactory(factory.Factory):
 def the_approval(task: Task) -> Approval:
     """The one approval that ``task`` has."""
     return Approval.objects.get(task=task)
+
+
+def session_in(status: str, agent: Agent) -> AgentSession:
+    """A session of ``agent`` that went to ``status`` by the shortest legal way."""
+    by, session = agent.as_actor(), SessionFactory(agent=agent)
+    way = {"pending": [], "active": ["active"], "expired": ["expired"]}
+    for step in way.get(status, ["active", status]):
+        session = operations.update_session(session.pk, by=by, status=step)
+    return session
+
+
+def approved(task: Task, by: User) -> Task:
+    """``task`` after ``by`` approved what it waits for."""
+    approval = the_approval(task)
+    decision = approval_operations.approve(
+        approval.pk, by=Actor.human(by), payload_digest=approval.payload_digest
+    )
+    return decision.task
+
+
+def aged(model: type[Any], **columns: Any) -> None:
+    """Set ``columns`` of every row as if time had passed: no trigger fires, as in a replica."""
+    assignments = ", ".join(f"{column} = %s" for column in columns)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute(f"UPDATE {model._meta.db_table} SET {assignments}", list(columns.values()))

@@ -1,0 +1,376 @@
+"""The database refuses, at commit and through every door, a change that the trail does not tell."""
+
+import json
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+from django.db import DatabaseError, IntegrityError, connection, transaction
+
+from approvals_app.models import Approval
+from audit_app.events import EventType
+from audit_app.models import Event
+from audit_app.trail import create
+from sessions_app.models import AgentSession, Task
+from tests.factories import OPS, AgentFactory, SessionFactory, TaskFactory, session_in, the_approval
+
+ENTRY = """
+SELECT audit_entry(event_type => %(event_type)s, actor => 'human:mallory', actor_id => '1',
+    subject_type => %(kind)s, subject_id => %(id)s, seq => %(seq)s, from_state => %(before)s,
+    to_state => %(after)s, role => NULL, trace_id => NULL, metadata => %(metadata)s)
+"""
+WITHOUT = "without its audit event"
+
+
+@pytest.fixture
+def task(bot):
+    return TaskFactory(agent=bot)
+
+
+def rows():
+    """Everything that the guard guards."""
+    with connection.cursor() as cursor:
+        found = {}
+        for table in ("agents", "sessions", "tasks", "approvals", "audit_events"):
+            cursor.execute(f"SELECT to_jsonb(r) FROM {table} AS r ORDER BY id")
+            found[table] = cursor.fetchall()
+        return found
+
+
+@contextmanager
+def refused(why, error=IntegrityError):
+    """What is done inside commits nothing, since the database says ``why``."""
+    before = rows()
+    with pytest.raises(error, match=why), transaction.atomic():
+        yield
+    assert rows() == before
+
+
+def run(statement, *params):
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params)
+
+
+def entry(subject, seq, before=None, after=None, event_type="task.approved", metadata="{}"):
+    given = {
+        "event_type": event_type,
+        "kind": subject.subject_type,
+        "id": subject.pk,
+        "seq": seq,
+        "before": before,
+        "after": after,
+        "metadata": metadata,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(ENTRY, given)
+        return cursor.fetchone()[0]
+
+
+def write(text):
+    run("INSERT INTO audit_events (entry) VALUES (%s)", text)
+
+
+def approve_by_hand(task):
+    run("UPDATE tasks SET status = 'approved', version = version + 1 WHERE id = %s", task.pk)
+
+
+def test_a_change_with_its_event_is_accepted(task):
+    """What the refusals below are measured against."""
+    with transaction.atomic():
+        approve_by_hand(task)
+        write(entry(task, task.version + 1, "awaiting_approval", "approved"))
+    assert Task.objects.get(pk=task.pk).status == "approved"
+
+
+def test_the_orm_can_not_update_past_the_trail(task):
+    with refused(WITHOUT):
+        Task.objects.update(status="approved")
+
+
+def test_the_orm_can_not_update_past_the_trail_without_a_transaction_either(task):
+    before = rows()
+    with pytest.raises(IntegrityError, match=WITHOUT):
+        Task.objects.filter(pk=task.pk).update(status="approved")
+    assert rows() == before
+
+
+def test_the_orm_can_not_insert_past_the_trail(bot):
+    now = SessionFactory(agent=bot).created_at
+    given = {"agent": bot, "role": "x", "created_at": now, "updated_at": now, "trace_id": uuid4()}
+    with refused(WITHOUT):
+        AgentSession.objects.bulk_create([AgentSession(**given, version=1) for _ in range(2)])
+
+
+def test_a_raw_update_is_refused(task):
+    with refused(WITHOUT):
+        run("UPDATE tasks SET status = 'approved' WHERE id = %s", task.pk)
+
+
+def test_a_raw_update_of_anything_else_is_refused(task):
+    with refused(WITHOUT):
+        run("UPDATE tasks SET result = '1' WHERE id = %s", task.pk)
+
+
+def test_a_raised_version_is_not_an_event(task):
+    with refused(WITHOUT):
+        approve_by_hand(task)
+
+
+def test_a_skipped_version_is_refused(task):
+    with refused(WITHOUT):
+        run("UPDATE tasks SET status = 'approved', version = version + 2 WHERE id = %s", task.pk)
+        write(entry(task, task.version + 1, "awaiting_approval", "approved"))
+
+
+def test_another_subjects_event_does_not_count(task, bot):
+    other = TaskFactory(agent=bot)
+    with refused(WITHOUT):
+        approve_by_hand(task)
+        write(entry(other, other.version + 1, "awaiting_approval", "approved"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("awaiting_approval", "rejected"),
+        ("pending", "approved"),
+        (None, None),
+        (None, "approved"),
+        ("awaiting_approval", None),
+    ],
+)
+def test_an_event_of_another_change_does_not_count(task, before, after):
+    with refused(WITHOUT):
+        approve_by_hand(task)
+        write(entry(task, task.version + 1, before, after))
+
+
+def test_an_event_of_an_earlier_transaction_does_not_count(task):
+    write(entry(task, task.version + 1, "awaiting_approval", "approved"))
+    with refused(WITHOUT):
+        approve_by_hand(task)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("completed", "active"), ("failed", "pending"), ("pending", "completed")]
+)
+def test_an_illegal_transition_is_refused_even_with_its_event(bot, before, after):
+    session = session_in(before, bot)
+    with refused(f"can not go from {before} to {after}"):
+        run(
+            "UPDATE sessions SET status = %s, version = version + 1 WHERE id = %s",
+            after,
+            session.pk,
+        )
+        write(entry(session, session.version + 1, before, after, "session.activated"))
+
+
+def test_a_row_may_not_begin_in_the_middle(bot):
+    session = SessionFactory(agent=bot)
+    now = session.created_at
+    begun = AgentSession(
+        agent=bot, role="x", status="completed", created_at=now, updated_at=now, trace_id=uuid4()
+    )
+    begun.version = 1
+    with refused("can not go from nothing to completed"):
+        write(entry(begun, 1, None, "completed", "session.opened"))
+        begun.save(force_insert=True)
+
+
+def test_a_raw_insert_is_refused(task):
+    with refused(WITHOUT):
+        run(
+            "INSERT INTO sessions (id, version, created_at, updated_at, agent_id, role, status,"
+            " metadata, trace_id) SELECT gen_random_uuid(), 1, now(), now(), agent_id, 'x',"
+            " 'pending', '{}', trace_id FROM tasks"
+        )
+
+
+@pytest.mark.parametrize("state", ["completed", "expired"])
+def test_a_delete_without_its_event_is_refused(bot, state):
+    session = session_in(state, bot)
+    with refused(WITHOUT):
+        run("DELETE FROM sessions WHERE id = %s", session.pk)
+
+
+def test_a_finished_row_may_be_purged_with_its_event(bot):
+    session = session_in("completed", bot)
+    with transaction.atomic():
+        run("DELETE FROM sessions WHERE id = %s", session.pk)
+        write(entry(session, session.version + 1, "completed", None, "session.purged"))
+    assert not AgentSession.objects.exists()
+
+
+def test_an_open_row_may_not_be_purged_even_with_its_event(bot):
+    session = session_in("active", bot)
+    with refused("can not go from active to nothing"):
+        run("DELETE FROM sessions WHERE id = %s", session.pk)
+        write(entry(session, session.version + 1, "active", None, "session.purged"))
+
+
+@pytest.mark.parametrize("table", ["agents", "sessions", "tasks", "approvals", "audit_events"])
+def test_nothing_can_be_truncated(task, table):
+    with refused(f"TRUNCATE of {table} is refused"):
+        run(f"TRUNCATE {table} CASCADE")
+
+
+@pytest.mark.parametrize(
+    ("what", "statement"),
+    [
+        ("UPDATE", "UPDATE audit_events SET entry = replace(entry, 'bot', 'bob')"),
+        ("UPDATE", "UPDATE audit_events SET xid = '1'"),
+        ("DELETE", "DELETE FROM audit_events"),
+    ],
+)
+def test_what_happened_stays(task, what, statement):
+    with refused(f"{what} of audit_events is refused"):
+        run(statement)
+
+
+def test_the_orm_can_not_change_what_happened(task):
+    with refused("DELETE of audit_events is refused"):
+        Event.objects.all().delete()
+    with refused("UPDATE of audit_events is refused"):
+        Event.objects.update(entry="{}")
+
+
+def test_an_event_may_not_leave_a_gap(task):
+    with refused("leaves a gap"):
+        write(entry(task, task.version + 2, event_type="task.released"))
+
+
+def test_an_event_may_not_be_written_twice(task):
+    with refused("audit_events_subject_seq"):
+        write(entry(task, task.version, event_type="task.released"))
+
+
+@pytest.mark.parametrize("xid", ["1", "99999999999"])
+def test_an_event_may_not_claim_another_transaction(task, xid):
+    with refused("belongs to the transaction"):
+        text = entry(task, task.version + 1)
+        run("INSERT INTO audit_events (entry, xid) VALUES (%s, %s::xid8)", text, xid)
+
+
+def test_an_event_may_not_choose_its_position(task):
+    with refused("position", DatabaseError):
+        text = entry(task, task.version + 1)
+        run("INSERT INTO audit_events (entry, position) VALUES (%s, 1)", text)
+
+
+def reordered(text):
+    return json.dumps(dict(reversed(json.loads(text).items())), separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('":', '": '),
+        lambda text: text.replace(",", ", "),
+        lambda text: text + " ",
+        reordered,
+        lambda text: text.replace('{"actor"', '{"a":1,"actor"', 1),
+        lambda text: text[:-1] + ',"zzz":1}',
+        lambda text: text.replace('"actor":', '"actor":"human:alice","actor":', 1),
+        lambda text: text.replace("mallory", "m\\u0061llory"),
+    ],
+    ids=["colons", "commas", "trailing", "order", "first", "last", "twice", "escaped"],
+)
+def test_an_event_is_canonical_text_and_nothing_else(task, change):
+    with refused("audit_events_entry_is_canonical"):
+        write(change(entry(task, task.version + 1)))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ['{"b":1,"a":2}', '{"a": 1}', '{"a":1,"a":2}', '{"a":"\\u0061"}', '{"a":1.0}'],
+    ids=["order", "space", "twice", "escaped", "number"],
+)
+def test_an_events_metadata_are_canonical_too(task, metadata):
+    with refused("canonical", DatabaseError):
+        write(entry(task, task.version + 1, metadata=metadata))
+
+
+@pytest.mark.parametrize("name", ["task.invented", "agent.", "agent.Shout", "approval", ""])
+def test_an_event_has_a_name_that_is_known(task, name):
+    with refused("audit_events_known_event"):
+        write(entry(task, task.version + 1, event_type=name))
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ("payload = '{}'", "UPDATE of tasks is refused"),
+        ("data = '{\"amount\": 1}'", "tasks_payload_is_its_columns"),
+        ("description = 'Nothing to see.'", "tasks_payload_is_its_columns"),
+        ("to_role = 'sre'", "tasks_payload_is_its_columns"),
+        ("agent_id = gen_random_uuid()", "UPDATE of tasks is refused"),
+        ("idempotency_key = 'another'", "UPDATE of tasks is refused"),
+    ],
+)
+def test_what_was_asked_stays_even_with_an_event(task, columns, why):
+    with refused(why):
+        run(f"UPDATE tasks SET {columns}, version = version + 1 WHERE id = %s", task.pk)
+        write(entry(task, task.version + 1))
+
+
+def test_the_digest_is_the_payloads_and_can_not_be_set(task):
+    with refused("payload_digest", DatabaseError):
+        run("UPDATE tasks SET payload_digest = %s WHERE id = %s", "0" * 64, task.pk)
+
+
+def test_an_approval_is_of_its_own_tasks_payload(task, bot):
+    other = TaskFactory(agent=bot, description="Something else.")
+    approval = the_approval(task)
+    forged = Approval(
+        task=task,
+        approver_role="sre",
+        payload_digest=the_approval(other).payload_digest,
+        expires_at=approval.expires_at,
+        trace_id=task.trace_id,
+    )
+    with refused("approvals_digest_is_the_tasks"):
+        create(forged, EventType.APPROVAL_REQUESTED, by=OPS)
+
+
+def test_an_approvals_digest_can_not_be_changed(task, bot):
+    with refused("UPDATE of approvals is refused"):
+        run("UPDATE approvals SET payload_digest = %s, version = version + 1", "0" * 64)
+
+
+@pytest.mark.skipif(not shutil.which("psql"), reason="psql is not on PATH")
+def test_psql_meets_the_same_rule(task):
+    said = psql("UPDATE tasks SET status = 'approved'")
+    assert said.returncode != 0
+    assert WITHOUT in said.stderr
+    assert Task.objects.get(pk=task.pk).status == "awaiting_approval"
+
+
+@pytest.mark.skipif(not shutil.which("psql"), reason="psql is not on PATH")
+def test_psql_can_not_postpone_the_rule_beyond_the_commit(task):
+    said = psql("BEGIN; UPDATE tasks SET status = 'approved'; SET CONSTRAINTS ALL DEFERRED; COMMIT")
+    assert said.returncode != 0
+    assert WITHOUT in said.stderr
+    assert Task.objects.get(pk=task.pk).status == "awaiting_approval"
+
+
+def psql(statement):
+    place = connection.settings_dict
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PGHOST": place["HOST"],
+        "PGPORT": str(place["PORT"]),
+        "PGUSER": place["USER"],
+        "PGPASSWORD": place["PASSWORD"],
+        "PGDATABASE": place["NAME"],
+    }
+    command = ["psql", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--command", statement]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+
+
+def test_agents_are_guarded_too():
+    agent = AgentFactory()
+    with refused(WITHOUT):
+        run("UPDATE agents SET roles = '{finance}' WHERE id = %s", agent.pk)

@@ -1,0 +1,111 @@
+"""Two people decide at the same moment, or one decides while the agent takes the task back."""
+
+from functools import partial
+
+import pytest
+
+from approvals_app import operations as approvals
+from approvals_app.errors import AlreadyDecided
+from approvals_app.models import Approval
+from audit_app.actors import Actor
+from audit_app.errors import InvalidTransition
+from audit_app.models import Event
+from sessions_app import operations
+from sessions_app.models import Task
+from tests.factories import TaskFactory, the_approval
+from tests.races.together import together
+
+ROUNDS = 50
+
+
+def decide(operation, approval, user):
+    return partial(
+        operation, approval.pk, by=Actor.human(user), payload_digest=approval.payload_digest
+    )
+
+
+@pytest.mark.parametrize("second", [approvals.approve, approvals.reject])
+def test_the_second_reviewer_is_told_who_was_first(bot, alice, bob, second):
+    for _ in range(ROUNDS):
+        task = TaskFactory(agent=bot)
+        approval = the_approval(task)
+        outcomes = together(
+            [decide(approvals.approve, approval, alice), decide(second, approval, bob)]
+        )
+
+        refusal = next(each for each in outcomes if isinstance(each, Exception))
+        decided = next(each for each in outcomes if isinstance(each, Approval))
+        assert isinstance(refusal, AlreadyDecided)
+        assert refusal.data["decided_by"] == decided.decided_by.username
+        assert Task.objects.get(pk=task.pk).status == decided.status
+    made = Event.objects.filter(event_type__in=["approval.approved", "approval.rejected"])
+    assert made.count() == Approval.objects.exclude(status="pending").count() == ROUNDS
+
+
+def test_two_yeses_at_once_to_a_task_that_needs_both_approve_it(bot, alice, charlie):
+    for _ in range(ROUNDS):
+        task = TaskFactory(agent=bot)
+        first = the_approval(task)
+        second = approvals.request(task.pk, by=bot.as_actor(), approver_role="sre")
+        together(
+            [
+                decide(approvals.approve, first, alice),
+                decide(approvals.approve, second, charlie),
+            ]
+        )
+        assert Task.objects.get(pk=task.pk).status == "approved"
+    assert Event.objects.filter(event_type="task.approved").count() == ROUNDS
+
+
+def test_an_approval_and_a_cancellation_leave_one_story(bot, alice):
+    for _ in range(ROUNDS):
+        task = TaskFactory(agent=bot)
+        approval = the_approval(task)
+        said, cancelled = together(
+            [
+                decide(approvals.approve, approval, alice),
+                partial(operations.cancel, task.pk, by=bot.as_actor()),
+            ]
+        )
+
+        # An approved task can still be cancelled; a cancelled one can't be approved any more.
+        assert isinstance(cancelled, Task)
+        assert Task.objects.get(pk=task.pk).status == "cancelled"
+        expected = "approved" if isinstance(said, Approval) else "withdrawn"
+        assert Approval.objects.get(pk=approval.pk).status == expected
+        assert isinstance(said, Approval | AlreadyDecided)
+
+
+def test_a_rejection_and_a_cancellation_leave_one_story(bot, alice):
+    for _ in range(ROUNDS):
+        task = TaskFactory(agent=bot)
+        approval = the_approval(task)
+        outcomes = together(
+            [
+                decide(approvals.reject, approval, alice),
+                partial(operations.cancel, task.pk, by=bot.as_actor()),
+            ]
+        )
+
+        refusals = [each for each in outcomes if isinstance(each, Exception)]
+        assert len(refusals) == 1
+        assert isinstance(refusals[0], AlreadyDecided | InvalidTransition)
+        states = (
+            Task.objects.get(pk=task.pk).status,
+            Approval.objects.get(pk=approval.pk).status,
+        )
+        assert states in {("rejected", "rejected"), ("cancelled", "withdrawn")}
+
+
+def test_one_more_human_is_asked_before_the_decision_or_not_at_all(bot, alice):
+    for _ in range(ROUNDS):
+        task = TaskFactory(agent=bot)
+        together(
+            [
+                decide(approvals.approve, the_approval(task), alice),
+                partial(approvals.request, task.pk, by=bot.as_actor(), approver_role="sre"),
+            ]
+        )
+        waits = Approval.objects.filter(task=task, status="pending").exists()
+        status = Task.objects.get(pk=task.pk).status
+        assert status == ("awaiting_approval" if waits else "approved")

@@ -1,0 +1,128 @@
+"""Which state leads to which: the models, the operations and the database say the same."""
+
+from importlib import import_module
+from itertools import product
+
+import pytest
+
+from approvals_app.models import Approval
+from audit_app.errors import InvalidTransition
+from audit_app.models import Event
+from sessions_app import operations
+from sessions_app.models import AgentSession, Task
+from tests.factories import session_in
+
+SESSION_PAIRS = {
+    ("pending", "active"),
+    ("pending", "expired"),
+    ("active", "completed"),
+    ("active", "failed"),
+    ("active", "expired"),
+}
+TASK_PAIRS = {
+    ("awaiting_approval", "approved"),
+    ("awaiting_approval", "rejected"),
+    ("awaiting_approval", "expired"),
+    ("awaiting_approval", "cancelled"),
+    ("approved", "claimed"),
+    ("approved", "cancelled"),
+    ("approved", "expired"),
+    ("claimed", "completed"),
+    ("claimed", "failed"),
+    ("claimed", "approved"),
+    ("claimed", "cancelled"),
+}
+APPROVAL_PAIRS = {
+    ("pending", "approved"),
+    ("pending", "rejected"),
+    ("pending", "expired"),
+    ("pending", "withdrawn"),
+}
+MODELS = {AgentSession: SESSION_PAIRS, Task: TASK_PAIRS, Approval: APPROVAL_PAIRS}
+EVENTS = {
+    "active": "session.activated",
+    "completed": "session.completed",
+    "failed": "session.failed",
+    "expired": "session.expired",
+}
+
+
+def every_pair(model):
+    return list(product(model.Status.values, repeat=2))
+
+
+def transitions(model, state):
+    """Where the model's state machine leads from ``state``."""
+    row = model(status=state)
+    return {t.target for t in row.get_available_status_transitions()}
+
+
+@pytest.mark.parametrize(("before", "after"), every_pair(AgentSession))
+def test_a_session_goes_where_it_may_and_nowhere_else(bot, before, after):
+    session = session_in(before, bot)
+    row = AgentSession.objects.filter(pk=session.pk).values()
+    events = Event.objects.filter(subject_id=session.pk)
+    row_before, seen = row.get(), events.count()
+
+    if (before, after) in SESSION_PAIRS:
+        operations.update_session(session.pk, by=bot.as_actor(), status=after)
+        last = events.last()
+        assert row.get()["status"] == after
+        assert (last.event_type, last.from_state, last.to_state) == (EVENTS[after], before, after)
+        assert events.count() == seen + 1
+    else:
+        with pytest.raises(InvalidTransition) as refusal:
+            operations.update_session(session.pk, by=bot.as_actor(), status=after)
+        assert refusal.value.data["state"] == before
+        assert row.get() == row_before
+        assert events.count() == seen
+
+
+@pytest.mark.parametrize("state", AgentSession.Status.values)
+def test_can_says_what_the_session_may(state):
+    session = AgentSession(status=state)
+    said = {
+        "active": session.can_activate(),
+        "completed": session.can_complete(),
+        "failed": session.can_fail(),
+        "expired": session.can_expire(),
+    }
+    assert said == {after: (state, after) in SESSION_PAIRS for after in said}
+
+
+@pytest.mark.parametrize(("before", "after"), every_pair(Task))
+def test_a_task_goes_where_it_may_and_nowhere_else(before, after):
+    assert (after in transitions(Task, before)) is ((before, after) in TASK_PAIRS)
+
+
+@pytest.mark.parametrize(("before", "after"), every_pair(Approval))
+def test_an_approval_goes_where_it_may_and_nowhere_else(before, after):
+    assert (after in transitions(Approval, before)) is ((before, after) in APPROVAL_PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("app", "constant", "model"),
+    [
+        ("sessions_app", "SESSION_TRANSITIONS", AgentSession),
+        ("sessions_app", "TASK_TRANSITIONS", Task),
+        ("approvals_app", "TRANSITIONS", Approval),
+    ],
+)
+def test_the_databases_guard_knows_the_same_pairs(app, constant, model):
+    given = getattr(import_module(f"{app}.migrations.0002_guards"), constant)
+    pairs = {tuple(pair.split(">")) for pair in given}
+    assert {pair for pair in pairs if all(pair)} == MODELS[model]
+
+
+@pytest.mark.parametrize(
+    ("app", "constant", "model"),
+    [
+        ("sessions_app", "SESSION_TRANSITIONS", AgentSession),
+        ("sessions_app", "TASK_TRANSITIONS", Task),
+        ("approvals_app", "TRANSITIONS", Approval),
+    ],
+)
+def test_only_what_is_finished_may_be_purged(app, constant, model):
+    given = getattr(import_module(f"{app}.migrations.0002_guards"), constant)
+    purged = {pair.removesuffix(">") for pair in given if pair.endswith(">")}
+    assert purged == {state for state in model.Status.values if not transitions(model, state)}
