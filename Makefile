@@ -7,7 +7,7 @@ JOBS ?= 2
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix schema lock clean
+.PHONY: help run test check fix docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -28,15 +28,16 @@ check: $(VENV)/.dev ## formatter, linter, types, imports, migrations, deploy che
 	@env -u TRIAL DATABASE_URL=postgresql://nobody@127.0.0.1/none SECRET_KEY=$$(head -c 48 /dev/urandom | base64) \
 		ALLOWED_HOSTS=orchestrator.example $(BIN)/python manage.py check --deploy --fail-level WARNING
 	@TRIAL=on $(BIN)/python manage.py spectacular --format openapi-json --validate --fail-on-warn --file .data/openapi.json
-	@cmp -s .data/openapi.json docs/openapi.json || { echo "docs/openapi.json is not what the code says: run make schema" >&2; exit 1; }
+	@cmp -s .data/openapi.json docs/openapi.json || { echo "docs/openapi.json is not what the code says: run make docs" >&2; exit 1; }
 	@$(BIN)/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements.txt
 
 fix: $(VENV)/.dev ## what formatter and linter can mend by themselves
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-schema: $(VENV)/.dev ## write docs/openapi.json anew
+docs: $(VENV)/.dev ## write anew what is drawn from the code: openapi.json, states.md, database.md, errors.md
 	@TRIAL=on $(BIN)/python manage.py spectacular --format openapi-json --validate --fail-on-warn --file docs/openapi.json
+	@UPDATE_DOCS=1 $(BIN)/python -m pytest -q tests/project/test_documents.py
 
 lock: $(VENV)/.dev ## pin requirements anew, with hashes, for Python 3.11 to 3.13
 	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q --upgrade requirements.in -o requirements.txt

@@ -25,7 +25,7 @@ def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 {fault}
-Client().post(
+Client(SERVER_NAME="localhost").post(
     "/tasks/route",
     {body!r},
     content_type="application/json",

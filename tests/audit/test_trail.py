@@ -1,0 +1,158 @@
+"""What is written is canonical, complete and in order."""
+
+import json
+from collections import Counter
+from datetime import datetime
+
+import pytest
+import rfc8785
+from django.db import IntegrityError, transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from audit_app import trail
+from audit_app.actors import Actor
+from audit_app.errors import InvalidTransition, UnknownEvent
+from audit_app.events import EventType
+from audit_app.models import Event, Subject
+from sessions_app import operations
+from sessions_app.models import AgentSession
+from tests.factories import OPS, AgentFactory, SessionFactory, TaskFactory, approved, session_in
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40)
+ODD = st.sampled_from(['"', "\\", "\x01\x1f\x7f", "\b\f\n\r\t", "\u2028\u2029", "😀🇨🇭", "</script>"])
+SCALAR = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT
+    | ODD
+)
+VALUE = st.recursive(
+    SCALAR, lambda v: st.lists(v, max_size=4) | st.dictionaries(TEXT | ODD, v, max_size=4)
+)
+METADATA = st.dictionaries(TEXT | ODD, VALUE, max_size=5)
+WRITING = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def note(actor=OPS, details=None, role=None, event="agent.noted"):
+    subject_id = trail.record_apart(event, "note", by=actor, details=details or {}, role=role)
+    return Event.objects.get(subject_id=subject_id)
+
+
+@WRITING
+@given(METADATA)
+def test_an_entry_is_rfc_8785_whatever_the_metadata(details):
+    event = note(details=details)
+    assert rfc8785.dumps(json.loads(event.entry)) == event.entry.encode()
+    assert json.loads(event.entry)["metadata"] == details == event.metadata
+
+
+@WRITING
+@given(TEXT | ODD, TEXT | ODD)
+def test_an_entry_is_rfc_8785_whatever_people_and_roles_are_called(name, role):
+    event = note(actor=Actor.system(name), role=role)
+    assert rfc8785.dumps(json.loads(event.entry)) == event.entry.encode()
+    assert (event.actor, event.actor_id, event.role) == (f"system:{name}", name, role)
+
+
+def test_the_columns_say_what_the_entry_says(alice, bot):
+    approved(TaskFactory(agent=bot), by=alice)
+    session_in("completed", bot)
+    columns = [field.name for field in Event._meta.fields if field.name not in ("position", "entry")]
+    for event in Event.objects.all():
+        entry = json.loads(event.entry)
+        entry["id"] = entry.pop("event_id")
+        entry["timestamp"] = datetime.fromisoformat(entry["timestamp"])
+        assert sorted(entry) == sorted(columns)
+        for name in columns:
+            said = getattr(event, name)
+            assert entry[name] == (str(said) if name in ("id", "subject_id") else said) or (
+                name == "trace_id" and entry[name] == str(said)
+            )
+
+
+@pytest.mark.parametrize(
+    "name", ["task.invented", "agent", "agent.", "agent.Noted", "agent.a b", "agent.a\n", ""]
+)
+def test_an_unknown_name_is_an_error(name):
+    with pytest.raises(UnknownEvent):
+        note(event=name)
+    assert not Event.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["agent.noted", "agent.tool_call.began", "agent.2"])
+def test_agents_may_call_events_their_own_names(name):
+    assert note(event=name).event_type == name
+
+
+def test_each_subjects_events_are_numbered_without_a_gap(alice, bot):
+    approved(TaskFactory(agent=bot), by=alice)
+    for state in AgentSession.Status.values:
+        session_in(state, bot)
+
+    seqs = {}
+    for event in Event.objects.order_by("position"):
+        seqs.setdefault((event.subject_type, event.subject_id), []).append(event.seq)
+    assert all(found == list(range(1, len(found) + 1)) for found in seqs.values())
+    for kind, model in Subject.kinds().items():
+        for row in model.objects.all():
+            assert row.version == len(seqs[kind, row.pk])
+
+
+def test_a_rows_times_are_its_events_times(bot):
+    session = session_in("active", bot)
+    first, *_, last = Event.objects.filter(subject_id=session.pk)
+    row = AgentSession.objects.get(pk=session.pk)
+    assert (row.created_at, row.updated_at) == (first.timestamp, last.timestamp)
+
+
+def test_an_event_carries_the_role_and_the_trace_of_its_subject(bot):
+    task = TaskFactory(agent=bot)
+    told = Event.objects.get(event_type="task.routed")
+    assert (told.role, told.trace_id, told.actor) == ("finance", task.trace_id, "agent:bot")
+    assert (told.subject_id, told.actor_id) == (task.pk, str(bot.pk))
+
+
+def test_a_change_saves_only_what_it_changed(bot):
+    session = SessionFactory(agent=bot, metadata={"a": 1})
+    with transaction.atomic():
+        row = AgentSession.objects.locked(session.pk)
+        row.role = "forged"
+        trail.perform(row.activate, by=OPS)
+    assert AgentSession.objects.get(pk=session.pk).role == "support-agent"
+
+
+def test_a_transition_that_is_not_possible_says_what_is(bot):
+    session = session_in("active", bot)
+    with pytest.raises(InvalidTransition) as refusal, transaction.atomic():
+        trail.perform(AgentSession.objects.locked(session.pk).activate, by=OPS)
+    assert refusal.value.data == {
+        "what": "session",
+        "state": "active",
+        "transition": "activate",
+        "allowed": ["complete", "expire", "fail"],
+    }
+
+
+def test_every_kind_of_change_has_an_event_of_its_own():
+    names = []
+    for model in Subject.kinds().values():
+        marked = (getattr(method, "recorded_as", None) for method in vars(model).values())
+        names += [name for name in marked if name]
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+    assert set(names) <= set(EventType.values)
+
+
+def test_an_event_without_its_change_stops_nobody_else(bot):
+    agent = AgentFactory()
+    session, other = SessionFactory(agent=bot), SessionFactory(agent=agent)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        trail.record("session.updated", session, by=OPS, details={})
+    operations.update_session(session.pk, by=bot.as_actor(), status="active")
+    operations.update_session(other.pk, by=agent.as_actor(), status="active")

@@ -1,0 +1,41 @@
+"""What the documents say is what the code and the database say. `make docs` mends them."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from tests.project import documents
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", ["states", "database", "errors"])
+def test_a_drawn_document_is_up_to_date(name):
+    path = ROOT / "docs" / f"{name}.md"
+    drawn = getattr(documents, name)()
+    if os.environ.get("UPDATE_DOCS"):
+        path.write_text(drawn)
+    assert path.read_text() == drawn
+
+
+def test_every_table_and_column_of_ours_carries_a_comment():
+    ours = [*documents.TABLES]
+    with connection.cursor() as cursor:
+        for table in ours:
+            for name, _, _, comment in documents.rows(documents.COLUMNS, table):
+                assert comment, f"{table}.{name}"
+        cursor.execute(
+            "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND obj_description(oid) IS NULL",
+            [[*ours, "active_sessions", "pending_approvals"]],
+        )
+        assert cursor.fetchall() == []
+
+
+@pytest.mark.parametrize("document", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")))
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+        if "://" not in target:
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
