@@ -47,6 +47,10 @@ SETTINGS = {
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
+_children: dict[int, "subprocess.Popen[bytes]"] = {}
+"""The servers that this process started, to be reaped when it stops them."""
+
+
 class EmbeddedPostgresError(Exception):
     """The embedded PostgreSQL can't be had; the message is one sentence for a human."""
 
@@ -116,6 +120,8 @@ def stop(data: Path) -> None:
             time.sleep(0.02)
         if pid_file.exists():
             raise EmbeddedPostgresError(f"PostgreSQL (pid {server.pid}) does not stop.")
+        if child := _children.pop(server.pid, None):
+            child.wait()
 
 
 @contextmanager
@@ -166,6 +172,7 @@ def _launch(data: Path, settings: Mapping[str, str]) -> None:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **who
         )
+    _children[process.pid] = process
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         if _is_ready(cluster, process.pid):

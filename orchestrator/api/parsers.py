@@ -11,7 +11,8 @@ from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser
 
 MAX_DEPTH = 32
-EXACT = 2**53
+EXACT = 2**53 - 1
+"""RFC 7493: the largest integer that every reader of JSON holds exactly."""
 
 
 class BodyTooLarge(APIException):
@@ -72,10 +73,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
-    # Longer than 2**53 has digits: refused before int() has work to do.
+    # Longer than any exact number: refused before int() has work to do.
     if len(text) > 17 or abs(int(text)) > EXACT:
         raise BadJSON(
-            f"The number {text[:32]} is beyond 2^53, where readers round; send it as a string.",
+            f"The number {text[:32]} is beyond 2^53 - 1, where readers round; send it as a string.",
             "inexact_number",
         )
     return int(text)
