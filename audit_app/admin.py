@@ -1,14 +1,29 @@
-"""The trail in the admin, and what every read-only page of ours is made of."""
+"""The trail as people read it, and the base of every page here that only reads."""
 
-from typing import Any
+import json
+from datetime import timedelta
+from typing import Any, ClassVar
+from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
+from unfold.paginator import InfinitePaginator
 
 from audit_app.actors import Actor
-from audit_app.models import Event
+from audit_app.events import EventType
+from audit_app.legible import Link, moment, visible
+from audit_app.models import Event, Subject
+
+GROUPS_OFFERED = 100
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -17,7 +32,29 @@ def actor_of(request: HttpRequest) -> Actor:
     if known is None:
         known = Actor.human(request.user)
         request.actor = known  # type: ignore[attr-defined]
+        request.actor_name = str(known)  # type: ignore[attr-defined]  # for the log line
     return known
+
+
+def may_read(request: HttpRequest) -> bool:
+    """Reviewers, that is staff in a group, and auditors; which rows is visible_to's to say."""
+    user = request.user
+    if not (user.is_active and user.is_staff):
+        return False
+    actor = actor_of(request)
+    return bool(actor.roles) or actor.auditor
+
+
+def address(model: type[Model], pk: Any) -> str:
+    """The page of one row."""
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[pk])
+
+
+def trace_link(trace_id: UUID | None) -> Link | None:
+    """Everything in the trail that belongs to a trace."""
+    if trace_id is None:
+        return None
+    return Link(str(trace_id), f"{reverse('admin:audit_app_event_changelist')}?q={trace_id}")
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
@@ -25,19 +62,19 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
     operations, for superusers too."""
 
     actions = None
-    show_full_result_count = False
     list_per_page = 50
+    # Nothing on a list may read a whole table: no count, no facets, no order without an index.
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    sortable_by = ()
+    detail_template: ClassVar[str] = "admin/orchestrator/detail.html"
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Reviewers, that is staff in a group, and auditors; which rows is visible_to's to say."""
-        user = request.user
-        if not (user.is_active and user.is_staff):
-            return False
-        actor = actor_of(request)
-        return bool(actor.roles) or actor.auditor
+        return may_read(request)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -53,17 +90,188 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
         visible: QuerySet[Any] = rows.visible_to(actor_of(request))
         return visible
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        title = {"title": self.opts.verbose_name_plural.capitalize(), **(extra_context or {})}
+        response: HttpResponse = super().changelist_view(request, title)
+        return response
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """The page of one row. Nothing can be sent to it."""
+        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
+            raise PermissionDenied
+        row = self.readable(request, object_id)
+        return self.page(request, self.detail_template, **self.detail(request, row))
+
+    def readable(self, request: HttpRequest, object_id: str) -> Any:
+        """The row, where the reader may know of it. Raises Http404."""
+        try:
+            row = self.get_queryset(request).filter(pk=UUID(object_id)).first()
+        except ValueError:
+            row = None
+        if row is None:
+            raise Http404(f"No {self.opts.verbose_name} here.")
+        return row
+
+    def detail(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """What ``detail_template`` tells of ``row``: title, facts, documents, …"""
+        raise NotImplementedError
+
+    def page(
+        self, request: HttpRequest, template: str, *, status: int = 200, **context: Any
+    ) -> HttpResponse:
+        """``template`` in the admin's frame."""
+        frame = self.admin_site.each_context(request) | {"opts": self.opts}
+        return TemplateResponse(request, template, frame | context, status=status)
+
+    def add_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        raise PermissionDenied
+
+    def delete_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        raise PermissionDenied
+
+    def history_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        raise Http404("The trail is the history.")
+
+    def changeform_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        raise PermissionDenied
+
+    def save_model(self, *args: Any, **kwargs: Any) -> None:
+        raise PermissionDenied
+
+    def delete_model(self, *args: Any, **kwargs: Any) -> None:
+        raise PermissionDenied
+
+
+class ExactFilter(admin.SimpleListFilter):
+    """One value of ``field``, offered from a list that does not grow with the table."""
+
+    field: ClassVar[str]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> "QuerySet[Any]":
+        return queryset.filter(**{self.field: self.value()}) if self.value() else queryset
+
+
+class RoleFilter(ExactFilter):
+    """The reader's own roles; for an auditor, every group's."""
+
+    title = parameter_name = field = "role"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        actor = actor_of(request)
+        names = actor.roles
+        if actor.auditor:
+            groups = Group.objects.order_by("name").values_list("name", flat=True)
+            names = tuple(groups[:GROUPS_OFFERED])
+        return [(name, name) for name in names]
+
+
+class RecentFilter(admin.SimpleListFilter):
+    """The latest rows: a range of an indexed time."""
+
+    title = "time"
+    parameter_name = "within"
+    field: ClassVar[str] = "created_at"
+    spans = {
+        "hour": ("The last hour", timedelta(hours=1)),
+        "day": ("The last 24 hours", timedelta(days=1)),
+        "week": ("The last 7 days", timedelta(days=7)),
+        "month": ("The last 30 days", timedelta(days=30)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, words) for name, (words, _) in self.spans.items()]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> "QuerySet[Any]":
+        if self.value() not in self.spans:
+            return queryset
+        since = timezone.now() - self.spans[str(self.value())][1]
+        return queryset.filter(**{f"{self.field}__gte": since})
+
+
+class EventTimeFilter(RecentFilter):
+    field = "timestamp"
+
+
+class EventTypeFilter(ExactFilter):
+    title = parameter_name = "event"
+    field = "event_type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in EventType.values]
+
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    list_display = (
-        "timestamp", "event_type", "actor", "subject_type", "from_state", "to_state", "trace_id",
-    )  # fmt: skip
-    list_filter = ("event_type", "subject_type", "role", "timestamp")
-    search_fields = ("trace_id", "subject_id", "actor")
-    search_help_text = "A trace id, a subject's id, or an actor such as human:alice"
+    """The trail, the newest first."""
+
+    list_display = ("at", "what", "who", "subject", "change")
+    list_display_links = ("at", "what")
+    list_filter = (EventTypeFilter, RoleFilter, EventTimeFilter)
     ordering = ("-position",)
-    fields = (
-        "timestamp", "event_type", "actor", "role", "subject_type", "subject_id", "seq",
-        "from_state", "to_state", "trace_id", "metadata", "entry",
-    )  # fmt: skip
+    search_fields = ("actor",)  # what is searched is get_search_results' to say
+    search_help_text = "A trace, a subject, a name"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: "QuerySet[Any]", search_term: str
+    ) -> tuple["QuerySet[Any]", bool]:
+        """Exact matches alone, since each of these has an index."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        try:
+            found = Q(trace_id=UUID(term)) | Q(subject_id=UUID(term))
+        except ValueError:
+            found = Q(actor__in=[term, f"human:{term}", f"agent:{term}"]) | Q(event_type=term)
+        return queryset.filter(found), False
+
+    @admin.display(description="Time (UTC)")
+    def at(self, event: Event) -> SafeString:
+        return moment(event.timestamp)
+
+    @admin.display(description="Event")
+    def what(self, event: Event) -> SafeString:
+        return visible(event.event_type)
+
+    @admin.display(description="By")
+    def who(self, event: Event) -> SafeString:
+        return visible(event.actor)
+
+    @admin.display(description="Subject")
+    def subject(self, event: Event) -> SafeString:
+        link = subject_link(event)
+        if link is None:
+            return format_html("{} {}", event.subject_type, str(event.subject_id)[:8])
+        return format_html('<a class="o-link" href="{}">{}</a>', link.href, link.text)
+
+    @admin.display(description="From → to")
+    def change(self, event: Event) -> str:
+        return " → ".join(state for state in (event.from_state, event.to_state) if state)
+
+    def detail(self, request: HttpRequest, row: Event) -> dict[str, Any]:
+        return {
+            "title": row.event_type,
+            "lead": f"by {row.actor}",
+            "facts": [
+                ("Time", row.timestamp),
+                ("Subject", subject_link(row) or f"{row.subject_type} {row.subject_id}"),
+                ("From", row.from_state),
+                ("To", row.to_state),
+                ("Role", row.role),
+                ("Trace", trace_link(row.trace_id)),
+                ("Number", f"{row.seq} of its subject, {row.position} of the trail"),
+                ("Event", row.pk),
+            ],
+            "documents": [("Details", json.loads(row.entry)["metadata"])],
+            "texts": [("The entry, as it was written", row.entry)],
+        }
+
+
+def subject_link(event: Event) -> Link | None:
+    """Where the subject of ``event`` is read; None for a kind that has no page."""
+    model = Subject.kinds().get(event.subject_type)
+    if model is None:
+        return None
+    subject = event.subject_id
+    return Link(f"{event.subject_type} {str(subject)[:8]}", address(model, subject))

@@ -8,6 +8,7 @@ from django_fsm import Transition
 
 from audit_app.actors import Actor
 from audit_app.canonical import canonical
+from audit_app.events import EventType
 from audit_app.models import Subject
 
 BATCH = """
@@ -93,3 +94,58 @@ def in_batches(batch: Callable[[int], int], batch_size: int) -> Iterator[int]:
             yield done
         if done < batch_size:
             return
+
+
+REMOVAL = """
+WITH due AS MATERIALIZED (
+    SELECT row.id FROM {table} AS row
+    WHERE row.status = ANY(%(ended)s) AND ({condition})
+    FOR UPDATE OF row SKIP LOCKED
+), moment AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
+), removed AS (
+    DELETE FROM {table} AS row USING due, moment WHERE row.id = due.id
+    RETURNING row.id, row.version, row.status, moment.at, {role} AS role, {trace} AS trace_id
+)
+INSERT INTO audit_events (entry)
+SELECT audit_entry(
+    event_type => %(event_type)s, actor => %(actor)s, actor_id => %(actor_id)s,
+    subject_type => %(subject_type)s, subject_id => id, seq => version + 1, from_state => status,
+    to_state => NULL, role => role, trace_id => trace_id, metadata => '{{}}', at => at)
+FROM removed
+"""
+
+
+def ended_states(model: type[Subject]) -> list[str]:
+    """The states that no transition of ``model`` leaves."""
+    field = next(field for field in model._meta.concrete_fields if field.name == "status")
+    left = {str(t.source) for t in field.get_all_transitions(model)}  # type: ignore[attr-defined]  # an FSMField
+    return sorted(str(state) for state, _ in field.choices or () if str(state) not in left)
+
+
+def remove_all(
+    model: type[Subject], event: EventType, *, by: Actor, condition: str, params: dict[str, Any]
+) -> int:
+    """Remove the rows, called ``row``, that are in an ended state and meet ``condition``, and
+    record each removal as ``event``, in one statement; return how many there were.
+
+    Rows that somebody else holds are passed over. ``condition`` is SQL of ours; values go into
+    ``params``.
+    """
+    statement = REMOVAL.format(
+        table=model._meta.db_table,
+        condition=condition,
+        role=f"row.{model.role_column}" if model.role_column else "NULL",
+        trace=f"row.{model.trace_column}" if model.trace_column else "NULL::uuid",
+    )
+    values = {
+        "ended": ended_states(model),
+        "event_type": event.value,
+        "actor": str(by),
+        "actor_id": by.id,
+        "subject_type": model.subject_type,
+        **params,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return int(cursor.rowcount)

@@ -14,7 +14,6 @@ from typing import Any
 import environ
 import structlog
 from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
@@ -105,7 +104,7 @@ def _refuse_what_is_unsafe() -> None:
     if not ALLOWED_HOSTS or "*" in ALLOWED_HOSTS:
         raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts that are served, without *.")
     if bool(OIDC_ISSUER_URL) != bool(OIDC_AUDIENCE):
-        raise ImproperlyConfigured("OIDC_ISSUER_URL and OIDC_AUDIENCE must be set together.")
+        raise ImproperlyConfigured("OIDC_AUDIENCE and OIDC_ISSUER_URL must be set together.")
 
 
 DB_POOL_MAX = _positive("DB_POOL_MAX", 5)
@@ -249,15 +248,6 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": ["orchestrator.api.schema.describe_problems"],
 }
 
-
-def _staff(request: HttpRequest) -> bool:
-    return request.user.is_staff
-
-
-def _administrators(request: HttpRequest) -> bool:
-    return request.user.has_perm("auth.view_user")
-
-
 UNFOLD = {
     "SITE_TITLE": "Orchestrator",
     "SITE_HEADER": "Orchestrator",
@@ -267,37 +257,7 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "approvals_app.admin.dashboard",
     "STYLES": [lambda request: static("approvals/approvals.css")],
-    "SIDEBAR": {
-        "navigation": [
-            {
-                "items": [
-                    {
-                        "title": "Inbox",
-                        "icon": "inbox",
-                        "link": reverse_lazy("admin:index"),
-                        "badge": "approvals_app.admin.badge",
-                    },
-                    *(
-                        {
-                            "title": title,
-                            "icon": icon,
-                            "link": reverse_lazy(f"admin:{name}_changelist"),
-                            "permission": may,
-                        }
-                        for title, icon, name, may in (
-                            ("Approvals", "approval_delegation", "approvals_app_approval", _staff),
-                            ("Tasks", "task", "sessions_app_task", _staff),
-                            ("Sessions", "manage_history", "sessions_app_agentsession", _staff),
-                            ("Audit events", "receipt_long", "audit_app_event", _staff),
-                            ("Agents", "smart_toy", "sessions_app_agent", _staff),
-                            ("People", "person", "auth_user", _administrators),
-                            ("Groups", "group", "auth_group", _administrators),
-                        )
-                    ),
-                ],
-            },
-        ],
-    },
+    "SIDEBAR": {"navigation": "approvals_app.admin.navigation"},
 }
 
 structlog.configure(

@@ -1,6 +1,8 @@
-"""Sessions and tasks to read; agents and their keys to manage."""
+"""Sessions and tasks to read; agents, their keys, and people to manage."""
 
+from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
@@ -8,155 +10,337 @@ from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from audit_app.admin import ReadOnlyAdmin, actor_of
-from audit_app.errors import OrchestratorError
+from audit_app.actors import Actor
+from audit_app.admin import (
+    ExactFilter,
+    ReadOnlyAdmin,
+    RecentFilter,
+    RoleFilter,
+    actor_of,
+    address,
+    trace_link,
+)
+from audit_app.errors import NotFound, OrchestratorError
+from audit_app.legible import Link, badge, moment, shortened, visible
 from sessions_app import identities
+from sessions_app.keys import NewKey
 from sessions_app.models import ROLE_LENGTH, Agent, AgentSession, Task
 
+CHANGE_AGENTS = "sessions_app.change_agent"
+RECENT_TASKS = 500
+LIST_TEXT = 120
 
-@admin.register(AgentSession)
-class SessionAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "agent", "role", "status", "task_id", "updated_at")
-    list_filter = ("status", "role", "created_at")
-    list_select_related = ("agent",)
-    search_fields = ("id", "task_id")
-    search_help_text = "A session's id, or what it works on"
-    fields = (
-        "id", "agent", "role", "status", "task_id", "metadata", "trace_id", "version",
-        "created_at", "updated_at",
-    )  # fmt: skip
+
+def link_to(row: Any, actor: Actor) -> Link | str | None:
+    """A link to ``row`` where ``actor`` can follow it, else its name."""
+    if row is None:
+        return None
+    seen = type(row).objects.visible_to(actor).filter(pk=row.pk).exists()
+    return Link(str(row), address(type(row), row.pk)) if seen else str(row)
+
+
+class TaskTypeFilter(ExactFilter):
+    """The types of recent tasks: those of all time are not known without reading them all."""
+
+    title = parameter_name = "type"
+    field = "task_type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        tasks = Task.objects.visible_to(actor_of(request)).order_by("-created_at", "-id")
+        types = set(tasks.values_list("task_type", flat=True)[:RECENT_TASKS])
+        return [(name, name) for name in sorted(types)]
+
+
+class TaskRoleFilter(RoleFilter):
+    field = "to_role"
 
 
 @admin.register(Task)
 class TaskAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "task_type", "description", "from_role", "to_role", "status")
-    list_filter = ("status", "to_role", "task_type", "created_at")
-    search_fields = ("id", "description", "trace_id", "payload")
-    search_help_text = "A task's or a trace's id, or words of its description or payload"
-    fields = (
-        "id", "task_type", "description", "status", "agent", "from_role", "to_role", "session",
-        "data", "context", "payload_digest", "revision", "claimed_by", "lease_expires_at",
-        "result", "error", "trace_id", "idempotency_key", "created_at", "updated_at",
-    )  # fmt: skip
+    """What agents ask of roles, the newest first."""
+
+    list_display = ("what", "asks", "to", "state", "routed")
+    list_display_links = ("what",)
+    list_filter = ("status", TaskTypeFilter, TaskRoleFilter, RecentFilter)
+    search_fields = ("description",)
+    search_help_text = "Words of the description"
+    detail_template = "admin/sessions_app/task.html"
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        rows = super().get_queryset(request)
+        return rows.select_related("agent", "session", "claimed_by", "claimed_session")
+
+    @admin.display(description="Task")
+    def what(self, task: Task) -> SafeString:
+        return visible(shortened(task.description, LIST_TEXT) or task.task_type)
+
+    @admin.display(description="Asked by")
+    def asks(self, task: Task) -> SafeString:
+        return visible(f"{task.agent.name} ({task.from_role})")
+
+    @admin.display(description="Of")
+    def to(self, task: Task) -> SafeString:
+        return visible(task.to_role)
+
+    @admin.display(description="State")
+    def state(self, task: Task) -> SafeString:
+        return badge(task.status)
+
+    @admin.display(description="Routed")
+    def routed(self, task: Task) -> SafeString:
+        return moment(task.created_at)
+
+    def detail(self, request: HttpRequest, row: Task) -> dict[str, Any]:
+        actor = actor_of(request)
+        return {
+            "title": row.task_type,
+            "state": row.status,
+            "lead": row.description,
+            "facts": [
+                ("Asked by", link_to(row.agent, actor)),
+                ("In the role", row.from_role),
+                ("Of the role", row.to_role),
+                ("Session", link_to(row.session, actor)),
+                ("Routed", row.created_at),
+                ("Last change", row.updated_at),
+                ("Claimed by", link_to(row.claimed_by, actor)),
+                ("Lease until", row.lease_expires_at),
+                ("Task", row.pk),
+                ("Trace", trace_link(row.trace_id)),
+            ],
+            "documents": [
+                ("Data", row.data),
+                ("Context", row.context),
+                *([("Result", row.result)] if row.result is not None else []),
+                *([("Error", row.error)] if row.error is not None else []),
+            ],
+            "payload_digest": row.payload_digest,
+            "approvals": row.approvals.select_related("decided_by").order_by("created_at", "id"),
+        }
 
 
-class AgentForm(forms.Form):
-    """What an administrator says of a new agent."""
+@admin.register(AgentSession)
+class SessionAdmin(ReadOnlyAdmin):
+    """Runs of agents' work, the newest first."""
 
-    name = forms.CharField(max_length=150, widget=UnfoldAdminTextInputWidget)
+    list_display = ("session", "who", "works_on", "state", "opened")
+    list_filter = ("status", RoleFilter, RecentFilter)
+    search_fields = ("task_id",)
+    search_help_text = "What it works on, exactly"
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        return super().get_queryset(request).select_related("agent")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: "QuerySet[Any]", search_term: str
+    ) -> tuple["QuerySet[Any]", bool]:
+        term = search_term.strip()
+        return (queryset.filter(task_id=term) if term else queryset), False
+
+    @admin.display(description="Session")
+    def session(self, session: AgentSession) -> SafeString:
+        return visible(session)
+
+    @admin.display(description="Agent")
+    def who(self, session: AgentSession) -> SafeString:
+        return visible(session.agent.name)
+
+    @admin.display(description="Works on")
+    def works_on(self, session: AgentSession) -> SafeString:
+        return visible(shortened(session.task_id or "", LIST_TEXT))
+
+    @admin.display(description="State")
+    def state(self, session: AgentSession) -> SafeString:
+        return badge(session.status)
+
+    @admin.display(description="Opened")
+    def opened(self, session: AgentSession) -> SafeString:
+        return moment(session.created_at)
+
+    def detail(self, request: HttpRequest, row: AgentSession) -> dict[str, Any]:
+        actor = actor_of(request)
+        return {
+            "title": f"Session of {row.agent.name}",
+            "state": row.status,
+            "facts": [
+                ("Agent", link_to(row.agent, actor)),
+                ("Role", row.role),
+                ("Works on", row.task_id),
+                ("Opened", row.created_at),
+                ("Last change", row.updated_at),
+                ("Session", row.pk),
+                ("Trace", trace_link(row.trace_id)),
+            ],
+            "documents": [("Metadata", row.metadata)],
+        }
+
+
+class NewAgentForm(forms.Form):
+    """What a new agent is called and may do."""
+
+    name = forms.CharField(max_length=150, help_text="What people call it.")
     roles = forms.CharField(
-        help_text="Separated by commas; the first is the one it speaks as by default.",
-        widget=UnfoldAdminTextInputWidget,
+        max_length=2_000,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="One a line. The first is the one it speaks as.",
     )
     owner = forms.ModelChoiceField(
         User.objects.filter(is_active=True).order_by("username"),
         required=False,
-        help_text="Who answers for it, and so can't approve its tasks.",
-        widget=UnfoldAdminSelectWidget,
+        help_text="Who answers for it, and so can't decide on its tasks.",
     )
 
     def clean_roles(self) -> list[str]:
-        roles = [role.strip() for role in self.cleaned_data["roles"].split(",") if role.strip()]
-        if not roles or any(len(role) > ROLE_LENGTH for role in roles):
-            raise forms.ValidationError("At least one role is needed, each short enough.")
+        roles = [line.strip() for line in self.cleaned_data["roles"].splitlines() if line.strip()]
+        if not roles:
+            raise forms.ValidationError("An agent needs a role.")
+        if any(len(role) > ROLE_LENGTH for role in roles):
+            raise forms.ValidationError(f"A role has at most {ROLE_LENGTH} characters.")
         return roles
 
 
 @admin.register(Agent)
 class AgentAdmin(ReadOnlyAdmin):
-    list_display = ("name", "roles", "owner", "status", "created_at")
+    """Agents and their keys. An administrator creates, gives new keys and revokes, each by the
+    operation of that name."""
+
+    list_display = ("agent", "may", "owned_by", "state")
     list_filter = ("status",)
-    list_select_related = ("owner",)
     search_fields = ("name",)
-    fields = ("id", "name", "roles", "owner", "subject", "status", "created_at", "updated_at")
-    change_form_template = "admin/sessions_app/agent.html"
+    search_help_text = "A name"
+    detail_template = "admin/sessions_app/agent.html"
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        rows = super().get_queryset(request)
+        if may_change_agents(request):
+            rows = Agent.objects.order_by("name")
+        return rows.select_related("owner")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_view_permission(request, obj) or self._may_manage(request)
+        return super().has_view_permission(request, obj) or may_change_agents(request)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self._may_manage(request)
-
-    def _may_manage(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("sessions_app.change_agent")
+        return may_change_agents(request)
 
     def get_urls(self) -> list[URLPattern]:
-        act = self.admin_site.admin_view(self.act)
+        def post(way: str, view: Callable[..., HttpResponse]) -> URLPattern:
+            guarded: Callable[..., HttpResponse] = self.admin_site.admin_view(view)
+            return path(f"<uuid:agent_id>/{way}", guarded, name=f"sessions_app_agent_{way}")
+
         return [
-            path("<uuid:pk>/<str:deed>", act, name="sessions_app_agent_act"),
+            post("rotate", self.rotate_view),
+            post("revoke", self.revoke_view),
             *super().get_urls(),
         ]
+
+    @admin.display(description="Agent")
+    def agent(self, agent: Agent) -> SafeString:
+        return visible(agent.name)
+
+    @admin.display(description="Roles")
+    def may(self, agent: Agent) -> SafeString:
+        return visible(", ".join(agent.roles))
+
+    @admin.display(description="Owner")
+    def owned_by(self, agent: Agent) -> SafeString:
+        return visible(agent.owner or "")
+
+    @admin.display(description="State")
+    def state(self, agent: Agent) -> SafeString:
+        return badge(agent.status)
+
+    def detail(self, request: HttpRequest, row: Agent) -> dict[str, Any]:
+        return {
+            "title": row.name,
+            "state": row.status,
+            "agent": row,
+            "facts": [
+                ("Roles", ", ".join(row.roles)),
+                ("Owner", row.owner and row.owner.get_username()),
+                ("OIDC subject", row.subject),
+                ("Created", row.created_at),
+                ("Last change", row.updated_at),
+                ("Agent", row.pk),
+            ],
+            "keys": row.keys.order_by("-created_at")[:50],
+            "can_change": may_change_agents(request) and row.status == Agent.Status.ACTIVE,
+        }
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """Create an agent, and show its key this once."""
-        if not self._may_manage(request):
+        if not self.has_add_permission(request):
             raise PermissionDenied
-        form = AgentForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            given = form.cleaned_data
-            owner = given["owner"]
+        form = NewAgentForm(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            owner = form.cleaned_data["owner"]
             try:
                 agent, key = identities.create_agent(
-                    given["name"],
+                    form.cleaned_data["name"],
                     by=actor_of(request),
-                    roles=given["roles"],
+                    roles=form.cleaned_data["roles"],
                     owner_id=owner.pk if owner else None,
                 )
             except OrchestratorError as error:
                 form.add_error("name", str(error))
             else:
-                return self._show_key(request, agent, key.text)
-        context = {**self.admin_site.each_context(request), "title": "Add an agent", "form": form}
-        return TemplateResponse(
-            request, "admin/sessions_app/new_agent.html", context | {"opts": self.opts}
+                return self._key_page(request, agent, key)
+        return self.page(
+            request, "admin/sessions_app/new_agent.html", title="Add an agent", form=form
         )
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        more = {"may_manage": self._may_manage(request), "keys": None}
-        agent = self.get_object(request, object_id)
-        if agent is not None:
-            more["keys"] = agent.keys.all()
-        response: HttpResponse = super().change_view(request, object_id, form_url, more)
-        return response
-
-    def act(self, request: HttpRequest, pk: Any, deed: str) -> HttpResponse:
-        """Rotate an agent's key, or revoke the agent: by POST, through the operation."""
-        if request.method != "POST" or not self._may_manage(request):
-            raise PermissionDenied
+    def rotate_view(self, request: HttpRequest, agent_id: UUID) -> HttpResponse:
+        """Issue a new key, shown this once; the present ones end."""
+        _administrators_post(request)
         try:
-            if deed == "rotate":
-                key = identities.rotate_key(pk, by=actor_of(request))
-                return self._show_key(request, Agent.objects.get(pk=pk), key.text)
-            if deed == "revoke":
-                identities.revoke_agent(pk, by=actor_of(request))
-                messages.success(request, "The agent and its keys are revoked.")
+            key = identities.rotate_key(agent_id, by=actor_of(request))
         except OrchestratorError as error:
-            messages.error(request, str(error))
-        return redirect(reverse("admin:sessions_app_agent_change", args=[pk]))
+            return _back_to(request, agent_id, error)
+        return self._key_page(request, Agent.objects.get(pk=agent_id), key)
 
-    def _show_key(self, request: HttpRequest, agent: Agent, key: str) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"The key of {agent.name}",
-            "agent": agent,
-            "key": key,
-            "opts": self.opts,
-        }
-        response = TemplateResponse(request, "admin/sessions_app/key.html", context)
+    def revoke_view(self, request: HttpRequest, agent_id: UUID) -> HttpResponse:
+        """The agent and its keys end, for good."""
+        _administrators_post(request)
+        try:
+            agent = identities.revoke_agent(agent_id, by=actor_of(request))
+        except OrchestratorError as error:
+            return _back_to(request, agent_id, error)
+        messages.success(request, f"{agent.name} and its keys are revoked.")
+        return redirect("admin:sessions_app_agent_change", agent_id)
+
+    def _key_page(self, request: HttpRequest, agent: Agent, key: NewKey) -> HttpResponse:
+        """The one page that ever shows ``key``: not kept by us, nor by the browser."""
+        title = f"The key of {agent.name}"
+        response = self.page(
+            request, "admin/sessions_app/key.html", title=title, agent=agent, key=key.text
+        )
         response.headers["Cache-Control"] = "no-store"
         return response
+
+
+def may_change_agents(request: HttpRequest) -> bool:
+    """For what is offered; the operations ask again."""
+    return request.user.has_perm(CHANGE_AGENTS)
+
+
+def _administrators_post(request: HttpRequest) -> None:
+    if request.method != "POST" or not may_change_agents(request):
+        raise PermissionDenied
+
+
+def _back_to(request: HttpRequest, agent_id: UUID, error: OrchestratorError) -> HttpResponse:
+    if isinstance(error, NotFound):
+        raise Http404(str(error))
+    messages.error(request, str(error))
+    return redirect(reverse("admin:sessions_app_agent_change", args=[agent_id]))
 
 
 admin.site.unregister(User)

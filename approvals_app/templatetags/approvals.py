@@ -1,64 +1,113 @@
-"""How an agent's own words are shown: complete, escaped, and with nothing hidden in them."""
+"""How our pages show what agents wrote (whole, escaped, nothing hidden), times and states."""
 
 import json
-import re
-import unicodedata
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django import template
-from django.utils.html import conditional_escape, format_html, format_html_join
-from django.utils.safestring import SafeString, mark_safe
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+
+from audit_app import legible
+from audit_app.legible import Link, badge
 
 register = template.Library()
 
-# Controls but newline and tab, formatting characters (bidirectional overrides, zero widths, tags),
-# and blanks that look like nothing: what a reader can't see, a reader can't agree to.
-UNSEEN = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
-    r"\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
-    r"\U000e0000-\U000e0fff]"
-)
+URGENT = timedelta(days=1)
 
 
 @register.filter
 def seen(text: Any) -> SafeString:
-    """``text`` escaped, each unseen character shown as a mark with its name."""
-    parts, end = [], 0
-    for match in UNSEEN.finditer(str(text)):
-        name = unicodedata.name(match[0], "control character")
-        mark = format_html(
-            '<mark class="o-unseen" title="{}">U+{}</mark>', name, f"{ord(match[0]):04X}"
-        )
-        parts += [conditional_escape(str(text)[end : match.start()]), mark]
-        end = match.end()
-    parts.append(conditional_escape(str(text)[end:]))
-    return mark_safe("".join(parts))  # noqa: S308  # every part is escaped above
+    """``text`` escaped, each unseen character shown as a mark with its code."""
+    return legible.visible(text)
 
 
 @register.filter
 def payload(value: Any) -> SafeString:
     """A JSON value as nested lists and tables of names, whole: nothing is cut."""
-    if isinstance(value, dict):
-        if not value:
-            return format_html('<span class="o-quiet">{}</span>', "nothing")
-        rows = ((seen(name), payload(inner)) for name, inner in value.items())
-        return format_html(
-            '<dl class="o-fields">{}</dl>',
-            format_html_join("", "<div><dt>{}</dt><dd>{}</dd></div>", rows),
-        )
-    if isinstance(value, list):
-        if not value:
-            return format_html('<span class="o-quiet">{}</span>', "none")
-        items = ((payload(inner),) for inner in value)
-        return format_html("<ol>{}</ol>", format_html_join("", "<li>{}</li>", items))
-    if isinstance(value, str):
-        if "\n" in value:
+    match value:
+        case {} if value:
+            rows = ((seen(name), payload(value[name])) for name in sorted(value))
+            inner = format_html_join("", "<div><dt>{}</dt><dd>{}</dd></div>", rows)
+            return format_html('<dl class="o-fields">{}</dl>', inner)
+        case [_, *_]:
+            items = ((payload(inner),) for inner in value)
+            return format_html("<ol>{}</ol>", format_html_join("", "<li>{}</li>", items))
+        case str() if "\n" in value:
             return format_html('<pre tabindex="0">{}</pre>', seen(value))
-        return seen(value) if value else format_html('<span class="o-quiet">{}</span>', "empty")
+        case str() if value:
+            return seen(value)
+        case "":
+            return _quiet("empty text")
+        case {} | []:
+            return _quiet("nothing")
     return format_html("<code>{}</code>", json.dumps(value))
 
 
 @register.filter
 def pretty(value: Any) -> SafeString:
-    """A JSON value as indented text."""
-    return seen(json.dumps(value, indent=2, ensure_ascii=False))
+    """A JSON value as indented text, keys in order."""
+    return seen(legible.pretty(value))
+
+
+@register.filter
+def ago(at: datetime) -> SafeString:
+    """How long ago, in words; the exact time on hover."""
+    if timezone.now() - at < timedelta(minutes=1):
+        return _time(at, "just now")
+    return _time(at, f"{timesince(at, depth=1)} ago")
+
+
+@register.filter
+def left(at: datetime) -> SafeString:
+    """How long until then, in words; the exact time on hover."""
+    now = timezone.now()
+    if at <= now:
+        return _time(at, "passed", "o-urgent")
+    words = timesince(now, at, depth=1) if at - now > timedelta(minutes=1) else "a minute"
+    return _time(at, f"in {words}", "o-urgent" if at - now < URGENT else "")
+
+
+@register.filter
+def exact(at: datetime) -> SafeString:
+    """The time itself, in UTC to the second."""
+    return _time(at, _to_the_second(at))
+
+
+@register.filter
+def state(status: str) -> SafeString:
+    """A state as a badge."""
+    return badge(status)
+
+
+@register.filter
+def shown(value: Any) -> SafeString:
+    """One fact of a page, drawn as what it is."""
+    match value:
+        case None | "":
+            return _quiet("none")
+        case datetime():
+            return format_html('{} <span class="o-quiet">{}</span>', exact(value), ago(value))
+        case UUID():
+            return format_html("<code>{}</code>", value)
+        case Link():
+            return format_html('<a class="o-link" href="{}">{}</a>', value.href, seen(value.text))
+        case _:
+            return seen(value)
+
+
+def _quiet(words: str) -> SafeString:
+    return format_html('<span class="o-quiet">{}</span>', words)
+
+
+def _time(at: datetime, words: str, kind: str = "") -> SafeString:
+    exactly = _to_the_second(at)
+    markup = '<time datetime="{}" title="{}" class="{}">{}</time>'
+    return format_html(markup, at.isoformat(), exactly, kind, words)
+
+
+def _to_the_second(at: datetime) -> str:
+    return f"{timezone.localtime(at):%Y-%m-%d %H:%M:%S %Z}"

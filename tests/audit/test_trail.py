@@ -25,7 +25,7 @@ SCALAR = (
     st.none()
     | st.booleans()
     | st.integers(-(2**53) + 1, 2**53 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.floats(-(2.0**53) + 1, 2.0**53 - 1)
     | TEXT
     | ODD
 )

@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from audit_app.errors import OrchestratorError
 from django.apps import apps
 from django.db import connection
+
+from audit_app.errors import OrchestratorError
 from orchestrator.api.problems import STATUS_OF
 
 STATES = {
@@ -217,8 +218,8 @@ def database() -> str:
         "Read from the live schema; `make docs` writes it anew and a test compares. The same words "
         "are in the database as COMMENTs (`\\d+` in psql). PostgreSQL 15 or later.",
         "Rows of `agents`, `sessions`, `tasks` and `approvals` change only together with their "
-        "audit event: a deferred trigger refuses anything else at commit. `audit_events` refuses UPDATE, "
-        "DELETE and TRUNCATE.",
+        "audit event: a deferred trigger refuses anything else at commit. `audit_events` refuses "
+        "UPDATE, DELETE and TRUNCATE.",
     ]
     for table, retention in TABLES.items():
         [(about,)] = rows("SELECT obj_description(%s::regclass)", table)

@@ -1,0 +1,217 @@
+"""`make run` as a newcomer has it: up, a decision, down, and up again with everything there."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+
+
+class Trial:
+    """A running `manage.py dev`, and what it has said so far."""
+
+    def __init__(self, data: Path, port: int) -> None:
+        kept = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "PYTHONWARNINGS")}
+        self.url = f"http://127.0.0.1:{port}"
+        self.lines: list[str] = []
+        self._said = threading.Condition()
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", "dev", "--port", str(port)],
+            cwd=ROOT,
+            env=kept | {"TRIAL": "on", "DATA_DIR": str(data), "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        for line in self.process.stdout:
+            with self._said:
+                self.lines.append(line.rstrip())
+                self._said.notify_all()
+        with self._said:
+            self._said.notify_all()
+
+    def says(self, pattern: str) -> re.Match[str]:
+        """Wait until a line matches."""
+
+        def found() -> re.Match[str] | None:
+            return next((m for line in self.lines if (m := re.search(pattern, line))), None)
+
+        with self._said:
+            ended = lambda: self.process.poll() is not None  # noqa: E731
+            assert self._said.wait_for(lambda: found() or ended(), timeout=90), self.lines
+            match = found()
+        assert match, "\n".join(self.lines)
+        return match
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.ended()
+
+    def ended(self) -> int:
+        status = self.process.wait(timeout=60)
+        self._listener.join()
+        self.process.stdout.close()
+        return status
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "data"
+    from orchestrator import embedded_postgres
+
+    embedded_postgres.stop(tmp_path / "data" / "postgres")
+
+
+def log_in(browser: httpx.Client, name: str, password: str) -> None:
+    """A browser's worth of HTTP: the login form, its CSRF token and its cookies."""
+    browser.get("/admin/login/")
+    form = {
+        "username": name,
+        "password": password,
+        "next": "/admin/",
+        "csrfmiddlewaretoken": browser.cookies["csrftoken"],
+    }
+    page = browser.post("/admin/login/", data=form)
+    assert page.url.path == "/admin/", page.text
+
+
+@pytest.mark.xdist_group("run")
+def test_a_newcomer_approves_the_refund_and_finds_it_all_again(data):
+    port = free_port()
+    first = Trial(data, port)
+    key = first.says(r"Key\s+(ork_\S+)")[1]
+    password = first.says(r"as\s+alice\s+with the password\s+(\S+)")[1]
+    first.says(r"agent │ waiting for finance until")
+    bearer = {"Authorization": f"Bearer {key}"}
+    with (
+        httpx.Client(base_url=first.url, headers=bearer) as agent,
+        httpx.Client(base_url=first.url, follow_redirects=True) as alice,
+    ):
+        [task] = agent.get("/tasks").json()["tasks"]
+        [approval] = task["approvals"]
+        log_in(alice, "alice", password)
+        answer = alice.post(
+            f"/approvals/{approval['approval_id']}/approve",
+            json={"payload_digest": task["payload_digest"], "notes": "Photos seen."},
+            headers={"X-CSRFToken": alice.cookies["csrftoken"]},
+        )
+        assert answer.status_code == 200, answer.text
+        first.says(r"agent │ approved by alice: Photos seen\.")
+        first.says(r"agent │ the whole story: .*trace_id=")
+        story = agent.get("/audit/events", params={"trace_id": task["trace_id"]}).json()["events"]
+        assert [event["event_type"] for event in story] == [
+            "session.opened",
+            "session.activated",
+            "task.routed",
+            "approval.requested",
+            "approval.approved",
+            "task.approved",
+            "session.completed",
+        ]
+    for document in ("README.md", "docs/api.md"):
+        for block in COMMANDS.findall((ROOT / document).read_text()):
+            if block.startswith("curl"):
+                run_as_written(block, first.url, key)
+    assert first.interrupt() == 0
+
+    second = Trial(data, port)
+    assert second.says(r"Key\s+(ork_\S+)")[1] == key
+    assert second.says(r"as\s+alice\s+with the password\s+(\S+)")[1] == password
+    with httpx.Client(base_url=second.url, headers=bearer) as agent:
+        again = agent.get(f"/tasks/{task['task_id']}").json()
+        assert (again["status"], again["payload_digest"]) == ("approved", task["payload_digest"])
+    assert second.interrupt() == 0
+
+
+def run_as_written(command: str, url: str, key: str) -> None:
+    """A documented command, at this test's address."""
+    done = subprocess.run(
+        [
+            "bash",
+            "-euc",
+            command.replace("curl ", "curl --fail-with-body -sS ", 1).replace(
+                "http://127.0.0.1:8000", url
+            ),
+        ],
+        env={"PATH": os.environ["PATH"], "ORCHESTRATOR_KEY": key},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.xdist_group("run")
+def test_a_taken_port_is_one_sentence(data):
+    with socket.socket() as taker:
+        taker.bind(("127.0.0.1", 0))
+        taker.listen()
+        port = taker.getsockname()[1]
+        trial = Trial(data, port)
+        trial.says(rf"Port {port} is taken: stop what uses it, or run")
+        assert trial.ended() == 1
+        assert not any("Traceback" in line for line in trial.lines)
+
+
+UNSAFE = {
+    "SECRET_KEY": "",
+    "ALLOWED_HOSTS": "*",
+    "DATABASE_URL": "mysql://root@localhost/db",
+    "APPROVAL_DEFAULT": "perhaps",
+    "APPROVAL_TTL": "soon",
+    "DB_POOL_MAX": "0",
+    "SESSION_RETENTION_DAYS": "-1",
+    "LOG_FORMAT": "xml",
+    "OIDC_AUDIENCE": "alone",
+}
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_a_production_start_refuses_an_unsafe_value_by_name(name):
+    safe = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": "postgresql://app@127.0.0.1/app",
+        "SECRET_KEY": "x" * 64,
+        "ALLOWED_HOSTS": "orchestrator.example",
+    }
+    check = [sys.executable, "manage.py", "check"]
+    run = {"cwd": ROOT, "capture_output": True, "text": True, "check": False}
+    assert subprocess.run(check, env=safe, **run).returncode == 0
+    done = subprocess.run(check, env=safe | {name: UNSAFE[name]}, **run)
+    assert done.returncode != 0
+    assert done.stderr.startswith(name), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_make_alone_lists_its_targets():
+    listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("run", "test", "check"):
+        assert f"make {target}" in listed
+
+
+def test_the_readme_names_only_targets_that_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        for block in COMMANDS.findall(document.read_text()):
+            for target in re.findall(r"^make (\w+)", block, re.MULTILINE):
+                assert f"\n{target}:" in makefile, f"{document.name}: make {target}"
