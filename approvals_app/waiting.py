@@ -26,7 +26,7 @@ def seconds_preferred(header: str) -> int:
 
 
 def until_decided(approval_id: UUID, seconds: int) -> bool:
-    """Return once the approval is no longer pending, or after ``seconds``.
+    """Return once the approval is no longer pending, after ``seconds``, or when the process ends.
 
     Each waiter holds a thread but no database connection. False, at once, when MAX_WAITERS wait in
     this process already: a preference is not a right, and waiters must not shut others out.
@@ -40,7 +40,7 @@ def until_decided(approval_id: UUID, seconds: int) -> bool:
             pending = Approval.objects.filter(pk=approval_id).pending().exists()
             connection.close()
             remaining = deadline - time.monotonic()
-            if not pending or remaining <= 0:
+            if not pending or remaining <= 0 or tail.bell.closing:
                 return True
             tail.bell.wait(heard, remaining)
     finally:

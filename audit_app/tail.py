@@ -26,6 +26,8 @@ class Bell:
     again when one of them lost the database."""
 
     def __init__(self) -> None:
+        self.closing = False
+        """Set when this process is asked to end: whoever waits should answer now."""
         self._heard = 0
         self._changed = threading.Condition()
         self._untold = threading.Event()

@@ -49,7 +49,10 @@ def test_the_trail_tells_the_story_in_order(api, alice, bot):
         ("approval.rejected", "human:alice", "pending", "rejected"),
         ("task.rejected", "human:alice", "awaiting_approval", "rejected"),
     ]
-    assert story[2].metadata == {"notes": "No.", "payload_digest": the_approval(task).payload_digest}
+    assert story[2].metadata == {
+        "notes": "No.",
+        "payload_digest": the_approval(task).payload_digest,
+    }
     assert story[3].metadata["approval_id"] == str(the_approval(task).pk)
 
 

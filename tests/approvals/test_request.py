@@ -9,9 +9,7 @@ from tests.factories import AgentFactory, TaskFactory, approved, the_approval
 
 
 def ask(api, agent, task, role="sre", **more):
-    return api(agent).post(
-        "/approvals", {"task_id": str(task.pk), "approver_role": role, **more}
-    )
+    return api(agent).post("/approvals", {"task_id": str(task.pk), "approver_role": role, **more})
 
 
 def approve(api, user, approval):

@@ -64,7 +64,7 @@ def test_one_subject_can_be_searched(api, auditor, story):
 
 
 def test_a_time_can_be_searched(api, auditor, story):
-    routed, approved_ = Event.objects.filter(subject_id=story.pk)
+    _, approved_ = Event.objects.filter(subject_id=story.pk)
     get = api(user=auditor).get
     given = {"subject": str(story.pk), "from": approved_.timestamp.isoformat()}
     assert types(get("/audit/events", **given)) == ["task.approved"]
@@ -97,7 +97,9 @@ def test_pages_follow_each_other_without_repeat_or_loss(api, auditor, bot):
     assert seen == everything
 
 
-@pytest.mark.parametrize("cursor", ["x", "!", "WzFd!", "bnVsbA", "WyJ4Il0", "e30"])
+@pytest.mark.parametrize(
+    "cursor", ["x", "!", "WzFd!", "bnVsbA", "WyJ4Il0", "e30", "W0luZmluaXR5XQ", "W251bGxd"]
+)
 def test_a_cursor_of_somebody_elses_making_is_refused(api, bot, cursor):
     answer = api(bot).get("/audit/events", cursor=cursor)
     assert answer.status_code == 400

@@ -20,7 +20,9 @@ from sessions_app.models import AgentSession
 from tests.factories import OPS, AgentFactory, SessionFactory, TaskFactory, approved, session_in
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40)
-ODD = st.sampled_from(['"', "\\", "\x01\x1f\x7f", "\b\f\n\r\t", "\u2028\u2029", "😀🇨🇭", "</script>"])
+ODD = st.sampled_from(
+    ['"', "\\", "\x01\x1f\x7f", "\b\f\n\r\t", "\u2028\u2029", "😀🇨🇭", "</script>"]
+)
 SCALAR = (
     st.none()
     | st.booleans()
@@ -64,7 +66,9 @@ def test_an_entry_is_rfc_8785_whatever_people_and_roles_are_called(name, role):
 def test_the_columns_say_what_the_entry_says(alice, bot):
     approved(TaskFactory(agent=bot), by=alice)
     session_in("completed", bot)
-    columns = [field.name for field in Event._meta.fields if field.name not in ("position", "entry")]
+    columns = [
+        field.name for field in Event._meta.fields if field.name not in ("position", "entry")
+    ]
     for event in Event.objects.all():
         entry = json.loads(event.entry)
         entry["id"] = entry.pop("event_id")
