@@ -110,6 +110,12 @@ class Dossier:
         return sentence(self.task, self.payload["description"])
 
     @property
+    def said(self) -> str:
+        """The agent's own words, where ``sentence`` is not already all of them."""
+        description: str = self.payload["description"]
+        return "" if description == self.sentence else description
+
+    @property
     def amount(self) -> str:
         data = self.payload["data"]
         return amount(data.get("amount"), data.get("currency")) if isinstance(data, dict) else ""

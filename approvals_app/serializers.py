@@ -15,6 +15,7 @@ class RequestApprovalSerializer(RequestSerializer):
 class DecisionSerializer(RequestSerializer):
     payload_digest = serializers.RegexField(
         r"^[0-9a-f]{64}$",
+        trim_whitespace=False,
         max_length=64,  # $ alone would let a newline follow
         help_text="Of the payload that was seen.",
         error_messages={"invalid": "It must be the lowercase hex SHA-256 of the payload."},

@@ -9,8 +9,8 @@ import rfc8785
 def canonical(value: Any) -> str:
     """The RFC 8785 text of a JSON value.
 
-    Raises ``ValueError`` for what has no canonical form: NaN, infinities, integers beyond 2**53 - 1,
-    lone surrogates. (The HTTP parser refuses them before they get here.)
+    Raises ``ValueError`` for what has no canonical form: NaN, infinities, integers beyond
+    2**53 - 1, lone surrogates. (The HTTP parser refuses them before they get here.)
     """
     return rfc8785.dumps(value).decode()
 

@@ -22,6 +22,7 @@ UNSEEN = re.compile(
     r"\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ue000-\uf8ff\ufe00-\ufe0f\ufeff\uffa0"
     r"\ufff9-\ufffb\U000e0000-\U0010ffff]"
 )
+LIST_TEXT = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,14 @@ def pretty(value: Any) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """The beginning of ``text`` on one line, for a list whose rows lead to the whole."""
+    """The beginning of ``text`` on one line, where the whole is one click away."""
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"
+
+
+def in_a_list(text: str) -> SafeString:
+    """The beginning of ``text`` in a list whose rows lead to the whole."""
+    return format_html('<span class="o-long">{}</span>', visible(shortened(text, LIST_TEXT)))
 
 
 def moment(at: datetime) -> SafeString:

@@ -78,6 +78,7 @@ class EventSerializer(serializers.Serializer[Any]):
 class AddEventSerializer(RequestSerializer):
     event_type = serializers.RegexField(
         f"^{AGENT_EVENT.pattern}$",
+        trim_whitespace=False,
         max_length=150,
         help_text="A name of the agent's own, under agent.",
         error_messages={"invalid": "It must be lowercase words under agent., as in agent.noted."},

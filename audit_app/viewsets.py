@@ -21,7 +21,7 @@ from audit_app.receipts import Answer, Receipt, Replayed, subject_of
 
 KEPT_HEADERS = ("Location", "ETag")
 FINGERPRINTED_HEADERS = ("X-Session-Id", "If-Match")
-KEY = re.compile(r'"([!#-\[\]-~ ]{1,255})"|([!-~]{1,255})')
+KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"|((?!")[!-~]{1,255})')
 
 
 class InvalidHeader(Invalid):
@@ -100,7 +100,7 @@ class OperationViewSet(GenericViewSet[Any]):
         if match is None:
             reason = "it must be 1 to 255 visible ASCII characters."
             raise InvalidHeader(field="Idempotency-Key", reason=reason)
-        return match[1] or match[2]
+        return re.sub(r"\\(.)", r"\1", match[1]) if match[1] else match[2]
 
     def _receipt(self, present: Callable[[Any], Response]) -> Receipt | None:
         key = self.idempotency_key()

@@ -29,14 +29,13 @@ from audit_app.admin import (
     trace_link,
 )
 from audit_app.errors import NotFound, OrchestratorError
-from audit_app.legible import Link, badge, moment, shortened, visible
+from audit_app.legible import Link, badge, in_a_list, moment, visible
 from sessions_app import identities
 from sessions_app.keys import NewKey
 from sessions_app.models import ROLE_LENGTH, Agent, AgentSession, Task
 
 CHANGE_AGENTS = "sessions_app.change_agent"
 RECENT_TASKS = 500
-LIST_TEXT = 120
 
 
 def link_to(row: Any, actor: Actor) -> Link | str | None:
@@ -80,7 +79,7 @@ class TaskAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Task")
     def what(self, task: Task) -> SafeString:
-        return visible(shortened(task.description, LIST_TEXT) or task.task_type)
+        return in_a_list(task.description.strip() or task.task_type)
 
     @admin.display(description="Asked by")
     def asks(self, task: Task) -> SafeString:
@@ -155,7 +154,7 @@ class SessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Works on")
     def works_on(self, session: AgentSession) -> SafeString:
-        return visible(shortened(session.task_id or "", LIST_TEXT))
+        return in_a_list(session.task_id or "")
 
     @admin.display(description="State")
     def state(self, session: AgentSession) -> SafeString:
@@ -317,13 +316,11 @@ class AgentAdmin(ReadOnlyAdmin):
         return redirect("admin:sessions_app_agent_change", agent_id)
 
     def _key_page(self, request: HttpRequest, agent: Agent, key: NewKey) -> HttpResponse:
-        """The one page that ever shows ``key``: not kept by us, nor by the browser."""
+        """The one page that ever shows ``key``; like all of the admin's, no browser stores it."""
         title = f"The key of {agent.name}"
-        response = self.page(
+        return self.page(
             request, "admin/sessions_app/key.html", title=title, agent=agent, key=key.text
         )
-        response.headers["Cache-Control"] = "no-store"
-        return response
 
 
 def may_change_agents(request: HttpRequest) -> bool:

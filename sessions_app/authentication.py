@@ -88,7 +88,7 @@ def _by_jwt(token: str) -> Actor:
     An agent comes first, so that no agent's token is ever taken for a person's.
     """
     try:
-        subject = oidc.verified_claims(token)["sub"]
+        subject = oidc.verified_subject(token)
     except oidc.InvalidToken as error:
         raise AuthenticationFailed(str(error), code="invalid_token") from error
     if agent := Agent.objects.filter(subject=subject).first():

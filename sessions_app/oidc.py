@@ -17,8 +17,8 @@ class InvalidToken(Exception):
     """The token is not one that this server accepts."""
 
 
-def verified_claims(token: str) -> dict[str, Any]:
-    """The claims of a token of the configured issuer for our audience.
+def verified_subject(token: str) -> str:
+    """The ``sub`` of a token of the configured issuer for our audience.
 
     Raises InvalidToken, also when no issuer is configured or its keys can't be had.
     """
@@ -37,7 +37,10 @@ def verified_claims(token: str) -> dict[str, Any]:
         )
     except (jwt.PyJWTError, OSError, ValueError, KeyError) as error:
         raise InvalidToken(f"The token is not accepted: {error}") from error
-    return claims
+    subject: str = claims["sub"]
+    if not subject or not subject.isprintable():
+        raise InvalidToken("The token's subject is not a name.")
+    return subject
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from django.db.models import Q
@@ -32,9 +32,8 @@ class SessionQuerySet(SubjectQuerySet["AgentSession"]):
             return self
         if actor.is_agent:
             return self.filter(agent_id=actor.id)
-        from sessions_app.models import Task
-
-        tasks = Task.objects.visible_to(actor).filter(session__isnull=False)
+        task: Any = self.model._meta.get_field("tasks").related_model
+        tasks = task.objects.visible_to(actor).filter(session__isnull=False)
         return self.filter(pk__in=tasks.values("session_id"))
 
     def overdue(self, older_than: timedelta) -> Self:

@@ -1,5 +1,6 @@
 """Sessions and tasks over HTTP: parse, call, render."""
 
+import re
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -33,6 +34,7 @@ from sessions_app.serializers import (
     UpdateSessionSerializer,
 )
 
+VERSION = re.compile(r'"[0-9]{1,9}"')
 SESSION_HEADER = OpenApiParameter(
     "X-Session-Id", OpenApiTypes.UUID, OpenApiParameter.HEADER, description="The caller's session."
 )
@@ -66,10 +68,16 @@ class SessionViewSet(OperationViewSet):
             **self.body(OpenSessionSerializer),
         )
 
+    @extend_schema(
+        parameters=[OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER)],
+        responses={200: SessionSerializer, 304: None},
+    )
     def retrieve(self, request: Request, pk: UUID) -> HttpResponse:
         """One session; with If-None-Match, 304 when it has not changed."""
         session = self.visible().one(pk)
-        if etag(session) in versions_named(request.headers.get("If-None-Match", "")):
+        known = tags_named(request.headers.get("If-None-Match", ""))
+        # Compared weakly (RFC 9110, 13.1.2); If-Match, below, is compared strongly.
+        if {"*", etag(session)} & {tag.removeprefix("W/") for tag in known}:
             return HttpResponse(status=304, headers={"ETag": etag(session)})
         return self._present(session)
 
@@ -94,8 +102,7 @@ class SessionViewSet(OperationViewSet):
         given = self.request.headers.get("If-Match")
         if given is None or given.strip() == "*":
             return None
-        named = (tag.strip('"') for tag in versions_named(given))
-        return frozenset(int(tag) for tag in named if tag.isascii() and tag.isdigit())
+        return frozenset(int(tag[1:-1]) for tag in tags_named(given) if VERSION.fullmatch(tag))
 
 
 class TaskViewSet(OperationViewSet):
@@ -209,6 +216,6 @@ def etag(session: AgentSession) -> str:
     return f'"{session.version}"'
 
 
-def versions_named(header: str) -> set[str]:
-    """The entity tags of an If-Match or If-None-Match header, without their weakness marks."""
-    return {tag.strip().removeprefix("W/") for tag in header.split(",")}
+def tags_named(header: str) -> set[str]:
+    """The entity tags of an If-Match or If-None-Match header."""
+    return {tag.strip() for tag in header.split(",")}

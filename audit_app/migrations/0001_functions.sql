@@ -11,6 +11,62 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 AS $$ SELECT encode(sha256(convert_to($1, 'UTF8')), 'hex') $$;
 COMMENT ON FUNCTION audit_sha256(text) IS 'Lowercase hex SHA-256 of the UTF-8 bytes.';
 
+CREATE FUNCTION audit_number(value float8) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET extra_float_digits = 1
+AS $$
+DECLARE
+    part text[] := regexp_match(value::text, '^(-?)(\d)(?:\.(\d+))?e([+-]\d+)$');
+    digits text := part[2] || coalesce(part[3], '');
+    point int := part[4]::int + 1;
+BEGIN
+    IF part IS NULL THEN
+        RETURN CASE WHEN value = 0 THEN '0' ELSE value::text END;
+    END IF;
+    RETURN part[1] || CASE
+        WHEN point BETWEEN length(digits) AND 21 THEN digits || repeat('0', point - length(digits))
+        WHEN point BETWEEN 1 AND 21 THEN left(digits, point) || '.' || substr(digits, point + 1)
+        WHEN point BETWEEN -5 AND 0 THEN '0.' || repeat('0', -point) || digits
+        ELSE part[2] || coalesce('.' || part[3], '')
+            || 'e' || CASE WHEN point > 0 THEN '+' ELSE '-' END || abs(point - 1)
+    END;
+END $$;
+COMMENT ON FUNCTION audit_number(float8) IS 'A number as ECMAScript writes it (RFC 8785, 3.2.2.3).';
+
+CREATE FUNCTION audit_utf16(text) RETURNS numeric[]
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+AS $$
+    SELECT array_agg(CASE WHEN ascii(c) > 65535 THEN 55296 + ascii(c) / 10000000.0 ELSE ascii(c) END)
+    FROM regexp_split_to_table($1, '') AS c
+$$;
+COMMENT ON FUNCTION audit_utf16(text) IS
+    'Sorts as UTF-16 code units do: what is beyond the basic plane comes before U+E000.';
+
+CREATE FUNCTION audit_canonical(value jsonb) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+AS $$
+DECLARE
+    wide boolean;
+BEGIN
+    CASE jsonb_typeof(value)
+    WHEN 'object' THEN
+        wide := value::text ~ '[\U00010000-\U0010FFFF]';
+        RETURN '{' || coalesce((
+            SELECT string_agg(to_json(name) || ':' || audit_canonical(inner_value), ','
+                ORDER BY CASE WHEN wide THEN audit_utf16(name) END, name COLLATE "C")
+            FROM jsonb_each(value) AS member (name, inner_value)), '') || '}';
+    WHEN 'array' THEN
+        RETURN '[' || coalesce((
+            SELECT string_agg(audit_canonical(item), ',' ORDER BY place)
+            FROM jsonb_array_elements(value) WITH ORDINALITY AS items (item, place)), '') || ']';
+    WHEN 'number' THEN
+        RETURN audit_number(value::float8);
+    ELSE
+        RETURN value::text;
+    END CASE;
+END $$;
+COMMENT ON FUNCTION audit_canonical(jsonb) IS 'The RFC 8785 text of a JSON value.';
+
 CREATE FUNCTION audit_entry(
     event_type text, actor text, actor_id text, subject_type text, subject_id uuid, seq bigint,
     from_state text, to_state text, role text, trace_id uuid, metadata text,

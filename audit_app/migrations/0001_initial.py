@@ -13,7 +13,7 @@ COMMENT ON COLUMN audit_events.xid IS 'The transaction that wrote it: what the g
 -- Rebuilding the text from the columns leaves room for nothing else in it, in no other order.
 ALTER TABLE audit_events ADD CONSTRAINT audit_events_entry_is_canonical CHECK (
     entry = audit_entry(event_type, actor, actor_id, subject_type, subject_id, seq, from_state,
-        to_state, role, trace_id, (entry::json -> 'metadata')::text, id, "timestamp")
+        to_state, role, trace_id, audit_canonical(metadata), id, "timestamp")
 );
 
 CREATE TRIGGER audit_events_append_only BEFORE UPDATE OR DELETE ON audit_events
@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
             FUNCTIONS,
             """
             DROP FUNCTION audit_guard, audit_event_written, audit_refuse, audit_entry,
-                audit_sha256, audit_instant
+                audit_canonical, audit_utf16, audit_number, audit_sha256, audit_instant
             """,
         ),
         migrations.CreateModel(

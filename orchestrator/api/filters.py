@@ -6,13 +6,15 @@ from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-PAGING = {"page", "page_size", "cursor"}
+PAGING = {"page_size", "cursor"}
 
 
 class StrictFilterBackend(DjangoFilterBackend):  # type: ignore[misc]  # untyped library
     def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
         filterset = self.get_filterset_class(view, queryset)
         known = PAGING | set(filterset.base_filters if filterset else ())
+        if not view.cursor_only:
+            known.add("page")
         for name in request.query_params:
             if name not in known:
                 raise ValidationError({name[:100]: "There is no such parameter."})

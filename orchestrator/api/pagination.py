@@ -114,7 +114,7 @@ def _decoded(queryset: "QuerySet[Any]", cursor: str) -> list[Any]:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         values = json.loads(text)
         fields = [queryset.model._meta.get_field(name) for name in _fields(queryset.query.order_by)]
-        if not isinstance(values, list) or len(values) != len(fields):
+        if len(values) != len(fields) or not all(isinstance(value, str) for value in values):
             raise ValueError(cursor)
         return [
             _field_of(field).to_python(value) for field, value in zip(fields, values, strict=True)

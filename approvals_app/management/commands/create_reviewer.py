@@ -1,0 +1,69 @@
+"""Create somebody who reviews."""
+
+import sys
+from typing import Any
+
+from django.contrib.auth.models import Group, User
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.management.base import CommandError, CommandParser
+from django.db import IntegrityError, transaction
+from django.utils.crypto import get_random_string
+
+from audit_app.commands import OperatorCommand, name, stoppable
+
+PASSWORD_LENGTH = 24
+
+
+class Command(OperatorCommand):
+    help = "Create a staff user who can decide on what these roles are asked, and nothing else."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("username", metavar="USERNAME", type=name)
+        parser.add_argument(
+            "--role",
+            dest="roles",
+            metavar="ROLE",
+            type=name,
+            action="append",
+            required=True,
+            help="a group that they decide for; made where it is missing",
+        )
+        parser.add_argument(
+            "--password-stdin",
+            action="store_true",
+            help="read the password from the first line of standard input, and print none",
+        )
+
+    def handle(
+        self, *args: Any, username: str, roles: list[str], password_stdin: bool, **options: Any
+    ) -> None:
+        given = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
+        password = get_random_string(PASSWORD_LENGTH) if given is None else given
+        roles = list(dict.fromkeys(roles))
+        with stoppable():  # a password that nobody saw would be of no use
+            user = _created(username, password, roles)
+            facts: dict[str, Any] = {"user_id": user.pk, "username": username, "roles": roles}
+            sentence = f"Created the reviewer {username} ({', '.join(roles)})."
+            if given is None:
+                facts["password"] = password
+                sentence += f" The password is shown this once:\npassword: {password}"
+            self.report(facts, sentence)
+
+
+def _created(username: str, password: str, roles: list[str]) -> User:
+    """The new user, or nothing at all: neither a user without groups nor a group by mistake."""
+    user = User(username=username, is_staff=True)
+    try:
+        user.clean_fields(exclude=["password"])
+        validate_password(password, user)
+        user.set_password(password)
+        with transaction.atomic(durable=True):
+            user.save(force_insert=True)
+            user.groups.set([Group.objects.get_or_create(name=role)[0] for role in roles])
+    except ValidationError as error:
+        raise CommandError(" ".join(error.messages)) from error
+    except IntegrityError as error:
+        raise CommandError(f"There is a user called {username} already.") from error
+    return user

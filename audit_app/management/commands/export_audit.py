@@ -1,0 +1,75 @@
+"""Write the trail out."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from audit_app.commands import OperatorCommand, interruptible
+from audit_app.verification import entries, snapshot
+
+Write = Callable[[bytes], object]
+
+
+class Command(OperatorCommand):
+    help = (
+        "Write every event in order, one a line, to standard output or to a file that appears "
+        "when it is complete and that only its owner can read. The count and the SHA-256 of what "
+        "was written are told on stderr. Stopped by a signal: 128 and its number, and no file."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--to", metavar="FILE", type=Path, help="instead of standard output")
+
+    def handle(self, *args: Any, to: Path | None, **options: Any) -> None:
+        count, hashed = 0, hashlib.sha256()
+        with interruptible():
+            try:
+                with self._destination(to) as write, snapshot():
+                    for _, entry in entries():
+                        line = entry.encode() + b"\n"
+                        hashed.update(line)
+                        write(line)
+                        count += 1
+                        if to and count % 10_000 == 0:
+                            self.progress(f"Wrote {count:,} events")
+            finally:
+                self.end_progress()
+        facts = {"events": count, "sha256": hashed.hexdigest(), "file": str(to) if to else None}
+        sentence = f"Wrote {count:,} events; SHA-256 {hashed.hexdigest()}"
+        self.stderr.write(self.told(facts, sentence), style_func=str)
+
+    @contextlib.contextmanager
+    def _destination(self, to: Path | None) -> Iterator[Write]:
+        if to is not None:
+            with _appearing_whole(to) as write:
+                yield write
+            return
+        raw = getattr(self.stdout, "buffer", None)  # bytes, whatever the terminal's encoding is
+        if raw is None:
+            yield lambda line: self.stdout.write(line.decode(), ending="")
+        else:
+            yield raw.write
+            raw.flush()
+
+
+@contextlib.contextmanager
+def _appearing_whole(path: Path) -> Iterator[Write]:
+    """Write beside ``path`` and rename: a reader sees the old file or the whole new one."""
+    folder = path.parent.resolve(strict=True)  # or its name is in the error
+    number, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(number, "wb") as file:
+            yield file.write
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,377 @@
+"""The reviewers' pages, and what crafted requests to them can't do."""
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from approvals_app import inbox
+from approvals_app.models import Approval
+from audit_app.models import Event
+from sessions_app import operations
+from sessions_app.models import Agent, Task
+from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory, the_approval
+
+INBOX = "/admin/"
+
+
+@pytest.fixture
+def approval(bot) -> Approval:
+    """Alice and bob are asked about a refund."""
+    return the_approval(TaskFactory(agent=bot))
+
+
+@pytest.fixture
+def root() -> User:
+    """May do everything that Django's permissions allow; is in no group."""
+    return User.objects.create_superuser("root", password="root")
+
+
+def page_of(row) -> str:
+    return f"/admin/{row._meta.app_label}/{row._meta.model_name}/{row.pk}/change/"
+
+
+def browser(user=None) -> Client:
+    client = Client(raise_request_exception=False)
+    if user is not None:
+        client.force_login(user)
+    return client
+
+
+def decision(approval, **changes) -> dict[str, str]:
+    sent = {"decision": "approve", "payload_digest": approval.payload_digest, "notes": "Fine."}
+    return {**sent, **changes}
+
+
+def assert_still_waiting(approval) -> None:
+    fresh = Approval.objects.select_related("task").get(pk=approval.pk)
+    assert (fresh.status, fresh.version) == ("pending", approval.version)
+    assert fresh.task.status == "awaiting_approval"
+
+
+class TestInbox:
+    def test_alice_sees_what_waits_for_her_groups_nearest_deadline_first(self, alice, bot):
+        TaskFactory(agent=bot, description="Refund 1.")
+        TaskFactory(agent=bot, description="Refund 2.")
+        TaskFactory(agent=bot, target="sre", description="Restart the cache.")
+
+        page = browser(alice).get(INBOX).content.decode()
+
+        assert page.index("Refund 1.") < page.index("Refund 2.")
+        assert "Restart the cache." not in page
+        assert "42.50 EUR" in page
+
+    def test_a_task_without_a_description_is_told_from_its_type_and_roles(self, alice, bot):
+        TaskFactory(agent=bot, description="")
+
+        page = browser(alice).get(INBOX).content.decode()
+
+        assert "support-agent asks finance for: refund approval." in page
+
+    def test_nothing_waits(self, alice):
+        assert "Nothing waits for you." in browser(alice).get(INBOX).content.decode()
+
+    def test_somebody_in_no_group_is_told_why_the_inbox_is_empty(self):
+        nobody = ReviewerFactory(username="nobody")
+
+        assert "You are in no group yet" in browser(nobody).get(INBOX).content.decode()
+
+    def test_an_owner_is_not_asked_about_their_own_agent(self, alice):
+        TaskFactory(agent=AgentFactory(name="hers", owner=alice))
+
+        assert "Nothing waits for you." in browser(alice).get(INBOX).content.decode()
+
+    def test_a_page_is_fixed_in_size_and_so_are_its_queries(self, alice, bot):
+        client = browser(alice)
+        TaskFactory(agent=bot)
+        with CaptureQueriesContext(
+            connection,
+        ) as one:
+            client.get(INBOX)
+        for _ in range(inbox.PAGE_SIZE):
+            TaskFactory(agent=bot)
+        with CaptureQueriesContext(connection) as many:
+            first = client.get(INBOX).content.decode()
+        second = client.get(INBOX, {"page": "2"}).content.decode()
+
+        assert len(one) == len(many) <= 8
+        assert first.count('<th scope="row">') == inbox.PAGE_SIZE
+        assert second.count('<th scope="row">') == 1
+        assert "Later deadlines" in first
+        assert "Later deadlines" not in second
+
+    @pytest.mark.parametrize("number", ["0", "-1", "x", "²", "9" * 30, "99999"])
+    def test_a_page_that_is_none_is_no_error(self, alice, approval, number):
+        assert browser(alice).get(INBOX, {"page": number}).status_code == 200
+
+    @pytest.mark.parametrize("data", [[], "text", 7, {"amount": {"a": 1}}, {"amount": "<b>9</b>"}])
+    def test_what_is_no_amount_is_not_shown_as_one(self, alice, bot, data):
+        TaskFactory(agent=bot, data={"nested": data} if not isinstance(data, dict) else data)
+
+        assert 'class="o-number o-blank"' in browser(alice).get(INBOX).content.decode()
+
+
+class TestDecisionPage:
+    def test_everything_about_the_task_is_shown_and_escaped(self, alice, bot):
+        task = TaskFactory(
+            agent=bot,
+            context={"why": "<script>alert(1)</script>"},
+            data={"sql": "BEGIN;\nDELETE FROM orders;\nCOMMIT;", "hidden": "a\u200bb\u202ec"},
+        )
+
+        page = browser(alice).get(page_of(the_approval(task))).content.decode()
+
+        assert "BEGIN;\nDELETE FROM orders;\nCOMMIT;" in page
+        assert "<script>alert(1)" not in page
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+        assert "\u200b" not in page
+        assert "\u202e" not in page
+        assert "U+200B" in page
+        assert "U+202E" in page
+        assert f'name="payload_digest" value="{task.payload_digest}"' in page
+        assert "task.routed" in page
+        assert "approval.requested" in page
+
+    def test_alice_approves(self, alice, approval):
+        answer = browser(alice).post(page_of(approval), decision(approval, notes="One.\r\nTwo."))
+
+        assert answer.status_code == 302
+        assert answer.headers["Location"] == INBOX
+        approval = the_approval(approval.task)
+        assert (approval.status, approval.notes) == ("approved", "One.\nTwo.")
+        assert approval.decided_by == alice
+
+    def test_alice_rejects(self, alice, approval):
+        browser(alice).post(page_of(approval), decision(approval, decision="reject"))
+
+        assert Task.objects.get().status == "rejected"
+
+    def test_bob_comes_second_and_his_notes_are_kept(self, alice, bob, approval):
+        browser(alice).post(page_of(approval), decision(approval))
+
+        answer = browser(bob).post(
+            page_of(approval), decision(approval, decision="reject", notes="Wait!")
+        )
+
+        page = answer.content.decode()
+        assert answer.status_code == 409
+        assert "alice approved this on" in page
+        assert "Wait!</textarea>" in page
+        assert "<button" not in page[page.index("decide-title") : page.index("Who asks")]
+        assert the_approval(approval.task).decided_by == alice
+
+    def test_another_digest_than_the_one_shown_decides_nothing(self, alice, approval):
+        sent = decision(approval, payload_digest="0" * 64)
+
+        answer = browser(alice).post(page_of(approval), sent)
+
+        assert answer.status_code == 409
+        assert "not what you were shown" in answer.content.decode()
+        assert "Fine.</textarea>" in answer.content.decode()
+        assert_still_waiting(approval)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"decision": ""},
+            {"decision": "expire"},
+            {"payload_digest": ""},
+            {"payload_digest": "0" * 65},
+            {"notes": "x" * 20_001},
+            {"notes": "a\0b"},
+        ],
+        ids=str,
+    )
+    def test_a_malformed_form_decides_nothing(self, alice, approval, changes):
+        answer = browser(alice).post(page_of(approval), decision(approval, **changes))
+
+        assert answer.status_code == 400
+        assert_still_waiting(approval)
+
+    def test_who_cannot_decide_gets_a_sentence_instead_of_the_form(self, root, approval):
+        page = browser(root).get(page_of(approval)).content.decode()
+
+        assert "Only members of the group finance decide on this." in page
+        assert 'name="payload_digest"' not in page
+
+
+class TestCraftedRequests:
+    def test_anonymous_is_sent_to_the_login(self, approval):
+        answer = browser().post(page_of(approval), decision(approval))
+
+        assert answer.status_code == 302
+        assert answer.headers["Location"].startswith("/admin/login/")
+        assert_still_waiting(approval)
+
+    def test_charlie_of_another_group_finds_nothing(self, charlie, approval):
+        assert browser(charlie).get(page_of(approval)).status_code == 404
+        assert browser(charlie).post(page_of(approval), decision(approval)).status_code == 404
+        assert_still_waiting(approval)
+
+    def test_staff_in_no_group_may_not_even_look(self, approval):
+        nobody = ReviewerFactory(username="nobody")
+
+        assert browser(nobody).get(page_of(approval)).status_code == 403
+        assert browser(nobody).post(page_of(approval), decision(approval)).status_code == 403
+        assert_still_waiting(approval)
+
+    def test_the_owner_of_the_agent_is_refused(self, alice):
+        approval = the_approval(TaskFactory(agent=AgentFactory(name="hers", owner=alice)))
+
+        answer = browser(alice).post(page_of(approval), decision(approval))
+
+        assert answer.status_code == 403
+        assert "You answer for the agent that asks" in answer.content.decode()
+        assert_still_waiting(approval)
+
+    def test_a_superuser_in_no_group_is_refused(self, root, approval):
+        answer = browser(root).post(page_of(approval), decision(approval))
+
+        assert answer.status_code == 403
+        assert_still_waiting(approval)
+
+    def test_without_the_forms_token_nothing_is_decided(self, alice, approval):
+        client = Client(enforce_csrf_checks=True, raise_request_exception=False)
+        client.force_login(alice)
+
+        assert client.post(page_of(approval), decision(approval)).status_code == 403
+        assert_still_waiting(approval)
+
+    @pytest.mark.parametrize("who", ["alice", "root"])
+    def test_the_state_cannot_be_posted(self, request, who, approval):
+        client = browser(request.getfixturevalue(who))
+        sent = {"status": "approved", "_save": "Save", "version": "9", "approver_role": "sre"}
+
+        assert client.post(page_of(approval), sent).status_code == 400
+        assert client.post(page_of(approval.task), sent).status_code == 403
+        assert_still_waiting(approval)
+
+    @pytest.mark.parametrize("who", ["alice", "root"])
+    def test_nothing_can_be_added_or_deleted(self, request, who, bot, approval):
+        client = browser(request.getfixturevalue(who))
+        session = SessionFactory(agent=bot)
+        event = Event.objects.order_by("position").first()
+        for row in (approval, approval.task, session, event):
+            model = f"/admin/{row._meta.app_label}/{row._meta.model_name}"
+            action = {"action": "delete_selected", "_selected_action": str(row.pk), "post": "yes"}
+            events = Event.objects.count()
+
+            assert client.post(f"{model}/{row.pk}/delete/", {"post": "yes"}).status_code == 403
+            assert client.post(f"{model}/add/", {"status": "approved"}).status_code == 403
+            assert client.get(f"{model}/add/").status_code == 403
+            client.post(f"{model}/", action)
+
+            assert type(row).objects.filter(pk=row.pk).exists()
+            assert Event.objects.count() == events
+        assert_still_waiting(approval)
+
+
+class TestReading:
+    def test_a_reviewer_reads_their_own_and_nobody_elses(self, alice, charlie, bot):
+        session = operations.update_session(
+            SessionFactory(agent=bot).pk, by=bot.as_actor(), status="active"
+        )
+        task = TaskFactory(agent=bot, session_id=session.pk)
+        event = Event.objects.get(subject_id=task.pk)
+        for row in (task, session, event, the_approval(task)):
+            model = f"/admin/{row._meta.app_label}/{row._meta.model_name}/"
+
+            assert browser(alice).get(page_of(row)).status_code == 200
+            assert browser(charlie).get(page_of(row)).status_code == 404
+            assert str(row.pk) in browser(alice).get(model).content.decode()
+            assert str(row.pk) not in browser(charlie).get(model).content.decode()
+
+    def test_an_auditor_reads_everything_of_everybody(self, root, bot):
+        row = TaskFactory(agent=bot)
+
+        page = browser(root).get(page_of(Event.objects.get(subject_id=row.pk))).content.decode()
+
+        assert "task.routed" in page
+        assert browser(root).get(page_of(row)).status_code == 200
+
+    @pytest.mark.parametrize(
+        "query",
+        [{}, {"q": "human:alice"}, {"q": "%s"}, {"event": "task.routed"}, {"within": "day"}],
+    )
+    def test_the_trail_is_searched_without_counting_it(self, alice, bot, query):
+        task = TaskFactory(agent=bot)
+        asked = {name: value.replace("%s", str(task.trace_id)) for name, value in query.items()}
+        with CaptureQueriesContext(connection) as queries:
+            answer = browser(alice).get("/admin/audit_app/event/", asked)
+
+        assert answer.status_code == 200
+        assert not [q for q in queries if "COUNT(*)" in q["sql"] and "audit_events" in q["sql"]]
+        assert ("task.routed</a>" in answer.content.decode()) == (query != {"q": "human:alice"})
+
+    def test_tasks_are_found_by_words_state_type_and_role(self, alice, bot):
+        TaskFactory(agent=bot)
+        found = {"q": "kettle", "status__exact": "awaiting_approval", "role": "finance"}
+        list_of = "/admin/sessions_app/task/"
+
+        page = browser(alice).get(list_of, found | {"type": "refund_approval"}).content.decode()
+        other = browser(alice).get(list_of, {"q": "kettle", "role": "sre"}).content.decode()
+
+        assert "broken kettle" in page
+        assert "broken kettle" not in other
+
+    @pytest.mark.parametrize("pk", ["1", "x", "00000000-0000-0000-0000-000000000000"])
+    @pytest.mark.parametrize(
+        "model", ["approvals_app/approval", "sessions_app/task", "audit_app/event"]
+    )
+    def test_an_address_that_names_nothing_is_not_found(self, alice, model, pk):
+        assert browser(alice).get(f"/admin/{model}/{pk}/change/").status_code == 404
+
+
+class TestAgents:
+    def test_an_administrator_creates_an_agent_and_sees_its_key_once(self, root, alice, api):
+        sent = {"name": "courier", "roles": "delivery\nsupport-agent", "owner": str(alice.pk)}
+
+        answer = browser(root).post("/admin/sessions_app/agent/add/", sent)
+
+        agent = Agent.objects.get(name="courier")
+        agent.key = answer.context["key"]
+        assert (agent.roles, agent.owner) == (["delivery", "support-agent"], alice)
+        assert answer.content.decode().count(agent.key) == 1
+        assert "no-store" in answer.headers["Cache-Control"]
+        assert api(agent).get("/tasks").status_code == 200
+        assert agent.key not in browser(root).get(page_of(agent)).content.decode()
+
+    def test_a_new_key_ends_the_old_one(self, root, bot, api):
+        answer = browser(root).post(f"/admin/sessions_app/agent/{bot.pk}/rotate")
+
+        assert api(bot).get("/tasks").status_code == 401
+        bot.key = answer.context["key"]
+        assert api(bot).get("/tasks").status_code == 200
+
+    def test_a_revoked_agent_is_let_in_no_more(self, root, bot, api):
+        browser(root).post(f"/admin/sessions_app/agent/{bot.pk}/revoke")
+
+        assert Agent.objects.get(pk=bot.pk).status == "revoked"
+        assert api(bot).get("/tasks").status_code == 401
+
+    def test_a_name_that_is_taken_is_said_beside_it(self, root, bot):
+        sent = {"name": "bot", "roles": "x"}
+
+        page = browser(root).post("/admin/sessions_app/agent/add/", sent).content.decode()
+
+        assert "There is an agent called bot already." in page
+
+    @pytest.mark.parametrize("way", ["rotate", "revoke"])
+    def test_neither_a_reviewer_nor_a_link_can_touch_a_key(self, root, alice, bot, api, way):
+        assert browser(alice).post(f"/admin/sessions_app/agent/{bot.pk}/{way}").status_code == 403
+        assert browser(root).get(f"/admin/sessions_app/agent/{bot.pk}/{way}").status_code == 403
+        assert browser(alice).get("/admin/sessions_app/agent/add/").status_code == 403
+        assert api(bot).get("/tasks").status_code == 200
+
+    def test_an_owner_reads_their_agent_and_no_other(self, alice, bot):
+        hers = AgentFactory(name="hers", owner=alice)
+
+        assert browser(alice).get(page_of(hers)).status_code == 200
+        assert browser(alice).get(page_of(bot)).status_code == 404
+
+    def test_people_and_groups_are_an_administrators(self, root, alice):
+        Group.objects.get_or_create(name="finance")
+        for address in ("/admin/auth/user/", "/admin/auth/group/", "/admin/auth/user/add/"):
+            assert browser(root).get(address).status_code == 200
+            assert browser(alice).get(address).status_code == 403

@@ -1,0 +1,147 @@
+"""API keys: shown once, kept as a hash, rotated and revoked."""
+
+import hashlib
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from audit_app.actors import Actor
+from audit_app.models import Event
+from sessions_app import identities
+from sessions_app.errors import AdministratorsOnly, AgentRevoked, NameTaken
+from sessions_app.models import Agent, AgentKey
+from tests.client import Api
+from tests.factories import OPS, AgentFactory
+
+
+def accepted(key):
+    answer = Api(Authorization=f"Bearer {key}").get("/sessions")
+    assert answer.status_code in (200, 401)
+    return answer.status_code == 200
+
+
+def test_only_the_hash_of_a_key_is_kept(bot):
+    kept = AgentKey.objects.get()
+    assert kept.hash == hashlib.sha256(bot.key.encode()).hexdigest()
+    assert bot.key.startswith(kept.prefix)
+    assert len(kept.prefix) <= 12 < len(bot.key)
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names():
+            cursor.execute(
+                f"SELECT count(*) FROM {table} AS r WHERE r::text LIKE %s", [f"%{bot.key}%"]
+            )
+            assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.parametrize("key", ["ork_unknown", "ork_", "ork_é", "", "nonsense", "a.b.c"])
+def test_an_unknown_key_is_refused_with_a_challenge(api, key):
+    answer = Api(Authorization=f"Bearer {key}").get("/sessions")
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="orchestrator"'
+    assert key == "" or key not in answer.json()["detail"]
+
+
+def test_a_key_is_not_taken_from_anywhere_else(bot):
+    assert Api(Authorization=f"Basic {bot.key}").get("/sessions").status_code == 401
+    assert Api(Authorization=bot.key).get("/sessions").status_code == 401
+    assert Api().get("/sessions", key=bot.key).status_code == 401
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_schemes_case_does_not_matter(bot, scheme):
+    assert Api(Authorization=f"{scheme} {bot.key}").get("/sessions").status_code == 200
+
+
+def test_the_last_use_is_kept_to_the_minute(bot):
+    assert AgentKey.objects.get().last_used_at is None
+    assert accepted(bot.key)
+    first = AgentKey.objects.get().last_used_at
+    assert accepted(bot.key)
+    assert AgentKey.objects.get().last_used_at == first
+    AgentKey.objects.update(last_used_at=timezone.now() - timedelta(minutes=2))
+    assert accepted(bot.key)
+    assert AgentKey.objects.get().last_used_at >= first
+
+
+def test_a_refused_key_is_not_used(bot):
+    identities.revoke_agent(bot.pk, by=OPS)
+    assert not accepted(bot.key)
+    assert AgentKey.objects.get().last_used_at is None
+
+
+def test_a_rotated_key_ends_at_once(bot):
+    new = identities.rotate_key(bot.pk, by=OPS)
+    assert accepted(new.text)
+    assert not accepted(bot.key)
+
+
+def test_a_key_rotated_with_an_overlap_goes_on_until_its_end(bot):
+    new = identities.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
+    assert accepted(new.text)
+    assert accepted(bot.key)
+    AgentKey.objects.filter(revoked_at__isnull=False).update(revoked_at=timezone.now())
+    assert not accepted(bot.key)
+    assert accepted(new.text)
+
+
+def test_an_overlap_is_not_prolonged_by_the_next_rotation(bot):
+    identities.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
+    end = AgentKey.objects.get(prefix=bot.key[:12]).revoked_at
+    identities.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=5))
+    assert AgentKey.objects.get(prefix=bot.key[:12]).revoked_at == end
+
+
+def test_revoking_an_agent_ends_all_its_keys(bot):
+    new = identities.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
+    identities.revoke_agent(bot.pk, by=OPS)
+    assert not accepted(bot.key)
+    assert not accepted(new.text)
+    assert Agent.objects.get().status == "revoked"
+
+
+def test_a_revoked_agent_stays_revoked(bot):
+    identities.revoke_agent(bot.pk, by=OPS)
+    for again in (identities.revoke_agent, identities.rotate_key):
+        with pytest.raises(AgentRevoked):
+            again(bot.pk, by=OPS)
+
+
+def test_the_trail_tells_of_keys_without_telling_them(bot):
+    identities.rotate_key(bot.pk, by=OPS)
+    identities.revoke_agent(bot.pk, by=OPS)
+    story = Event.objects.filter(subject_id=bot.pk)
+    assert [event.event_type for event in story] == [
+        "identity.created",
+        "key.issued",
+        "key.revoked",
+        "key.issued",
+        "key.revoked",
+        "identity.revoked",
+    ]
+    assert not story.filter(entry__contains=bot.key).exists()
+    assert story[2].metadata["prefixes"] == [bot.key[:12]]
+
+
+def test_two_agents_have_two_names(bot):
+    with pytest.raises(NameTaken):
+        AgentFactory(name="bot")
+    assert Agent.objects.count() == AgentKey.objects.count() == 1
+
+
+def test_agents_and_reviewers_issue_no_keys(alice, bot):
+    for by in (bot.as_actor(), Actor.human(alice)):
+        for operation in (identities.rotate_key, identities.revoke_agent):
+            with pytest.raises(AdministratorsOnly):
+                operation(bot.pk, by=by)
+        with pytest.raises(AdministratorsOnly):
+            identities.create_agent("minion", by=by, roles=["finance"])
+    assert accepted(bot.key)
+
+
+def test_new_roles_count_from_the_next_request(api, bot):
+    body = {"agent_role": "billing"}
+    assert api(bot).post("/sessions", body).status_code == 403
+    identities.change_agent(bot.pk, by=OPS, roles=["billing"], owner_id=None, subject=None)
+    assert api(bot).post("/sessions", body).status_code == 201

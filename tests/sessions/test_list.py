@@ -1,0 +1,138 @@
+"""Lists: by page, by key, and searched."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.factories import AgentFactory, SessionFactory, session_in
+
+
+@pytest.fixture
+def listed(api, bot):
+    return lambda **query: api(bot).get("/sessions", **query)
+
+
+def ids(answer):
+    assert answer.status_code == 200, answer.content
+    return [session["session_id"] for session in answer.json()["sessions"]]
+
+
+def test_the_newest_comes_first(listed, bot):
+    made = [str(SessionFactory(agent=bot).pk) for _ in range(5)]
+    answer = listed()
+    assert ids(answer) == made[::-1]
+    assert {n: answer.json()[n] for n in ("total", "page", "page_size")} == {
+        "total": 5,
+        "page": 1,
+        "page_size": 20,
+    }
+
+
+def test_pages_follow_each_other(listed, bot):
+    made = [str(SessionFactory(agent=bot).pk) for _ in range(5)][::-1]
+    pages = [ids(listed(page=number, page_size=2)) for number in (1, 2, 3, 4)]
+    assert pages == [made[:2], made[2:4], made[4:], []]
+    assert listed(page=4, page_size=2).json()["total"] == 5
+
+
+@pytest.mark.parametrize("name", ["page", "page_size"])
+@pytest.mark.parametrize("value", ["0", "-1", "abc", "", "1.5", "1e3", "٣", " 1", "9" * 30])
+def test_a_number_that_is_none_is_refused_by_name(listed, name, value):
+    answer = listed(**{name: value})
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == name
+
+
+def test_more_than_a_hundred_a_page_is_a_hundred(listed):
+    assert listed(page_size=1000).json()["page_size"] == 100
+
+
+def test_by_key_nothing_is_repeated_or_lost_while_rows_are_added(listed, bot):
+    made = [str(SessionFactory(agent=bot).pk) for _ in range(45)][::-1]
+    seen, cursor = [], ""
+    while cursor is not None:
+        answer = listed(cursor=cursor, page_size=10)
+        seen += ids(answer)
+        cursor = answer.json()["next_cursor"]
+        SessionFactory(agent=bot)
+    assert seen == made
+
+
+def test_by_key_a_search_stays_a_search(listed, bot):
+    active = [str(session_in("active", bot).pk) for _ in range(3)][::-1]
+    SessionFactory(agent=bot)
+    first = listed(cursor="", page_size=2, state="active")
+    rest = listed(cursor=first.json()["next_cursor"], page_size=2, state="active")
+    assert ids(first) + ids(rest) == active
+    assert rest.json()["next_cursor"] is None
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "x",
+        "!!!",
+        "é",
+        "bnVsbA",  # null
+        "W10",  # []
+        "WyJhIiwiYiJd",  # ["a","b"]
+        "WzEsMl0",  # [1,2]
+        "W251bGwsbnVsbF0",  # [null,null]
+        "eyJhIjoxfQ",  # {"a":1}
+        "A" * 5000,
+    ],
+)
+def test_a_cursor_of_somebody_elses_making_is_refused(listed, cursor):
+    answer = listed(cursor=cursor)
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == "cursor"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("state", "active", [1]),
+        ("state", "failed", []),
+        ("agent_role", "billing", [2]),
+        ("agent_role", "support-agent", [1, 0]),
+        ("task_id", "ticket 7", [0]),
+        ("task_id", "ticket 8", []),
+    ],
+)
+def test_a_list_can_be_searched(api, name, value, expected):
+    agent = AgentFactory(roles=["support-agent", "billing"])
+    made = [
+        SessionFactory(agent=agent, task_id="ticket 7"),
+        session_in("active", agent),
+        SessionFactory(agent=agent, agent_role="billing"),
+    ]
+    found = ids(api(agent).get("/sessions", **{name: value}))
+    assert found == [str(made[index].pk) for index in expected]
+
+
+def test_a_list_can_be_searched_by_time(listed, bot):
+    first, second = SessionFactory(agent=bot), SessionFactory(agent=bot)
+    at = second.created_at
+    assert ids(listed(created_before=at.isoformat())) == [str(first.pk)]
+    assert ids(listed(created_after=first.created_at.isoformat())) == [str(second.pk)]
+    assert ids(listed(created_after=at.isoformat())) == []
+    both = {"created_after": (first.created_at - timedelta(seconds=1)).isoformat()}
+    assert ids(listed(**both, created_before=at.isoformat())) == [str(first.pk)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("state", "done"),
+        ("created_after", "yesterday"),
+        ("created_before", "2026-13-01T00:00:00Z"),
+        ("status", "active"),
+        ("limit", "5"),
+        ("State", "active"),
+        ("agent_role", "a\x00b"),
+    ],
+)
+def test_a_search_for_nonsense_is_refused_by_name(listed, name, value):
+    answer = listed(**{name: value})
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == name
