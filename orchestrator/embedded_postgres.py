@@ -14,6 +14,7 @@ import fcntl
 import importlib.util
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -68,14 +69,17 @@ class Server:
 def running(data: Path) -> Server | None:
     """The live server of this folder, whoever started it.
 
-    A pid file may be stale and its pid another process's by now, so the server itself is asked:
-    only the one of this folder knows this folder's password.
+    A pid file may be stale, its pid another process's by now, or the folder a copy of one whose
+    server runs: the process must work in this very cluster, and let this folder's password in.
     """
+    cluster = data.absolute() / "cluster"
     try:
-        lines = (data / "cluster" / "postmaster.pid").read_text().splitlines()
+        lines = (cluster / "postmaster.pid").read_text().splitlines()
         pid, port = int(lines[0]), int(lines[3])
         password = (data / "password").read_text()
     except (OSError, ValueError, IndexError):
+        return None
+    if not _works_in(cluster, pid, written=lines[1]):
         return None
     url = f"postgresql://{NAME}:{password}@127.0.0.1:{port}/{NAME}"
     return Server(data, pid, port, url) if _answers(port, password) else None
@@ -164,6 +168,7 @@ def _launch(data: Path, settings: Mapping[str, str]) -> None:
     cluster = data / "cluster"
     binaries = _binaries((cluster / "PG_VERSION").read_text().strip())
     port = _free_port(data)
+    _forget_stale_pid(cluster)
     given = [f"-c{name}={value}" for name, value in settings.items()]
     command, who = _as_ordinary_user(
         data, [binaries / "postgres", "-D", cluster, "-p", str(port), *given]
@@ -189,6 +194,29 @@ def _is_ready(cluster: Path, pid: int) -> bool:
     except FileNotFoundError:
         return False
     return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+
+def _works_in(cluster: Path, pid: int, *, written: str) -> bool:
+    """Whether ``pid`` is the server of ``cluster``: it works there, wherever the folder was when it
+    wrote its pid file. Without /proc, what it wrote has to do."""
+    try:
+        os.kill(pid, 0)
+        if Path("/proc/self").exists():
+            return Path(f"/proc/{pid}/cwd").readlink() == cluster.resolve()
+    except PermissionError:
+        pass  # another user's process, of which we may not know more
+    except OSError:
+        return False
+    return Path(written) == cluster
+
+
+def _forget_stale_pid(cluster: Path) -> None:
+    """PostgreSQL takes any live process of the same user for its own server and would not start."""
+    pid_file = cluster / "postmaster.pid"
+    with suppress(OSError, ValueError, IndexError):
+        lines = pid_file.read_text().splitlines()
+        if not _works_in(cluster, int(lines[0]), written=lines[1]):
+            pid_file.unlink()
 
 
 def _make_database(port: int, password: str) -> None:
@@ -326,9 +354,12 @@ def _last_words(data: Path) -> str:
         (data / "log").read_text(errors="replace").splitlines() if (data / "log").exists() else []
     )
     fatal = [line for line in said if "FATAL" in line or "PANIC" in line]
-    return (fatal or said or ["it said nothing"])[-1]
+    # Without the time and the pid before it.
+    return re.sub(r"^.*?(?=FATAL|PANIC)", "", (fatal or said or ["it said nothing"])[-1])
 
 
 def _reason(what: str, said: str) -> str:
+    if "No space left on device" in said:
+        return f"{what}: the disk is full."
     lines = [line for line in said.splitlines() if "error" in line or "FATAL" in line]
     return f"{what}: {(lines or said.splitlines() or ['no reason given'])[0].strip()}."

@@ -346,6 +346,7 @@ admin.site.unregister(Group)
 
 @admin.register(User)
 class UserAdmin(BaseUserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  # untyped library
+    actions = None  # people are ended one by one, with a thought for each
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -354,3 +355,5 @@ class UserAdmin(BaseUserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  # un
 @admin.register(Group)
 class GroupAdmin(BaseGroupAdmin, ModelAdmin):  # type: ignore[misc]  # untyped library
     """A group is an approver role: its members decide what asks for it."""
+
+    actions = None

@@ -79,6 +79,18 @@ def test_a_pid_that_another_process_has_by_now_proves_nothing(place):
     lines = pid_file.read_text().splitlines()
     pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
     assert running(place) is None
+    assert start(place).pid != os.getpid()
+
+
+def test_a_copy_of_a_running_folder_is_another_server(place):
+    server = start(place)
+    remember(server, "kettle")
+    copy = place.with_name("copy")
+    shutil.copytree(place, copy)
+    assert running(copy) is None
+    stop(copy)
+    assert running(place) == server
+    assert start(copy).port != server.port
 
 
 def test_a_moved_folder_starts_where_it_is_now(place):
