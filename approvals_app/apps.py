@@ -3,7 +3,7 @@ from django.apps import AppConfig
 
 class ApprovalsConfig(AppConfig):
     name = "approvals_app"
-    verbose_name = "Approvals"
+    verbose_name = "Reviewing"
 
     def ready(self) -> None:
         from approvals_app import receivers  # noqa: F401  # connects them

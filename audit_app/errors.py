@@ -79,3 +79,7 @@ class IdempotencyKeyReused(Unprocessable):
 
 class UnknownEvent(Invalid):
     """No event is called {event_type}."""
+
+
+class InvalidHeader(Invalid):
+    """The header {field} is not valid: {reason}"""

@@ -10,12 +10,13 @@ from django.db.migrations import RunSQL
 
 
 def guard(table: str, subject_type: str, transitions: Iterable[str]) -> RunSQL:
-    """Refuse, at commit, any change of ``table`` that has no audit event of its own.
+    """Refuse, at commit, any change of ``table`` without its audit event, and the reverse.
 
     ``transitions`` are the legal pairs, written ``pending>active``; ``>pending`` is a legal first
     state and ``completed>`` a state in which a row may be purged. A row's change must raise its
     ``version`` by one and have, in the same transaction, the event of that ``seq`` with the same
-    states. Deferred, so that row and event may be written in either order.
+    states; an event of the ``subject_type`` must have its change, or a forged one would tell of
+    what never was. Deferred, so that row and event may be written in either order.
     """
     legal = " ".join(["", *transitions, ""])
     return RunSQL(
@@ -29,8 +30,28 @@ def guard(table: str, subject_type: str, transitions: Iterable[str]) -> RunSQL:
             EXECUTE FUNCTION audit_guard('{subject_type}', '{legal}');
         CREATE TRIGGER {table}_refuse_truncate BEFORE TRUNCATE ON {table}
             FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
+        CREATE FUNCTION {table}_event() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE
+            purged boolean := NEW.from_state IS NOT NULL AND NEW.to_state IS NULL;
+        BEGIN
+            PERFORM FROM {table} WHERE id = NEW.subject_id AND (purged OR version >= NEW.seq);
+            IF FOUND = purged THEN
+                RAISE EXCEPTION 'an audit event tells of a change that was not made'
+                    USING ERRCODE = 'integrity_constraint_violation',
+                          DETAIL = format('{subject_type} %s, seq %s.', NEW.subject_id, NEW.seq);
+            END IF;
+            RETURN NULL;
+        END $$;
+        COMMENT ON FUNCTION {table}_event() IS
+            'Trigger, deferred: every event of {table} has its change.';
+        CREATE CONSTRAINT TRIGGER {table}_event
+            AFTER INSERT ON audit_events DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW WHEN (NEW.subject_type = '{subject_type}')
+            EXECUTE FUNCTION {table}_event();
         """,
         reverse_sql=f"""
+        DROP TRIGGER {table}_event ON audit_events;
+        DROP FUNCTION {table}_event;
         DROP TRIGGER {table}_guard_insert_delete ON {table};
         DROP TRIGGER {table}_guard_update ON {table};
         DROP TRIGGER {table}_refuse_truncate ON {table};

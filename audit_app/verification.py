@@ -227,6 +227,7 @@ class Verification:
         """The triggers without which a change would not have been refused."""
         expected = {("audit_events", f"audit_events_{name}") for name in EVENT_TRIGGERS}
         tables = [model._meta.db_table for model in Subject.kinds().values()]
+        expected |= {("audit_events", f"{table}_event") for table in tables}
         expected |= {(table, f"{table}_{name}") for table in tables for name in ROW_TRIGGERS}
         with connection.cursor() as cursor:
             cursor.execute(ENABLED_TRIGGERS, [["audit_events", *tables]])

@@ -14,7 +14,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from audit_app.actors import Actor
 from audit_app.canonical import canonical
-from audit_app.errors import Invalid, NotFound, OrchestratorError
+from audit_app.errors import InvalidHeader, NotFound, OrchestratorError
 from audit_app.models import Subject
 from audit_app.operation import Operation
 from audit_app.receipts import Answer, Receipt, Replayed, subject_of
@@ -22,10 +22,6 @@ from audit_app.receipts import Answer, Receipt, Replayed, subject_of
 KEPT_HEADERS = ("Location", "ETag")
 FINGERPRINTED_HEADERS = ("X-Session-Id", "If-Match")
 KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"|((?!")[!-~]{1,255})')
-
-
-class InvalidHeader(Invalid):
-    """The header {field} is not valid: {reason}"""
 
 
 class OperationViewSet(GenericViewSet[Any]):

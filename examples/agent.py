@@ -107,9 +107,8 @@ def run(orchestrator: Orchestrator, payload: Path, role: str) -> int:
 
 def _outcome(orchestrator: Orchestrator, task: Any, digest: str) -> str:
     for asked in task["approvals"]:
-        print(
-            f"waiting for {asked['approver_role']} until {asked['expires_at'][:16]} …", flush=True
-        )
+        until = asked["expires_at"][:16].replace("T", " ")
+        print(f"waiting for {asked['approver_role']} until {until} UTC …", flush=True)
         approval = orchestrator.decision(asked["approval_id"])
         if approval["payload_digest"] != digest:
             raise Refused("what was decided on is not what was asked: the digests differ.")

@@ -15,8 +15,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from audit_app import tracing
+from audit_app.errors import InvalidHeader
 from audit_app.models import Subject
-from audit_app.viewsets import InvalidHeader, OperationViewSet
+from audit_app.viewsets import OperationViewSet
 from sessions_app import operations
 from sessions_app.filters import SessionFilter, TaskFilter
 from sessions_app.models import AgentSession, Task

@@ -374,3 +374,14 @@ def test_agents_are_guarded_too():
     agent = AgentFactory()
     with refused(WITHOUT):
         run("UPDATE agents SET roles = '{finance}' WHERE id = %s", agent.pk)
+
+
+def test_an_event_without_its_change_is_refused(task):
+    """A forged yes: nothing else is changed, so that nobody would notice."""
+    with refused("a change that was not made"):
+        write(entry(task, task.version + 1, "awaiting_approval", "approved"))
+
+
+def test_a_purge_that_is_only_told_is_refused(task):
+    with refused("a change that was not made"):
+        write(entry(task, task.version + 1, "awaiting_approval", None))
