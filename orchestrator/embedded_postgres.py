@@ -253,6 +253,8 @@ def _free_port(data: Path) -> int:
     last = int(kept.read_text()) if kept.exists() and kept.read_text().isdigit() else 0
     for wanted in (last, 0):
         with socket.socket() as probe, suppress(OSError):
+            # As PostgreSQL binds: connections that just ended do not hold the port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", wanted))
             port = int(probe.getsockname()[1])
             kept.write_text(str(port))

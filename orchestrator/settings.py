@@ -82,7 +82,15 @@ def database(url: str) -> dict[str, Any]:
         "-c lock_timeout=5s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s",
     )
     if env.bool("DB_POOL", default=False):
-        options["pool"] = {"min_size": 1, "max_size": DB_POOL_MAX, "timeout": 2.0}
+        # While PostgreSQL is away, each request tries for itself and gives up soon; when it is back,
+        # the next one finds it. A connection that died meanwhile is found out before it is used.
+        options["pool"] = {
+            "min_size": 1,
+            "max_size": DB_POOL_MAX,
+            "timeout": 1.5,
+            "reconnect_timeout": 0,
+        }
+        found["CONN_HEALTH_CHECKS"] = True
     return found
 
 

@@ -1,0 +1,70 @@
+"""How many statements a request sends: what docs/performance.md says, held."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from tests.factories import SessionFactory, TaskFactory, the_approval
+
+SAID = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
+OWN = re.compile(r"^(SAVEPOINT|RELEASE|BEGIN|COMMIT|ROLLBACK)", re.IGNORECASE)
+
+
+@pytest.fixture
+def sent(api, bot):
+    """``sent(request)``: how many statements it sends, beside those that frame transactions."""
+    api(bot).get("/sessions")  # the key's last use is written once a minute
+
+    def count(request):
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            assert request().status_code < 300
+        return len([q for q in captured.captured_queries if not OWN.match(q["sql"])])
+
+    return count
+
+
+def said(request):
+    """The number in the documented table's row of ``request``."""
+    return int(re.search(rf"^\| `?{re.escape(request)}.*\| (\d+) \|$", SAID, re.MULTILINE)[1])
+
+
+def test_reading_a_task(api, bot, sent):
+    task = TaskFactory(agent=bot)
+    assert sent(lambda: api(bot).get(f"/tasks/{task.pk}")) == said("GET /tasks/{id}")
+
+
+def test_reading_a_session(api, bot, sent):
+    session = SessionFactory(agent=bot)
+    assert sent(lambda: api(bot).get(f"/sessions/{session.pk}")) == said("GET /sessions/{id}")
+
+
+def test_opening_a_session(api, bot, sent):
+    request = api(bot, **{"Idempotency-Key": "k"})
+    asked = {"agent_role": "support-agent"}
+    assert sent(lambda: request.post("/sessions", asked)) == said("POST /sessions")
+
+
+def test_routing_a_task(api, bot, sent):
+    request = api(bot, **{"Idempotency-Key": "k"})
+    asked = {"target": "finance", "task": {"task_type": "refund_approval"}}
+    assert sent(lambda: request.post("/tasks/route", asked)) == said("POST /tasks/route")
+
+
+def test_a_page_of_tasks_costs_the_same_however_many_there_are(api, bot, sent):
+    TaskFactory(agent=bot)
+    one = sent(lambda: api(bot).get("/tasks"))
+    TaskFactory.create_batch(5, agent=bot)
+    assert sent(lambda: api(bot).get("/tasks")) == one == said("GET /tasks`")
+
+
+def test_a_decision(api, bot, alice, sent):
+    approval = the_approval(TaskFactory(agent=bot))
+    person = api(user=alice)
+    digest = {"payload_digest": approval.payload_digest}
+    request = lambda: person.post(f"/approvals/{approval.pk}/approve", digest)  # noqa: E731
+    assert sent(request) == said("POST /approvals/{id}/approve")
