@@ -82,8 +82,8 @@ def database(url: str) -> dict[str, Any]:
         "-c lock_timeout=5s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s",
     )
     if env.bool("DB_POOL", default=False):
-        # While PostgreSQL is away, each request tries for itself and gives up soon; when it is back,
-        # the next one finds it. A connection that died meanwhile is found out before it is used.
+        # While PostgreSQL is away, each request tries for itself and gives up soon; once it is
+        # back, the next one finds it. A connection that died is found out before it is used.
         options["pool"] = {
             "min_size": 1,
             "max_size": DB_POOL_MAX,
