@@ -60,6 +60,19 @@ def name(text: str) -> str:
     return text.strip()
 
 
+def add_roles(parser: CommandParser, *, help: str) -> None:
+    """``--role ROLE``, once or more, as ``roles``."""
+    parser.add_argument(
+        "--role",
+        dest="roles",
+        metavar="ROLE",
+        type=name,
+        action="append",
+        required=True,
+        help=help,
+    )
+
+
 class OperatorCommand(BaseCommand):
     """A command for people and scripts alike.
 

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import IntegrityError, transaction
 from django.utils.crypto import get_random_string
 
-from audit_app.commands import OperatorCommand, name, stoppable
+from audit_app.commands import OperatorCommand, add_roles, name, stoppable
 
 PASSWORD_LENGTH = 24
 
@@ -21,15 +21,7 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("username", metavar="USERNAME", type=name)
-        parser.add_argument(
-            "--role",
-            dest="roles",
-            metavar="ROLE",
-            type=name,
-            action="append",
-            required=True,
-            help="a group that they decide for; made where it is missing",
-        )
+        add_roles(parser, help="a group that they decide for; made where it is missing")
         parser.add_argument(
             "--password-stdin",
             action="store_true",

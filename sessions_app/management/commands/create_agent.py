@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 
 from audit_app.actors import Actor
-from audit_app.commands import OperatorCommand, name, stoppable
+from audit_app.commands import OperatorCommand, add_roles, name, stoppable
 from sessions_app import identities
 
 
@@ -16,14 +16,8 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("name", metavar="NAME", type=name)
-        parser.add_argument(
-            "--role",
-            dest="roles",
-            metavar="ROLE",
-            type=name,
-            action="append",
-            required=True,
-            help="a role that it works in; the first is the one it speaks as by default",
+        add_roles(
+            parser, help="a role that it works in; the first is the one it speaks as by default"
         )
         parser.add_argument(
             "--owner",
