@@ -7,7 +7,7 @@ JOBS ?= 2
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix docs lock clean
+.PHONY: help run test check bench fix docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ check: $(VENV)/.dev ## formatter, linter, types, imports, migrations, deploy che
 	@TRIAL=on $(BIN)/python manage.py spectacular --format openapi-json --validate --fail-on-warn --file .data/openapi.json
 	@cmp -s .data/openapi.json docs/openapi.json || { echo "docs/openapi.json is not what the code says: run make docs" >&2; exit 1; }
 	@$(BIN)/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements.txt
+
+bench: $(VENV)/.runtime ## how fast, beside a bare statement, in one run
+	@$(BIN)/python -m bench
 
 fix: $(VENV)/.dev ## what formatter and linter can mend by themselves
 	@$(BIN)/ruff check --fix .

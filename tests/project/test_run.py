@@ -1,5 +1,6 @@
 """`make run` as a newcomer has it: up, a decision, down, and up again with everything there."""
 
+import json
 import os
 import re
 import signal
@@ -205,7 +206,7 @@ def test_a_production_start_refuses_an_unsafe_value_by_name(name):
 
 def test_make_alone_lists_its_targets():
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("run", "test", "check"):
+    for target in ("run", "test", "check", "bench"):
         assert f"make {target}" in listed
 
 
@@ -219,6 +220,22 @@ RUN_BY = {
     ".venv/bin/python manage.py collectstatic --no-input": "tests/faults/test_database_away.py",
     ".venv/bin/gunicorn -c orchestrator/gunicorn.py": "tests/faults/test_database_away.py",
 }
+
+
+@pytest.mark.xdist_group("run")
+def test_make_bench_prints_a_table_of_ratios(tmp_path):
+    """A short run: that it works, not how fast."""
+    short = os.environ | {
+        "BENCH_SECONDS": "0.2",
+        "BENCH_PAIRS": "1",
+        "BENCH_RESULTS": str(tmp_path),
+    }
+    bench = [sys.executable, "-m", "bench"]
+    done = subprocess.run(bench, cwd=ROOT, env=short, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "| `POST /tasks/route` |" in done.stdout
+    [kept] = tmp_path.glob("*.json")
+    assert len(json.loads(kept.read_text())["results"]) == 4
 
 
 @pytest.mark.parametrize("document", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=str)
