@@ -22,14 +22,16 @@ class Trial:
     """A running `manage.py dev`, and what it has said so far."""
 
     def __init__(self, data: Path, port: int) -> None:
-        kept = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "PYTHONWARNINGS")}
+        kept = {
+            k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "PYTHONUNBUFFERED")
+        }
         self.url = f"http://127.0.0.1:{port}"
         self.lines: list[str] = []
         self._said = threading.Condition()
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "dev", "--port", str(port)],
             cwd=ROOT,
-            env=kept | {"TRIAL": "on", "DATA_DIR": str(data), "PYTHONUNBUFFERED": "1"},
+            env=kept | {"TRIAL": "on", "DATA_DIR": str(data)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

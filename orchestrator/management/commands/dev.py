@@ -49,6 +49,7 @@ class Command(BaseCommand):
                 "This is for trials; serve with gunicorn, as docs/operating.md says."
             )
         _refuse_taken(port)
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # piped, too
         stopping = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: stopping.set())
@@ -110,7 +111,7 @@ class Command(BaseCommand):
         agent = subprocess.Popen(
             [sys.executable, "examples/agent.py", "refund", "--url", f"http://127.0.0.1:{port}"],
             cwd=settings.BASE_DIR,
-            env={**os.environ, "ORCHESTRATOR_KEY": key},
+            env={**os.environ, "ORCHESTRATOR_KEY": key, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
