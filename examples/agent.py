@@ -64,6 +64,9 @@ class Orchestrator:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.call(method, path, json=body, headers=named).json()
 
+    def story(self, trace_id: str) -> str:
+        return f"{self.http.base_url}/audit/events?trace_id={trace_id}"
+
     def decision(self, approval_id: str) -> Any:
         """The approval once it is decided; each request is held by the server while it waits."""
         while True:
@@ -76,8 +79,8 @@ class Orchestrator:
                 time.sleep(1)
 
 
-def run(orchestrator: Orchestrator, payload: Path, role: str) -> int:
-    """Ask for what ``payload`` holds, wait for every human it needs, and tell the outcome."""
+def run(orchestrator: Orchestrator, payload: Path, role: str) -> str:
+    """Ask for what ``payload`` holds, wait for every human it needs, and end the session."""
     once = str(uuid4())
     session = orchestrator.send(
         "POST", "/sessions", {"agent_role": role}, Idempotency_Key=f"{once}-session"
@@ -92,17 +95,22 @@ def run(orchestrator: Orchestrator, payload: Path, role: str) -> int:
         Idempotency_Key=once,
         X_Session_Id=session,
     )
-    task = orchestrator.call("GET", f"/tasks/{routed['task_id']}").json()
-    digest = _digest(task)
-    print(f"asked: {task['description']}")
-    print(f"task {task['task_id']}, payload {digest[:12]}…, {task['status']}")
-    outcome = _outcome(orchestrator, task, digest)
+    outcome = wait(orchestrator, routed["task_id"])
     ended = "completed" if outcome == "approved" else "failed"
     orchestrator.send(
         "PUT", f"/sessions/{session}", {"status": ended}, Idempotency_Key=f"{once}-ended"
     )
-    print(f"the whole story: {orchestrator.http.base_url}/audit/events?trace_id={task['trace_id']}")
-    return EXIT.get(outcome, 4)
+    print(f"the whole story: {orchestrator.story(routed['trace_id'])}")
+    return outcome
+
+
+def wait(orchestrator: Orchestrator, task_id: str) -> str:
+    """Tell what was asked and what became of it; an agent that comes back begins here."""
+    task = orchestrator.call("GET", f"/tasks/{task_id}").json()
+    digest = _digest(task)
+    print(f"asked: {task['description']}")
+    print(f"task {task['task_id']}, payload {digest[:12]}…, {task['status']}", flush=True)
+    return _outcome(orchestrator, task, digest)
 
 
 def _outcome(orchestrator: Orchestrator, task: Any, digest: str) -> str:
@@ -141,17 +149,20 @@ def main() -> int:
     )
     parser.add_argument("--key", default=os.environ.get("ORCHESTRATOR_KEY", ""))
     parser.add_argument("--role", default="support-agent")
+    parser.add_argument("--task", metavar="ID", help="wait for this one, asked before")
     given = parser.parse_args()
+    orchestrator = Orchestrator(given.url, given.key)
     named = PAYLOADS / f"{given.payload}.json"
     try:
-        return run(
-            Orchestrator(given.url, given.key),
-            named if named.exists() else Path(given.payload),
-            given.role,
-        )
+        if given.task:
+            outcome = wait(orchestrator, given.task)
+        else:
+            payload = named if named.exists() else Path(given.payload)
+            outcome = run(orchestrator, payload, given.role)
     except (Refused, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    return EXIT.get(outcome, 4)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import urllib.request
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import Group, User
@@ -70,7 +71,7 @@ class Command(BaseCommand):
             children.append(web)
             _wait_until_up(port, web, stopping)
             self._say_where_to_look(port, passwords["alice"], key)
-            if not stopping.is_set() and not _something_waits():
+            if not stopping.is_set():
                 children.append(self._agent(port, key))
             while not stopping.wait(0.5):
                 if web.poll() is not None:
@@ -107,9 +108,14 @@ class Command(BaseCommand):
             self.stdout.write(f"  {line}")
 
     def _agent(self, port: int, key: str) -> "subprocess.Popen[str]":
-        """The demo agent: a real client in a process of its own, its lines shown here."""
+        """The demo agent: a real client in a process of its own, its lines shown here.
+
+        It waits for what it asked before the last stop, or else asks for a refund.
+        """
+        asked = _asked_before()
+        what = ["--task", str(asked)] if asked else ["refund"]
         agent = subprocess.Popen(
-            [sys.executable, "examples/agent.py", "refund", "--url", f"http://127.0.0.1:{port}"],
+            [sys.executable, "examples/agent.py", *what, "--url", f"http://127.0.0.1:{port}"],
             cwd=settings.BASE_DIR,
             env={**os.environ, "ORCHESTRATOR_KEY": key, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
@@ -166,10 +172,12 @@ def _demo_key(key: str) -> str:
     return identities.rotate_key(agent.pk, by=by).text
 
 
-def _something_waits() -> bool:
-    waits = Approval.objects.pending().filter(task__agent__name=DEMO_AGENT).exists()
+def _asked_before() -> UUID | None:
+    """The task that the demo agent still waits for."""
+    waiting = Approval.objects.pending().filter(task__agent__name=DEMO_AGENT)
+    task_id: UUID | None = waiting.values_list("task_id", flat=True).first()
     connection.close()
-    return waits
+    return task_id
 
 
 def _serve(port: int) -> "subprocess.Popen[str]":
