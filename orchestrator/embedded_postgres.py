@@ -100,7 +100,7 @@ def start(data: Path, *, durable: bool = True, settings: Mapping[str, str] | Non
                 _launch(data, {**SETTINGS, **({} if durable else NOT_DURABLE), **(settings or {})})
                 server = running(data)
             if server is None:
-                raise EmbeddedPostgresError(f"PostgreSQL did not start: {_last_words(data)}")
+                raise _explained(data, "PostgreSQL did not start", _log(data))
             return server
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -159,7 +159,7 @@ def _make_cluster(data: Path) -> None:
         result = _run(data, [*command, "--locale=C"])
     if result.returncode != 0:
         shutil.rmtree(new, ignore_errors=True)
-        raise EmbeddedPostgresError(_reason("PostgreSQL can't make its data", result.stderr))
+        raise _explained(data, "PostgreSQL can't make its data", result.stderr)
     new.rename(cluster)
 
 
@@ -184,7 +184,7 @@ def _launch(data: Path, settings: Mapping[str, str]) -> None:
             _make_database(port, (data / "password").read_text())
             return
         time.sleep(0.02)
-    raise EmbeddedPostgresError(f"PostgreSQL did not start: {_last_words(data)}")
+    raise _explained(data, "PostgreSQL did not start", _log(data))
 
 
 def _is_ready(cluster: Path, pid: int) -> bool:
@@ -351,17 +351,16 @@ def _run(data: Path, command: Sequence[str | Path]) -> "subprocess.CompletedProc
     )
 
 
-def _last_words(data: Path) -> str:
-    said = (
-        (data / "log").read_text(errors="replace").splitlines() if (data / "log").exists() else []
-    )
-    fatal = [line for line in said if "FATAL" in line or "PANIC" in line]
-    # Without the time and the pid before it.
-    return re.sub(r"^.*?(?=FATAL|PANIC)", "", (fatal or said or ["it said nothing"])[-1])
+def _log(data: Path) -> str:
+    log = data / "log"
+    return log.read_text(errors="replace") if log.exists() else ""
 
 
-def _reason(what: str, said: str) -> str:
-    if "No space left on device" in said:
-        return f"{what}: the disk is full."
-    lines = [line for line in said.splitlines() if "error" in line or "FATAL" in line]
-    return f"{what}: {(lines or said.splitlines() or ['no reason given'])[0].strip()}."
+def _explained(data: Path, what: str, said: str) -> EmbeddedPostgresError:
+    """Why PostgreSQL failed: its own last words, without the time and the pid before them."""
+    if "No space left on device" in said or "Check free disk space" in said:
+        return EmbeddedPostgresError(f"The disk that holds {data} is full.")
+    lines = said.strip().splitlines() or ["it said nothing"]
+    fatal = [line for line in lines if re.search("FATAL|PANIC|error", line)]
+    words = re.sub(r"^.*?(?=FATAL|PANIC)", "", (fatal or lines)[-1]).rstrip(".")
+    return EmbeddedPostgresError(f"{what}: {words}.")

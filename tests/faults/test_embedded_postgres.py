@@ -146,6 +146,19 @@ def test_a_server_that_dies_while_starting_is_quoted(place):
         start(place)
 
 
+def test_a_full_disk_is_one_sentence(tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", small]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("only who may mount can make a small disk")
+    try:
+        with pytest.raises(EmbeddedPostgresError, match=r"The disk that holds .* is full\.$"):
+            start(small / "here")
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
 def test_root_is_told_plainly_where_nothing_else_is_possible(place, monkeypatch):
     if os.geteuid() != 0:
         pytest.skip("only root must become somebody else")

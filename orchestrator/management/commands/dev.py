@@ -83,7 +83,8 @@ class Command(BaseCommand):
         except OSError as error:
             raise CommandError(f"{error.strerror}: {error.filename}") from None
         finally:
-            self.stdout.write("\nStopping …")
+            if children:
+                self.stdout.write("\nStopping …")
             for child in reversed(children):
                 _stop(child)
             if embedded:
