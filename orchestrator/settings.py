@@ -49,13 +49,13 @@ def _duration(name: str, default: str) -> timedelta:
         raise ImproperlyConfigured(f"{name}: {error}") from None
 
 
-def _positive(name: str, default: int) -> int:
+def _positive(name: str, default: int, *, least: int = 1) -> int:
     try:
         value: int = env.int(name, default=default)
     except ValueError:
-        value = 0
-    if value < 1:
-        raise ImproperlyConfigured(f"{name} must be a whole number above 0.")
+        value = least - 1
+    if value < least:
+        raise ImproperlyConfigured(f"{name} must be a whole number of at least {least}.")
     return value
 
 
@@ -130,6 +130,7 @@ APPROVAL_TTL = _duration("APPROVAL_TTL", "7d")
 TASK_LEASE = _duration("TASK_LEASE", "5m")
 MAX_BODY_BYTES = _positive("MAX_BODY_BYTES", 1024 * 1024)
 MAX_WAITERS = _positive("MAX_WAITERS", 16)
+RATE_LIMIT_PER_MINUTE = _positive("RATE_LIMIT_PER_MINUTE", 6000, least=0)
 OIDC_ISSUER_URL = env.str("OIDC_ISSUER_URL", default="")
 OIDC_AUDIENCE = env.str("OIDC_AUDIENCE", default="")
 LOG_FORMAT = _choice("LOG_FORMAT", ("json", "console"))
@@ -233,6 +234,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["orchestrator.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["orchestrator.api.renderers.JSONRenderer"],
+    "DEFAULT_THROTTLE_CLASSES": ["orchestrator.api.throttling.CallerThrottle"],
     "DEFAULT_PAGINATION_CLASS": "orchestrator.api.pagination.Pages",
     "DEFAULT_FILTER_BACKENDS": ["orchestrator.api.filters.StrictFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "orchestrator.api.schema.Schema",

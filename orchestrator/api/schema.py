@@ -40,7 +40,7 @@ KEY = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="The same key and request gets the same answer again.",
 )
-READ_PROBLEMS = ("400", "401", "403", "404", "406", "503")
+READ_PROBLEMS = ("400", "401", "403", "404", "406", "429", "503")
 WRITE_PROBLEMS = (*READ_PROBLEMS, "409", "412", "413", "415", "422")
 
 

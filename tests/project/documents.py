@@ -203,6 +203,7 @@ def errors() -> str:
         | `not_acceptable` | 406 | only JSON is spoken |
         | `body_too_large` | 413 | larger than `MAX_BODY_BYTES` |
         | `unsupported_media_type` | 415 | only `application/json` is read |
+        | `throttled` | 429 | more than `RATE_LIMIT_PER_MINUTE`; `Retry-After` says for how long |
         | `internal_error` | 500 | our fault; logged under the trace id |
         | `database_unavailable` | 503 | with `Retry-After`; nothing was lost |
         """
