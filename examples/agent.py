@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,8 +25,10 @@ import rfc8785
 PAYLOADS = Path(__file__).parent / "payloads"
 PAYLOAD_FIELDS = ("context", "data", "description", "from_role", "task_type", "to_role")
 EXIT = {"approved": 0, "rejected": 3}
-TRIES = 8
-WAIT_SECONDS = 30
+PAUSES = (0.2, 0.4, 0.8, 1.6, 3.2, 5, 5, 0)  # 0: the last try
+HOLD = {"Prefer": "wait=30"}
+
+say = partial(print, flush=True)
 
 
 class Refused(Exception):
@@ -33,33 +36,27 @@ class Refused(Exception):
 
 
 class Orchestrator:
-    """The few calls that an agent needs."""
+    """The server, as one run of an agent sees it."""
 
     def __init__(self, url: str, key: str) -> None:
         self.url = url.rstrip("/")
         self.trace_id = str(uuid4())
-        self.http = httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {key}", "X-Trace-Id": self.trace_id},
-            timeout=WAIT_SECONDS + 10,
-        )
+        headers = {"Authorization": f"Bearer {key}", "X-Trace-Id": self.trace_id}
+        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=40)
 
     def call(self, method: str, path: str, **request: Any) -> httpx.Response:
         """One request, sent again while the server is away or busy: every write here has a key."""
-        for attempt in range(TRIES):
-            last = attempt == TRIES - 1
-            pause = min(0.2 * 2**attempt, 5)
+        for pause in PAUSES:
+            after = ""
             try:
                 answer = self.http.request(method, path, **request)
-            except httpx.TransportError as error:
-                if last:
-                    raise Refused(f"{self.url} can't be reached: {error}") from error
-            else:
                 after = answer.headers.get("Retry-After", "")
-                if last or not (answer.is_server_error or after):
+                if not (pause and (answer.is_server_error or after)):
                     break
-                pause = min(int(after), 60) if after.isdecimal() else pause
-            time.sleep(pause)
+            except httpx.TransportError as error:
+                if not pause or isinstance(error, httpx.UnsupportedProtocol):
+                    raise Refused(f"{self.url} can't be reached: {error}") from error
+            time.sleep(min(int(after), 60) if after.isdecimal() else pause)
         if not answer.is_success:
             raise Refused(_told(answer))
         return answer
@@ -69,74 +66,72 @@ class Orchestrator:
         headers["Idempotency-Key"] = f"{self.trace_id}-{step}"
         return self.call(method, path, json=body, headers=headers).json()
 
-    def decision(self, approval_id: str) -> Any:
-        """The approval once it is decided; each request is held by the server while it waits."""
-        while True:
-            prefer = {"Prefer": f"wait={WAIT_SECONDS}"}
-            answer = self.call("GET", f"/approvals/{approval_id}", headers=prefer)
-            approval = answer.json()
-            if approval["status"] != "pending":
-                return approval
-            # A preference may be ignored, and a server that is ending cuts it short: never spin.
-            if "Preference-Applied" not in answer.headers or answer.elapsed.total_seconds() < 1:
-                time.sleep(1)
-
 
 def run(orchestrator: Orchestrator, bodies: list[Any], role: str) -> int:
     """Ask for all of ``bodies``, wait for every human they need, and tell the outcome."""
-    opened = orchestrator.send("open", "POST", "/sessions", {"agent_role": role})
-    session = f"/sessions/{opened['session_id']}"
-    orchestrator.send("activate", "PUT", session, {"status": "active"})
-    ended = "failed"
+    session = orchestrator.send("open", "POST", "/sessions", {"agent_role": role})["session_id"]
+    orchestrator.send("activate", "PUT", f"/sessions/{session}", {"status": "active"})
+    status = 1
     try:
-        tasks = [
-            _ask(orchestrator, body, f"route-{number}", opened["session_id"])
-            for number, body in enumerate(bodies)
-        ]
+        tasks = [_ask(orchestrator, session, n, body) for n, body in enumerate(bodies)]
         status = max(EXIT.get(_outcome(orchestrator, task), 4) for task in tasks)
-        ended = "failed" if status else "completed"
     finally:
-        orchestrator.send("end", "PUT", session, {"status": ended})
-    print(f"the whole story: {orchestrator.url}/audit/events?trace_id={orchestrator.trace_id}")
+        ended = {"status": "failed" if status else "completed"}
+        orchestrator.send("end", "PUT", f"/sessions/{session}", ended)
+    say(f"the whole story: {orchestrator.url}/audit/events?trace_id={orchestrator.trace_id}")
     return status
 
 
-def _ask(orchestrator: Orchestrator, body: Any, step: str, session: str) -> Any:
+def resume(orchestrator: Orchestrator, task_id: str) -> int:
+    """Wait for what an earlier run asked: an agent that crashed has lost nothing."""
+    return EXIT.get(_outcome(orchestrator, _shown(orchestrator, task_id)), 4)
+
+
+def _ask(orchestrator: Orchestrator, session: str, number: int, body: Any) -> Any:
+    step = f"route-{number}"
     routed = orchestrator.send(step, "POST", "/tasks/route", body, **{"X-Session-Id": session})
-    task = orchestrator.call("GET", f"/tasks/{routed['task_id']}").json()
-    print(f"asked: {task['description']}")
-    print(f"task {task['task_id']}, {task['status']}, payload {_digest(task)}")
+    return _shown(orchestrator, routed["task_id"])
+
+
+def _shown(orchestrator: Orchestrator, task_id: str) -> Any:
+    task = orchestrator.call("GET", f"/tasks/{task_id}").json()
+    say(f"asked: {task['description']}")
+    say(f"task {task['task_id']}, {task['status']}, payload {_digest(task)}")
     return task
 
 
 def _outcome(orchestrator: Orchestrator, task: Any) -> str:
     """Wait for each approval of ``task``, those that are asked for meanwhile included."""
-    heard: set[str] = set()
     query = {"task_id": task["task_id"], "page_size": "100"}
+    heard: set[str] = set()
     while True:
         found = orchestrator.call("GET", "/approvals", params=query).json()["approvals"]
-        unheard = [asked for asked in found if asked["approval_id"] not in heard]
-        if not unheard:
+        approval = next((one for one in found if one["approval_id"] not in heard), None)
+        if approval is None:
             return "approved"
-        for asked in unheard:
-            heard.add(asked["approval_id"])
-            approval = _decided(orchestrator, asked, _digest(task))
-            if approval["status"] != "approved":
-                return str(approval["status"])
+        heard.add(approval["approval_id"])
+        if (status := _decision(orchestrator, approval, _digest(task))) != "approved":
+            return status
 
 
-def _decided(orchestrator: Orchestrator, asked: Any, digest: str) -> Any:
-    page = f"/admin/approvals_app/approval/{asked['approval_id']}/change/"
-    until = asked["expires_at"][:16].replace("T", " ")
-    print(f"decide: {orchestrator.url}{page}")
-    print(f"waiting for {asked['approver_role']} until {until} UTC …")
-    approval = orchestrator.decision(asked["approval_id"])
+def _decision(orchestrator: Orchestrator, approval: Any, digest: str) -> str:
+    """What a human says; the server holds each request while they think."""
+    approval_id = approval["approval_id"]
+    until = approval["expires_at"][:16].replace("T", " ")
+    say(f"decide: {orchestrator.url}/admin/approvals_app/approval/{approval_id}/change/")
+    say(f"waiting for {approval['approver_role']} until {until} UTC …")
+    while approval["status"] == "pending":
+        answer = orchestrator.call("GET", f"/approvals/{approval_id}", headers=HOLD)
+        approval = answer.json()
+        # The preference may be ignored, or cut short by a server that is ending: never spin.
+        if approval["status"] == "pending" and answer.elapsed.total_seconds() < 1:
+            time.sleep(1)
     if approval["payload_digest"] != digest:
         raise Refused("What was decided on is not what was asked: the digests differ.")
     who = f" by {approval['decided_by']}" if approval["decided_by"] else ""
     notes = f": {approval['notes']}" if approval["notes"] else ""
-    print(f"{approval['status']}{who}{notes}")
-    return approval
+    say(f"{approval['status']}{who}{notes}")
+    return str(approval["status"])
 
 
 def _digest(task: Any) -> str:
@@ -146,8 +141,42 @@ def _digest(task: Any) -> str:
 
 def _told(answer: httpx.Response) -> str:
     try:
-        told = answer.json()
-        said = f"{told['title']}: {told['detail']}"
-        return f"{said} ({told['code']}, trace {told['trace_id']})"
+        return "{title}: {detail} ({code}, trace {trace_id})".format_map(answer.json())
     except (ValueError, KeyError, TypeError):
         return f"{answer.request.url} answered {answer.status_code}."
+
+
+def _body(payload: str) -> Any:
+    named = PAYLOADS / f"{payload}.json"
+    path = named if named.exists() else Path(payload)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Refused(f"{path} is no payload: {error}") from error
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Ask for something, and wait for a human.")
+    option = parser.add_argument
+    option("payload", nargs="*", default=["refund"], help="names or files; without any: refund")
+    option("--url", default=os.environ.get("ORCHESTRATOR_URL", "http://127.0.0.1:8000"))
+    option("--key", default=os.environ.get("ORCHESTRATOR_KEY", ""))
+    option("--role", default="support-agent")
+    option("--task", metavar="ID", help="ask for nothing: wait for this one, asked before")
+    given = parser.parse_args()
+    try:
+        if not given.key.strip():
+            raise Refused("An API key is needed: set ORCHESTRATOR_KEY, or give --key.")
+        orchestrator = Orchestrator(given.url, given.key.strip())
+        if given.task:
+            return resume(orchestrator, given.task)
+        return run(orchestrator, [_body(payload) for payload in given.payload], given.role)
+    except (Refused, ValueError, httpx.InvalidURL) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
