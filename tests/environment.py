@@ -14,7 +14,7 @@ import pytest
 _started: list[Path] = []
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def _prepare() -> None:
     os.environ["TRIAL"] = "on"
     os.environ["LOG_FORMAT"] = "json"
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -27,6 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
         server = embedded_postgres.start(place / "postgres", durable=False)
         os.environ["DATABASE_URL"] = server.url
+
+
+# When this module is imported: pytest-django reads the settings before any hook of ours runs.
+_prepare()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
