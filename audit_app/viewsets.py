@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
@@ -37,8 +38,9 @@ class OperationViewSet(GenericViewSet[Any]):
     lookup_value_converter = "uuid"
     request: Request
 
-    @property
+    @cached_property
     def actor(self) -> Actor:
+        """Who calls, as they were when this request began."""
         user = self.request.user
         return user if isinstance(user, Actor) else Actor.human(user)
 
