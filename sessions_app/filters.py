@@ -2,6 +2,7 @@
 
 import django_filters
 
+from audit_app.filters import MomentFilter
 from sessions_app.models import AgentSession, Task
 
 
@@ -9,8 +10,8 @@ class SessionFilter(django_filters.FilterSet):  # type: ignore[misc]  # untyped 
     state = django_filters.ChoiceFilter(field_name="status", choices=AgentSession.Status.choices)
     agent_role = django_filters.CharFilter(field_name="role")
     task_id = django_filters.CharFilter()
-    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gt")
-    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    created_after = MomentFilter(field_name="created_at", lookup_expr="gt")
+    created_before = MomentFilter(field_name="created_at", lookup_expr="lt")
 
     class Meta:
         model = AgentSession

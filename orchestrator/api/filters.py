@@ -1,4 +1,5 @@
-"""Filters of lists. A parameter that no filter knows is refused: a typo must not widen a list."""
+"""Filters of lists. What no filter knows, and what is empty, is refused: a typo must not widen a
+list."""
 
 from typing import Any
 
@@ -18,7 +19,11 @@ class StrictFilterBackend(DjangoFilterBackend):  # type: ignore[misc]  # untyped
         for name in request.query_params:
             if name not in known:
                 raise ValidationError({name[:100]: "There is no such parameter."})
-        for name, value in request.query_params.items():
-            if "\x00" in value:
+        for name, values in request.query_params.lists():
+            if len(values) > 1:
+                raise ValidationError({name: "It is given more than once."})
+            if "\x00" in values[0]:
                 raise ValidationError({name: "A text can't hold the character NUL."})
+            if not values[0] and name != "cursor":
+                raise ValidationError({name: "A value is needed."})
         return super().filter_queryset(request, queryset, view)

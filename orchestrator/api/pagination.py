@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.db.models import Model, Q, QuerySet
+from django.db.models import DateTimeField, Model, Q, QuerySet
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -28,11 +28,12 @@ class Pages(BasePagination):
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         self.view = view
         self.size = min(_whole_number(request, "page_size", DEFAULT_SIZE), MAX_SIZE)
+        if not view.cursor_only:
+            self.page = _whole_number(request, "page", 1)
         self.by_key = view.cursor_only or "cursor" in request.query_params
         queryset = queryset.order_by(*view.cursor_key)
         if self.by_key:
             return self._page_by_key(queryset, request.query_params.get("cursor", ""))
-        self.page = _whole_number(request, "page", 1)
         self.total = queryset.count()
         start = (self.page - 1) * self.size
         return list(queryset[start : start + self.size]) if start < self.total else []
@@ -116,15 +117,16 @@ def _decoded(queryset: "QuerySet[Any]", cursor: str) -> list[Any]:
         fields = [queryset.model._meta.get_field(name) for name in _fields(queryset.query.order_by)]
         if len(values) != len(fields) or not all(isinstance(value, str) for value in values):
             raise ValueError(cursor)
-        return [
-            _field_of(field).to_python(value) for field, value in zip(fields, values, strict=True)
-        ]
-    except (ValueError, TypeError, DjangoValidationError) as error:
+        return [_value(field, text) for field, text in zip(fields, values, strict=True)]
+    except (ValueError, TypeError, RecursionError, DjangoValidationError) as error:
         raise ValidationError({"cursor": "This cursor is not one of ours."}) from error
 
 
-def _field_of(field: Any) -> Any:
-    return getattr(field, "output_field", field)
+def _value(field: Any, text: str) -> Any:
+    """What ``value_to_string`` wrote; it writes moments in UTC and no others."""
+    if isinstance(field, DateTimeField) and not text.endswith("+00:00"):
+        raise ValueError(text)
+    return field.to_python(text)
 
 
 def _after(key: tuple[str, ...], values: list[Any]) -> Q:

@@ -40,6 +40,15 @@ KEY = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="The same key and request gets the same answer again.",
 )
+PROBLEM_RESPONSE = {
+    "description": "Problem.",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+PATTERNS = {
+    "X-Trace-Id": r"^([0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
+    r"|[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})$",
+    "Idempotency-Key": r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~][!-~]{0,254})$',
+}
 READ_PROBLEMS = ("400", "401", "403", "404", "406", "429", "503")
 WRITE_PROBLEMS = (*READ_PROBLEMS, "409", "412", "413", "415", "422")
 
@@ -71,17 +80,32 @@ class Schema(AutoSchema):
 
 
 def describe_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Add to every operation the problems that it may answer with."""
+    """Add to every operation the problems that it may answer with, and what else is refused."""
     schemas = result.setdefault("components", {}).setdefault("schemas", {})
+    for name, schema in schemas.items():
+        if name.endswith("Request"):
+            schema["additionalProperties"] = False
     schemas["Problem"] = PROBLEM
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for path in result["paths"].values():
         for method, operation in path.items():
-            if not operation.get("security"):
-                continue  # open to all, and asks for nothing: /health and /status
-            statuses = READ_PROBLEMS if method == "get" else WRITE_PROBLEMS
-            for status in statuses:
-                operation["responses"].setdefault(
-                    status, {"description": "Problem.", "content": content}
-                )
+            for parameter in operation.get("parameters", ()):
+                _narrow(parameter)
+            for status in _problems_of(method, operation):
+                operation["responses"].setdefault(status, PROBLEM_RESPONSE)
     return result
+
+
+def _problems_of(method: str, operation: dict[str, Any]) -> tuple[str, ...]:
+    if not operation.get("security"):
+        return ("400",)  # open to all, /health and /status can refuse only a bad trace id
+    return READ_PROBLEMS if method == "get" else WRITE_PROBLEMS
+
+
+def _narrow(parameter: dict[str, Any]) -> None:
+    """Say of a parameter what its type does not say."""
+    schema = parameter["schema"]
+    if pattern := PATTERNS.get(parameter["name"]):
+        schema["pattern"] = pattern
+    elif parameter["in"] == "query" and schema == {"type": "string"}:
+        # An empty cursor begins to page by key; an empty filter is refused.
+        schema["minLength"] = 0 if parameter["name"] == "cursor" else 1

@@ -1,0 +1,88 @@
+"""Requests made up from the published schema, valid and not: every answer is one that it foresees.
+
+The short run is part of the suite. ``make fuzz`` is the same with FUZZ_REQUESTS requests at least,
+different ones each time; what fails there is printed with its request.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from django.core.management import call_command
+from django.core.signals import request_finished
+from django.db import close_old_connections
+from django.test import override_settings
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis import Case
+
+from orchestrator.wsgi import application
+from tests.client import schema as published
+from tests.fuzz.world import World
+
+REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "0"))
+SHORT = 15
+"""Random requests to each operation in the short run, beside some fifty at the schema's bounds."""
+
+CONFIG = {
+    # The callers bring keys and cookies of their own.
+    "generation": {"with-security-parameters": False},
+    "checks": {
+        # It would have to know those keys; sessions/test_keys.py tests what it does.
+        "ignored_auth": {"enabled": False},
+        # A version that If-Match names and that is none is refused as stale.
+        "negative_data_rejection": {
+            "expected-statuses": [400, 401, 403, 404, 405, 406, 409, 412, 413, 415, 422]
+        },
+        # JSON Schema can't say what a cursor is, nor refuse NUL and numbers that a double rounds.
+        "positive_data_acceptance": {"enabled": False},
+    },
+}
+
+
+schema = schemathesis.openapi.from_dict(published(), config=schemathesis.Config.from_dict(CONFIG))
+schema.app = application
+OPERATIONS = sum(1 for _ in schema.get_all_operations())
+EXAMPLES = max(SHORT, -(-REQUESTS // OPERATIONS))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """One connection for all requests, as in Django's test client, and no line for each."""
+    log = logging.getLogger("orchestrator.requests")
+    request_finished.disconnect(close_old_connections)
+    log.setLevel(logging.WARNING)
+    yield
+    log.setLevel(logging.NOTSET)
+    request_finished.connect(close_old_connections)
+
+
+@pytest.fixture
+def world(database: None, request: pytest.FixtureRequest) -> Iterator[World]:
+    """The world, and after all requests a look at its trail: it is whole."""
+    failed_before = request.session.testsfailed
+    hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    with override_settings(RATE_LIMIT_PER_MINUTE=0, PASSWORD_HASHERS=hashers):
+        yield (world := World())
+    answers = f"{world.sent.total()} requests: {dict(world.sent.most_common())}"
+    request.node.add_report_section("teardown", "answers", answers)
+    call_command("verify_audit")
+    if request.session.testsfailed == failed_before:
+        assert world.sent.total() >= EXAMPLES
+
+
+@schema.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    derandomize=not REQUESTS,
+    print_blob=True,
+    # Nothing is made smaller: the world that a request met is another one by then.
+    phases=(Phase.explicit, Phase.generate),
+    # The world is meant to be one for all requests of a test, and to grow with them.
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_answer_is_one_that_the_schema_foresees(case: Case, world: World) -> None:
+    case.validate_response(world.send(case))
