@@ -173,6 +173,16 @@ def run_as_written(command: str, url: str, key: str) -> None:
 
 
 @pytest.mark.xdist_group("run")
+def test_a_closed_terminal_stops_everything_too(data):
+    trial = Trial(data, free_port())
+    trial.says(r"agent │ waiting for finance until")
+    trial.process.send_signal(signal.SIGHUP)
+    assert trial.ended() == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{trial.url}/status")
+
+
+@pytest.mark.xdist_group("run")
 def test_a_taken_port_is_one_sentence(data):
     with socket.socket() as taker:
         taker.bind(("127.0.0.1", 0))

@@ -9,6 +9,7 @@ import sys
 import threading
 import urllib.request
 from argparse import ArgumentParser
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -84,7 +85,8 @@ class Command(BaseCommand):
             raise CommandError(f"{error.strerror}: {error.filename}") from None
         finally:
             if children:
-                self.stdout.write("\nStopping …")
+                with suppress(OSError):  # the terminal may be gone; what was started is not
+                    self.stdout.write("\nStopping …")
             for child in reversed(children):
                 _stop(child)
             if embedded:
