@@ -11,6 +11,7 @@ Everything is kept in one folder, which may be moved while the server is stopped
 
 import errno
 import fcntl
+import hmac
 import importlib.util
 import os
 import pwd
@@ -58,12 +59,31 @@ class EmbeddedPostgresError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server. ``url`` holds its password."""
+    """A running server. The URLs hold passwords; those of the two roles work once the roles were
+    made, by ``database_roles.establish``."""
 
     data: Path
     pid: int
     port: int
-    url: str
+    password: str
+
+    @property
+    def url(self) -> str:
+        """Of the superuser."""
+        return self._url(NAME, self.password)
+
+    @property
+    def owner_url(self) -> str:
+        return self._url(f"{NAME}_owner")
+
+    @property
+    def application_url(self) -> str:
+        return self._url(f"{NAME}_application")
+
+    def _url(self, role: str, password: str = "") -> str:
+        # From the superuser's password each role's follows, and not the other way round.
+        derived = hmac.digest(self.password.encode(), role.encode(), "sha256").hex()
+        return f"postgresql://{role}:{password or derived}@127.0.0.1:{self.port}/{NAME}"
 
 
 def running(data: Path) -> Server | None:
@@ -81,8 +101,7 @@ def running(data: Path) -> Server | None:
         return None
     if not _works_in(cluster, pid, written=lines[1]):
         return None
-    url = f"postgresql://{NAME}:{password}@127.0.0.1:{port}/{NAME}"
-    return Server(data, pid, port, url) if _answers(port, password) else None
+    return Server(data, pid, port, password) if _answers(port, password) else None
 
 
 def start(data: Path, *, durable: bool = True, settings: Mapping[str, str] | None = None) -> Server:

@@ -18,7 +18,7 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from audit_app.durations import duration
-from orchestrator import __version__, embedded_postgres
+from orchestrator import __version__, database_roles, embedded_postgres
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -27,7 +27,10 @@ env.read_env(BASE_DIR / ".env")
 
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / ".data")))
 DATABASE_URL = env.str("DATABASE_URL", default="")
-TRIAL = env.bool("TRIAL", default=not DATABASE_URL)
+DATABASE_OWNER_URL = env.str("DATABASE_OWNER_URL", default="")
+DATABASE_ADMIN_URL = env.str("DATABASE_ADMIN_URL", default="")
+EMBEDDED = not DATABASE_URL
+TRIAL = env.bool("TRIAL", default=EMBEDDED)
 DEBUG = env.bool("DEBUG", default=False)
 TESTING = "pytest" in sys.modules
 LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
@@ -77,10 +80,8 @@ def database(url: str) -> dict[str, Any]:
     options = found.setdefault("OPTIONS", {})
     options.setdefault("connect_timeout", 2)
     options.setdefault("application_name", "orchestrator")
-    options.setdefault(
-        "options",
-        "-c lock_timeout=5s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s",
-    )
+    timeouts = database_roles.TIMEOUTS.items()
+    options.setdefault("options", " ".join(f"-c {name}={value}" for name, value in timeouts))
     if env.bool("DB_POOL", default=False):
         # While PostgreSQL is away, each request tries for itself and gives up soon; once it is
         # back, the next one finds it. A connection that died is found out before it is used.
@@ -92,14 +93,6 @@ def database(url: str) -> dict[str, Any]:
         }
         found["CONN_HEALTH_CHECKS"] = True
     return found
-
-
-def _where() -> str:
-    if DATABASE_URL:
-        return str(DATABASE_URL)
-    server = embedded_postgres.running(DATA_DIR / "postgres")
-    # Nobody listens on port 9 (discard): the connection is refused at once, and said so.
-    return server.url if server else "postgresql://orchestrator@127.0.0.1:9/orchestrator"
 
 
 def _refuse_what_is_unsafe() -> None:
@@ -116,7 +109,12 @@ def _refuse_what_is_unsafe() -> None:
 
 
 DB_POOL_MAX = _positive("DB_POOL_MAX", 5)
-DATABASES = {"default": database(_where())}
+if EMBEDDED and (_server := embedded_postgres.running(DATA_DIR / "postgres")):
+    DATABASE_URL, DATABASE_OWNER_URL = _server.application_url, _server.owner_url
+    DATABASE_ADMIN_URL = _server.url
+# Nobody listens on port 9 (discard): the connection is refused at once, and said so.
+NOWHERE = "postgresql://orchestrator@127.0.0.1:9/orchestrator"
+DATABASES = {"default": database(DATABASE_URL or NOWHERE)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 SECRET_KEY = env.str("SECRET_KEY", default=_secret_of_the_trial() if TRIAL or DEBUG else "")

@@ -5,13 +5,13 @@ from uuid import uuid4
 
 import factory
 from django.contrib.auth.models import Group, User
-from django.db import connection, transaction
 
 from approvals_app import operations as approval_operations
 from approvals_app.models import Approval
 from audit_app.actors import Actor
 from sessions_app import identities, operations
 from sessions_app.models import Agent, AgentSession, Task
+from tests.database import without_guards
 
 OPS = Actor.system("tests")
 
@@ -114,6 +114,5 @@ def approved(task: Task, by: User) -> Task:
 def aged(model: type[Any], **columns: Any) -> None:
     """Set ``columns`` of every row as if time had passed: no trigger fires, as in a replica."""
     assignments = ", ".join(f"{column} = %s" for column in columns)
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL session_replication_role = replica")
+    with without_guards() as cursor:
         cursor.execute(f"UPDATE {model._meta.db_table} SET {assignments}", list(columns.values()))

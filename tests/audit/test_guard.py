@@ -24,6 +24,9 @@ SELECT audit_entry(event_type => %(event_type)s, actor => 'human:mallory', actor
 """
 WITHOUT = "without its audit event"
 
+# Nobody is above the guard: a superuser who leaves the triggers on is refused as well.
+pytestmark = pytest.mark.usefixtures("superuser")
+
 
 @pytest.fixture
 def task(bot):

@@ -1,6 +1,5 @@
 """Old rows, tampering, and the commands as operators run them."""
 
-import contextlib
 import io
 import json
 import os
@@ -9,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -19,6 +17,7 @@ from django.core.management.base import CommandError
 from django.db import connection, models
 
 from audit_app.models import Subject
+from tests.database import database_url, without_guards
 
 AGE_EVENTS = """
 UPDATE audit_events SET entry = audit_entry(event_type, actor, actor_id, subject_type, subject_id,
@@ -26,17 +25,6 @@ UPDATE audit_events SET entry = audit_entry(event_type, actor, actor_id, subject
     "timestamp" - %s)
 WHERE subject_type = %s AND subject_id = %s
 """
-
-
-@contextlib.contextmanager
-def without_guards() -> Iterator[Any]:
-    """What a superuser can do: a cursor on whose statements no trigger fires."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")
-        try:
-            yield cursor
-        finally:
-            cursor.execute("SET session_replication_role = origin")
 
 
 @pytest.fixture
@@ -103,10 +91,8 @@ def refused(name: str, *args: str) -> tuple[str, str]:
 
 @pytest.fixture
 def elsewhere() -> Iterator["psycopg.Connection[Any]"]:
-    """Somebody else's connection to the same database, in a transaction."""
-    parameters = connection.get_connection_params()
-    names = {"host", "port", "user", "password", "dbname"}
-    with psycopg.connect(**{k: v for k, v in parameters.items() if k in names}) as other:
+    """A connection to the same database, of somebody who may lock a table, in a transaction."""
+    with psycopg.connect(database_url(superuser=True)) as other:
         yield other
         other.rollback()
 
@@ -119,11 +105,10 @@ def manage() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     def start(
         *args: str, stderr: int = subprocess.PIPE, **environment: str
     ) -> "subprocess.Popen[str]":
-        url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{_name_of_database()}")
         process = subprocess.Popen(
             [sys.executable, "manage.py", *args],
             cwd=settings.BASE_DIR,
-            env={**os.environ, "DATABASE_URL": urlunsplit(url), **environment},
+            env={**os.environ, "DATABASE_URL": database_url(), **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -149,7 +134,3 @@ def wait_until_something_waits_for(holder: "psycopg.Connection[Any]") -> None:
             )
             if cursor.rowcount:
                 return
-
-
-def _name_of_database() -> str:
-    return str(connection.settings_dict["NAME"])

@@ -264,6 +264,7 @@ def test_an_event_inserted_where_another_was(task, tamper):
     ]
 
 
+@pytest.mark.usefixtures("superuser")
 def test_metadata_that_is_not_canonical(task, tamper):
     routed = event(task, 1)
     with without("audit_events_entry_is_canonical"):
@@ -379,14 +380,17 @@ def test_an_inserted_row(task, tamper, bot):
     assert found() == [f"inserted: session {invented}: the row has no event"]
 
 
+@pytest.mark.usefixtures("superuser")
 def test_a_purged_row_that_came_back(task, tamper, aged):
     approval = the_approval(task)
     aged(task, approval, days=91)
     with connection.cursor() as cursor:
-        cursor.execute("CREATE TEMPORARY TABLE kept AS SELECT * FROM approvals")
+        cursor.execute("CREATE TABLE kept AS SELECT * FROM approvals")
     said("purge")
     columns = ", ".join(field.column for field in Approval._meta.concrete_fields)
     tamper(f"INSERT INTO approvals ({columns}) SELECT {columns} FROM kept")
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE kept")
 
     assert found()[0] == (
         f"inserted: approval {approval.pk}, seq 3, event {event(approval, 3).pk}: "
@@ -394,6 +398,7 @@ def test_a_purged_row_that_came_back(task, tamper, aged):
     )
 
 
+@pytest.mark.usefixtures("superuser")
 @pytest.mark.parametrize(
     ("table", "trigger"), [("sessions", "guard_update"), ("audit_events", "append_only")]
 )

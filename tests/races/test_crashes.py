@@ -5,12 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-from urllib.parse import urlsplit, urlunsplit
-
-from django.db import connection
 
 from audit_app.models import Event, RequestReceipt
 from sessions_app.models import Task
+from tests.database import database_url
 
 REFUND = {"target": "finance", "task": {"task_type": "refund_approval"}}
 KEY = {"Idempotency-Key": "order-1007"}
@@ -41,9 +39,8 @@ AFTER_THE_COMMIT = "bell.tell = die  # the first thing that happens after a comm
 
 def killed(fault, agent):
     """Run the request in a process of its own that dies by ``fault``."""
-    url = urlsplit(os.environ["DATABASE_URL"])
     environment = os.environ | {
-        "DATABASE_URL": urlunsplit(url._replace(path="/" + connection.settings_dict["NAME"])),
+        "DATABASE_URL": database_url(),
         "DJANGO_SETTINGS_MODULE": "orchestrator.settings",
     }
     program = REQUEST.format(fault=fault, body=REFUND, key=agent.key)

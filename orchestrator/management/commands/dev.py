@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.core.management import call_command
@@ -24,6 +25,7 @@ from django.utils.crypto import get_random_string
 from approvals_app.models import Approval
 from audit_app.actors import Actor
 from orchestrator import embedded_postgres
+from orchestrator.database_roles import Login, establish
 from orchestrator.settings import database
 from sessions_app import identities
 from sessions_app.keys import hash_of
@@ -56,13 +58,11 @@ class Command(BaseCommand):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: stopping.set())
         children: list[subprocess.Popen[str]] = []
-        embedded = not settings.DATABASE_URL
         place = settings.DATA_DIR / "postgres"
         try:
-            if embedded:
+            if settings.EMBEDDED:
                 self.stdout.write("Starting PostgreSQL …")
-                server = embedded_postgres.start(place)
-                connection.settings_dict.update(database(server.url))
+                _use(embedded_postgres.start(place))
             self.stdout.write("Migrating the database …")
             Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
             call_command("migrate", verbosity=0)
@@ -79,7 +79,7 @@ class Command(BaseCommand):
                     raise CommandError(_last_words("The web server stopped by itself"))
         except embedded_postgres.EmbeddedPostgresError as error:
             raise CommandError(str(error)) from None
-        except OperationalError as error:
+        except (OperationalError, psycopg.OperationalError) as error:
             raise CommandError(f"PostgreSQL can't be reached: {str(error).strip()}") from None
         except OSError as error:
             raise CommandError(f"{error.strerror}: {error.filename}") from None
@@ -89,7 +89,7 @@ class Command(BaseCommand):
                     self.stdout.write("\nStopping …")
             for child in reversed(children):
                 _stop(child)
-            if embedded:
+            if settings.EMBEDDED:
                 embedded_postgres.stop(place)
 
     def _say_where_to_look(self, port: int, password: str, key: str) -> None:
@@ -133,6 +133,15 @@ class Command(BaseCommand):
 
         threading.Thread(target=show, daemon=True).start()
         return agent
+
+
+def _use(server: embedded_postgres.Server) -> None:
+    """Work in ``server``'s database with as few rights as in production."""
+    owner, application = Login.of(server.owner_url), Login.of(server.application_url)
+    with psycopg.connect(server.url) as admin:
+        establish(admin, owner=owner, application=application)
+    settings.DATABASE_OWNER_URL = server.owner_url
+    connection.settings_dict.update(database(server.application_url))
 
 
 def _refuse_taken(port: int) -> None:
