@@ -40,7 +40,7 @@ class ApprovalViewSet(OperationViewSet):
         approval: Approval = self.visible().one(pk)
         headers = {}
         seconds = waiting.seconds_preferred(request.headers.get("Prefer", ""))
-        if seconds and waiting.until_decided(approval.pk, seconds):
+        if seconds and waiting.until_decided(approval.pk, seconds, caller=str(self.actor)):
             headers["Preference-Applied"] = f"wait={seconds}"
             approval = self.visible().one(pk)
         return Response(ApprovalSerializer(approval).data, headers=headers)

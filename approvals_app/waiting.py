@@ -3,10 +3,12 @@
 import re
 import threading
 import time
+from collections import Counter
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
+from rest_framework.exceptions import Throttled
 
 from approvals_app.models import Approval
 from audit_app import tail
@@ -14,7 +16,16 @@ from audit_app import tail
 LONGEST = 60
 """Seconds: a longer wait is cut to this."""
 
-_places = threading.BoundedSemaphore(settings.MAX_WAITERS)
+_waiting: Counter[str] = Counter()
+_places = threading.Lock()
+"""Of ``_waiting``: how many requests of each caller wait in this process."""
+
+
+class TooManyWaiting(Throttled):
+    """This caller waits for too many decisions at once already."""
+
+    default_detail = "Too many of your requests wait already; let some of them answer first."
+    extra_detail_singular = extra_detail_plural = ""
 
 
 def seconds_preferred(header: str) -> int:
@@ -25,14 +36,19 @@ def seconds_preferred(header: str) -> int:
     return min(int(match[1]), LONGEST) if match else 0
 
 
-def until_decided(approval_id: UUID, seconds: int) -> bool:
+def until_decided(approval_id: UUID, seconds: int, *, caller: str) -> bool:
     """Return once the approval is no longer pending, after ``seconds``, or when the process ends.
 
     Each waiter holds a thread but no database connection. False, at once, when MAX_WAITERS wait in
-    this process already: a preference is not a right, and waiters must not shut others out.
+    this process already: a preference is not a right, and waiters must not shut others out. Raises
+    TooManyWaiting where MAX_WAITERS_PER_CALLER of them are the caller's.
     """
-    if not _places.acquire(blocking=False):
-        return False
+    with _places:
+        if _waiting.total() >= settings.MAX_WAITERS:
+            return False
+        if _waiting[caller] >= settings.MAX_WAITERS_PER_CALLER:
+            raise TooManyWaiting(wait=1)
+        _waiting[caller] += 1
     try:
         deadline = time.monotonic() + seconds
         while True:
@@ -44,4 +60,7 @@ def until_decided(approval_id: UUID, seconds: int) -> bool:
                 return True
             tail.bell.wait(heard, remaining)
     finally:
-        _places.release()
+        with _places:
+            _waiting[caller] -= 1
+            if not _waiting[caller]:
+                del _waiting[caller]

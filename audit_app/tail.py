@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+from django.conf import settings
 from django.db import connection
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,12 @@ class Bell:
 
 
 def _connection_parameters() -> dict[str, Any]:
-    """How Django would connect, without what is Django's own."""
+    """Where to LISTEN: past a pooler that shares connections, since a notice reaches one alone.
+
+    Without such an address it is how Django would connect, without what is Django's own.
+    """
+    if settings.DATABASE_DIRECT_URL:
+        return {"conninfo": settings.DATABASE_DIRECT_URL, "application_name": "orchestrator"}
     parameters = connection.get_connection_params()
     ours = {"host", "port", "user", "password", "dbname", "sslmode", "application_name"}
     return {name: value for name, value in parameters.items() if name in ours}

@@ -29,6 +29,7 @@ DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / ".data")))
 DATABASE_URL = env.str("DATABASE_URL", default="")
 DATABASE_OWNER_URL = env.str("DATABASE_OWNER_URL", default="")
 DATABASE_ADMIN_URL = env.str("DATABASE_ADMIN_URL", default="")
+DATABASE_DIRECT_URL = env.str("DATABASE_DIRECT_URL", default="")
 EMBEDDED = not DATABASE_URL
 TRIAL = env.bool("TRIAL", default=EMBEDDED)
 DEBUG = env.bool("DEBUG", default=False)
@@ -80,6 +81,11 @@ def database(url: str) -> dict[str, Any]:
     options = found.setdefault("OPTIONS", {})
     options.setdefault("connect_timeout", 2)
     options.setdefault("application_name", "orchestrator")
+    # A host that vanished without a word is noticed within seconds, too.
+    options.setdefault("tcp_user_timeout", 2000)
+    options.setdefault("keepalives_idle", 5)
+    options.setdefault("keepalives_interval", 1)
+    options.setdefault("keepalives_count", 2)
     timeouts = database_roles.TIMEOUTS.items()
     options.setdefault("options", " ".join(f"-c {name}={value}" for name, value in timeouts))
     if env.bool("DB_POOL", default=False):
@@ -128,7 +134,10 @@ APPROVAL_TTL = _duration("APPROVAL_TTL", "7d")
 TASK_LEASE = _duration("TASK_LEASE", "5m")
 MAX_BODY_BYTES = _positive("MAX_BODY_BYTES", 1024 * 1024)
 MAX_WAITERS = _positive("MAX_WAITERS", 16)
+MAX_WAITERS_PER_CALLER = _positive("MAX_WAITERS_PER_CALLER", 8)
 RATE_LIMIT_PER_MINUTE = _positive("RATE_LIMIT_PER_MINUTE", 6000, least=0)
+ADDRESS_LIMIT_PER_MINUTE = _positive("ADDRESS_LIMIT_PER_MINUTE", 30_000, least=0)
+TRUSTED_PROXIES = _positive("TRUSTED_PROXIES", 0, least=0)
 OIDC_ISSUER_URL = env.str("OIDC_ISSUER_URL", default="")
 OIDC_AUDIENCE = env.str("OIDC_AUDIENCE", default="")
 LOG_FORMAT = _choice("LOG_FORMAT", ("json", "console"))
@@ -160,6 +169,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "orchestrator.api.middleware.ProblemMiddleware",
+    "orchestrator.api.throttling.LimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from uuid import UUID
 
 import structlog
-from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 
 from audit_app import tracing
@@ -74,6 +73,6 @@ class ProblemMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        if isinstance(error, OperationalError):
+        if problems.is_away(error):
             return problems.unavailable(request, error)
         return None

@@ -8,9 +8,10 @@ The data of an error of ours (``state``, ``allowed``, …) come along as further
 """
 
 import logging
+import sys
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from django.core.exceptions import (
@@ -20,9 +21,10 @@ from django.core.exceptions import (
     RequestDataTooBig,
     SuspiciousOperation,
 )
-from django.db import OperationalError
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from psycopg.errors import ReadOnlySqlTransaction
 from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
@@ -109,11 +111,22 @@ def response_to(error: Exception) -> HttpResponse | None:
             return problem(400, "The Host header names no host of this server.", code="bad_host")
         case BadRequest() | SuspiciousOperation():
             return problem(400, "The request is malformed.")
-        case OperationalError():
+        case DatabaseError() | InterfaceError() if is_away(error):
             logger.error("database unavailable: %s", str(error).strip().splitlines()[:1])
             retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
             return problem(503, DATABASE_AWAY, headers=retry)
     return None
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Whether ``error`` says that the database can't do its work now: it can't be reached, the
+    connection broke, or what answers is a standby that takes no writes (after a failover)."""
+    match error:
+        case OperationalError() | InterfaceError():
+            return True
+        case InternalError(__cause__=ReadOnlySqlTransaction()):
+            return True
+    return False
 
 
 def _of_ours(error: errors.OrchestratorError) -> HttpResponse:
@@ -189,15 +202,25 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    """Nobody foresaw this, unless a middleware lost the database (the admin's session does)."""
+    if is_away(error := sys.exc_info()[1]):
+        return unavailable(request, cast("DatabaseError", error))
     sentence = "Something went wrong on our side. It is logged under the trace id."
     return _said(request, problem(500, sentence), "Something went wrong", sentence)
 
 
-def unavailable(request: HttpRequest, error: OperationalError) -> HttpResponse:
+def unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
     """For what fails outside of DRF: the admin shows a page that says so."""
     answer = response_to(error)
     assert answer is not None
     return _said(request, answer, "The database is away", DATABASE_AWAY)
+
+
+def throttled(request: HttpRequest, seconds: int) -> HttpResponse:
+    """Too much was asked from one address; a caller of the API learns of its own limit by DRF."""
+    sentence = f"Too many requests came from this address. Try again in {seconds} seconds."
+    answer = problem(429, sentence, headers={"Retry-After": str(seconds)})
+    return _said(request, answer, "Too many requests", sentence)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

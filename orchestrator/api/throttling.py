@@ -1,51 +1,185 @@
-"""Not more than RATE_LIMIT_PER_MINUTE requests of one caller, counted in this process."""
+"""Not more than so many requests a minute of one caller, and of one address.
+
+All processes count in one table, without asking it each time: a process takes a share of what is
+left of the minute, and asks again when it has used it up. So a limit is never exceeded; a caller
+whose requests are spread over several processes may be refused a few percent early, when one
+process still holds a share that another would need.
+"""
 
 import threading
 import time
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from audit_app.actors import Actor
+from orchestrator.api import problems
+from orchestrator.api.addresses import client_address
 
 WINDOW_SECONDS = 60
+SHARES = 20
+"""A process takes one in so many of the requests that are left."""
+
 REMEMBERED = 10_000
-"""Callers counted at a time; with more, those of earlier windows are forgotten."""
+"""Callers counted at a time in one process; with more, those of earlier minutes are forgotten."""
+
+TAKE = """
+    INSERT INTO rate_limits AS known (caller, "window", used) VALUES (%s, %s, %s)
+    ON CONFLICT (caller) DO UPDATE SET
+        used = excluded.used
+             + CASE WHEN excluded."window" > known."window" THEN 0 ELSE known.used END,
+        "window" = greatest(excluded."window", known."window")
+    RETURNING used
+"""
+UNCOUNTED = ("/health", "/status", "/schema", "/docs", "/metrics", "/static/", "/.well-known/")
+"""What is answered without the database."""
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+@dataclass(slots=True)
+class Share:
+    """What this process may still let pass of one caller's minute."""
+
+    window: int
+    unshared: int
+    """Requests that no process had taken when this one asked last."""
+    left: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Where a caller stands against one limit, after this request was counted."""
+
+    policy: str
+    quota: int
+    remaining: int
+    resets_in: int
+    exceeded: bool
+
+
+class Shares:
+    """Those of this process. Thread-safe; the database is asked outside of the lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, Share] = {}
+
+    def count(self, policy: str, caller: str, quota: int) -> Limit:
+        """Count one request of ``caller``. Raises DatabaseError when the database is away."""
+        now = time.time()
+        window = int(now // WINDOW_SECONDS)
+        with self._lock:
+            share = self._share(caller, window, quota)
+            wanted = max(1, share.unshared // SHARES) if share.unshared and not share.left else 0
+            passed = _passes(share)
+        if wanted:
+            with connection.cursor() as cursor:
+                cursor.execute(TAKE, [caller, window, wanted])
+                used: int = cursor.fetchone()[0]
+            with self._lock:
+                share.left += max(0, wanted - max(0, used - quota))
+                share.unshared = max(0, quota - used)
+                passed = _passes(share)
+        resets_in = int(WINDOW_SECONDS - now % WINDOW_SECONDS) + 1
+        return Limit(policy, quota, share.left + share.unshared, resets_in, not passed)
+
+    def forget(self) -> None:
+        """Start anew, as a new process does."""
+        with self._lock:
+            self._known.clear()
+
+    def _share(self, caller: str, window: int, quota: int) -> Share:
+        share = self._known.get(caller)
+        if share is None or share.window != window:
+            if len(self._known) >= REMEMBERED:
+                self._known = {c: s for c, s in self._known.items() if s.window == window}
+            share = self._known[caller] = Share(window, quota)
+        return share
+
+
+def _passes(share: Share) -> bool:
+    if not share.left:
+        return False
+    share.left -= 1
+    return True
+
+
+shares = Shares()
 
 
 class CallerThrottle(BaseThrottle):
-    """Fixed windows: what an agent or a person may ask, whatever the address it comes from."""
+    """RATE_LIMIT_PER_MINUTE: what an agent or a person may ask, whatever address it comes from."""
 
-    _lock: ClassVar[threading.Lock] = threading.Lock()
-    _counted: ClassVar[dict[str, tuple[int, int]]] = {}
+    limit: Limit
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        limit = settings.RATE_LIMIT_PER_MINUTE
-        if not limit:
-            return True
-        window = int(time.monotonic() // WINDOW_SECONDS)
         caller = _caller(request)
-        with self._lock:
-            began, count = self._counted.get(caller, (window, 0))
-            count = count + 1 if began == window else 1
-            self._counted[caller] = (window, count)
-            if len(self._counted) > REMEMBERED:
-                self._forget(window)
-        return count <= limit
+        if not settings.RATE_LIMIT_PER_MINUTE or caller is None:
+            return True
+        self.limit = shares.count("caller", caller, settings.RATE_LIMIT_PER_MINUTE)
+        _limits(request._request).append(self.limit)
+        return not self.limit.exceeded
 
     def wait(self) -> float:
-        """Seconds until the next window."""
-        return WINDOW_SECONDS - time.monotonic() % WINDOW_SECONDS + 1
-
-    def _forget(self, window: int) -> None:
-        for caller in [c for c, (began, _) in self._counted.items() if began != window]:
-            del self._counted[caller]
+        """Seconds until the next minute."""
+        return self.limit.resets_in
 
 
-def _caller(request: Request) -> str:
+class LimitMiddleware:
+    """ADDRESS_LIMIT_PER_MINUTE, judged before anybody is asked who they are; and on each answer
+    where the caller stands (RateLimit header fields, draft-ietf-httpapi-ratelimit-headers-10)."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        quota = settings.ADDRESS_LIMIT_PER_MINUTE
+        if not quota or request.path.startswith(UNCOUNTED):
+            return self._with_headers(request, self.get_response(request))
+        try:
+            limit = shares.count("address", _address(request), quota)
+        except (DatabaseError, InterfaceError) as error:
+            return problems.unavailable(request, error)
+        _limits(request).append(limit)
+        if limit.exceeded:
+            return self._with_headers(request, problems.throttled(request, limit.resets_in))
+        return self._with_headers(request, self.get_response(request))
+
+    def _with_headers(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        if limits := _limits(request):
+            response.headers["RateLimit-Policy"] = ", ".join(
+                f'"{limit.policy}";q={limit.quota};w={WINDOW_SECONDS}' for limit in limits
+            )
+            response.headers["RateLimit"] = ", ".join(
+                f'"{limit.policy}";r={limit.remaining};t={limit.resets_in}' for limit in limits
+            )
+        return response
+
+
+def _limits(request: HttpRequest) -> list[Limit]:
+    """The limits that this request was counted against."""
+    found: list[Limit] = request.__dict__.setdefault("limits", [])
+    return found
+
+
+def _address(request: HttpRequest) -> str:
+    """Whoever holds one address of IPv6 holds the 2^64 beside it."""
+    address = client_address(request) or "unknown"
+    if ":" in address:
+        return f"address:{ip_network((address, 64), strict=False)}"
+    return f"address:{address}"
+
+
+def _caller(request: Request) -> str | None:
     user: Any = request.user
     if isinstance(user, Actor):
         return f"{user.kind}:{user.id}"
-    return f"human:{user.pk}" if user else str(request.META.get("REMOTE_ADDR"))
+    return f"human:{user.pk}" if user else None

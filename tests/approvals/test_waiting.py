@@ -91,16 +91,35 @@ def test_without_the_preference_nobody_waits(api, bot, someone_waits):
 
 def test_when_all_places_are_taken_the_answer_comes_at_once(api, bot, settings, someone_waits):
     approval = the_approval(TaskFactory(agent=bot))
-    for _ in range(settings.MAX_WAITERS):
-        assert waiting._places.acquire(blocking=False)
-    try:
-        answer = api(bot).get(f"/approvals/{approval.pk}", {"Prefer": "wait=60"})
-    finally:
-        waiting._places.release(settings.MAX_WAITERS)
+    settings.MAX_WAITERS = 0
+    answer = api(bot).get(f"/approvals/{approval.pk}", {"Prefer": "wait=60"})
 
     assert answer.json()["status"] == "pending"
     assert "Preference-Applied" not in answer.headers
     assert not someone_waits.is_set()
+
+
+def test_one_caller_does_not_take_all_places(api, alice, bot, payer, settings, someone_waits):
+    settings.MAX_WAITERS_PER_CALLER = 1
+    approval = the_approval(TaskFactory(agent=bot))
+    path, prefer = f"/approvals/{approval.pk}", {"Prefer": "wait=60"}
+
+    def ask_again_and_decide():
+        assert someone_waits.wait(timeout=30)
+        refused = api(bot).get(path, prefer)
+        assert (refused.status_code, refused.json()["code"]) == (429, "throttled")
+        assert refused.headers["Retry-After"] == "1"
+        assert api(payer).get(path, {"Prefer": "wait=1"}).headers["Preference-Applied"]
+        operations.approve(
+            approval.pk, by=Actor.human(alice), payload_digest=approval.payload_digest
+        )
+
+    first, failed = together([partial(api(bot).get, path, prefer), ask_again_and_decide])
+
+    assert failed is None
+    assert first.json()["status"] == "approved"
+    assert api(bot).get(path, prefer).headers["Preference-Applied"]
+    assert not waiting._waiting
 
 
 def test_what_a_stranger_asks_for_is_not_there_and_not_waited_for(api, charlie, bot, someone_waits):

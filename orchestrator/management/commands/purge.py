@@ -1,14 +1,18 @@
 """Remove what is over for long; the trail keeps what happened."""
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from django.core.management import call_command
 from django.core.management.base import CommandParser
 
 from approvals_app import retention
 from audit_app.actors import Actor
 from audit_app.commands import BatchCommand, length_of_time
+from orchestrator.api.throttling import WINDOW_SECONDS
+from orchestrator.models import RateLimit
 
 
 class Command(BatchCommand):
@@ -32,4 +36,12 @@ class Command(BatchCommand):
         return retention.count_old(older_than=options["older_than"])
 
     def batches(self, *, by: Actor, batch_size: int, **options: Any) -> Iterator[dict[str, int]]:
-        return retention.purge(by=by, older_than=options["older_than"], batch_size=batch_size)
+        _forget_what_passed()
+        yield from retention.purge(by=by, older_than=options["older_than"], batch_size=batch_size)
+
+
+def _forget_what_passed() -> None:
+    """What keeps nobody's work: sign-ins that are over, and limits of earlier minutes."""
+    call_command("clearsessions")
+    this_minute = int(time.time() // WINDOW_SECONDS)
+    RateLimit.objects.filter(window__lt=this_minute - 1).delete()

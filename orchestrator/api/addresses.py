@@ -1,0 +1,37 @@
+"""Where a request comes from."""
+
+import ipaddress
+
+from django.conf import settings
+from django.http import HttpRequest
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """The caller's IP address; None where the server listens on a Unix socket and nobody says.
+
+    It is the peer's address unless TRUSTED_PROXIES counts the proxies in front of this server: each
+    of those appends the address that it was called from to X-Forwarded-For, so the caller's is that
+    many places from the right. Everything to its left is what the caller made up. A header that is
+    shorter or no address there was not written by these proxies, and the peer's address is taken.
+    """
+    proxies = settings.TRUSTED_PROXIES
+    if proxies:
+        hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+        if len(hops) >= proxies and (forwarded := _address(hops[-proxies])):
+            return forwarded
+    return _address(request.META.get("REMOTE_ADDR") or "")
+
+
+def _address(text: str) -> str | None:
+    """``192.0.2.1``, ``192.0.2.1:80``, ``2001:db8::1`` or ``[2001:db8::1]:80``, without the port."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)

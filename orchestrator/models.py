@@ -1,0 +1,22 @@
+"""What the front of the house keeps in the database for all of its processes."""
+
+from django.db import models
+
+
+class RateLimit(models.Model):
+    """How much of this minute's allowance a caller or an address was given, by any process."""
+
+    caller = models.TextField(
+        primary_key=True, db_comment="Who is limited: agent:id, human:id or address:…"
+    )
+    window = models.BigIntegerField(db_comment="The minute that is counted, since the epoch.")
+    used = models.BigIntegerField(db_comment="Requests that were asked for in that minute.")
+
+    class Meta:
+        db_table = "rate_limits"
+        db_table_comment = "Throttling, shared by all processes; unlogged, since minutes pass."
+        default_permissions = ()
+        indexes = (models.Index(fields=["window"], name="rate_limits_window"),)
+
+    def __str__(self) -> str:
+        return f"{self.caller}: {self.used}"
