@@ -169,7 +169,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "orchestrator.api.middleware.ProblemMiddleware",
-    "orchestrator.api.throttling.LimitMiddleware",
+    "orchestrator.api.middleware.LimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

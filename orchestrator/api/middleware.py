@@ -6,14 +6,19 @@ from collections.abc import Callable
 from uuid import UUID
 
 import structlog
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 
 from audit_app import tracing
 from orchestrator.api import problems
+from orchestrator.api.throttling import WINDOW_SECONDS, address_of, limits_of, shares
 
 log = structlog.get_logger("orchestrator.requests")
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
+UNCOUNTED = ("/health", "/status", "/schema", "/docs", "/metrics", "/static/", "/.well-known/")
+"""What is answered without the database."""
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -76,3 +81,34 @@ class ProblemMiddleware:
         if problems.is_away(error):
             return problems.unavailable(request, error)
         return None
+
+
+class LimitMiddleware:
+    """ADDRESS_LIMIT_PER_MINUTE, judged before anybody is asked who they are; and on each answer
+    where the caller stands (RateLimit header fields, draft-ietf-httpapi-ratelimit-headers-10)."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        quota = settings.ADDRESS_LIMIT_PER_MINUTE
+        if not quota or request.path.startswith(UNCOUNTED):
+            return self._with_headers(request, self.get_response(request))
+        try:
+            limit = shares.count("address", address_of(request), quota)
+        except (DatabaseError, InterfaceError) as error:
+            return problems.unavailable(request, error)
+        limits_of(request).append(limit)
+        if limit.exceeded:
+            return self._with_headers(request, problems.throttled(request, limit.resets_in))
+        return self._with_headers(request, self.get_response(request))
+
+    def _with_headers(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        if limits := limits_of(request):
+            response.headers["RateLimit-Policy"] = ", ".join(
+                f'"{limit.policy}";q={limit.quota};w={WINDOW_SECONDS}' for limit in limits
+            )
+            response.headers["RateLimit"] = ", ".join(
+                f'"{limit.policy}";r={limit.remaining};t={limit.resets_in}' for limit in limits
+            )
+        return response

@@ -8,19 +8,17 @@ process still holds a share that another would need.
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection
-from django.http import HttpRequest, HttpResponse
+from django.db import connection
+from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from audit_app.actors import Actor
-from orchestrator.api import problems
 from orchestrator.api.addresses import client_address
 
 WINDOW_SECONDS = 60
@@ -38,10 +36,6 @@ TAKE = """
         "window" = greatest(excluded."window", known."window")
     RETURNING used
 """
-UNCOUNTED = ("/health", "/status", "/schema", "/docs", "/metrics", "/static/", "/.well-known/")
-"""What is answered without the database."""
-
-GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 @dataclass(slots=True)
@@ -125,7 +119,7 @@ class CallerThrottle(BaseThrottle):
         if not settings.RATE_LIMIT_PER_MINUTE or caller is None:
             return True
         self.limit = shares.count("caller", caller, settings.RATE_LIMIT_PER_MINUTE)
-        _limits(request._request).append(self.limit)
+        limits_of(request._request).append(self.limit)
         return not self.limit.exceeded
 
     def wait(self) -> float:
@@ -133,44 +127,13 @@ class CallerThrottle(BaseThrottle):
         return self.limit.resets_in
 
 
-class LimitMiddleware:
-    """ADDRESS_LIMIT_PER_MINUTE, judged before anybody is asked who they are; and on each answer
-    where the caller stands (RateLimit header fields, draft-ietf-httpapi-ratelimit-headers-10)."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        quota = settings.ADDRESS_LIMIT_PER_MINUTE
-        if not quota or request.path.startswith(UNCOUNTED):
-            return self._with_headers(request, self.get_response(request))
-        try:
-            limit = shares.count("address", _address(request), quota)
-        except (DatabaseError, InterfaceError) as error:
-            return problems.unavailable(request, error)
-        _limits(request).append(limit)
-        if limit.exceeded:
-            return self._with_headers(request, problems.throttled(request, limit.resets_in))
-        return self._with_headers(request, self.get_response(request))
-
-    def _with_headers(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        if limits := _limits(request):
-            response.headers["RateLimit-Policy"] = ", ".join(
-                f'"{limit.policy}";q={limit.quota};w={WINDOW_SECONDS}' for limit in limits
-            )
-            response.headers["RateLimit"] = ", ".join(
-                f'"{limit.policy}";r={limit.remaining};t={limit.resets_in}' for limit in limits
-            )
-        return response
-
-
-def _limits(request: HttpRequest) -> list[Limit]:
+def limits_of(request: HttpRequest) -> list[Limit]:
     """The limits that this request was counted against."""
     found: list[Limit] = request.__dict__.setdefault("limits", [])
     return found
 
 
-def _address(request: HttpRequest) -> str:
+def address_of(request: HttpRequest) -> str:
     """Whoever holds one address of IPv6 holds the 2^64 beside it."""
     address = client_address(request) or "unknown"
     if ":" in address:

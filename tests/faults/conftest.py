@@ -1,0 +1,147 @@
+"""gunicorn as in production, before a PostgreSQL that the test may stop."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+
+from orchestrator import embedded_postgres
+from orchestrator.database_roles import Login, establish
+
+ROOT = Path(__file__).parents[2]
+MANAGE = [sys.executable, "manage.py"]
+HTTPS = {"Host": "orchestrator.example", "X-Forwarded-Proto": "https"}
+
+
+@dataclass
+class Database:
+    """A server that keeps its port, and the address by which the application reaches it."""
+
+    place: Path
+    server: embedded_postgres.Server
+    url: str
+
+    def start(self) -> None:
+        embedded_postgres.start(self.place)
+
+    def stop(self) -> None:
+        embedded_postgres.stop(self.place)
+
+    def manage(self, *args: str) -> str:
+        environment = os.environ | {
+            "DATABASE_URL": self.url,
+            "DATABASE_OWNER_URL": self.server.owner_url,
+        }
+        done = subprocess.run(
+            [*MANAGE, *args], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+
+@pytest.fixture(params=["direct", "pgbouncer"])
+def database_of_its_own(request, tmp_path) -> Iterator[Database]:
+    """Reached directly, and through PgBouncer in transaction mode as deploy/ sets it up."""
+    place = tmp_path / "postgres"
+    server = embedded_postgres.start(place)
+    owner, application = Login.of(server.owner_url), Login.of(server.application_url)
+    with psycopg.connect(server.url) as admin:
+        establish(admin, owner=owner, application=application)
+    try:
+        if request.param == "direct":
+            yield Database(place, server, server.application_url)
+        elif not shutil.which("pgbouncer"):
+            pytest.skip("pgbouncer is not installed")
+        else:
+            with pgbouncer(server, application, tmp_path) as url:
+                yield Database(place, server, url)
+    finally:
+        embedded_postgres.stop(place)
+
+
+@contextmanager
+def pgbouncer(server: embedded_postgres.Server, login: Login, place: Path) -> Iterator[str]:
+    port = free_port()
+    text = (ROOT / "deploy" / "pgbouncer" / "pgbouncer.ini").read_text()
+    for theirs, ours in (
+        ("listen_port = 6432", f"listen_port = {port}"),
+        ("port=5432", f"port={server.port}"),
+        ("/etc/pgbouncer/userlist.txt", str(place / "userlist.txt")),
+    ):
+        assert theirs in text
+        text = text.replace(theirs, ours)
+    (place / "pgbouncer.ini").write_text(text)
+    (place / "userlist.txt").write_text(f'"{login.name}" "{login.password}"\n')
+    who = {}
+    if os.geteuid() == 0:  # it refuses to run as root
+        who = {"user": "nobody"}
+        for path in (place, place / "pgbouncer.ini", place / "userlist.txt"):
+            shutil.chown(path, "nobody")
+        for folder in [place, *place.parents][:3]:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    process = subprocess.Popen(
+        ["pgbouncer", "--quiet", place / "pgbouncer.ini"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **who,
+    )
+    try:
+        yield (
+            urlsplit(server.application_url)
+            ._replace(netloc=f"{login.name}:{login.password}@127.0.0.1:{port}")
+            .geturl()
+        )
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@contextmanager
+def serving(database: Database, place: Path, **environment: str) -> Iterator[httpx.Client]:
+    """A client of the application, which must end cleanly and have left no stack trace."""
+    port = free_port()
+    env = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": database.url,
+        "DATABASE_DIRECT_URL": database.server.application_url,
+        "DATA_DIR": str(place / "data"),
+        "SECRET_KEY": "s" * 64,
+        "ALLOWED_HOSTS": "orchestrator.example",
+        "PORT": str(port),
+        **environment,
+    }
+    subprocess.run(
+        [*MANAGE, "collectstatic", "--no-input"], cwd=ROOT, env=env, check=True, stdout=-3
+    )
+    gunicorn = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"]
+    with (place / "log").open("w") as log:
+        web = subprocess.Popen([*gunicorn, "orchestrator.wsgi"], cwd=ROOT, env=env, stderr=log)
+    transport = httpx.HTTPTransport(retries=8)  # while it starts
+    base_url = f"http://127.0.0.1:{port}"
+    try:
+        with httpx.Client(
+            base_url=base_url, headers=HTTPS, transport=transport, timeout=10
+        ) as client:
+            yield client
+    finally:
+        web.terminate()
+        ended = web.wait(timeout=30)
+    assert ended in (0, -signal.SIGTERM)
+    assert "Traceback" not in (place / "log").read_text()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
