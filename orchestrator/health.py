@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, OperationalError, connection
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from orchestrator import __version__
+from orchestrator.api.availability import availability
 from orchestrator.api.problems import RETRY_AFTER_SECONDS
 
 
@@ -28,9 +29,12 @@ class Health(APIView):
     @extend_schema(responses={200: HealthSerializer, 503: HealthSerializer})
     def get(self, request: Request) -> Response:
         try:
+            if availability.away:
+                raise OperationalError
             with connection.cursor() as cursor:
                 cursor.execute("SELECT 1")
         except DatabaseError:
+            availability.suspect()
             retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
             return Response(_report("unavailable", "unavailable"), status=503, headers=retry)
         return Response(_report("ok", "ok"))

@@ -12,12 +12,21 @@ from django.http import HttpRequest, HttpResponse
 
 from audit_app import tracing
 from orchestrator.api import problems
+from orchestrator.api.availability import availability
 from orchestrator.api.throttling import WINDOW_SECONDS, address_of, limits_of, shares
 
 log = structlog.get_logger("orchestrator.requests")
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
-UNCOUNTED = ("/health", "/status", "/schema", "/docs", "/metrics", "/static/", "/.well-known/")
+WITHOUT_DATABASE = (
+    "/health",
+    "/status",
+    "/schema",
+    "/docs",
+    "/metrics",
+    "/static/",
+    "/.well-known/",
+)
 """What is answered without the database."""
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -69,12 +78,15 @@ class TraceMiddleware:
 
 
 class ProblemMiddleware:
-    """Outside of DRF too, an unreachable database is a 503 and no stack trace."""
+    """Outside of DRF too, an unreachable database is a 503 and no stack trace; while it is known to
+    be away, nobody waits for it."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if availability.away and not request.path.startswith(WITHOUT_DATABASE):
+            return problems.unavailable(request)
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
@@ -92,7 +104,7 @@ class LimitMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         quota = settings.ADDRESS_LIMIT_PER_MINUTE
-        if not quota or request.path.startswith(UNCOUNTED):
+        if not quota or request.path.startswith(WITHOUT_DATABASE):
             return self._with_headers(request, self.get_response(request))
         try:
             limit = shares.count("address", address_of(request), quota)

@@ -29,6 +29,7 @@ from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
 from audit_app import errors, tracing
+from orchestrator.api.availability import availability
 
 logger = logging.getLogger(__name__)
 
@@ -113,9 +114,13 @@ def response_to(error: Exception) -> HttpResponse | None:
             return problem(400, "The request is malformed.")
         case DatabaseError() | InterfaceError() if is_away(error):
             logger.error("database unavailable: %s", str(error).strip().splitlines()[:1])
-            retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-            return problem(503, DATABASE_AWAY, headers=retry)
+            availability.suspect()
+            return database_away()
     return None
+
+
+def database_away() -> HttpResponse:
+    return problem(503, DATABASE_AWAY, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def is_away(error: BaseException | None) -> bool:
@@ -209,10 +214,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return _said(request, problem(500, sentence), "Something went wrong", sentence)
 
 
-def unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
+def unavailable(request: HttpRequest, error: Exception | None = None) -> HttpResponse:
     """For what fails outside of DRF: the admin shows a page that says so."""
-    answer = response_to(error)
-    assert answer is not None
+    answer = (response_to(error) if error else None) or database_away()
     return _said(request, answer, "The database is away", DATABASE_AWAY)
 
 

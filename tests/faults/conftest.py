@@ -63,7 +63,7 @@ def database_of_its_own(request, tmp_path) -> Iterator[Database]:
         elif not shutil.which("pgbouncer"):
             pytest.skip("pgbouncer is not installed")
         else:
-            with pgbouncer(server, application, tmp_path) as url:
+            with pgbouncer(server, application, tmp_path / "pooler") as url:
                 yield Database(place, server, url)
     finally:
         embedded_postgres.stop(place)
@@ -72,6 +72,7 @@ def database_of_its_own(request, tmp_path) -> Iterator[Database]:
 @contextmanager
 def pgbouncer(server: embedded_postgres.Server, login: Login, place: Path) -> Iterator[str]:
     port = free_port()
+    place.mkdir()
     text = (ROOT / "deploy" / "pgbouncer" / "pgbouncer.ini").read_text()
     for theirs, ours in (
         ("listen_port = 6432", f"listen_port = {port}"),
@@ -87,8 +88,9 @@ def pgbouncer(server: embedded_postgres.Server, login: Login, place: Path) -> It
         who = {"user": "nobody"}
         for path in (place, place / "pgbouncer.ini", place / "userlist.txt"):
             shutil.chown(path, "nobody")
-        for folder in [place, *place.parents][:3]:
-            folder.chmod(folder.stat().st_mode | 0o011)
+        for folder in (place, *place.parents):
+            if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001:
+                folder.chmod(folder.stat().st_mode | 0o011)
     process = subprocess.Popen(
         ["pgbouncer", "--quiet", place / "pgbouncer.ini"],
         stdout=subprocess.DEVNULL,
