@@ -12,6 +12,7 @@ from rest_framework.exceptions import Throttled
 
 from approvals_app.models import Approval
 from audit_app import tail
+from audit_app.metrics import WAITING_REQUESTS
 
 LONGEST = 60
 """Seconds: a longer wait is cut to this."""
@@ -49,6 +50,7 @@ def until_decided(approval_id: UUID, seconds: int, *, caller: str) -> bool:
         if _waiting[caller] >= settings.MAX_WAITERS_PER_CALLER:
             raise TooManyWaiting(wait=1)
         _waiting[caller] += 1
+    WAITING_REQUESTS.inc()
     try:
         deadline = time.monotonic() + seconds
         while True:
@@ -60,6 +62,7 @@ def until_decided(approval_id: UUID, seconds: int, *, caller: str) -> bool:
                 return True
             tail.bell.wait(heard, remaining)
     finally:
+        WAITING_REQUESTS.dec()
         with _places:
             _waiting[caller] -= 1
             if not _waiting[caller]:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +16,10 @@ from types import FrameType
 from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from psycopg import errors
 
+from audit_app import runs
 from audit_app.actors import Actor
 from audit_app.durations import duration
 from audit_app.errors import OrchestratorError
@@ -83,6 +85,10 @@ class OperatorCommand(BaseCommand):
 
     requires_system_checks = ()
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.done: Counter[str] = Counter()
+
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--format",
@@ -93,6 +99,29 @@ class OperatorCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         self.as_json: bool = options["format"] == "json"
+        with self._watched(options):
+            return self._execute(*args, **options)
+
+    def by_the_clock(self, options: Mapping[str, Any]) -> bool:
+        """Whether this run is one of many, of which somebody watches when the last one was."""
+        return False
+
+    @contextlib.contextmanager
+    def _watched(self, options: Mapping[str, Any]) -> Iterator[None]:
+        if not self.by_the_clock(options):
+            yield
+            return
+        began, ok = time.monotonic(), False
+        try:
+            yield
+            ok = True
+        finally:
+            # That it ran is worth less than what it said: a failure to keep it is not told.
+            with contextlib.suppress(DatabaseError, InterfaceError):
+                took = time.monotonic() - began
+                runs.record(_name_of(self), ok=ok, seconds=took, done=self.done)
+
+    def _execute(self, *args: Any, **options: Any) -> str | None:
         try:
             return super().execute(*args, **options)
         except OrchestratorError as error:
@@ -150,6 +179,9 @@ class BatchCommand(OperatorCommand):
             "--dry-run", action="store_true", help="count what is due, and change nothing"
         )
 
+    def by_the_clock(self, options: Mapping[str, Any]) -> bool:
+        return not options["dry_run"]
+
     def due(self, **options: Any) -> Mapping[str, int]:
         """How many of each are due now."""
         raise NotImplementedError
@@ -174,11 +206,12 @@ class BatchCommand(OperatorCommand):
 
     def _work_through(self, done: Counter[str], options: Any) -> tuple[Counter[str], bool]:
         _, did = self.verb
-        by = Actor.system(type(self).__module__.rpartition(".")[2])
+        by = Actor.system(_name_of(self))
         with stoppable() as stopping:
             try:
                 for batch in self.batches(by=by, **options):
                     done.update(batch)
+                    self.done.update(batch)
                     bell.tell()
                     self.progress(f"{did} {listed(done)}")
                     if stopping.is_set():
@@ -188,6 +221,10 @@ class BatchCommand(OperatorCommand):
             finally:
                 self.end_progress()
         return done, stopping.is_set()
+
+
+def _name_of(command: BaseCommand) -> str:
+    return type(command).__module__.rpartition(".")[2]
 
 
 def listed(counts: Mapping[str, int]) -> str:

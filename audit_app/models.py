@@ -202,3 +202,23 @@ class RequestReceipt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.endpoint} by {self.caller}"
+
+
+class CommandRun(models.Model):
+    """When an operators' command that runs by the clock last did so: for who watches."""
+
+    command = models.TextField(primary_key=True, db_comment="Its name.")
+    finished_at = models.DateTimeField(db_comment="When it last ended, well or not.")
+    succeeded_at = models.DateTimeField(null=True, db_comment="When it last ended well.")
+    seconds = models.FloatField(db_comment="How long the last run took.")
+    runs = models.BigIntegerField(db_comment="How often it ran.")
+    failures = models.BigIntegerField(db_comment="How often it did not end well.")
+    done = models.JSONField(default=dict, db_comment="How many of each it did, in all runs.")
+
+    class Meta:
+        db_table = "command_runs"
+        db_table_comment = "The last run of each operators' command; read by /metrics."
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.command

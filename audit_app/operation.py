@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Generic, ParamSpec, TypeVar, cast
 
 from django.db import IntegrityError, OperationalError, connection, transaction
+from opentelemetry import trace
 from psycopg.errors import DeadlockDetected, LockNotAvailable, SerializationFailure
 
 from audit_app import trail
@@ -20,8 +21,11 @@ from audit_app.errors import (
     PreconditionFailed,
     RequestInProgress,
 )
-from audit_app.receipts import Receipt
+from audit_app.metrics import OPERATIONS
+from audit_app.receipts import Receipt, Replayed
 from audit_app.tail import bell
+
+tracer = trace.get_tracer("orchestrator")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,14 +60,31 @@ class Operation(Generic[P, R]):
         return cast("Callable[P, R]", functools.partial(self._run, receipt))
 
     def _run(self, receipt: Receipt | None, *args: P.args, **kwargs: P.kwargs) -> R:
+        outcome = "error"
+        with tracer.start_as_current_span(self.name) as span:
+            try:
+                result = self._kept(receipt, *args, **kwargs)
+                outcome = "done"
+            except OrchestratorError as refusal:
+                outcome = refusal.code
+                raise
+            except Replayed:
+                outcome = "replayed"
+                raise
+            finally:
+                span.set_attribute("orchestrator.outcome", outcome)
+                OPERATIONS.labels(self.name, outcome).inc()
+        bell.tell()
+        return result
+
+    def _kept(self, receipt: Receipt | None, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run it, and keep what it refuses."""
         try:
-            result = self._with_retries(receipt, *args, **kwargs)
+            return self._with_retries(receipt, *args, **kwargs)
         except KEPT_REFUSALS as refusal:
             if not isinstance(refusal, PASSING):
                 self._keep_refusal(receipt, refusal, by=cast("Actor", kwargs["by"]))
             raise
-        bell.tell()
-        return result
 
     def _with_retries(self, receipt: Receipt | None, *args: P.args, **kwargs: P.kwargs) -> R:
         for pause in (*RETRY_AFTER, None):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from typing import Any
 
 bind = os.environ.get("BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
@@ -16,6 +17,19 @@ keepalive = 30
 raw_env = ["DB_POOL=on"]
 accesslog = None
 loglevel = "warning"
+
+
+if workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    # Whichever process is asked for metrics answers for all.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="orchestrator-metrics-")
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """What a process that ended held is held no more; what it counted stays counted."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def post_worker_init(worker: Any) -> None:

@@ -11,9 +11,11 @@ from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 
 from audit_app import tracing
+from orchestrator import telemetry
 from orchestrator.api import problems
 from orchestrator.api.availability import availability
 from orchestrator.api.throttling import WINDOW_SECONDS, address_of, limits_of, shares
+from orchestrator.metrics import count_request
 
 log = structlog.get_logger("orchestrator.requests")
 
@@ -63,18 +65,34 @@ class TraceMiddleware:
             response = problems.problem(400, f"X-Trace-Id: {detail}", errors=fields)
         else:
             structlog.contextvars.bind_contextvars(trace_id=str(trace_id))
-            response = self.get_response(request)
+            response = self._followed(request, trace_id)
         response.headers["X-Trace-Id"] = str(trace_id)
         match = request.resolver_match
+        route = match.route if match else None
+        seconds = time.perf_counter() - began
+        count_request(request.method or "", route, response.status_code, seconds)
         log.info(
             "request",
             method=request.method,
-            route=match.route if match else None,
+            route=route,
             status=response.status_code,
             actor=getattr(request, "actor_name", None),
-            milliseconds=round((time.perf_counter() - began) * 1000, 1),
+            milliseconds=round(seconds * 1000, 1),
         )
         return response
+
+    def _followed(self, request: HttpRequest, trace_id: UUID) -> HttpResponse:
+        method = request.method or ""
+        with telemetry.request_span(method, trace_id, request.headers) as span:
+            response = self.get_response(request)
+            response.headers["traceparent"] = telemetry.traceparent(trace_id)
+            if span.is_recording():
+                match = request.resolver_match
+                span.update_name(f"{method} {match.route}" if match else method)
+                span.set_attribute("http.request.method", method)
+                span.set_attribute("http.route", match.route if match else "")
+                span.set_attribute("http.response.status_code", response.status_code)
+            return response
 
 
 class ProblemMiddleware:

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +18,9 @@ class Command(OperatorCommand):
         "a file that export_audit wrote. Status 0: it is whole. Status 1: what was changed, "
         "removed or inserted, and where. Stopped by a signal: 128 and its number, nothing is said."
     )
+
+    def by_the_clock(self, options: Mapping[str, Any]) -> bool:
+        return options["bundle"] is None
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

@@ -1,0 +1,29 @@
+"""Keeping when a command last ran, where every process that is asked for metrics can read it."""
+
+import json
+from collections.abc import Mapping
+
+from django.db import connection
+
+RECORD = """
+INSERT INTO command_runs AS known
+    (command, finished_at, succeeded_at, seconds, runs, failures, done)
+VALUES (%(command)s, clock_timestamp(), CASE WHEN %(ok)s THEN clock_timestamp() END, %(seconds)s,
+    1, CASE WHEN %(ok)s THEN 0 ELSE 1 END, %(done)s::jsonb)
+ON CONFLICT (command) DO UPDATE SET
+    finished_at = excluded.finished_at,
+    succeeded_at = coalesce(excluded.succeeded_at, known.succeeded_at),
+    seconds = excluded.seconds,
+    runs = known.runs + 1,
+    failures = known.failures + excluded.failures,
+    done = (SELECT coalesce(jsonb_object_agg(kind, coalesce((known.done ->> kind)::bigint, 0)
+                + coalesce((excluded.done ->> kind)::bigint, 0)), '{}')
+            FROM jsonb_object_keys(known.done || excluded.done) AS kind)
+"""
+
+
+def record(command: str, *, ok: bool, seconds: float, done: Mapping[str, int]) -> None:
+    """Add a run of ``command`` that did so many of each. Raises DatabaseError."""
+    with connection.cursor() as cursor:
+        given = {"command": command, "ok": ok, "seconds": seconds, "done": json.dumps(dict(done))}
+        cursor.execute(RECORD, given)
