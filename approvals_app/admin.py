@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django import forms
@@ -21,6 +22,8 @@ from approvals_app.errors import (
     NotEligible,
     OneVoiceEach,
     PayloadDigestMismatch,
+    ReauthenticationRequired,
+    SecondFactorRequired,
     SeparationOfDuties,
 )
 from approvals_app.models import Approval
@@ -38,6 +41,9 @@ from sessions_app.admin import may_change_agents
 DECISIONS = {"approve": operations.approve, "reject": operations.reject}
 LONGEST_NOTES = 20_000
 LAST_PAGE = 10_000
+PROOFS_MISSING = (ReauthenticationRequired, SecondFactorRequired)
+NOTES_KEPT = "notes_kept"
+PROVED = "Thank you, it is you. Nothing is decided yet: please choose once more."
 
 
 READING = (
@@ -177,6 +183,9 @@ class ApprovalAdmin(ReadOnlyAdmin):
             DECISIONS[decision](approval_id, by=actor_of(request), **form.cleaned_data)
         except NotFound as error:
             raise Http404(str(error)) from error
+        except PROOFS_MISSING:
+            request.session[NOTES_KEPT] = {str(approval_id): form.cleaned_data["notes"]}
+            return redirect(f"{reverse('signin:prove')}?{urlencode({'next': request.path})}")
         except OrchestratorError as error:
             status = 409 if isinstance(error, Conflict) else 403
             return self._page(request, approval_id, refused=explained(error), status=status)
@@ -191,14 +200,21 @@ class ApprovalAdmin(ReadOnlyAdmin):
             dossier = inbox.dossier(approval_id, actor_of(request))
         except NotFound as error:
             raise Http404(str(error)) from error
+        obstacle, kept = dossier.obstacle, ""
+        if isinstance(obstacle, PROOFS_MISSING):
+            obstacle = None  # whoever tries to decide is asked for the proof then
+        elif str(approval_id) in request.session.get(NOTES_KEPT, {}):
+            kept = request.session.pop(NOTES_KEPT)[str(approval_id)]
+            if obstacle is None:
+                messages.info(request, PROVED)
         context = {
             "title": dossier.task.task_type,
             "dossier": dossier,
             "approval": dossier.approval,
             "task": dossier.task,
             "refused": refused,
-            "obstacle": dossier.obstacle and explained(dossier.obstacle),
-            "notes": request.POST.get("notes", ""),
+            "obstacle": obstacle and explained(obstacle),
+            "notes": request.POST.get("notes", kept),
             "longest_notes": LONGEST_NOTES,
         }
         return self.page(request, "admin/approvals_app/decision.html", status=status, **context)

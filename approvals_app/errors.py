@@ -37,3 +37,11 @@ class ApprovalPending(Conflict):
 
 class TaskNotWaiting(Conflict):
     """This task is {state}: it waits for nobody's approval."""
+
+
+class ReauthenticationRequired(Forbidden):
+    """Whoever decides must have proved who they are more recently than the caller did."""
+
+
+class SecondFactorRequired(Forbidden):
+    """Whoever decides must have given a second factor, and the caller did not."""

@@ -24,6 +24,7 @@ class Approval(Subject):
 
     DECIDED = (Status.APPROVED, Status.REJECTED)
     subject_type = "approval"
+    further_guards = ("freeze", "voice")
     role_column = "approver_role"
     trace_column = "trace_id"
 

@@ -11,6 +11,7 @@ from approvals_app.errors import ApprovalPending, PayloadDigestMismatch, TaskNot
 from approvals_app.models import Approval
 from audit_app.actors import Actor
 from audit_app.canonical import digest
+from audit_app.errors import AgentsOnly
 from audit_app.events import EventType
 from audit_app.operation import clock, operation, violated
 from audit_app.trail import create, perform
@@ -21,13 +22,15 @@ from sessions_app.models import Task
 def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -> Approval:
     """Ask one more human about a task that waits already.
 
-    Raises NotFound, TaskNotWaiting, ApprovalPending (the role is asked already).
+    Raises AgentsOnly, NotFound, TaskNotWaiting, ApprovalPending (the role is asked already).
     """
+    if not by.is_agent:
+        raise AgentsOnly(kind=by.kind)
     task = Task.objects.visible_to(by).locked(task_id)
     if task.status != Task.Status.AWAITING_APPROVAL:
         raise TaskNotWaiting(task, state=task.status, allowed=task.transitions_allowed())
     try:
-        return ask(task, approver_role, by=by, reason=reason, requested_by_id=_agent(by))
+        return ask(task, approver_role, by=by, reason=reason, requested_by_id=UUID(by.id))
     except IntegrityError as error:
         if violated(error) == "approvals_one_pending_per_role":
             raise ApprovalPending(task, role=approver_role) from error
@@ -113,7 +116,7 @@ def _decide(
     perform(
         decision,
         by=by,
-        details={"payload_digest": payload_digest, "notes": notes},
+        details={"payload_digest": payload_digest, "notes": notes, **by.assurance.as_details()},
         decided_by_id=int(by.id),
         at=now,
         notes=notes,
@@ -122,7 +125,3 @@ def _decide(
 
 def _evidence(approval: Approval) -> dict[str, str]:
     return {"approval_id": str(approval.pk), "payload_digest": approval.payload_digest}
-
-
-def _agent(by: Actor) -> UUID | None:
-    return UUID(by.id) if by.is_agent else None

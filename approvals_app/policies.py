@@ -11,11 +11,13 @@ from approvals_app.errors import (
     HumansOnly,
     NotEligible,
     OneVoiceEach,
+    ReauthenticationRequired,
+    SecondFactorRequired,
     SeparationOfDuties,
 )
 from approvals_app.models import Approval
 from audit_app.actors import Actor
-from sessions_app.models import Task
+from sessions_app.models import Agent, Task
 
 ASKING_TYPES = ("approval", "approval_request")
 ASKING_SUFFIX = "_approval"
@@ -36,7 +38,8 @@ def may_decide(approval: Approval, by: Actor, now: datetime) -> None:
 
     The same rule for every door, and for superusers too; groups are read afresh, since they may
     have changed while we waited for the lock. Raises HumansOnly, AlreadyDecided, NotEligible,
-    SeparationOfDuties, OneVoiceEach, ApprovalExpired.
+    SeparationOfDuties, OneVoiceEach, ApprovalExpired, and what must_be_sure raises: last, so that
+    nobody proves who they are for a decision that is not theirs.
     """
     if not by.is_human:
         raise HumansOnly(approval, kind=by.kind)
@@ -44,12 +47,26 @@ def may_decide(approval: Approval, by: Actor, now: datetime) -> None:
         raise already_decided(approval)
     if not _is_member(by, approval.approver_role):
         raise NotEligible(approval, role=approval.approver_role)
-    if str(approval.task.agent.owner_id) == by.id:
+    if _owns(by, approval.task):
         raise SeparationOfDuties(approval)
     if Approval.objects.filter(task=approval.task_id, decided_by=int(by.id)).exists():
         raise OneVoiceEach(approval)
     if approval.expires_at <= now:
         raise ApprovalExpired(approval, expires_at=approval.expires_at.isoformat())
+    must_be_sure(by, now, approval)
+
+
+def must_be_sure(by: Actor, now: datetime, approval: Approval | None = None) -> None:
+    """Whether ``by`` has proved who they are well enough to decide on anything at ``now``.
+
+    A proof whose time nobody told is never recent. Raises ReauthenticationRequired,
+    SecondFactorRequired.
+    """
+    proof, limit = by.assurance, settings.REAUTHENTICATE_AFTER
+    if limit and (proof.authenticated_at is None or now - proof.authenticated_at > limit):
+        raise ReauthenticationRequired(approval)
+    if settings.REQUIRE_SECOND_FACTOR != "never" and not proof.second_factor:
+        raise SecondFactorRequired(approval)
 
 
 def already_decided(approval: Approval) -> AlreadyDecided:
@@ -63,6 +80,11 @@ def already_decided(approval: Approval) -> AlreadyDecided:
         decision_at=at.isoformat(),
         allowed=[],
     )
+
+
+def _owns(by: Actor, task: Task) -> bool:
+    """Asked of the database now: the owner may have changed while we waited for the lock."""
+    return Agent.objects.filter(pk=task.agent_id, owner_id=int(by.id)).exists()
 
 
 def _is_member(by: Actor, role: str) -> bool:

@@ -42,10 +42,11 @@ class ApprovalQuerySet(SubjectQuerySet["Approval"]):
     def locked_with_task(self, pk: UUID) -> "Approval":
         """The row under its lock, with ``task`` locked before it: everyone locks in this order.
 
-        Raises NotFound.
+        Only of what this queryset holds: a stranger must not wait for the lock either, since that
+        would tell of the row. Raises NotFound.
         """
         task = (
-            Task.objects.filter(approvals=pk)
+            Task.objects.filter(pk__in=self.filter(pk=pk).values("task_id"))
             .select_related("agent")
             .select_for_update(no_key=True, of=("self",))
             .first()

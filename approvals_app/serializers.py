@@ -2,13 +2,13 @@
 
 from rest_framework import serializers
 
-from audit_app.serializers import RequestSerializer, TextField
+from audit_app.serializers import IdField, NameField, RequestSerializer, TextField
 from sessions_app.models import ROLE_LENGTH
 
 
 class RequestApprovalSerializer(RequestSerializer):
-    task_id = serializers.UUIDField()
-    approver_role = TextField(max_length=ROLE_LENGTH)
+    task_id = IdField()
+    approver_role = NameField(max_length=ROLE_LENGTH)
     reason = TextField(required=False, allow_blank=True, max_length=2_000)
 
 

@@ -39,6 +39,10 @@ class Forbidden(OrchestratorError):
     """The caller may not do this."""
 
 
+class AgentsOnly(Forbidden):
+    """Only an agent can do this; the caller is a {kind}."""
+
+
 class NotFound(OrchestratorError):
     """There is no such {what}, or it is not the caller's to see."""
 
@@ -79,6 +83,10 @@ class IdempotencyKeyReused(Unprocessable):
 
 class UnknownEvent(Invalid):
     """No event is called {event_type}."""
+
+
+class MetadataTooLarge(Invalid):
+    """The metadata would be larger than {limit} characters of JSON."""
 
 
 class InvalidHeader(Invalid):

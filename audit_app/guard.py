@@ -9,8 +9,47 @@ from collections.abc import Iterable
 from django.db.migrations import RunSQL
 
 
+def judge(table: str, subject_type: str, changes: Iterable[str]) -> RunSQL:
+    """Replace ``guard``'s triggers by ones that ask which kind of event made a change as well.
+
+    ``changes`` are ``event:before>after``: ``task.approved:awaiting_approval>approved`` is one,
+    ``task.routed:>approved`` a first state, ``task.purged:failed>`` a state in which a row may be
+    purged, and ``session.updated:>`` a change that leaves the state alone. The function that looks
+    for an event's change names its schema, so that no temporary table can stand in.
+    """
+    legal = " ".join(["", *changes, ""])
+    return RunSQL(
+        f"""
+        DROP TRIGGER {table}_guard_insert_delete ON {table};
+        DROP TRIGGER {table}_guard_update ON {table};
+        CREATE CONSTRAINT TRIGGER {table}_guard_insert_delete
+            AFTER INSERT OR DELETE ON {table} DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION audit_judge('{subject_type}', '{legal}');
+        CREATE CONSTRAINT TRIGGER {table}_guard_update
+            AFTER UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
+            EXECUTE FUNCTION audit_judge('{subject_type}', '{legal}');
+        CREATE OR REPLACE FUNCTION {table}_event() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE
+            purged boolean := NEW.from_state IS NOT NULL AND NEW.to_state IS NULL;
+        BEGIN
+            PERFORM FROM public.{table}
+                WHERE id = NEW.subject_id AND (purged OR version >= NEW.seq);
+            IF FOUND = purged THEN
+                RAISE EXCEPTION 'an audit event tells of a change that was not made'
+                    USING ERRCODE = 'integrity_constraint_violation',
+                          DETAIL = format('{subject_type} %s, seq %s.', NEW.subject_id, NEW.seq);
+            END IF;
+            RETURN NULL;
+        END $$;
+        """  # names of ours
+    )
+
+
 def guard(table: str, subject_type: str, transitions: Iterable[str]) -> RunSQL:
     """Refuse, at commit, any change of ``table`` without its audit event, and the reverse.
+
+    ``judge``, run after it, asks for the kind of event, too.
 
     ``transitions`` are the legal pairs, written ``pending>active``; ``>pending`` is a legal first
     state and ``completed>`` a state in which a row may be purged. A row's change must raise its

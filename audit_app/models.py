@@ -22,6 +22,9 @@ class Subject(models.Model):
     """
 
     subject_type: ClassVar[str]
+    further_guards: ClassVar[tuple[str, ...]] = ()
+    """Triggers of its table beside those that every such table has, without the table's name."""
+
     role_column: ClassVar[str | None] = None
     trace_column: ClassVar[str | None] = None
     status: Any  # the FSM field of each subclass

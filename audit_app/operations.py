@@ -5,7 +5,7 @@ from uuid import UUID
 
 from audit_app import trail
 from audit_app.actors import Actor
-from audit_app.errors import UnknownEvent
+from audit_app.errors import AgentsOnly, UnknownEvent
 from audit_app.events import AGENT_EVENT
 from audit_app.models import Event
 from audit_app.operation import operation
@@ -13,7 +13,12 @@ from audit_app.operation import operation
 
 @operation("audit.add")
 def add_event(event_type: str, *, by: Actor, metadata: dict[str, Any], trace_id: UUID) -> Event:
-    """Record an event of the caller's own, named under ``agent.``. Raises UnknownEvent."""
+    """Record an event of the caller's own, named under ``agent.``.
+
+    Raises AgentsOnly, UnknownEvent, MetadataTooLarge.
+    """
+    if not by.is_agent:
+        raise AgentsOnly(kind=by.kind)
     if not AGENT_EVENT.fullmatch(event_type):
         raise UnknownEvent(
             field="event_type", event_type=event_type, reason="it must be named under agent."

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from django.db import connection
 
@@ -25,5 +26,10 @@ ON CONFLICT (command) DO UPDATE SET
 def record(command: str, *, ok: bool, seconds: float, done: Mapping[str, int]) -> None:
     """Add a run of ``command`` that did so many of each. Raises DatabaseError."""
     with connection.cursor() as cursor:
-        given = {"command": command, "ok": ok, "seconds": seconds, "done": json.dumps(dict(done))}
+        given: dict[str, Any] = {
+            "command": command,
+            "ok": ok,
+            "seconds": seconds,
+            "done": json.dumps(dict(done)),
+        }
         cursor.execute(RECORD, given)

@@ -1,11 +1,19 @@
 """Shapes on the wire. A request's unknown field is refused by name."""
 
+import re
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from audit_app.events import AGENT_EVENT
+from audit_app.legible import UNSEEN
+
+UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""RFC 9562's form, and none of the others that Python takes."""
+UNKNOWN_NAMED = 20
+"""How many unknown fields an answer names: a body can hold thousands."""
 
 
 class RequestSerializer(serializers.Serializer[Any]):
@@ -13,11 +21,10 @@ class RequestSerializer(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
-            unknown = {
-                name[:100]: ["There is no such field."] for name in data if name not in self.fields
-            }
+            unknown = [name[:100] for name in data if name not in self.fields][:UNKNOWN_NAMED]
             if unknown:
-                raise serializers.ValidationError(unknown, code="unknown_field")
+                said = {name: ["There is no such field."] for name in unknown}
+                raise serializers.ValidationError(said, code="unknown_field")
         return super().to_internal_value(data)
 
 
@@ -31,6 +38,38 @@ class TextField(serializers.CharField):
         if not isinstance(data, str):
             raise serializers.ValidationError("Not a text.", code="invalid")
         return super().to_internal_value(data)
+
+
+class NameField(TextField):
+    """A name or a role: one line of characters that can be seen, so that no two look the same."""
+
+    def to_internal_value(self, data: Any) -> str:
+        name = super().to_internal_value(data)
+        if UNSEEN.search(name) or name != " ".join(name.split()):
+            raise serializers.ValidationError(
+                "It must be one line of visible characters, with single spaces between.",
+                code="invalid",
+            )
+        return name
+
+
+class IdField(serializers.UUIDField):
+    """A UUID in its usual form; not a number, which a UUID can be made of as well."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        if not isinstance(data, str) or not UUID_TEXT.fullmatch(data):
+            self.fail("invalid", value=str(data)[:36])
+        return UUID(data)
+
+
+class WholeNumberField(serializers.IntegerField):
+    """A JSON number, and no text that holds one."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            self.fail("invalid")
+        number: int = super().to_internal_value(data)
+        return number
 
 
 @extend_schema_field({"type": "object", "additionalProperties": True})

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 CHANNEL = "orchestrator_trail"
 COALESCE = 0.01
 LOOK_ANYWAY = 1.0
+DJANGOS_OWN = {"context", "cursor_factory", "prepare_threshold"}
 
 
 class Bell:
@@ -70,7 +71,7 @@ class Bell:
 
     def _work(self, work: Callable[["psycopg.Connection[Any]"], None]) -> None:
         try:
-            with psycopg.connect(**_connection_parameters(), autocommit=True) as own:
+            with psycopg.connect(**connection_parameters(), autocommit=True) as own:
                 work(own)
         except psycopg.OperationalError as error:
             logger.warning("the bell lost the database: %s", str(error).strip())
@@ -95,16 +96,14 @@ class Bell:
             self._changed.notify_all()
 
 
-def _connection_parameters() -> dict[str, Any]:
+def connection_parameters() -> dict[str, Any]:
     """Where to LISTEN: past a pooler that shares connections, since a notice reaches one alone.
 
     Without such an address it is how Django would connect, without what is Django's own.
     """
     if settings.DATABASE_DIRECT_URL:
         return {"conninfo": settings.DATABASE_DIRECT_URL, "application_name": "orchestrator"}
-    parameters = connection.get_connection_params()
-    ours = {"host", "port", "user", "password", "dbname", "sslmode", "application_name"}
-    return {name: value for name, value in parameters.items() if name in ours}
+    return {n: v for n, v in connection.get_connection_params().items() if n not in DJANGOS_OWN}
 
 
 bell = Bell()

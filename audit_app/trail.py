@@ -15,11 +15,14 @@ from django_fsm import TransitionNotAllowed
 from audit_app import tracing
 from audit_app.actors import Actor
 from audit_app.canonical import canonical
-from audit_app.errors import InvalidTransition, OrchestratorError, UnknownEvent
+from audit_app.errors import InvalidTransition, MetadataTooLarge, OrchestratorError, UnknownEvent
 from audit_app.events import AGENT_EVENT, EventType
 from audit_app.models import Subject
 
 S = TypeVar("S", bound=Subject)
+
+MAX_METADATA = 65_536
+"""Characters of an event's metadata: a trail is not a store of documents."""
 
 INSERT_EVENT = """
 INSERT INTO audit_events (entry) VALUES (audit_entry(
@@ -82,7 +85,8 @@ def perform(
         update_fields=[
             field.name
             for field in subject._meta.concrete_fields
-            if after.get(field.attname) != before.get(field.attname)
+            # Not by ==, to which True is 1, and a column would keep the one for the other.
+            if after.get(field.attname) is not before.get(field.attname)
         ]
     )
 
@@ -98,7 +102,8 @@ def record(
 ) -> datetime:
     """Write the event that brings ``subject`` to its present ``version``; return its timestamp.
 
-    Raises UnknownEvent for a name that is neither an EventType nor an agent's own.
+    Raises UnknownEvent for a name that is neither an EventType nor an agent's own, and
+    MetadataTooLarge.
     """
     return _insert(
         event,
@@ -166,6 +171,9 @@ def _insert(
 ) -> datetime:
     if event not in EventType.values and not AGENT_EVENT.fullmatch(event):
         raise UnknownEvent(field="event_type", event_type=event)
+    metadata = canonical(details)
+    if len(metadata) > MAX_METADATA:
+        raise MetadataTooLarge(field="metadata", limit=MAX_METADATA)
     with connection.cursor() as cursor:
         cursor.execute(
             INSERT_EVENT,
@@ -173,7 +181,7 @@ def _insert(
                 "event_type": str(event),
                 "actor": str(by),
                 "actor_id": by.id,
-                "metadata": canonical(details),
+                "metadata": metadata,
                 **members,
             },
         )

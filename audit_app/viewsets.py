@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -38,6 +38,14 @@ class OperationViewSet(GenericViewSet[Any]):
     lookup_value_converter = "uuid"
     request: Request
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Let the filter backends judge every request of a known caller, before it is read."""
+        self.perform_authentication(request)
+        self.check_permissions(request)
+        for backend in self.filter_backends:
+            backend().judge(request, self)  # type: ignore[attr-defined]  # ours, see settings
+        super().initial(request, *args, **kwargs)
+
     @cached_property
     def actor(self) -> Actor:
         """Who calls, as they were when this request began."""
@@ -48,6 +56,13 @@ class OperationViewSet(GenericViewSet[Any]):
         """The rows of this viewset that the caller may know of."""
         rows: Any = self.get_queryset()
         return rows.visible_to(self.actor)
+
+    def get_object(self) -> Any:
+        """For DRF's own machinery: OPTIONS asks whether a PUT of this row is possible."""
+        row = self.visible().filter(pk=self.kwargs["pk"]).first()
+        if row is None:
+            raise Http404
+        return row
 
     def listed(self, rows: "QuerySet[Any]") -> Response:
         """One page of ``rows`` as the request asks for it."""
@@ -112,7 +127,7 @@ class OperationViewSet(GenericViewSet[Any]):
             return self._kept(present(result), *subject_of(result))
 
         def refusal(error: OrchestratorError) -> Answer:
-            return self._kept(self.handle_exception(error))
+            return self._kept(self.handle_exception(error), *subject_of(error.subject))
 
         return Receipt(
             caller=f"{self.actor.kind}:{self.actor.id}",

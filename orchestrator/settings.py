@@ -5,8 +5,10 @@ loopback only, a secret made on the first start. Otherwise nothing is guessed: w
 unsafe is refused by name.
 """
 
+import re
 import secrets
 import sys
+from collections.abc import MutableMapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,13 @@ ADDRESS_LIMIT_PER_MINUTE = _positive("ADDRESS_LIMIT_PER_MINUTE", 30_000, least=0
 TRUSTED_PROXIES = _positive("TRUSTED_PROXIES", 0, least=0)
 OIDC_ISSUER_URL = env.str("OIDC_ISSUER_URL", default="")
 OIDC_AUDIENCE = env.str("OIDC_AUDIENCE", default="")
+OIDC_SUBJECT_CLAIM = env.str("OIDC_SUBJECT_CLAIM", default="sub")
+OIDC_ROLES_CLAIM = env.str("OIDC_ROLES_CLAIM", default="")
+OIDC_ROLES_PREFIX = env.str("OIDC_ROLES_PREFIX", default="")
+OIDC_PROVISION_AGENTS = env.bool("OIDC_PROVISION_AGENTS", default=False)
+OIDC_NAME_CLAIM = env.str("OIDC_NAME_CLAIM", default="client_id")
+OIDC_OWNER_CLAIM = env.str("OIDC_OWNER_CLAIM", default="")
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 LOG_FORMAT = _choice("LOG_FORMAT", ("json", "console"))
 PUBLIC_URL = env.str("PUBLIC_URL", default="")
 _refuse_what_is_unsafe()
@@ -158,7 +167,12 @@ INSTALLED_APPS = [
     "django_fsm",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "orchestrator",
+    "orchestrator.signin",
     "audit_app",
     "sessions_app",
     "approvals_app",
@@ -174,8 +188,10 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "orchestrator.signin.middleware.AssuranceMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "orchestrator.urls"
@@ -278,6 +294,57 @@ UNFOLD = {
     "SIDEBAR": {"navigation": "approvals_app.admin.navigation"},
 }
 
+# People who sign in
+ADMIN_OIDC_CLIENT_ID = env.str("ADMIN_OIDC_CLIENT_ID", default="")
+ADMIN_OIDC_CLIENT_SECRET = env.str("ADMIN_OIDC_CLIENT_SECRET", default="")
+ADMIN_OIDC_SCOPES = env.str("ADMIN_OIDC_SCOPES", default="openid profile email")
+ADMIN_OIDC_USERNAME_CLAIM = env.str("ADMIN_OIDC_USERNAME_CLAIM", default="preferred_username")
+ADMIN_OIDC_GROUPS_CLAIM = env.str("ADMIN_OIDC_GROUPS_CLAIM", default="groups")
+ADMIN_OIDC_GROUPS_PREFIX = env.str("ADMIN_OIDC_GROUPS_PREFIX", default="")
+ADMIN_OIDC_CREATE_USERS = env.bool("ADMIN_OIDC_CREATE_USERS", default=True)
+ADMIN_PASSWORD_FALLBACK = env.bool("ADMIN_PASSWORD_FALLBACK", default=False)
+SINGLE_SIGN_ON = bool(ADMIN_OIDC_CLIENT_ID)
+if len({bool(ADMIN_OIDC_CLIENT_ID), bool(ADMIN_OIDC_CLIENT_SECRET)}) > 1:
+    raise ImproperlyConfigured(
+        "ADMIN_OIDC_CLIENT_ID and ADMIN_OIDC_CLIENT_SECRET must be set together."
+    )
+if SINGLE_SIGN_ON and not OIDC_ISSUER_URL:
+    raise ImproperlyConfigured("ADMIN_OIDC_CLIENT_ID needs OIDC_ISSUER_URL.")
+REQUIRE_SECOND_FACTOR = _choice("REQUIRE_SECOND_FACTOR", ("never", "decisions", "always"))
+REAUTHENTICATE_AFTER = (
+    _duration("REAUTHENTICATE_AFTER", "") if env.str("REAUTHENTICATE_AFTER", default="") else None
+)
+SESSION_AGE = _duration("SESSION_AGE", "12h")
+SESSION_COOKIE_AGE = int(SESSION_AGE.total_seconds())
+LOGIN_FAILURE_LIMIT = _positive("LOGIN_FAILURE_LIMIT", 5)
+LOGIN_LOCKOUT = _duration("LOGIN_LOCKOUT", "15m")
+AUTHENTICATION_BACKENDS = [
+    "orchestrator.signin.lockout.LockoutBackend",
+    "orchestrator.signin.passwords.PasswordBackend",
+    "orchestrator.signin.oidc.SingleSignOnBackend",
+]
+UNFOLD["ACCOUNT"] = {"navigation": "orchestrator.signin.views.account_links"}
+AXES_FAILURE_LIMIT = LOGIN_FAILURE_LIMIT
+AXES_COOLOFF_TIME = LOGIN_LOCKOUT
+# Whoever guesses locks out their own address under that name, and not the person elsewhere.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "orchestrator.signin.lockout.counted_address"
+AXES_LOCKOUT_CALLABLE = "orchestrator.signin.lockout.locked_out"
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+
+
+def _without_values(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    """PostgreSQL's DETAIL quotes the row that it refused, and rows hold payloads."""
+    for name, value in event.items():
+        if isinstance(value, str) and "DETAIL:" in value:
+            event[name] = re.sub(r"(?m)^(\s*)DETAIL:.*$", r"\1DETAIL: (left out)", value)
+    return event
+
+
 structlog.configure(
     processors=[
         structlog.contextvars.merge_contextvars,
@@ -304,6 +371,7 @@ LOGGING = {
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
+                _without_values,
                 structlog.processors.JSONRenderer()
                 if LOG_FORMAT == "json"
                 else structlog.dev.ConsoleRenderer(),

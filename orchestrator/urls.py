@@ -1,20 +1,32 @@
 """Every address. The API has no trailing slashes; the admin, as Django's does, has them."""
 
 from django.contrib import admin
+from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
 from orchestrator import health
+from orchestrator.metrics import metrics
+
+
+def nothing(request: HttpRequest, **_: str) -> HttpResponse:
+    """Addresses that the admin brings along, has no use for, and answers with errors."""
+    raise Http404
+
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/r/<path:rest>", nothing),
+    path("admin/search/", nothing),
+    path("admin/", include("orchestrator.signin.urls")),
     path("admin/", admin.site.urls),
     path("", include("sessions_app.urls")),
     path("", include("approvals_app.urls")),
     path("", include("audit_app.urls")),
     path("health", health.Health.as_view(), name="health"),
+    path("metrics", metrics, name="metrics"),
     path("status", health.Status.as_view(), name="status"),
     path("schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

@@ -15,7 +15,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from audit_app.actors import Actor
@@ -24,6 +23,7 @@ from audit_app.admin import (
     ReadOnlyAdmin,
     RecentFilter,
     RoleFilter,
+    StrictAdmin,
     actor_of,
     address,
     trace_link,
@@ -345,7 +345,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(BaseUserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  # untyped library
+class UserAdmin(BaseUserAdmin, StrictAdmin):  # type: ignore[misc,type-arg]  # untyped library
     actions = None  # people are ended one by one, with a thought for each
     form = UserChangeForm
     add_form = UserCreationForm
@@ -353,7 +353,7 @@ class UserAdmin(BaseUserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  # un
 
 
 @admin.register(Group)
-class GroupAdmin(BaseGroupAdmin, ModelAdmin):  # type: ignore[misc]  # untyped library
+class GroupAdmin(BaseGroupAdmin, StrictAdmin):  # type: ignore[misc]  # untyped library
     """A group is an approver role: its members decide what asks for it."""
 
     actions = None

@@ -1,5 +1,6 @@
 """Who is calling: a bearer token (API key or OIDC JWT) or an admin session, as an Actor."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,12 +14,23 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from audit_app.actors import Actor
-from sessions_app import oidc
+from audit_app.actors import Actor, Assurance
+from audit_app.errors import NotFound
+from sessions_app import identities, oidc
 from sessions_app.keys import MARK, hash_of
 from sessions_app.models import Agent, AgentKey
 
 LAST_USED_PRECISION = timedelta(minutes=1)
+CHALLENGE = 'Bearer realm="orchestrator"'
+
+
+class IssuerAway(AuthenticationFailed):
+    """Nobody can tell now whether the token is good: 503, so that its bearer tries again."""
+
+    status_code = 503
+    default_detail = "The issuer of this token can't be reached to check it; try again in a moment."
+    default_code = "issuer_unavailable"
+    wait = oidc.RETRY_SECONDS
 
 
 class BearerAuthentication(BaseAuthentication):
@@ -29,12 +41,20 @@ class BearerAuthentication(BaseAuthentication):
         if scheme.lower() != "bearer":
             return None
         token = token.strip()
-        actor = _by_key(token) if token.startswith(MARK) else _by_jwt(token)
+        try:
+            actor = _by_key(token) if token.startswith(MARK) else _by_jwt(token)
+        except IssuerAway:
+            raise
+        except AuthenticationFailed:
+            request._request.token_refused = True  # type: ignore[attr-defined]  # told in the header
+            raise
         _name(request, str(actor))
         return actor, "bearer"
 
     def authenticate_header(self, request: Request) -> str:
-        return 'Bearer realm="orchestrator"'
+        """RFC 6750: the error is named only where a token was given, and is to blame."""
+        refused = getattr(request._request, "token_refused", False)
+        return f'{CHALLENGE}, error="invalid_token"' if refused else CHALLENGE
 
 
 class CookieAuthentication(SessionAuthentication):
@@ -69,6 +89,8 @@ def _name(request: Request, actor: str) -> None:
 
 
 def _by_key(token: str) -> Actor:
+    if len(token) > oidc.LARGEST_TOKEN:
+        raise AuthenticationFailed("This API key is unknown or revoked.", code="invalid_key")
     live = Q(revoked_at__isnull=True) | Q(revoked_at__gt=Now())
     key = (
         AgentKey.objects.filter(live, hash=hash_of(token), agent__status=Agent.Status.ACTIVE)
@@ -83,17 +105,63 @@ def _by_key(token: str) -> Actor:
 
 
 def _by_jwt(token: str) -> Actor:
-    """The agent whose ``subject``, else the person whose username, is the token's ``sub``.
+    """The agent whose ``subject``, else the person whose username, is the token's subject.
 
-    An agent comes first, so that no agent's token is ever taken for a person's.
+    An agent comes first, so that no agent's token is ever taken for a person's. Somebody unknown
+    becomes an agent where OIDC_PROVISION_AGENTS allows it.
     """
     try:
-        subject = oidc.verified_subject(token)
+        bearer = oidc.bearer_of(token)
     except oidc.InvalidToken as error:
         raise AuthenticationFailed(str(error), code="invalid_token") from error
-    if agent := Agent.objects.filter(subject=subject).first():
-        if agent.status == Agent.Status.ACTIVE:
-            return agent.as_actor()
-    elif user := User.objects.filter(username=subject, is_active=True).first():
-        return Actor.human(user)
-    raise AuthenticationFailed("The token's subject is nobody here.", code="unknown_subject")
+    except oidc.IssuerUnavailable as error:
+        raise IssuerAway from error
+    agent = Agent.objects.filter(subject=bearer.subject).first()
+    if agent is None:
+        if user := User.objects.filter(username=bearer.subject).first():
+            return _person(user, bearer)
+        agent = _provisioned(bearer)
+    if agent.status != Agent.Status.ACTIVE:
+        raise _unknown("The agent of this token's subject is revoked.")
+    actor = agent.as_actor()
+    return actor if bearer.roles is None else replace(actor, roles=bearer.roles)
+
+
+def _person(user: User, bearer: oidc.Bearer) -> Actor:
+    """A person, in the groups that they have here: a token gives roles to agents alone."""
+    if not user.is_active:
+        raise _unknown("The person of this token's subject is not active here.")
+    user.assurance = Assurance.claimed(bearer.claims)  # type: ignore[attr-defined]  # see Actor.human
+    return Actor.human(user)
+
+
+def _provisioned(bearer: oidc.Bearer) -> Agent:
+    if not settings.OIDC_PROVISION_AGENTS or _is_a_persons(bearer):
+        raise _unknown("The token's subject is nobody here.")
+    if not bearer.roles:
+        raise _unknown(
+            "The token's subject is nobody here, and its roles give it none to begin in."
+        )
+    if bearer.owner is None:
+        raise _unknown("The token's subject is nobody here, and names no owner.")
+    try:
+        return identities.provision_agent(
+            bearer.subject,
+            by=Actor.system("oidc"),
+            name=bearer.name,
+            roles=list(bearer.roles),
+            owner=bearer.owner,
+        )
+    except NotFound as error:
+        raise _unknown("The token's subject is nobody here, and neither is its owner.") from error
+
+
+def _is_a_persons(bearer: oidc.Bearer) -> bool:
+    """Whether the token names somebody of ours as a person, though not by its subject: an agent
+    nobody owns would let its bearer approve what they asked for themselves."""
+    username = oidc.claim(bearer.claims, settings.ADMIN_OIDC_USERNAME_CLAIM)
+    return oidc.is_name(username) and User.objects.filter(username=username).exists()
+
+
+def _unknown(detail: str) -> AuthenticationFailed:
+    return AuthenticationFailed(detail, code="unknown_subject")

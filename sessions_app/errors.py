@@ -3,10 +3,6 @@
 from audit_app.errors import Conflict, Forbidden, Invalid
 
 
-class AgentsOnly(Forbidden):
-    """Only an agent can do this; the caller is a {kind}."""
-
-
 class RoleNotHeld(Forbidden):
     """The caller does not hold the role {role}."""
 

@@ -2,7 +2,7 @@
 
 import django_filters
 
-from audit_app.filters import MomentFilter
+from audit_app.filters import IdFilter, MomentFilter
 from sessions_app.models import AgentSession, Task
 
 
@@ -23,8 +23,8 @@ class TaskFilter(django_filters.FilterSet):  # type: ignore[misc]  # untyped lib
     from_role = django_filters.CharFilter()
     status = django_filters.ChoiceFilter(choices=Task.Status.choices)
     task_type = django_filters.CharFilter()
-    session_id = django_filters.UUIDFilter()
-    trace_id = django_filters.UUIDFilter()
+    session_id = IdFilter()
+    trace_id = IdFilter()
 
     class Meta:
         model = Task

@@ -1,21 +1,24 @@
 """Agents' identities: operations that create, change and revoke agents and their keys."""
 
+import hashlib
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from audit_app.actors import Actor
+from audit_app.errors import NotFound
 from audit_app.events import EventType
 from audit_app.operation import operation, violated
 from audit_app.trail import create, perform
+from sessions_app import signals
 from sessions_app.errors import AdministratorsOnly, AgentRevoked, NameTaken
 from sessions_app.keys import NewKey
-from sessions_app.models import Agent, AgentKey
+from sessions_app.models import Agent, AgentKey, Task
 
 
 @operation("identity.create")
@@ -40,6 +43,38 @@ def create_agent(
             raise NameTaken(name=name) from error
         raise
     return agent, _issue_key(agent, by)
+
+
+@operation("identity.provision")
+def provision_agent(subject: str, *, by: Actor, name: str, roles: list[str], owner: str) -> Agent:
+    """The agent of an OIDC subject; at its first token, created, without an API key.
+
+    Of several first requests at once one creates it, and the others wait for that and get the same
+    one. Where ``name`` is taken, the subject's hash makes it another. ``owner`` is a username, or
+    empty. Raises AdministratorsOnly, NotFound (the owner, or the subject is a person's username),
+    NameTaken.
+    """
+    _administrators_only(by)
+    if User.objects.filter(username=subject).exists():
+        raise NotFound(what="agent")
+    owner_id = User.objects.filter(username=owner).values_list("pk", flat=True).first()
+    if owner and owner_id is None:
+        raise NotFound(what="user")
+    mark = hashlib.sha256(subject.encode()).hexdigest()
+    for candidate in (name, f"{name[:141]}-{mark[:8]}", f"agent-{mark}"):
+        if known := Agent.objects.filter(subject=subject).first():
+            return known
+        agent = Agent(name=candidate, roles=roles, owner_id=owner_id, subject=subject)
+        told = {**_described(agent), "reason": "The first token of an unknown OIDC subject."}
+        try:
+            with transaction.atomic():
+                return create(agent, EventType.IDENTITY_CREATED, by=by, details=told)
+        except IntegrityError as error:
+            if violated(error) not in ("agents_name_key", "agents_subject_key"):
+                raise
+    if known := Agent.objects.filter(subject=subject).first():
+        return known
+    raise NameTaken(name=name)
 
 
 @operation("identity.change")
@@ -76,11 +111,20 @@ def rotate_key(agent_id: UUID, *, by: Actor, overlap: timedelta = timedelta()) -
 
 @operation("identity.revoke")
 def revoke_agent(agent_id: UUID, *, by: Actor) -> Agent:
-    """End an agent and its keys, for good. Raises NotFound, AdministratorsOnly, AgentRevoked."""
+    """End an agent, its keys and what it asked for that nobody has begun, for good.
+
+    Raises NotFound, AdministratorsOnly, AgentRevoked.
+    """
     _administrators_only(by)
     agent = _active(agent_id)
     _revoke_keys(agent, by, timedelta())
     perform(agent.revoke, by=by)
+    why = "Its agent was revoked."
+    open_ = (Task.Status.AWAITING_APPROVAL, Task.Status.APPROVED)
+    asked = Task.objects.filter(agent_id=agent_id, status__in=open_).order_by("id")
+    for task in asked.select_for_update(no_key=True, of=("self",)):
+        perform(task.cancel, by=by, details={"reason": why})
+        signals.task_closed.send(Task, task=task, by=by, why=why)
     return agent
 
 

@@ -128,6 +128,7 @@ class AgentSession(Subject):
 
     OPEN = (Status.PENDING, Status.ACTIVE)
     subject_type = "session"
+    further_guards = ("freeze",)
     role_column = "role"
     trace_column = "trace_id"
 
@@ -243,6 +244,7 @@ class Task(Subject):
     NOTIFICATION = "notification"
     PAYLOAD_FIELDS = ("context", "data", "description", "from_role", "task_type", "to_role")
     subject_type = "task"
+    further_guards = ("freeze", "quorum")
     role_column = "to_role"
     trace_column = "trace_id"
 

@@ -8,15 +8,20 @@ from uuid import UUID
 from django.db import IntegrityError
 
 from audit_app.actors import Actor
-from audit_app.canonical import digest
-from audit_app.errors import IdempotencyKeyReused, InvalidTransition, StaleVersion
+from audit_app.canonical import canonical, digest
+from audit_app.errors import (
+    AgentsOnly,
+    IdempotencyKeyReused,
+    InvalidTransition,
+    MetadataTooLarge,
+    StaleVersion,
+)
 from audit_app.events import EventType
 from audit_app.models import Subject
 from audit_app.operation import clock, operation, violated
-from audit_app.trail import create, perform
+from audit_app.trail import MAX_METADATA, create, perform
 from sessions_app import signals
 from sessions_app.errors import (
-    AgentsOnly,
     LeaseExpired,
     NotClaimant,
     NotRouter,
@@ -38,9 +43,12 @@ def open_session(
     task_id: str | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> AgentSession:
-    """Open a session in one of the agent's own roles. Raises AgentsOnly, RoleNotHeld."""
+    """Open a session in one of the agent's own roles. Raises AgentsOnly, RoleNotHeld,
+    MetadataTooLarge."""
     _agents_only(by)
     _holds(by, agent_role)
+    if len(canonical(metadata or {})) > MAX_METADATA:
+        raise MetadataTooLarge(field="metadata", limit=MAX_METADATA)
     session = AgentSession(
         agent_id=UUID(by.id),
         role=agent_role,
@@ -64,7 +72,7 @@ def update_session(
     """Move a session on, and merge ``metadata`` into its own (RFC 7396), under the row's lock.
 
     Two writers at once both get their merge. ``expected_versions`` are those that the caller's
-    If-Match names. Raises NotFound, AgentsOnly, StaleVersion, InvalidTransition.
+    If-Match names. Raises NotFound, AgentsOnly, StaleVersion, InvalidTransition, MetadataTooLarge.
     """
     _agents_only(by)
     session = AgentSession.objects.visible_to(by).locked(session_id)
@@ -75,6 +83,8 @@ def update_session(
         changes["task_id"] = task_id
     if metadata is not None:
         changes["metadata"] = merge_patch(session.metadata, metadata)
+        if len(canonical(changes["metadata"])) > MAX_METADATA:
+            raise MetadataTooLarge(field="metadata", limit=MAX_METADATA)
     given = {"task_id": task_id, "metadata": metadata}
     told = {name: value for name, value in given.items() if value is not None}
     if status is not None:
@@ -142,16 +152,18 @@ def route_task(
 def claim(task_id: UUID, *, by: Actor, lease: timedelta, session_id: UUID | None = None) -> Task:
     """Take an approved task of one of the agent's roles, to execute it until the lease runs out.
 
-    A claim whose lease ran out is released first: that is recorded too. Whoever finds the row
-    locked by a rival does not wait: raises TaskTaken. Raises NotFound, RoleNotHeld,
-    InvalidTransition, UnknownSession, SessionClosed as well.
+    A claim whose lease ran out is released first: that is recorded too. Of two rivals the second
+    waits for the row and then learns that the task is taken. A notification can't be claimed, only
+    acknowledged, since nobody was asked about it. Raises NotFound, RoleNotHeld, TaskTaken,
+    InvalidTransition, UnknownSession, SessionClosed.
     """
     agent = _agents_only(by)
-    visible = Task.objects.visible_to(by)
-    task = visible.select_for_update(no_key=True, skip_locked=True).filter(pk=task_id).first()
-    if task is None:
-        raise TaskTaken(visible.one(task_id))
+    task = Task.objects.visible_to(by).locked(task_id)
     _holds(by, task.to_role, task)
+    if task.task_type == Task.NOTIFICATION:
+        raise InvalidTransition(
+            task, what="notification", state=task.status, transition="claim", allowed=["complete"]
+        )
     session = _open_session_of(by, session_id)
     now = clock()
     if task.status == Task.Status.CLAIMED:

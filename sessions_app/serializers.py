@@ -4,7 +4,14 @@ from typing import Any
 
 from rest_framework import serializers
 
-from audit_app.serializers import JSONObjectField, JSONValueField, RequestSerializer, TextField
+from audit_app.serializers import (
+    JSONObjectField,
+    JSONValueField,
+    NameField,
+    RequestSerializer,
+    TextField,
+    WholeNumberField,
+)
 from sessions_app.models import ROLE_LENGTH, AgentSession, Task
 
 MAX_LEASE_SECONDS = 3600
@@ -21,7 +28,7 @@ class SessionSerializer(serializers.Serializer[Any]):
 
 
 class OpenSessionSerializer(RequestSerializer):
-    agent_role = TextField(max_length=ROLE_LENGTH)
+    agent_role = NameField(max_length=ROLE_LENGTH)
     task_id = TextField(max_length=255, required=False, allow_null=True)
     metadata = JSONObjectField(required=False)
 
@@ -33,7 +40,13 @@ class OpenedSessionSerializer(serializers.Serializer[Any]):
 
 class UpdateSessionSerializer(RequestSerializer):
     task_id = TextField(max_length=255, required=False)
-    status = serializers.ChoiceField(AgentSession.Status.choices, required=False)
+    status = serializers.ChoiceField(
+        AgentSession.Status.choices,
+        required=False,
+        error_messages={
+            "invalid_choice": f"It must be one of {', '.join(AgentSession.Status.values)}."
+        },
+    )
     metadata = JSONObjectField(required=False, help_text="Merged as RFC 7396 says.")
 
 
@@ -82,13 +95,13 @@ class TaskSerializer(serializers.Serializer[Any]):
 
 
 class TaskBodySerializer(RequestSerializer):
-    task_type = TextField(max_length=150)
+    task_type = NameField(max_length=150)
     description = TextField(required=False, allow_blank=True, max_length=20_000)
     data = JSONObjectField(required=False)  # type: ignore[assignment]
 
 
 class RouteTaskSerializer(RequestSerializer):
-    target = TextField(max_length=ROLE_LENGTH)
+    target = NameField(max_length=ROLE_LENGTH)
     task = TaskBodySerializer()
     context = JSONObjectField(required=False)  # type: ignore[assignment]
 
@@ -100,9 +113,7 @@ class RoutedTaskSerializer(serializers.Serializer[Any]):
 
 
 class ClaimSerializer(RequestSerializer):
-    lease_seconds = serializers.IntegerField(
-        min_value=1, max_value=MAX_LEASE_SECONDS, required=False
-    )
+    lease_seconds = WholeNumberField(min_value=1, max_value=MAX_LEASE_SECONDS, required=False)
 
 
 class CompleteSerializer(RequestSerializer):

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from audit_app import tracing
 from audit_app.errors import InvalidHeader
 from audit_app.models import Subject
+from audit_app.serializers import UUID_TEXT
 from audit_app.viewsets import OperationViewSet
 from sessions_app import operations
 from sessions_app.filters import SessionFilter, TaskFilter
@@ -36,6 +37,7 @@ from sessions_app.serializers import (
 )
 
 VERSION = re.compile(r'"[0-9]{1,9}"')
+ENTITY_TAG = re.compile(r'(?:W/)?"[!#-~\x80-\xff]*"')
 SESSION_HEADER = OpenApiParameter(
     "X-Session-Id", OpenApiTypes.UUID, OpenApiParameter.HEADER, description="The caller's session."
 )
@@ -103,6 +105,8 @@ class SessionViewSet(OperationViewSet):
         given = self.request.headers.get("If-Match")
         if given is None or given.strip() == "*":
             return None
+        if ENTITY_TAG.sub("", given).strip(" \t,"):
+            raise InvalidHeader(field="If-Match", reason="it must be * or a list of entity tags.")
         return frozenset(int(tag[1:-1]) for tag in tags_named(given) if VERSION.fullmatch(tag))
 
 
@@ -186,10 +190,11 @@ class TaskViewSet(OperationViewSet):
 
     def _session_id(self) -> UUID | None:
         given = self.request.headers.get("X-Session-Id")
-        try:
-            return UUID(given) if given is not None else None
-        except ValueError:
-            raise InvalidHeader(field="X-Session-Id", reason="it must be a UUID.") from None
+        if given is None:
+            return None
+        if not UUID_TEXT.fullmatch(given):
+            raise InvalidHeader(field="X-Session-Id", reason="it must be a UUID.")
+        return UUID(given)
 
 
 class SessionTaskViewSet(OperationViewSet):

@@ -11,7 +11,8 @@ import time
 from typing import Any
 
 import psycopg
-from django.db import connection
+
+from audit_app.tail import connection_parameters
 
 LOOK_EVERY = 0.1
 """Seconds between two looks of the thread while the database is away."""
@@ -27,7 +28,7 @@ class Availability:
     def suspect(self) -> None:
         """A request failed: look whether the database is there. Returns at once."""
         if self._looking.acquire(blocking=False):
-            parameters = {"connect_timeout": 2, **_parameters()}
+            parameters = connection_parameters()
             threading.Thread(target=self._look, args=(parameters,), daemon=True).start()
 
     def _look(self, parameters: dict[str, Any]) -> None:
@@ -50,12 +51,6 @@ def _answers(parameters: dict[str, Any]) -> bool:
     except psycopg.Error:
         return False
     return True
-
-
-def _parameters() -> dict[str, Any]:
-    known = connection.get_connection_params()
-    names = ("host", "port", "user", "password", "dbname", "sslmode", "sslrootcert")
-    return {name: known[name] for name in names if name in known}
 
 
 availability = Availability()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError as DjangoValidationError
+from django.core.signing import BadSignature, Signer
 from django.db.models import DateTimeField, Model, Q, QuerySet
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
@@ -27,6 +28,7 @@ class Pages(BasePagination):
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         self.view = view
+        self.path = request.path
         self.size = min(_whole_number(request, "page_size", DEFAULT_SIZE), MAX_SIZE)
         if not view.cursor_only:
             self.page = _whole_number(request, "page", 1)
@@ -40,12 +42,24 @@ class Pages(BasePagination):
 
     def _page_by_key(self, queryset: "QuerySet[Any]", cursor: str) -> list[Any]:
         if cursor:
-            queryset = queryset.filter(_after(self.view.cursor_key, _decoded(queryset, cursor)))
+            queryset = queryset.filter(_after(self.view.cursor_key, self._key(queryset, cursor)))
         rows = list(queryset[: self.size + 1])
         more = len(rows) > self.size
         rows = rows[: self.size]
-        self.next_cursor = _encoded(rows[-1], self.view.cursor_key) if more else None
+        self.next_cursor = (
+            sealed(_written(rows[-1], self.view.cursor_key), self.path) if more else None
+        )
         return rows
+
+    def _key(self, queryset: "QuerySet[Any]", cursor: str) -> list[Any]:
+        """The values that ``cursor`` was made of. Raises ValidationError."""
+        names = _fields(self.view.cursor_key)
+        fields = [queryset.model._meta.get_field(name) for name in names]
+        try:
+            values = opened(cursor, self.path)
+            return [_value(field, text) for field, text in zip(fields, values, strict=True)]
+        except (BadSignature, ValueError, DjangoValidationError) as error:
+            raise ValidationError({"cursor": "This cursor is not one of this list's."}) from error
 
     def get_paginated_response(self, data: Any) -> Response:
         wrapped = {self.view.list_name: data}
@@ -104,22 +118,26 @@ def _fields(key: Sequence[Any]) -> list[str]:
     return [field.removeprefix("-") for field in key]
 
 
-def _encoded(row: Model, key: tuple[str, ...]) -> str:
+def sealed(values: list[str], path: str) -> str:
+    """A cursor behind the row of ``values`` in the list at ``path``, that no other list takes."""
+    text = base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+    return _signer(path).sign(text)
+
+
+def opened(cursor: str, path: str) -> list[str]:
+    """What ``sealed`` was given. Raises BadSignature for what it did not make."""
+    text = _signer(path).unsign(cursor)
+    values: list[str] = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    return values
+
+
+def _signer(path: str) -> Signer:
+    return Signer(salt=f"cursor {path}", sep=".")
+
+
+def _written(row: Model, key: tuple[str, ...]) -> list[str]:
     fields: list[Any] = [row._meta.get_field(name) for name in _fields(key)]
-    values = [field.value_to_string(row) for field in fields]
-    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
-
-
-def _decoded(queryset: "QuerySet[Any]", cursor: str) -> list[Any]:
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        values = json.loads(text)
-        fields = [queryset.model._meta.get_field(name) for name in _fields(queryset.query.order_by)]
-        if len(values) != len(fields) or not all(isinstance(value, str) for value in values):
-            raise ValueError(cursor)
-        return [_value(field, text) for field, text in zip(fields, values, strict=True)]
-    except (ValueError, TypeError, RecursionError, DjangoValidationError) as error:
-        raise ValidationError({"cursor": "This cursor is not one of ours."}) from error
+    return [field.value_to_string(row) for field in fields]
 
 
 def _value(field: Any, text: str) -> Any:

@@ -1,18 +1,29 @@
 """JSON bodies, refused at the door where a later reader would see something else than the caller
 wrote (RFC 7493, I-JSON): duplicate names, NaN, numbers that a double can't hold, lone surrogates,
-NUL, and nesting deeper than 32."""
+NUL, nesting deeper than 32, and more than 10,000 values."""
 
 import json
-from decimal import Decimal
+import re
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.conf import settings
-from rest_framework.exceptions import APIException, ParseError
+from rest_framework.exceptions import APIException, ParseError, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 
 MAX_DEPTH = 32
+MAX_ITEMS = 10_000
+"""Members of objects and elements of arrays in one body, counted together: what is done with each
+of them costs more than to send it."""
 EXACT = 2**53 - 1
 """RFC 7493: the largest integer that every reader of JSON holds exactly."""
+SHOWN = 200
+"""Characters of a field's path in an answer."""
+# The end is optional, so that a text that never ends is not tried again from each of its quotes.
+TEXT = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+
+Path = tuple[str | int, ...]
 
 
 class BodyTooLarge(APIException):
@@ -21,20 +32,38 @@ class BodyTooLarge(APIException):
 
 
 class BadJSON(ParseError):
-    """``detail`` is a sentence, ``field`` where in the body, when that is known."""
+    """``detail`` is a sentence, ``field`` where in the body."""
 
-    def __init__(self, detail: str, code: str, field: str | None = None) -> None:
+    def __init__(self, detail: str, code: str, path: Path = ()) -> None:
         super().__init__(detail, code)
-        self.field = field
+        self.field = _shown(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Stands in a parsed body for what is refused, until it is known where that was.
+
+    ``within`` is the name of the member that is refused, where it is not all of it.
+    """
+
+    detail: str
+    code: str
+    within: Path = ()
 
 
 class StrictJSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        body = stream.read(settings.MAX_BODY_BYTES + 1)
-        if len(body) > settings.MAX_BODY_BYTES:
+        if "*" in (media_type or ""):
+            raise UnsupportedMediaType(media_type or "")
+        announced = int(parser_context["request"].META["CONTENT_LENGTH"])
+        if announced > settings.MAX_BODY_BYTES:
             raise BodyTooLarge(f"The body is larger than {settings.MAX_BODY_BYTES} bytes.")
+        body = stream.read(announced)
+        if len(body) < announced:
+            # What arrived may be whole JSON, and not what was meant.
+            raise BadJSON("It is shorter than Content-Length says.", "incomplete_body")
         return parse(body)
 
 
@@ -43,7 +72,10 @@ def parse(body: bytes) -> Any:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
-        raise BadJSON("The body is not valid UTF-8.", "invalid_utf8") from None
+        raise BadJSON("It is not valid UTF-8.", "invalid_utf8") from None
+    # Before anything is made of it. A value more than commas is certain, whatever they separate.
+    if text.count(",") >= MAX_ITEMS and TEXT.sub("", text).count(",") >= MAX_ITEMS:
+        raise _too_many()
     try:
         value = json.loads(
             text,
@@ -54,68 +86,94 @@ def parse(body: bytes) -> Any:
         )
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise BadJSON(f"The body is not JSON: {error.msg} at {where}.", "malformed_json") from None
+        raise BadJSON(f"It is not JSON: {error.msg} at {where}.", "malformed_json") from None
     except RecursionError:
-        raise BadJSON(f"The body is nested deeper than {MAX_DEPTH}.", "too_deep") from None
+        raise BadJSON(f"It is nested deeper than {MAX_DEPTH}.", "too_deep") from None
+    if _judge(value, (), 1) > MAX_ITEMS:
+        raise _too_many()
     if not isinstance(value, dict):
-        raise BadJSON("The body must be a JSON object.", "malformed_json")
-    _walk(value, "", 1)
+        raise BadJSON("It must be a JSON object.", "malformed_json")
     return value
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _too_many() -> BadJSON:
+    return BadJSON(f"It holds more than {MAX_ITEMS} values.", "too_many_values")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Refused:
     found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadJSON("This name is given twice in one object.", "duplicate_name", _shown(twice))
-    return found
+    if len(found) == len(pairs):
+        return found
+    seen: set[str] = set()
+    twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    return Refused("This name is given twice in one object.", "duplicate_name", (twice,))
 
 
-def _integer(text: str) -> int:
+def _integer(text: str) -> int | Refused:
     # Longer than any exact number: refused before int() has work to do.
     if len(text) > 17 or abs(int(text)) > EXACT:
-        raise BadJSON(
+        return Refused(
             f"The number {text[:32]} is beyond 2^53 - 1, where readers round; send it as a string.",
             "inexact_number",
         )
     return int(text)
 
 
-def _number(text: str) -> float:
+def _number(text: str) -> float | Refused:
     value = float(text)
-    if abs(value) > EXACT or len(text) > 64 or Decimal(text) != Decimal(repr(value)):
-        raise BadJSON(
+    if abs(value) > EXACT or len(text) > 64 or not _is(value, text):
+        return Refused(
             f"The number {text[:32]} can't be held exactly by a double; send it as a string.",
             "inexact_number",
         )
     return value
 
 
-def _constant(text: str) -> float:
-    raise BadJSON(f"{text} is not JSON.", "malformed_json")
+def _is(value: float, text: str) -> bool:
+    try:
+        return Decimal(text) == Decimal(repr(value))
+    except InvalidOperation:  # an exponent beyond what even Decimal holds
+        return False
 
 
-def _walk(value: Any, path: str, depth: int) -> None:
-    if depth > MAX_DEPTH and isinstance(value, dict | list):
-        raise BadJSON(f"The body is nested deeper than {MAX_DEPTH}.", "too_deep", path[:200])
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            _text(name, path)
-            _walk(inner, f"{path}.{name}" if path else name, depth + 1)
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            _walk(inner, f"{path}[{index}]", depth + 1)
-    elif isinstance(value, str):
-        _text(value, path)
+def _constant(text: str) -> Refused:
+    return Refused(f"{text} is not JSON.", "malformed_json")
 
 
-def _text(text: str, path: str) -> None:
+def _judge(value: Any, path: Path, depth: int) -> int:
+    """How many values are within ``value``. Raises BadJSON for what is refused in it.
+
+    ``path`` is made a text only where it is shown: a name may be as long as the body.
+    """
+    match value:
+        case Refused():
+            raise BadJSON(value.detail, value.code, (*path, *value.within))
+        case str():
+            _text(value, path)
+        case dict() | list() if depth > MAX_DEPTH:
+            raise BadJSON(f"It is nested deeper than {MAX_DEPTH}.", "too_deep", path)
+        case dict():
+            for name in value:
+                _text(name, (*path, name))
+            items = value.items()
+            return sum(
+                (_judge(inner, (*path, name), depth + 1) for name, inner in items), len(value)
+            )
+        case list():
+            elements = enumerate(value)
+            return sum((_judge(inner, (*path, i), depth + 1) for i, inner in elements), len(value))
+    return 0
+
+
+def _text(text: str, path: Path) -> None:
     if "\x00" in text:
-        raise BadJSON("A text can't hold the character NUL.", "nul_character", _shown(path))
+        raise BadJSON("A text can't hold the character NUL.", "nul_character", path)
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise BadJSON("A text can't hold half a surrogate pair.", "lone_surrogate", _shown(path))
+        raise BadJSON("A text can't hold half a surrogate pair.", "lone_surrogate", path)
 
 
-def _shown(path: str) -> str:
-    return path[:200].encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")
+def _shown(path: Path) -> str:
+    """``a.b[0]``, cut to what can be read, every character of it fit for JSON."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part[:SHOWN]}" for part in path)
+    shown = "".join(parts).removeprefix(".")[:SHOWN] or "body"
+    return shown.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")

@@ -20,6 +20,7 @@ from django.core.exceptions import (
     PermissionDenied,
     RequestDataTooBig,
     SuspiciousOperation,
+    TooManyFieldsSent,
 )
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
@@ -58,6 +59,8 @@ CODE_OF_STATUS = {
     500: "internal_error",
     503: "database_unavailable",
 }
+FIELD_OF_STATUS = {406: "Accept", 413: "body", 415: "Content-Type"}
+"""What a status by itself says is not right."""
 
 
 def problem(
@@ -110,6 +113,10 @@ def response_to(error: Exception) -> HttpResponse | None:
             return problem(413, "The body is larger than this server accepts.")
         case DisallowedHost():
             return problem(400, "The Host header names no host of this server.", code="bad_host")
+        case TooManyFieldsSent():
+            detail = "It has too many parameters."
+            fields = [{"field": "query", "detail": detail, "code": "invalid"}]
+            return problem(400, f"query: {detail}", errors=fields)
         case BadRequest() | SuspiciousOperation():
             return problem(400, "The request is malformed.")
         case DatabaseError() | InterfaceError() if is_away(error):
@@ -162,7 +169,10 @@ def _of_drf(error: exceptions.APIException) -> HttpResponse:
             return problem(400, f"{field}: {detail}", code=code, errors=fields)
     elif isinstance(error, exceptions.AuthenticationFailed):
         code = str(getattr(error.detail, "code", code))
-    return problem(error.status_code, detail, code=code, headers=headers)
+    members = {}
+    if field := FIELD_OF_STATUS.get(error.status_code):
+        members["errors"] = [{"field": field, "detail": detail, "code": code}]
+    return problem(error.status_code, detail, code=code, headers=headers, **members)
 
 
 def _field_errors(detail: Any, path: str = "") -> Iterator[dict[str, str]]:

@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from approvals_app.models import Approval
 from audit_app.models import Event
 from sessions_app import operations
@@ -10,14 +12,13 @@ from tests.commands.conftest import said
 from tests.factories import TaskFactory, the_approval
 
 
+@pytest.fixture(autouse=True)
+def nobody_is_asked(settings):
+    settings.APPROVAL_DEFAULT = "allow"
+
+
 def claimed(bot, payer):
-    task = operations.route_task(
-        by=bot.as_actor(),
-        target="finance",
-        task_type="notification",
-        trace_id="0190f9f4-0000-7000-8000-000000000001",
-        idempotency_key="lease",
-    )
+    task = TaskFactory(agent=bot, task_type="cleanup")
     return operations.claim(task.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
 
 

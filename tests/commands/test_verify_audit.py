@@ -267,7 +267,7 @@ def test_an_event_inserted_where_another_was(task, tamper):
 @pytest.mark.usefixtures("superuser")
 def test_metadata_that_is_not_canonical(task, tamper):
     routed = event(task, 1)
-    with without("audit_events_entry_is_canonical"):
+    with without("audit_events_entry_is_its_columns"):
         tamper(
             """UPDATE audit_events SET entry = replace(entry, '"metadata":{', '"metadata":{ ')
             WHERE id = %s""",

@@ -10,7 +10,15 @@ from approvals_app.models import Approval
 from audit_app.models import Event, RequestReceipt
 from sessions_app import identities
 from sessions_app.models import AgentSession, Task
-from tests.factories import OPS, AgentFactory, SessionFactory, TaskFactory, aged, the_approval
+from tests.factories import (
+    OPS,
+    AgentFactory,
+    SessionFactory,
+    TaskFactory,
+    aged,
+    approved,
+    the_approval,
+)
 
 REFUND = {"target": "finance", "task": {"task_type": "refund_approval", "data": {"amount": "42"}}}
 OPEN = {"agent_role": "support-agent"}
@@ -222,8 +230,8 @@ def test_an_unauthenticated_answer_is_not_kept(api, bot):
     assert api(bot).post("/sessions", OPEN, key()).status_code == 201
 
 
-def test_who_lost_the_role_no_longer_gets_the_answer(api, bot, payer):
-    task = TaskFactory(agent=bot, task_type="notification")
+def test_who_lost_the_role_no_longer_gets_the_answer(api, alice, bot, payer):
+    task = approved(TaskFactory(agent=bot), by=alice)
     path = f"/tasks/{task.pk}/claim"
     first = api(payer).post(path, {}, key())
     identities.change_agent(payer.pk, by=OPS, roles=["weather"], owner_id=None, subject=None)
@@ -242,6 +250,18 @@ def test_a_reviewer_who_lost_the_role_no_longer_gets_the_answer(api, alice, bot)
     second = api(user=User.objects.get(pk=alice.pk)).post(path, body, key())
 
     assert (first.status_code, second.status_code) == (200, 404)
+
+
+def test_who_lost_the_role_no_longer_gets_a_refusal_either(api, alice, bob, bot):
+    approval = the_approval(TaskFactory(agent=bot))
+    path, body = f"/approvals/{approval.pk}/approve", {"payload_digest": approval.payload_digest}
+    api(user=bob).post(path, body)
+    first = api(user=alice).post(path, body, key())
+    alice.groups.clear()
+    second = api(user=User.objects.get(pk=alice.pk)).post(path, body, key())
+
+    assert (first.status_code, second.status_code) == (409, 404)
+    assert b"bob" not in second.content
 
 
 def test_after_its_time_the_key_is_forgotten(api, bot, settings):

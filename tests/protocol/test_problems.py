@@ -180,10 +180,11 @@ def test_a_body_that_is_too_large(api, bot, settings, more):
 
 
 def test_a_body_of_just_the_greatest_size_is_accepted(api, bot, settings):
-    shell = json.dumps({"agent_role": "support-agent", "metadata": {"a": ""}}).encode()
-    padding = b"x" * (settings.MAX_BODY_BYTES - len(shell))
-    answer = raw(api, bot, shell.replace(b'""', b'"' + padding + b'"'))
-    assert answer.status_code == 201
+    shell = json.dumps({"target": "finance", "task": {"task_type": "x", "data": {"a": ""}}})
+    body = shell.replace('""', '"' + "x" * (settings.MAX_BODY_BYTES - len(shell)) + '"').encode()
+    assert len(body) == settings.MAX_BODY_BYTES
+    answer = api(bot).send("POST", "/tasks/route", body, headers={"Idempotency-Key": "whole"})
+    assert answer.status_code == 202
 
 
 def test_nobody_is_asked_to_say_who_they_are(api):

@@ -65,7 +65,7 @@ def test_a_second_role_of_the_agent_will_do(api):
     assert AgentSession.objects.get().role == "billing"
 
 
-@pytest.mark.parametrize("role", ["finance", "Support-Agent", "support-agent "])
+@pytest.mark.parametrize("role", ["finance", "Support-Agent"])
 def test_a_role_that_the_agent_does_not_hold_is_refused(api, bot, role):
     answer = api(bot).post("/sessions", {"agent_role": role})
     assert (answer.status_code, answer.json()["code"]) == (403, "role_not_held")

@@ -1,0 +1,31 @@
+"""Let somebody in again who lost their telephone and their recovery codes."""
+
+from typing import Any
+
+import structlog
+from django.contrib.auth.models import User
+from django.core.management.base import CommandError, CommandParser
+
+from audit_app.commands import OperatorCommand, name
+from orchestrator.signin import second_factor
+
+log = structlog.get_logger("orchestrator.signin")
+
+
+class Command(OperatorCommand):
+    help = (
+        "Remove a person's authenticator and recovery codes; their sessions lose the factor, too."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("username", metavar="USERNAME", type=name)
+
+    def handle(self, *args: Any, username: str, **options: Any) -> None:
+        user = User.objects.filter(username=username).first()
+        if user is None:
+            raise CommandError(f"There is no user called {username}.")
+        removed = second_factor.forget(user)
+        log.info("second factor reset", username=username, removed=removed)
+        said = f"Removed the second factor of {username}." if removed else "There was none."
+        self.report({"username": username, "removed": removed}, said)

@@ -1,0 +1,1 @@
+"""People who sign in: by password or single sign-on, with a second factor, and once more."""

@@ -1,0 +1,17 @@
+"""The admin's own pages for these are replaced: this is included before the admin's addresses."""
+
+from django.urls import path
+
+from orchestrator.signin import oidc, views
+
+app_name = "signin"
+urlpatterns = [
+    path("login/", views.SignIn.as_view(), name="login"),
+    path("logout/", views.SignOut.as_view(), name="logout"),
+    path("code/", views.Code.as_view(), name="code"),
+    path("second-factor/", views.SecondFactor.as_view(), name="second_factor"),
+    path("prove/", views.Prove.as_view(), name="prove"),
+    path("reauthenticate/", views.Reauthenticate.as_view(), name="reauthenticate"),
+    path("single-sign-on/", oidc.Start.as_view(), name="start"),
+    path("single-sign-on/callback/", oidc.Callback.as_view(), name="callback"),
+]
