@@ -112,8 +112,12 @@ def _refuse_what_is_unsafe() -> None:
         raise ImproperlyConfigured("SECRET_KEY must be set to at least 50 random characters.")
     if not ALLOWED_HOSTS or "*" in ALLOWED_HOSTS:
         raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts that are served, without *.")
-    if bool(OIDC_ISSUER_URL) != bool(OIDC_AUDIENCE):
-        raise ImproperlyConfigured("OIDC_AUDIENCE and OIDC_ISSUER_URL must be set together.")
+    if OIDC_AUDIENCE and not OIDC_ISSUER_URL:
+        raise ImproperlyConfigured("OIDC_AUDIENCE needs OIDC_ISSUER_URL.")
+    if OIDC_ISSUER_URL and not (OIDC_AUDIENCE or ADMIN_OIDC_CLIENT_ID):
+        raise ImproperlyConfigured("OIDC_ISSUER_URL needs OIDC_AUDIENCE or ADMIN_OIDC_CLIENT_ID.")
+    if OIDC_PROVISION_AGENTS and not OIDC_ROLES_CLAIM:
+        raise ImproperlyConfigured("OIDC_PROVISION_AGENTS needs OIDC_ROLES_CLAIM.")
 
 
 DB_POOL_MAX = _positive("DB_POOL_MAX", 5)
@@ -148,9 +152,11 @@ OIDC_ROLES_PREFIX = env.str("OIDC_ROLES_PREFIX", default="")
 OIDC_PROVISION_AGENTS = env.bool("OIDC_PROVISION_AGENTS", default=False)
 OIDC_NAME_CLAIM = env.str("OIDC_NAME_CLAIM", default="client_id")
 OIDC_OWNER_CLAIM = env.str("OIDC_OWNER_CLAIM", default="")
+SECURITY_CONTACT = env.str("SECURITY_CONTACT", default="")
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 LOG_FORMAT = _choice("LOG_FORMAT", ("json", "console"))
 PUBLIC_URL = env.str("PUBLIC_URL", default="")
+ADMIN_OIDC_CLIENT_ID = env.str("ADMIN_OIDC_CLIENT_ID", default="")
 _refuse_what_is_unsafe()
 
 INSTALLED_APPS = [
@@ -180,6 +186,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "orchestrator.api.middleware.TraceMiddleware",
+    "orchestrator.api.middleware.HygieneMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "orchestrator.api.middleware.ProblemMiddleware",
@@ -249,6 +256,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not (TRIAL or DEBUG)
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
+PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -290,12 +298,18 @@ UNFOLD = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "approvals_app.admin.dashboard",
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("orchestrator/icon.svg"),
+        }
+    ],
     "STYLES": [lambda request: static("approvals/approvals.css")],
     "SIDEBAR": {"navigation": "approvals_app.admin.navigation"},
 }
 
 # People who sign in
-ADMIN_OIDC_CLIENT_ID = env.str("ADMIN_OIDC_CLIENT_ID", default="")
 ADMIN_OIDC_CLIENT_SECRET = env.str("ADMIN_OIDC_CLIENT_SECRET", default="")
 ADMIN_OIDC_SCOPES = env.str("ADMIN_OIDC_SCOPES", default="openid profile email")
 ADMIN_OIDC_USERNAME_CLAIM = env.str("ADMIN_OIDC_USERNAME_CLAIM", default="preferred_username")

@@ -1,10 +1,15 @@
 """Every address. The API has no trailing slashes; the admin, as Django's does, has them."""
 
+from datetime import timedelta
+
+from django.conf import settings
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
+from django.templatetags.static import static
 from django.urls import include, path
+from django.utils import timezone
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from orchestrator import health
 from orchestrator.metrics import metrics
@@ -13,6 +18,15 @@ from orchestrator.metrics import metrics
 def nothing(request: HttpRequest, **_: str) -> HttpResponse:
     """Addresses that the admin brings along, has no use for, and answers with errors."""
     raise Http404
+
+
+def security_txt(request: HttpRequest) -> HttpResponse:
+    """Whom to tell of a vulnerability (RFC 9116): SECURITY_CONTACT, good for a year from today."""
+    if not settings.SECURITY_CONTACT:
+        raise Http404
+    expires = timezone.now().replace(microsecond=0) + timedelta(days=365)
+    lines = (f"Contact: {settings.SECURITY_CONTACT}", f"Expires: {expires.isoformat()}")
+    return HttpResponse("\n".join((*lines, "Preferred-Languages: en", "")), "text/plain")
 
 
 urlpatterns = [
@@ -25,11 +39,19 @@ urlpatterns = [
     path("", include("sessions_app.urls")),
     path("", include("approvals_app.urls")),
     path("", include("audit_app.urls")),
+    path(".well-known/security.txt", security_txt),
+    path("favicon.ico", RedirectView.as_view(url=static("orchestrator/icon.svg"))),
     path("health", health.Health.as_view(), name="health"),
     path("metrics", metrics, name="metrics"),
     path("status", health.Status.as_view(), name="status"),
     path("schema", SpectacularJSONAPIView.as_view(), name="schema"),
-    path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path(
+        "docs",
+        SpectacularSwaggerSplitView.as_view(
+            url_name="schema", template_name="orchestrator/docs.html"
+        ),
+        name="docs",
+    ),
 ]
 
 handler400 = "orchestrator.api.problems.bad_request"

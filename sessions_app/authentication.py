@@ -118,13 +118,20 @@ def _by_jwt(token: str) -> Actor:
         raise IssuerAway from error
     agent = Agent.objects.filter(subject=bearer.subject).first()
     if agent is None:
-        if user := User.objects.filter(username=bearer.subject).first():
+        if user := _person_of(bearer.subject):
             return _person(user, bearer)
         agent = _provisioned(bearer)
     if agent.status != Agent.Status.ACTIVE:
         raise _unknown("The agent of this token's subject is revoked.")
     actor = agent.as_actor()
     return actor if bearer.roles is None else replace(actor, roles=bearer.roles)
+
+
+def _person_of(subject: str) -> User | None:
+    """Whom single sign-on bound to the subject; else who is called so, and is bound to none."""
+    bound = Q(identity__issuer=settings.OIDC_ISSUER_URL, identity__subject=subject)
+    called = Q(username=subject, identity__isnull=True)
+    return User.objects.filter(bound | called).order_by("identity").first()
 
 
 def _person(user: User, bearer: oidc.Bearer) -> Actor:

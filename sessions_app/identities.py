@@ -62,18 +62,16 @@ def provision_agent(subject: str, *, by: Actor, name: str, roles: list[str], own
         raise NotFound(what="user")
     mark = hashlib.sha256(subject.encode()).hexdigest()
     for candidate in (name, f"{name[:141]}-{mark[:8]}", f"agent-{mark}"):
-        if known := Agent.objects.filter(subject=subject).first():
-            return known
         agent = Agent(name=candidate, roles=roles, owner_id=owner_id, subject=subject)
         told = {**_described(agent), "reason": "The first token of an unknown OIDC subject."}
         try:
             with transaction.atomic():
                 return create(agent, EventType.IDENTITY_CREATED, by=by, details=told)
         except IntegrityError as error:
-            if violated(error) not in ("agents_name_key", "agents_subject_key"):
+            if violated(error) == "agents_subject_key":
+                return Agent.objects.get(subject=subject)
+            if violated(error) != "agents_name_key":
                 raise
-    if known := Agent.objects.filter(subject=subject).first():
-        return known
     raise NameTaken(name=name)
 
 

@@ -123,7 +123,7 @@ def verified(token: str) -> dict[str, Any]:
     """
     if len(token) > LARGEST_TOKEN:
         raise InvalidToken(f"The token is longer than {LARGEST_TOKEN} characters.")
-    issuer = settings.OIDC_ISSUER_URL
+    issuer = settings.OIDC_AUDIENCE and settings.OIDC_ISSUER_URL
     if not issuer:
         raise InvalidToken("This bearer token is not an API key, and no issuer is configured.")
     kid, algorithm = _header(token)
@@ -331,11 +331,11 @@ class Keys:
         if self._failing or monotonic() - self._discovered_at > REFRESH_SECONDS:
             self._jwks_uri = self._discovered(deadline)
             self._discovered_at = monotonic()
-        return _signing_keys(_document(self._jwks_uri, self._issuer, deadline).get("keys"))
+        return _signing_keys(document(self._jwks_uri, self._issuer, deadline).get("keys"))
 
     def _discovered(self, deadline: float) -> str:
         url = self._issuer.rstrip("/") + "/.well-known/openid-configuration"
-        said = _document(url, self._issuer, deadline)
+        said = document(url, self._issuer, deadline)
         if said.get("issuer") != self._issuer:
             raise ValueError("The discovery document names another issuer.")
         uri = said.get("jwks_uri")
@@ -383,14 +383,16 @@ def _on_loopback(url: str) -> bool:
     return parts.scheme == "http" and parts.hostname in LOOPBACK
 
 
-def _document(url: str, issuer: str, deadline: float) -> dict[str, Any]:
+def document(
+    url: str, issuer: str, deadline: float, headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """The JSON object at ``url``, not larger than LARGEST_ANSWER, had before ``deadline``.
 
     Raises OSError, HTTPException, ValueError, RecursionError.
     """
     if not may_be_asked(url, issuer):
         raise ValueError("Its address must be https.")
-    request = Request(url, headers={"Accept": "application/json"})  # noqa: S310  # judged above
+    request = Request(url, headers={"Accept": "application/json", **(headers or {})})  # noqa: S310  # judged above
     with _opener().open(request, timeout=_left(deadline)) as answer:
         if answer.status != HTTPStatus.OK:
             raise ValueError(f"It answered {answer.status}.")

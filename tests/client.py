@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import threading
 from typing import Any
 
 import jsonschema
@@ -13,10 +14,17 @@ from drf_spectacular.generators import SchemaGenerator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
+_drawing = threading.Lock()
+
+
+def schema() -> Any:
+    """The OpenAPI document, as /schema gives it; drawn once, whichever thread asks first."""
+    with _drawing:
+        return _schema()
+
 
 @functools.cache
-def schema() -> Any:
-    """The OpenAPI document, as /schema gives it."""
+def _schema() -> Any:
     document = SchemaGenerator().get_schema(request=None, public=True)
     return json.loads(json.dumps(document, default=str))
 

@@ -11,7 +11,8 @@ from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 
 from audit_app import tracing
-from orchestrator import telemetry
+from audit_app.serializers import UUID_TEXT
+from orchestrator import content_policy, telemetry
 from orchestrator.api import problems
 from orchestrator.api.availability import availability
 from orchestrator.api.throttling import WINDOW_SECONDS, address_of, limits_of, shares
@@ -42,6 +43,8 @@ def trace_id_of(request: HttpRequest) -> UUID | None:
     given = request.headers.get("X-Trace-Id")
     if given is not None:
         match = TRACEPARENT.fullmatch(given)
+        if not match and not UUID_TEXT.fullmatch(given):
+            raise ValueError("it is neither")
         return UUID(match[1] if match else given)
     match = TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
     return UUID(match[1]) if match else None
@@ -93,6 +96,22 @@ class TraceMiddleware:
                 span.set_attribute("http.route", match.route if match else "")
                 span.set_attribute("http.response.status_code", response.status_code)
             return response
+
+
+class HygieneMiddleware:
+    """What browsers are told of every answer; a view may say something stricter."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        page = response.headers.get("Content-Type", "").startswith("text/html")
+        policy = content_policy.of_pages() if page else content_policy.OF_DATA
+        response.headers.setdefault("Content-Security-Policy", policy)
+        response.headers.setdefault("Permissions-Policy", settings.PERMISSIONS_POLICY)
+        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        return response
 
 
 class ProblemMiddleware:

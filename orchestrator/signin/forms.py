@@ -1,8 +1,10 @@
 """What people type to prove who they are."""
 
 from django import forms
+from django.contrib.admin.forms import AdminAuthenticationForm
 
 LONGEST_CODE = 40
+LONGEST_USERNAME = 150
 
 
 class CodeForm(forms.Form):
@@ -44,3 +46,13 @@ class PasswordForm(forms.Form):
     def refuse(self, sentence: str) -> None:
         self.add_error("password", sentence)
         self.fields["password"].widget.attrs["aria-describedby"] = "id_password_error"
+
+
+class SignInForm(AdminAuthenticationForm):
+    """Username and password; what is longer than any name is nobody's, and is not looked up."""
+
+    def clean_username(self) -> str:
+        username: str = self.cleaned_data["username"]
+        if len(username) > LONGEST_USERNAME:
+            raise self.get_invalid_login_error()
+        return username

@@ -5,25 +5,25 @@ they are discovered when somebody signs in, so that the process starts while the
 everything in an ID token is verified (OpenID Connect Core 1.0, 3.1.3.7).
 """
 
-import json
 import threading
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
-import requests
 import structlog
 from django.conf import settings
+
+from sessions_app import oidc
 
 log = structlog.get_logger("orchestrator.signin")
 
 ALGORITHMS = ["RS256", "ES256", "EdDSA"]
 LEEWAY_SECONDS = 30
 TIMEOUT_SECONDS = 3
-LARGEST_ANSWER = 256 * 1024
 KEPT_SECONDS = 300
 RETRY_SECONDS = 5
 """Between two failed discoveries, and between two looks for a key that the issuer did not have."""
@@ -203,22 +203,10 @@ def _fetched(url: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
     if not _may_be_asked(url):
         raise IssuerUnavailable("Its URL must be https.")
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    body = b""
     try:
-        with requests.get(
-            url, headers=headers, timeout=TIMEOUT_SECONDS, stream=True, allow_redirects=False
-        ) as answer:
-            answer.raise_for_status()
-            for chunk in answer.iter_content(8192):
-                body += chunk
-                if len(body) > LARGEST_ANSWER or time.monotonic() > deadline:
-                    raise IssuerUnavailable("Its answer is too large or too slow.")
-        found = json.loads(body)
-    except (requests.RequestException, ValueError) as error:
+        return oidc.document(url, settings.OIDC_ISSUER_URL, deadline, headers)
+    except (OSError, HTTPException, ValueError, RecursionError) as error:
         raise IssuerUnavailable(f"{type(error).__name__} at {urlsplit(url).hostname}") from error
-    if not isinstance(found, dict):
-        raise IssuerUnavailable("Its answer is no JSON object.")
-    return found
 
 
 def _several(audience: Any) -> bool:

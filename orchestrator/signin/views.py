@@ -5,7 +5,6 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin, auth, messages
-from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView
@@ -25,7 +24,7 @@ from approvals_app.errors import ReauthenticationRequired, SecondFactorRequired
 from audit_app.actors import Actor, Assurance
 from orchestrator.signin import entrance, oidc, passwords, second_factor, sessions
 from orchestrator.signin.destinations import destination, leading_to
-from orchestrator.signin.forms import CodeForm, PasswordForm
+from orchestrator.signin.forms import CodeForm, PasswordForm, SignInForm
 from orchestrator.signin.issuer import issuer
 
 NEW_SECRET = "signin_secret"  # noqa: S105  # the name of a session's entry
@@ -54,7 +53,7 @@ class SignIn(LoginView):
     """The login page, whatever leads in."""
 
     template_name = "admin/login.html"
-    authentication_form = AdminAuthenticationForm
+    authentication_form = SignInForm
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.user.is_authenticated and request.user.is_staff:

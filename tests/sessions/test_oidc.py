@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.contrib.auth.models import User
 from django.db import connection, connections
 
+from audit_app.errors import NotFound
 from audit_app.models import Event
 from sessions_app import identities, oidc
+from sessions_app.errors import AdministratorsOnly
 from sessions_app.models import Agent, AgentKey
 from tests.client import Api, schema
 from tests.factories import OPS, AgentFactory, TaskFactory, the_approval
@@ -776,7 +778,7 @@ def newcomer(issuer, subject="svc-new", **claims):
 
 
 def nobody_came():
-    assert not Event.objects.filter(event_type="identity.created", actor="system:oidc").exists()
+    assert not Agent.objects.exclude(name="bot").exists()
 
 
 def test_an_unknown_agent_is_created_at_its_first_token_and_works(issuer, provisioning):
@@ -853,6 +855,19 @@ def test_an_inactive_person_does_not_come_back_as_an_agent(issuer, provisioning,
     User.objects.update(is_active=False)
     refused(newcomer(issuer, "alice"), "unknown_subject")
     nobody_came()
+
+
+def test_whoever_asks_for_it_a_person_is_never_made_an_agent(alice):
+    with pytest.raises(NotFound):
+        identities.provision_agent("alice", by=OPS, name="new", roles=["finance"], owner="")
+    nobody_came()
+
+
+def test_no_agent_makes_agents(bot):
+    with pytest.raises(AdministratorsOnly):
+        identities.provision_agent(
+            "svc-new", by=bot.as_actor(), name="new", roles=["finance"], owner=""
+        )
 
 
 def test_a_person_whom_the_token_names_beside_its_subject_is_made_no_agent(
