@@ -1,4 +1,4 @@
-"""The Content-Security-Policy of our answers (CSP Level 3): nothing inline, and nobody frames us."""
+"""The Content-Security-Policy of our answers (CSP Level 3): nothing inline, no frames."""
 
 import base64
 import hashlib

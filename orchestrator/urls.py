@@ -5,6 +5,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.templatetags.static import static
 from django.urls import include, path
 from django.utils import timezone
@@ -18,6 +19,11 @@ from orchestrator.metrics import metrics
 def nothing(request: HttpRequest, **_: str) -> HttpResponse:
     """Addresses that the admin brings along, has no use for, and answers with errors."""
     raise Http404
+
+
+def icon(request: HttpRequest) -> HttpResponse:
+    """Where browsers look for it that were not told where it is."""
+    return redirect(static("orchestrator/icon.svg"))
 
 
 def security_txt(request: HttpRequest) -> HttpResponse:
@@ -40,7 +46,7 @@ urlpatterns = [
     path("", include("approvals_app.urls")),
     path("", include("audit_app.urls")),
     path(".well-known/security.txt", security_txt),
-    path("favicon.ico", RedirectView.as_view(url=static("orchestrator/icon.svg"))),
+    path("favicon.ico", icon),
     path("health", health.Health.as_view(), name="health"),
     path("metrics", metrics, name="metrics"),
     path("status", health.Status.as_view(), name="status"),

@@ -110,8 +110,8 @@ def route_task(
     """Route a task to the role ``target``; who must say yes to it is asked of the floor above.
 
     The task speaks for the role of its session, else for the agent's first role. Raises AgentsOnly,
-    RoleNotHeld, UnknownSession, SessionClosed, IdempotencyKeyReused (the key's first task is older than its
-    receipt).
+    RoleNotHeld, UnknownSession, SessionClosed, IdempotencyKeyReused (the key's first task is older
+    than its receipt).
     """
     agent = _agents_only(by)
     session = _open_session_of(by, session_id)

@@ -12,6 +12,7 @@ class Identity(models.Model):
     somebody else one day.
     """
 
+    id = models.BigAutoField(primary_key=True, db_comment="Identity.")
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,

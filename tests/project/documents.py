@@ -29,6 +29,9 @@ TABLES = {
     "audit_events": "Kept. Nothing in the product removes an event.",
     "agents": "Kept: the trail names them. Revoked instead of removed.",
     "agent_keys": "Kept, as hashes.",
+    "command_runs": "One row a command.",
+    "rate_limits": "Removed by `purge` once their minute is over; unlogged.",
+    "sign_in_identities": "Kept with their person.",
     "request_receipts": "Removed by `purge` after `IDEMPOTENCY_TTL_SECONDS`.",
 }
 
@@ -43,6 +46,14 @@ INDEXES = {
     "agent_keys_hash_key": "Every request with a key looks it up here.",
     "agent_keys_hash_like": "Made by Django beside the unique index.",
     "agent_keys_agent_id": "The keys of an agent: rotate, revoke, the admin's page.",
+    "command_runs_pkey": "Identity.",
+    "command_runs_command_like": "Made by Django beside the primary key.",
+    "rate_limits_pkey": "Each counted request that asks for a further share.",
+    "rate_limits_caller_like": "Made by Django beside the primary key.",
+    "rate_limits_window": "`purge`: minutes that are over.",
+    "sign_in_identities_pkey": "Identity.",
+    "sign_in_identities_once": "One person per subject of an issuer; looked up at each sign-in.",
+    "sign_in_identities_user_id_key": "One identity per person.",
     "sessions_pkey": "Identity.",
     "sessions_agent_id": "Foreign key.",
     "sessions_agent_newest": "An agent's own list, newest first.",
@@ -192,6 +203,8 @@ def errors() -> str:
         | `duplicate_name` | 400 | a name is given twice in one object |
         | `inexact_number` | 400 | a number that JSON readers would round |
         | `nul_character`, `lone_surrogate` | 400 | text that PostgreSQL or others can't hold |
+        | `too_many_values` | 400 | more than 10,000 values in one body |
+        | `incomplete_body` | 400 | shorter than its Content-Length |
         | `too_deep` | 400 | nested deeper than 32 |
         | `bad_host` | 400 | the Host header names no host of this server |
         | `not_authenticated` | 401 | nobody said who calls |
@@ -203,8 +216,9 @@ def errors() -> str:
         | `not_acceptable` | 406 | only JSON is spoken |
         | `body_too_large` | 413 | larger than `MAX_BODY_BYTES` |
         | `unsupported_media_type` | 415 | only `application/json` is read |
-        | `throttled` | 429 | more than `RATE_LIMIT_PER_MINUTE`; `Retry-After` says for how long |
+        | `throttled` | 429 | more than a limit allows; `Retry-After` says for how long |
         | `internal_error` | 500 | our fault; logged under the trace id |
+        | `issuer_unavailable` | 503 | the issuer's keys can't be had now; with `Retry-After` |
         | `database_unavailable` | 503 | with `Retry-After`; nothing was lost |
         """
         ).replace("{table}", "\n".join(table))

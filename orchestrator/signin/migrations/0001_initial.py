@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Identity',
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('id', models.BigAutoField(db_comment='Identity.', primary_key=True, serialize=False)),
                 ('issuer', models.TextField(db_comment="The issuer's URL, as its ID tokens name it.")),
                 ('subject', models.TextField(db_comment="The issuer's sub: never given to somebody else.")),
                 ('linked_at', models.DateTimeField(db_comment='When the person first signed in by this issuer.', db_default=django.db.models.functions.datetime.Now())),
