@@ -1,5 +1,6 @@
 """The WSGI door, for gunicorn."""
 
+import logging
 import os
 from typing import Any
 
@@ -28,6 +29,7 @@ class Request(WSGIRequest):
             self.content_type, self.content_params = "", {}
 
 
+logging.captureWarnings(True)  # a log of JSON lines has no others
 application = get_wsgi_application()
 application.request_class = Request
 telemetry.start()
