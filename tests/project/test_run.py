@@ -236,6 +236,7 @@ RUN_BY = {
     "curl": "run_as_written",
     "python3 -m venv": "the Makefile",
     ".venv/bin/pip install --require-hashes -r requirements.txt": "the Makefile",
+    ".venv/bin/python manage.py database_roles": "tests/commands/test_database_roles.py",
     ".venv/bin/python manage.py migrate": "tests/faults/test_database_away.py",
     ".venv/bin/python manage.py collectstatic --no-input": "tests/faults/test_database_away.py",
     ".venv/bin/gunicorn -c orchestrator/gunicorn.py": "tests/faults/test_database_away.py",
