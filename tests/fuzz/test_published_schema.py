@@ -15,7 +15,8 @@ from django.core.signals import request_finished
 from django.db import close_old_connections
 from django.test import override_settings
 from hypothesis import HealthCheck, Phase, settings
-from schemathesis import Case
+from hypothesis.stateful import run_state_machine_as_test
+from schemathesis import Case, Response
 
 from orchestrator.wsgi import application
 from tests.client import schema as published
@@ -63,7 +64,9 @@ def world(database: None, request: pytest.FixtureRequest) -> Iterator[World]:
     """The world, and after all requests a look at its trail: it is whole."""
     failed_before = request.session.testsfailed
     hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    with override_settings(RATE_LIMIT_PER_MINUTE=0, PASSWORD_HASHERS=hashers):
+    with override_settings(
+        RATE_LIMIT_PER_MINUTE=0, ADDRESS_LIMIT_PER_MINUTE=0, PASSWORD_HASHERS=hashers
+    ):
         yield (world := World())
     answers = f"{world.sent.total()} requests: {dict(world.sent.most_common())}"
     request.node.add_report_section("teardown", "answers", answers)
@@ -86,3 +89,24 @@ def world(database: None, request: pytest.FixtureRequest) -> Iterator[World]:
 )
 def test_every_answer_is_one_that_the_schema_foresees(case: Case, world: World) -> None:
     case.validate_response(world.send(case))
+
+
+def test_no_order_of_requests_leads_out_of_the_schema(world: World) -> None:
+    """Requests that go on from each other's answers, as links between operations say."""
+
+    class Linked(schema.as_state_machine()):  # type: ignore[misc]  # made from the schema
+        def call(self, case: Case, **_: object) -> Response:
+            return world.send(case)
+
+    run_state_machine_as_test(
+        Linked,
+        settings=settings(
+            max_examples=300 if REQUESTS else SHORT,
+            stateful_step_count=20,
+            deadline=None,
+            database=None,
+            derandomize=not REQUESTS,
+            phases=(Phase.generate,),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
