@@ -52,7 +52,7 @@ def site(database: None) -> Iterator[str]:
 @pytest.fixture
 def signed_in(chromium: Browser, site: str) -> Iterator[Callable[..., Page]]:
     """``signed_in(alice)``: a window of her own, after she filled in the login form."""
-    contexts = []
+    contexts, blocked = [], []
 
     def sign_in(person: User, *, width: int = 1280, colors: str = "light") -> Page:
         context = chromium.new_context(
@@ -61,6 +61,9 @@ def signed_in(chromium: Browser, site: str) -> Iterator[Callable[..., Page]]:
         context.set_default_timeout(10_000)
         contexts.append(context)
         page = context.new_page()
+        page.on(
+            "console", lambda said: "Security Policy" in said.text and blocked.append(said.text)
+        )
         page.goto("/admin/")
         page.get_by_label("Username").fill(person.username)
         page.get_by_label("Password").fill(person.username)
@@ -71,3 +74,4 @@ def signed_in(chromium: Browser, site: str) -> Iterator[Callable[..., Page]]:
     yield sign_in
     for context in contexts:
         context.close()
+    assert blocked == []

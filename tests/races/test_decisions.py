@@ -2,17 +2,20 @@
 
 from functools import partial
 
+import psycopg
 import pytest
 
 from approvals_app import operations as approvals
-from approvals_app.errors import AlreadyDecided
+from approvals_app.errors import AlreadyDecided, SeparationOfDuties
 from approvals_app.models import Approval
 from audit_app.actors import Actor
 from audit_app.errors import InvalidTransition
 from audit_app.models import Event
-from sessions_app import operations
+from sessions_app import identities, operations
 from sessions_app.models import Task
-from tests.factories import TaskFactory, the_approval
+from tests.commands.conftest import wait_until_something_waits_for
+from tests.database import database_url
+from tests.factories import OPS, TaskFactory, the_approval
 from tests.races.together import together
 
 ROUNDS = 50
@@ -55,6 +58,24 @@ def test_two_yeses_at_once_to_a_task_that_needs_both_approve_it(bot, alice, char
         )
         assert Task.objects.get(pk=task.pk).status == "approved"
     assert Event.objects.filter(event_type="task.approved").count() == ROUNDS
+
+
+def test_who_became_the_owner_while_they_waited_for_the_lock_does_not_decide(bot, alice):
+    task = TaskFactory(agent=bot)
+    approval = the_approval(task)
+    with psycopg.connect(database_url()) as holder:
+        holder.execute("SELECT FROM tasks WHERE id = %s FOR NO KEY UPDATE", [task.pk])
+
+        def give_and_let_go():
+            wait_until_something_waits_for(holder)
+            given = {"roles": bot.roles, "owner_id": alice.pk, "subject": None}
+            identities.change_agent(bot.pk, by=OPS, **given)
+            holder.rollback()
+
+        outcome, failed = together([decide(approvals.approve, approval, alice), give_and_let_go])
+    assert failed is None
+    assert isinstance(outcome, SeparationOfDuties)
+    assert the_approval(task).status == "pending"
 
 
 def test_an_approval_and_a_cancellation_leave_one_story(bot, alice):

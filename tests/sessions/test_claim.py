@@ -201,6 +201,12 @@ def test_a_notification_is_acknowledged_without_a_claim(api, payer, notice):
     assert answer.json()["claimed_by"] == "payer"
 
 
+def test_a_notification_is_nothing_to_execute(api, payer, notice):
+    answer = api(payer).post(f"/tasks/{notice.pk}/claim")
+    assert refusal(answer) == (409, "invalid_transition")
+    assert answer.json()["allowed"] == ["complete"]
+
+
 def test_a_notification_is_acknowledged_by_whom_it_was_sent_to(api, bot, notice):
     assert refusal(api(bot).post(f"/tasks/{notice.pk}/complete")) == (403, "role_not_held")
 

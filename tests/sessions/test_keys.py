@@ -9,12 +9,12 @@ from django.utils import timezone
 
 from audit_app.actors import Actor
 from audit_app.models import Event
-from sessions_app import identities
+from sessions_app import identities, operations
 from sessions_app.errors import AdministratorsOnly, AgentRevoked, NameTaken
 from sessions_app.models import Agent, AgentKey
 from tests.client import Api
 from tests.database import without_guards
-from tests.factories import OPS, AgentFactory
+from tests.factories import OPS, AgentFactory, TaskFactory, approved, the_approval
 
 
 def accepted(key):
@@ -103,6 +103,18 @@ def test_revoking_an_agent_ends_all_its_keys(bot):
     assert not accepted(bot.key)
     assert not accepted(new.text)
     assert Agent.objects.get().status == "revoked"
+
+
+def test_revoking_an_agent_takes_back_what_nobody_has_begun(alice, bot, payer):
+    waiting, agreed, begun = TaskFactory.create_batch(3, agent=bot)
+    approved(agreed, by=alice)
+    approved(begun, by=alice)
+    operations.claim(begun.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
+    identities.revoke_agent(bot.pk, by=OPS)
+    for task in (waiting, agreed, begun):
+        task.refresh_from_db()
+    assert [t.status for t in (waiting, agreed, begun)] == ["cancelled", "cancelled", "claimed"]
+    assert the_approval(waiting).status == "withdrawn"
 
 
 def test_a_revoked_agent_stays_revoked(bot):

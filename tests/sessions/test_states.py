@@ -8,6 +8,7 @@ import pytest
 from approvals_app.models import Approval
 from audit_app.errors import InvalidTransition
 from audit_app.models import Event
+from audit_app.verification import changes_of
 from sessions_app import operations
 from sessions_app.models import AgentSession, Task
 from tests.factories import session_in
@@ -100,29 +101,31 @@ def test_an_approval_goes_where_it_may_and_nowhere_else(before, after):
     assert (after in transitions(Approval, before)) is ((before, after) in APPROVAL_PAIRS)
 
 
-@pytest.mark.parametrize(
+LAWS = pytest.mark.parametrize(
     ("app", "constant", "model"),
     [
-        ("sessions_app", "SESSION_TRANSITIONS", AgentSession),
-        ("sessions_app", "TASK_TRANSITIONS", Task),
-        ("approvals_app", "TRANSITIONS", Approval),
+        ("sessions_app", "SESSIONS", AgentSession),
+        ("sessions_app", "TASKS", Task),
+        ("approvals_app", "APPROVALS", Approval),
     ],
 )
-def test_the_databases_guard_knows_the_same_pairs(app, constant, model):
-    given = getattr(import_module(f"{app}.migrations.0002_guards"), constant)
-    pairs = {tuple(pair.split(">")) for pair in given}
-    assert {pair for pair in pairs if all(pair)} == MODELS[model]
 
 
-@pytest.mark.parametrize(
-    ("app", "constant", "model"),
-    [
-        ("sessions_app", "SESSION_TRANSITIONS", AgentSession),
-        ("sessions_app", "TASK_TRANSITIONS", Task),
-        ("approvals_app", "TRANSITIONS", Approval),
-    ],
-)
+def laws(app, constant):
+    """``(event, before, after)`` of each change that the database takes for legal."""
+    given = getattr(import_module(f"{app}.migrations.0003_judge"), constant)
+    return {tuple(law.replace(">", ":").split(":")) for law in given}
+
+
+@LAWS
+def test_the_database_knows_the_same_pairs_and_what_makes_them(app, constant, model):
+    said = {(law[0], law[1:]) for law in laws(app, constant) if all(law)}
+    made = {(event, pair) for event, pairs in changes_of(model).items() for pair in pairs}
+    assert said == made
+    assert {pair for _, pair in said} == MODELS[model]
+
+
+@LAWS
 def test_only_what_is_finished_may_be_purged(app, constant, model):
-    given = getattr(import_module(f"{app}.migrations.0002_guards"), constant)
-    purged = {pair.removesuffix(">") for pair in given if pair.endswith(">")}
+    purged = {before for _, before, after in laws(app, constant) if before and not after}
     assert purged == {state for state in model.Status.values if not transitions(model, state)}

@@ -60,6 +60,24 @@ def test_metadata_are_merged_as_the_rfc_says(api, bot, target, patch, result):
     assert AgentSession.objects.get().metadata == result
 
 
+def test_what_python_takes_for_the_same_is_another_value(api, bot):
+    session = SessionFactory(agent=bot, metadata={"approved": 0, "n": 1})
+    api(bot).put(f"/sessions/{session.pk}", {"metadata": {"approved": False, "n": True}})
+    kept = AgentSession.objects.get().metadata
+    assert (kept["approved"], kept["n"]) == (False, True)
+    assert (type(kept["approved"]), type(kept["n"])) == (bool, bool)
+
+
+def test_metadata_do_not_grow_without_end(api, bot):
+    session = SessionFactory(agent=bot)
+    path, half = f"/sessions/{session.pk}", "x" * 40_000
+    assert api(bot).put(path, {"metadata": {"a": half}}).status_code == 200
+    answer = api(bot).put(path, {"metadata": {"b": half}})
+    assert (answer.status_code, answer.json()["code"]) == (400, "metadata_too_large")
+    assert answer.json()["errors"][0]["field"] == "metadata"
+    assert AgentSession.objects.get().metadata == {"a": half}
+
+
 def test_state_task_and_metadata_change_as_one(put, session):
     answer = put({"status": "active", "task_id": "ticket 7", "metadata": {"b": 2}})
 
