@@ -92,3 +92,10 @@ def test_a_username_has_no_blanks():
 
     assert sentence.startswith("Enter a valid username.")
     assert not User.objects.exists()
+
+
+def test_a_username_is_kept_in_the_form_that_logging_in_looks_for():
+    out = said("create_reviewer", "\N{LATIN SMALL LIGATURE FI}n", "--role", "finance")
+
+    [password] = re.findall(r"^password: (\S{20,})$", out, re.MULTILINE)
+    assert authenticate(username="fin", password=password) == User.objects.get()

@@ -48,6 +48,7 @@ def _created(username: str, password: str, roles: list[str]) -> User:
     """The new user, or nothing at all: neither a user without groups nor a group by mistake."""
     user = User(username=username, is_staff=True)
     try:
+        user.clean()  # as Django will look it up: in its normal form
         user.clean_fields(exclude=["password"])
         validate_password(password, user)
         user.set_password(password)
