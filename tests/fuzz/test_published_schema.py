@@ -30,8 +30,6 @@ CONFIG = {
     # The callers bring keys and cookies of their own.
     "generation": {"with-security-parameters": False},
     "checks": {
-        # It would have to know those keys; sessions/test_keys.py tests what it does.
-        "ignored_auth": {"enabled": False},
         # A version that If-Match names and that is none is refused as stale.
         "negative_data_rejection": {
             "expected-statuses": [400, 401, 403, 404, 405, 406, 409, 412, 413, 415, 422]
@@ -88,7 +86,8 @@ def world(database: None, request: pytest.FixtureRequest) -> Iterator[World]:
     suppress_health_check=list(HealthCheck),
 )
 def test_every_answer_is_one_that_the_schema_foresees(case: Case, world: World) -> None:
-    case.validate_response(world.send(case))
+    response = world.send(case)
+    case.validate_response(response, headers=world.said.get("headers"))
 
 
 def test_no_order_of_requests_leads_out_of_the_schema(world: World) -> None:
@@ -97,6 +96,10 @@ def test_no_order_of_requests_leads_out_of_the_schema(world: World) -> None:
     class Linked(schema.as_state_machine()):  # type: ignore[misc]  # made from the schema
         def call(self, case: Case, **_: object) -> Response:
             return world.send(case)
+
+        def validate_response(self, response: Response, case: Case, *_: object) -> None:
+            said = world.said.get("headers")
+            case.validate_response(response, headers=said, recorder=self.recorder)
 
     run_state_machine_as_test(
         Linked,

@@ -87,6 +87,7 @@ class World:
             # It comes with a malformed one, and that is refused before the method is.
             case.headers.pop("X-Trace-Id", None)
         caller = lot.choices(self.callers, weights=(6, 6, 5, 2, 1))[0]
+        self.said = caller
         response: Response = case.call(**caller)
         self.sent[response.status_code] += 1
         self._learn(response)
@@ -143,8 +144,8 @@ def signed_in(user: User) -> dict[str, Any]:
     """What the browser of ``user`` sends along, the CSRF token included."""
     client = Client()
     client.force_login(user)
-    cookies = {"sessionid": client.cookies["sessionid"].value, "csrftoken": CSRF}
-    return {"headers": {"X-CSRFToken": CSRF}, "cookies": cookies}
+    cookies = f"sessionid={client.cookies['sessionid'].value}; csrftoken={CSRF}"
+    return {"headers": {"X-CSRFToken": CSRF, "Cookie": cookies}}
 
 
 def named(answer: Any) -> Iterator[tuple[str, str]]:
