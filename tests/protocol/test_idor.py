@@ -140,7 +140,10 @@ MAY = {
 
 APPROVE = "POST /approvals/{id}/approve"
 
-UNDOCUMENTED = {"/", "/schema", "/docs", "/metrics", "/admin", "/admin/"}
+UNDOCUMENTED = {
+    *("/", "/schema", "/docs", "/metrics", "/admin", "/admin/"),
+    *("/favicon.ico", "/.well-known/security.txt"),
+}
 """Addresses outside of the document and of the tables of the admin: nobody learns a thing there."""
 
 TELLING = {
