@@ -15,6 +15,9 @@ OF_DATA = "default-src 'none'; frame-ancestors 'none'"
 HTMX = "'sha256-bsV5JivYxvGywDAZ22EZJKBFip65Ng9xoJVLbBg7bdo='"
 """The style of its progress indicator, which htmx writes into the page itself."""
 
+SIDEBAR = "'unsafe-hashes' 'sha256-AJYt8hoGhIrHBAsndIxxJYqDB0S6WQjnKpdTEfVF0x0='"
+"""``width: 288px``: the style attribute that a newer frame sets by a script; it stays that wide."""
+
 
 @cache
 def of_pages() -> str:
@@ -24,7 +27,7 @@ def of_pages() -> str:
         (
             "default-src 'none'",
             "script-src 'self' 'unsafe-eval'",
-            " ".join(["style-src 'self'", *_styles_of_the_frame(), HTMX]),
+            " ".join(["style-src 'self'", *_styles_of_the_frame(), HTMX, SIDEBAR]),
             "img-src 'self' data:",
             "font-src 'self'",
             "connect-src 'self'",

@@ -53,7 +53,10 @@ def _linked(issuer: str, claims: Mapping[str, Any], roles: set[str]) -> User:
     username = _username(claims)
     users = User.objects.select_for_update(no_key=True)
     user = users.filter(username=username).first() or _created(username, roles)
-    if user.is_superuser or Identity.objects.filter(user=user).exists():
+    bound = Identity.objects.filter(user=user).first()
+    if bound and (bound.issuer, bound.subject) == (issuer, claims["sub"]):
+        return user  # by another first sign-in of theirs, while we waited for the row
+    if user.is_superuser or bound:
         # Whoever may choose a username at the issuer must not become somebody else by it.
         log.warning("sign-in refused", username=username, reason="the username is somebody's")
         raise NotAdmitted(

@@ -74,4 +74,4 @@ def signed_in(chromium: Browser, site: str) -> Iterator[Callable[..., Page]]:
     yield sign_in
     for context in contexts:
         context.close()
-    assert blocked == []
+    assert not blocked, "\n".join(blocked)

@@ -7,6 +7,7 @@ different ones each time; what fails there is printed with its request.
 import logging
 import os
 from collections.abc import Iterator
+from random import getrandbits
 
 import pytest
 import schemathesis
@@ -14,7 +15,7 @@ from django.core.management import call_command
 from django.core.signals import request_finished
 from django.db import close_old_connections
 from django.test import override_settings
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from schemathesis import Case, Response
 
@@ -101,15 +102,17 @@ def test_no_order_of_requests_leads_out_of_the_schema(world: World) -> None:
             said = world.said.get("headers")
             case.validate_response(response, headers=said, recorder=self.recorder)
 
-    run_state_machine_as_test(
-        Linked,
-        settings=settings(
-            max_examples=300 if REQUESTS else SHORT,
-            stateful_step_count=20,
-            deadline=None,
-            database=None,
-            derandomize=not REQUESTS,
-            phases=(Phase.generate,),
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    # Each order is a run of its own: the world has changed since the one before, which hypothesis
+    # would take for a strategy that can't make up its mind.
+    for number in range(300 if REQUESTS else SHORT):
+        run_state_machine_as_test(
+            seed(number if not REQUESTS else getrandbits(32))(Linked),
+            settings=settings(
+                max_examples=1,
+                stateful_step_count=20,
+                deadline=None,
+                database=None,
+                phases=(Phase.generate,),
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

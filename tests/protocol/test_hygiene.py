@@ -58,7 +58,8 @@ def test_cookies_are_for_this_site_and_not_for_scripts(alice, client):
     client.post("/admin/login/", {"username": "alice", "password": "alice"})
     cookie = client.cookies["sessionid"]
     assert (cookie["httponly"], cookie["samesite"]) == (True, "Lax")
-    assert client.cookies["csrftoken"]["samesite"] == "Lax"
+    token = client.cookies["csrftoken"]
+    assert (token["httponly"], token["samesite"]) == (True, "Lax")
 
 
 def test_whom_to_tell_of_a_vulnerability(settings):
