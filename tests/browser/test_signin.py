@@ -85,6 +85,7 @@ def test_alice_sets_a_second_factor_up_when_she_decides_and_gives_it_when_she_lo
     window.context.clear_cookies()
     window.goto("/admin/")
     log_in(window, "alice", "alice")
+    window.bring_to_front()  # what is behind another window has no focus
     expect(window.get_by_label("Code")).to_be_focused()
     window.keyboard.type(telephone.wrong())
     window.keyboard.press("Enter")
