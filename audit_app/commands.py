@@ -119,7 +119,7 @@ class OperatorCommand(BaseCommand):
             # That it ran is worth less than what it said: a failure to keep it is not told.
             with contextlib.suppress(DatabaseError, InterfaceError):
                 took = time.monotonic() - began
-                runs.record(_name_of(self), ok=ok, seconds=took, done=self.done)
+                runs.record(_name_of(self), ok=ok, seconds=took, done=+self.done)
 
     def _execute(self, *args: Any, **options: Any) -> str | None:
         try:
@@ -196,31 +196,33 @@ class BatchCommand(OperatorCommand):
             due = self.due(**options)
             self.report({**due, "dry_run": True}, f"Would {do} {listed(due)}; changed nothing.")
             return
-        nothing = Counter(dict.fromkeys(self.counted, 0))
-        done, stopped = self._work_through(nothing, options)
+        self.done.update(dict.fromkeys(self.counted, 0))
+        stopped = self._work_through(options)
         rest = " Stopped before the end: the rest is left for the next run." if stopped else ""
-        self.report({**done, "dry_run": False, "stopped": stopped}, f"{did} {listed(done)}.{rest}")
+        facts = {**self.done, "dry_run": False, "stopped": stopped}
+        self.report(facts, f"{did} {listed(self.done)}.{rest}")
 
     counted: ClassVar[tuple[str, ...]]
     """The names of what is counted: ``("sessions",)``."""
 
-    def _work_through(self, done: Counter[str], options: Any) -> tuple[Counter[str], bool]:
+    def _work_through(self, options: Any) -> bool:
+        """Count in ``done`` what each batch did; whether a signal stopped it."""
         _, did = self.verb
         by = Actor.system(_name_of(self))
         with stoppable() as stopping:
             try:
                 for batch in self.batches(by=by, **options):
-                    done.update(batch)
                     self.done.update(batch)
                     bell.tell()
-                    self.progress(f"{did} {listed(done)}")
+                    self.progress(f"{did} {listed(self.done)}")
                     if stopping.is_set():
                         break
             except DatabaseError as error:
-                raise CommandError(f"{reason(error)} {did} {listed(done)} before.") from error
+                before = listed(self.done)
+                raise CommandError(f"{reason(error)} {did} {before} before.") from error
             finally:
                 self.end_progress()
-        return done, stopping.is_set()
+        return stopping.is_set()
 
 
 def _name_of(command: BaseCommand) -> str:

@@ -166,14 +166,20 @@ def record_refusal(
     )
 
 
+def bounded(metadata: Any) -> str:
+    """The canonical text of ``metadata``, an event's or a row's. Raises MetadataTooLarge."""
+    text = canonical(metadata)
+    if len(text) > MAX_METADATA:
+        raise MetadataTooLarge(field="metadata", limit=MAX_METADATA)
+    return text
+
+
 def _insert(
     event: EventType | str, by: Actor, *, details: Mapping[str, Any], **members: Any
 ) -> datetime:
     if event not in EventType.values and not AGENT_EVENT.fullmatch(event):
         raise UnknownEvent(field="event_type", event_type=event)
-    metadata = canonical(details)
-    if len(metadata) > MAX_METADATA:
-        raise MetadataTooLarge(field="metadata", limit=MAX_METADATA)
+    metadata = bounded(details)
     with connection.cursor() as cursor:
         cursor.execute(
             INSERT_EVENT,

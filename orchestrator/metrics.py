@@ -40,7 +40,9 @@ POOL = Gauge(
     ["state"],
     multiprocess_mode="livesum",
 )
-AGES = (("5m", 300), ("1h", 3600), ("1d", 86_400), ("older", None))
+STATES = {"open": "pool_size", "idle": "pool_available", "waiting": "requests_waiting"}
+POOL_BY_STATE = {state: POOL.labels(state) for state in STATES}
+AGES = ("5m", "1h", "1d", "older")
 WAITING = """
     SELECT approver_role,
         count(*) FILTER (WHERE age < interval '5 minutes'),
@@ -90,7 +92,7 @@ def _waiting() -> Iterator[Metric]:
         "orchestrator_approvals_overdue", "Pending past their deadline.", labels=["role"]
     )
     for role, *counts, age, late in _rows(WAITING):
-        for (name, _), count in zip(AGES, counts, strict=True):
+        for name, count in zip(AGES, counts, strict=True):
             waiting.add_metric([role, name], count)
         oldest.add_metric([role], age)
         overdue.add_metric([role], late)
@@ -131,9 +133,8 @@ def count_request(method: str, route: str | None, status: int, seconds: float) -
     REQUESTS.labels(known, route or "none", str(status)).observe(seconds)
     if pool := getattr(connection, "pool", None):
         stats = pool.get_stats()
-        POOL.labels("open").set(stats.get("pool_size", 0))
-        POOL.labels("idle").set(stats.get("pool_available", 0))
-        POOL.labels("waiting").set(stats.get("requests_waiting", 0))
+        for state, name in STATES.items():
+            POOL_BY_STATE[state].set(stats.get(name, 0))
 
 
 def metrics(request: HttpRequest) -> HttpResponse:

@@ -104,6 +104,12 @@ def database(url: str) -> dict[str, Any]:
 
 
 def _refuse_what_is_unsafe() -> None:
+    if bool(ADMIN_OIDC_CLIENT_ID) != bool(ADMIN_OIDC_CLIENT_SECRET):
+        raise ImproperlyConfigured(
+            "ADMIN_OIDC_CLIENT_ID and ADMIN_OIDC_CLIENT_SECRET must be set together."
+        )
+    if SINGLE_SIGN_ON and not OIDC_ISSUER_URL:
+        raise ImproperlyConfigured("ADMIN_OIDC_CLIENT_ID needs OIDC_ISSUER_URL.")
     if TRIAL or DEBUG:
         if any(host not in LOOPBACK for host in ALLOWED_HOSTS) and not DEBUG:
             raise ImproperlyConfigured("ALLOWED_HOSTS must be loopback in a trial.")
@@ -152,11 +158,27 @@ OIDC_ROLES_PREFIX = env.str("OIDC_ROLES_PREFIX", default="")
 OIDC_PROVISION_AGENTS = env.bool("OIDC_PROVISION_AGENTS", default=False)
 OIDC_NAME_CLAIM = env.str("OIDC_NAME_CLAIM", default="client_id")
 OIDC_OWNER_CLAIM = env.str("OIDC_OWNER_CLAIM", default="")
+ADMIN_OIDC_CLIENT_ID = env.str("ADMIN_OIDC_CLIENT_ID", default="")
+ADMIN_OIDC_CLIENT_SECRET = env.str("ADMIN_OIDC_CLIENT_SECRET", default="")
+ADMIN_OIDC_SCOPES = env.str("ADMIN_OIDC_SCOPES", default="openid profile email")
+ADMIN_OIDC_USERNAME_CLAIM = env.str("ADMIN_OIDC_USERNAME_CLAIM", default="preferred_username")
+ADMIN_OIDC_GROUPS_CLAIM = env.str("ADMIN_OIDC_GROUPS_CLAIM", default="groups")
+ADMIN_OIDC_GROUPS_PREFIX = env.str("ADMIN_OIDC_GROUPS_PREFIX", default="")
+ADMIN_OIDC_CREATE_USERS = env.bool("ADMIN_OIDC_CREATE_USERS", default=True)
+ADMIN_PASSWORD_FALLBACK = env.bool("ADMIN_PASSWORD_FALLBACK", default=False)
+SINGLE_SIGN_ON = bool(ADMIN_OIDC_CLIENT_ID)
+REQUIRE_SECOND_FACTOR = _choice("REQUIRE_SECOND_FACTOR", ("never", "decisions", "always"))
+REAUTHENTICATE_AFTER = (
+    _duration("REAUTHENTICATE_AFTER", "") if env.str("REAUTHENTICATE_AFTER", default="") else None
+)
+SESSION_AGE = _duration("SESSION_AGE", "12h")
+SESSION_COOKIE_AGE = int(SESSION_AGE.total_seconds())
+LOGIN_FAILURE_LIMIT = _positive("LOGIN_FAILURE_LIMIT", 5)
+LOGIN_LOCKOUT = _duration("LOGIN_LOCKOUT", "15m")
 SECURITY_CONTACT = env.str("SECURITY_CONTACT", default="")
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 LOG_FORMAT = _choice("LOG_FORMAT", ("json", "console"))
 PUBLIC_URL = env.str("PUBLIC_URL", default="")
-ADMIN_OIDC_CLIENT_ID = env.str("ADMIN_OIDC_CLIENT_ID", default="")
 _refuse_what_is_unsafe()
 
 INSTALLED_APPS = [
@@ -308,44 +330,22 @@ UNFOLD = {
     ],
     "STYLES": [lambda request: static("approvals/approvals.css")],
     "SIDEBAR": {"navigation": "approvals_app.admin.navigation"},
+    "ACCOUNT": {"navigation": "orchestrator.signin.views.account_links"},
 }
 
-# People who sign in
-ADMIN_OIDC_CLIENT_SECRET = env.str("ADMIN_OIDC_CLIENT_SECRET", default="")
-ADMIN_OIDC_SCOPES = env.str("ADMIN_OIDC_SCOPES", default="openid profile email")
-ADMIN_OIDC_USERNAME_CLAIM = env.str("ADMIN_OIDC_USERNAME_CLAIM", default="preferred_username")
-ADMIN_OIDC_GROUPS_CLAIM = env.str("ADMIN_OIDC_GROUPS_CLAIM", default="groups")
-ADMIN_OIDC_GROUPS_PREFIX = env.str("ADMIN_OIDC_GROUPS_PREFIX", default="")
-ADMIN_OIDC_CREATE_USERS = env.bool("ADMIN_OIDC_CREATE_USERS", default=True)
-ADMIN_PASSWORD_FALLBACK = env.bool("ADMIN_PASSWORD_FALLBACK", default=False)
-SINGLE_SIGN_ON = bool(ADMIN_OIDC_CLIENT_ID)
-if len({bool(ADMIN_OIDC_CLIENT_ID), bool(ADMIN_OIDC_CLIENT_SECRET)}) > 1:
-    raise ImproperlyConfigured(
-        "ADMIN_OIDC_CLIENT_ID and ADMIN_OIDC_CLIENT_SECRET must be set together."
-    )
-if SINGLE_SIGN_ON and not OIDC_ISSUER_URL:
-    raise ImproperlyConfigured("ADMIN_OIDC_CLIENT_ID needs OIDC_ISSUER_URL.")
-REQUIRE_SECOND_FACTOR = _choice("REQUIRE_SECOND_FACTOR", ("never", "decisions", "always"))
-REAUTHENTICATE_AFTER = (
-    _duration("REAUTHENTICATE_AFTER", "") if env.str("REAUTHENTICATE_AFTER", default="") else None
-)
-SESSION_AGE = _duration("SESSION_AGE", "12h")
-SESSION_COOKIE_AGE = int(SESSION_AGE.total_seconds())
-LOGIN_FAILURE_LIMIT = _positive("LOGIN_FAILURE_LIMIT", 5)
-LOGIN_LOCKOUT = _duration("LOGIN_LOCKOUT", "15m")
+# How people sign in
 AUTHENTICATION_BACKENDS = [
     "orchestrator.signin.lockout.LockoutBackend",
     "orchestrator.signin.passwords.PasswordBackend",
     "orchestrator.signin.oidc.SingleSignOnBackend",
 ]
-UNFOLD["ACCOUNT"] = {"navigation": "orchestrator.signin.views.account_links"}
 AXES_FAILURE_LIMIT = LOGIN_FAILURE_LIMIT
 AXES_COOLOFF_TIME = LOGIN_LOCKOUT
 # Whoever guesses locks out their own address under that name, and not the person elsewhere.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
-AXES_CLIENT_IP_CALLABLE = "orchestrator.signin.lockout.counted_address"
+AXES_CLIENT_IP_CALLABLE = "orchestrator.api.addresses.counted_address"
 AXES_LOCKOUT_CALLABLE = "orchestrator.signin.lockout.locked_out"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False

@@ -47,9 +47,11 @@ def request_span(
     method: str, trace_id: UUID, headers: Mapping[str, str]
 ) -> AbstractContextManager[trace.Span]:
     """The span of one request, below the caller's where its traceparent is of the same trace."""
-    parent = extract({"traceparent": headers.get("traceparent", "")})
-    context = trace.get_current_span(parent).get_span_context()
-    below = parent if context.trace_id == trace_id.int else None
+    below = None
+    if given := headers.get("traceparent"):
+        parent = extract({"traceparent": given})
+        context = trace.get_current_span(parent).get_span_context()
+        below = parent if context.trace_id == trace_id.int else None
     return tracer.start_as_current_span(method, context=below, kind=trace.SpanKind.SERVER)
 
 

@@ -8,18 +8,17 @@ from uuid import UUID
 from django.db import IntegrityError
 
 from audit_app.actors import Actor
-from audit_app.canonical import canonical, digest
+from audit_app.canonical import digest
 from audit_app.errors import (
     AgentsOnly,
     IdempotencyKeyReused,
     InvalidTransition,
-    MetadataTooLarge,
     StaleVersion,
 )
 from audit_app.events import EventType
 from audit_app.models import Subject
 from audit_app.operation import clock, operation, violated
-from audit_app.trail import MAX_METADATA, create, perform
+from audit_app.trail import bounded, create, perform
 from sessions_app import signals
 from sessions_app.errors import (
     LeaseExpired,
@@ -47,8 +46,7 @@ def open_session(
     MetadataTooLarge."""
     _agents_only(by)
     _holds(by, agent_role)
-    if len(canonical(metadata or {})) > MAX_METADATA:
-        raise MetadataTooLarge(field="metadata", limit=MAX_METADATA)
+    bounded(metadata or {})
     session = AgentSession(
         agent_id=UUID(by.id),
         role=agent_role,
@@ -83,8 +81,7 @@ def update_session(
         changes["task_id"] = task_id
     if metadata is not None:
         changes["metadata"] = merge_patch(session.metadata, metadata)
-        if len(canonical(changes["metadata"])) > MAX_METADATA:
-            raise MetadataTooLarge(field="metadata", limit=MAX_METADATA)
+        bounded(changes["metadata"])
     given = {"task_id": task_id, "metadata": metadata}
     told = {name: value for name, value in given.items() if value is not None}
     if status is not None:

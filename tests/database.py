@@ -9,11 +9,12 @@ from typing import Any
 from urllib.parse import quote
 
 import psycopg
-from django.db import connection
+from django.db import connection, connections
 from psycopg import sql
 
 from orchestrator.database_roles import Login, establish
 
+KEPT = ("django_migrations", "django_content_type", "auth_permission")
 PASSWORD = "the tests' own"
 _superuser: dict[str, Any] = {}
 
@@ -54,6 +55,18 @@ def without_guards() -> Iterator["psycopg.Cursor[Any]"]:
     with as_superuser() as admin, admin.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")
         yield cursor
+
+
+def empty() -> None:
+    """Remove what tests wrote, and let go of every connection of this thread.
+
+    The trail refuses DELETE, so it is done as a replica would apply it: without triggers.
+    """
+    tables = [t for t in connection.introspection.table_names() if t not in KEPT]
+    connections.close_all()
+    with without_guards() as cursor:
+        # DELETE, since it is twenty times as fast as TRUNCATE on tables of a few rows.
+        cursor.execute("".join(f"DELETE FROM {table};" for table in tables))
 
 
 def database_url(*, superuser: bool = False, name: str | None = None) -> str:

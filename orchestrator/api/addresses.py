@@ -5,6 +5,8 @@ import ipaddress
 from django.conf import settings
 from django.http import HttpRequest
 
+IPV6_PREFIX = 64
+
 
 def client_address(request: HttpRequest) -> str | None:
     """The caller's IP address; None where the server listens on a Unix socket and nobody says.
@@ -20,6 +22,16 @@ def client_address(request: HttpRequest) -> str | None:
         if len(hops) >= proxies and (forwarded := _address(hops[-proxies])):
             return forwarded
     return _address(request.META.get("REMOTE_ADDR") or "")
+
+
+def counted_address(request: HttpRequest) -> str | None:
+    """What is limited and locked out as one: an address of IPv4, or the network of an IPv6 address,
+    since one subscriber has at least this whole network and would never run out of addresses."""
+    address = client_address(request)
+    if address is None or ":" not in address:
+        return address
+    network = ipaddress.IPv6Network((address, IPV6_PREFIX), strict=False)
+    return str(network.network_address)
 
 
 def _address(text: str) -> str | None:

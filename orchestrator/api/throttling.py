@@ -9,7 +9,6 @@ process still holds a share that another would need.
 import threading
 import time
 from dataclasses import dataclass
-from ipaddress import ip_network
 from typing import Any
 
 from django.conf import settings
@@ -19,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from audit_app.actors import Actor
-from orchestrator.api.addresses import client_address
+from orchestrator.api.addresses import counted_address
 
 WINDOW_SECONDS = 60
 SHARES = 20
@@ -134,11 +133,7 @@ def limits_of(request: HttpRequest) -> list[Limit]:
 
 
 def address_of(request: HttpRequest) -> str:
-    """Whoever holds one address of IPv6 holds the 2^64 beside it."""
-    address = client_address(request) or "unknown"
-    if ":" in address:
-        return f"address:{ip_network((address, 64), strict=False)}"
-    return f"address:{address}"
+    return f"address:{counted_address(request) or 'unknown'}"
 
 
 def _caller(request: Request) -> str | None:

@@ -21,14 +21,11 @@ from sessions_app import oidc
 
 log = structlog.get_logger("orchestrator.signin")
 
-ALGORITHMS = ["RS256", "ES256", "EdDSA"]
-LEEWAY_SECONDS = 30
 TIMEOUT_SECONDS = 3
 KEPT_SECONDS = 300
 RETRY_SECONDS = 5
 """Between two failed discoveries, and between two looks for a key that the issuer did not have."""
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 REQUIRED = ["exp", "iat", "iss", "aud", "sub", "nonce"]
 
 
@@ -100,10 +97,10 @@ class Issuer:
             claims: dict[str, Any] = jwt.decode(
                 id_token,
                 key,
-                algorithms=ALGORITHMS,
+                algorithms=oidc.ALGORITHMS,
                 audience=settings.ADMIN_OIDC_CLIENT_ID,
                 issuer=self.url,
-                leeway=LEEWAY_SECONDS,
+                leeway=oidc.LEEWAY_SECONDS,
                 options={"require": REQUIRED},
             )
         except (jwt.PyJWTError, ValueError) as error:
@@ -195,7 +192,7 @@ def _endpoint(said: dict[str, Any], name: str, *, optional: bool = False) -> str
 
 def _may_be_asked(url: str) -> bool:
     parts = urlsplit(url)
-    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in oidc.LOOPBACK)
 
 
 def _fetched(url: str, headers: dict[str, str] | None = None) -> dict[str, Any]:

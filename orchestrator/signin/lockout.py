@@ -4,7 +4,6 @@ django-axes counts in the database, over all processes, by (username, address): 
 locks themselves out, and not the person whose name they use. Known and unknown names are alike.
 """
 
-import ipaddress
 import math
 from typing import Any
 
@@ -20,12 +19,9 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from audit_app import tracing
-from orchestrator.api.addresses import client_address
+from orchestrator.api.addresses import client_address, counted_address
 
 log = structlog.get_logger("orchestrator.signin")
-
-IPV6_PREFIX = 64
-"""One subscriber has at least this whole network, and would never run out of addresses."""
 
 
 class LockoutBackend(AxesStandaloneBackend):  # type: ignore[misc]  # untyped library
@@ -41,15 +37,6 @@ class LockoutBackend(AxesStandaloneBackend):  # type: ignore[misc]  # untyped li
         """Without a request nobody knocks: a command asks, on this host."""
         if request is not None:
             super().authenticate(request, username, password, **kwargs)
-
-
-def counted_address(request: HttpRequest) -> str | None:
-    """The address that failures are counted for (AXES_CLIENT_IP_CALLABLE)."""
-    address = client_address(request)
-    if address is None or ":" not in address:
-        return address
-    network = ipaddress.IPv6Network((address, IPV6_PREFIX), strict=False)
-    return str(network.network_address)
 
 
 def locked_out(

@@ -5,12 +5,11 @@ The world is one for all tests, since nothing of it may change.
 
 import pytest
 from django.contrib.auth.models import Group, User
-from django.db import connection, connections
+from django.db import connection
 from django.test import Client
 
 from approvals_app.admin import LONGEST_NOTES
-from tests.conftest import KEPT
-from tests.database import without_guards
+from tests.database import empty
 from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory, the_approval
 
 COUNTED = ("agents", "agent_keys", "sessions", "tasks", "approvals", "audit_events", "auth_user")
@@ -29,10 +28,7 @@ LISTS = {
 def database(django_db_setup, django_db_blocker):
     with django_db_blocker.unblock():
         yield
-        tables = [t for t in connection.introspection.table_names() if t not in KEPT]
-        connections.close_all()
-        with without_guards() as cursor:
-            cursor.execute("".join(f"DELETE FROM {table};" for table in tables))
+        empty()
 
 
 class World:

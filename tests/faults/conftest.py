@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,8 +16,8 @@ import pytest
 
 from orchestrator import embedded_postgres
 from orchestrator.database_roles import Login, establish
+from tests.serving import ROOT, client_of, free_port, gunicorn
 
-ROOT = Path(__file__).parents[2]
 MANAGE = [sys.executable, "manage.py"]
 HTTPS = {"Host": "orchestrator.example", "X-Forwarded-Proto": "https"}
 
@@ -125,25 +123,5 @@ def serving(database: Database, place: Path, **environment: str) -> Iterator[htt
     subprocess.run(
         [*MANAGE, "collectstatic", "--no-input"], cwd=ROOT, env=env, check=True, stdout=-3
     )
-    gunicorn = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"]
-    with (place / "log").open("w") as log:
-        web = subprocess.Popen([*gunicorn, "orchestrator.wsgi"], cwd=ROOT, env=env, stderr=log)
-    transport = httpx.HTTPTransport(retries=8)  # while it starts
-    base_url = f"http://127.0.0.1:{port}"
-    try:
-        with httpx.Client(
-            base_url=base_url, headers=HTTPS, transport=transport, timeout=10
-        ) as client:
-            yield client
-    finally:
-        web.terminate()
-        ended = web.wait(timeout=30)
-    assert ended in (0, -signal.SIGTERM)
-    assert "Traceback" not in (place / "log").read_text()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    with gunicorn(place / "log", env), client_of(port, headers=HTTPS, timeout=10) as client:
+        yield client

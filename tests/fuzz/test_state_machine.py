@@ -5,11 +5,10 @@ its own, so that nothing needs to be emptied in between.
 """
 
 import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,11 +26,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.database import database_url
 from tests.factories import AgentFactory, ReviewerFactory
-from tests.faults.conftest import free_port
 from tests.fuzz.model import Answer, Approval, Caller, Model, Session, Task
 from tests.fuzz.world import signed_in
+from tests.serving import client_of, free_port, gunicorn, on_the_tests_database
 
 RUNS = 1_000 if os.environ.get("FUZZ_REQUESTS") else 15
 STEPS = 40
@@ -348,25 +346,12 @@ class Orchestrator(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def server(database: None) -> Iterator[Server]:
+def server(database: None, tmp_path: Path) -> Iterator[Server]:
     port = free_port()
-    web = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py", "orchestrator.wsgi"],
-        env=os.environ
-        | {
-            "DATABASE_URL": database_url(),
-            "PORT": str(port),
-            "RATE_LIMIT_PER_MINUTE": "0",
-            "ADDRESS_LIMIT_PER_MINUTE": "0",
-        },
-        stderr=subprocess.DEVNULL,
-    )
-    transport = httpx.HTTPTransport(retries=8)  # while it starts
-    url = f"http://127.0.0.1:{port}"
-    with httpx.Client(base_url=url, transport=transport, timeout=30) as http:
+    unlimited = {"RATE_LIMIT_PER_MINUTE": "0", "ADDRESS_LIMIT_PER_MINUTE": "0"}
+    env = on_the_tests_database(port, **unlimited)
+    with gunicorn(tmp_path / "log", env), client_of(port) as http:
         yield Server(http)
-    web.terminate()
-    web.wait(timeout=30)
 
 
 def test_the_server_and_the_model_never_disagree(

@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.serving import free_port
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
@@ -69,12 +71,6 @@ class Trial:
         self._listener.join()
         self.process.stdout.close()
         return status
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -6,26 +6,20 @@ The world is one for all tests: nothing that is refused may change it, and each 
 import http.client
 import io
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from django.conf import settings
-from django.db import connection, connections
+from django.db import connection
 
 from orchestrator.api.filters import MAX_PARAMETERS
 from orchestrator.api.parsers import MAX_DEPTH, MAX_ITEMS
 from sessions_app import operations
 from tests.client import Api, schema
-from tests.conftest import KEPT
-from tests.database import database_url, without_guards
+from tests.database import empty
 from tests.factories import (
     AgentFactory,
     ReviewerFactory,
@@ -34,8 +28,8 @@ from tests.factories import (
     approved,
     the_approval,
 )
-from tests.faults.conftest import free_port
 from tests.protocol.test_problems import problem
+from tests.serving import free_port, gunicorn, on_the_tests_database
 
 COUNTED = ("agents", "sessions", "tasks", "approvals", "audit_events", "request_receipts")
 LONGEST_ROLE = "r" * 150
@@ -46,10 +40,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 def database(django_db_setup, django_db_blocker):
     with django_db_blocker.unblock():
         yield
-        tables = [t for t in connection.introspection.table_names() if t not in KEPT]
-        connections.close_all()
-        with without_guards() as cursor:
-            cursor.execute("".join(f"DELETE FROM {table};" for table in tables))
+        empty()
 
 
 class World:
@@ -1025,20 +1016,8 @@ def received(raw):
 def server(world, tmp_path_factory):
     place = tmp_path_factory.mktemp("server")
     port = free_port()
-    environment = os.environ | {
-        "DATABASE_URL": database_url(),
-        "DATA_DIR": str(place),
-        "PORT": str(port),
-    }
-    gunicorn = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"]
-    with (place / "log").open("w") as log:
-        process = subprocess.Popen(
-            [*gunicorn, "orchestrator.wsgi"],
-            cwd=Path(__file__).parents[2],
-            env=environment,
-            stderr=log,
-        )
-    try:
+    env = on_the_tests_database(port, DATA_DIR=str(place))
+    with gunicorn(place / "log", env) as process:
         server = Server(port)
         while process.poll() is None:
             try:
@@ -1047,11 +1026,6 @@ def server(world, tmp_path_factory):
             except ConnectionRefusedError:
                 continue
         yield server
-    finally:
-        process.terminate()
-        ended = process.wait(timeout=30)
-    assert ended in (0, -signal.SIGTERM)
-    assert "Traceback" not in (place / "log").read_text(), (place / "log").read_text()
 
 
 def request_head(method, path, *lines):

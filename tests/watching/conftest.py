@@ -1,9 +1,6 @@
 """A server in a process of its own, whose log is read when it has ended."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.database import database_url
-from tests.faults.conftest import free_port
+from tests.serving import client_of, free_port, gunicorn, on_the_tests_database
 
 Serve = Callable[..., Any]
 
@@ -26,18 +22,9 @@ def serving(database: None, tmp_path: Any) -> Serve:
     @contextmanager
     def serve(**environment: str) -> Iterator[httpx.Client]:
         port = free_port()
-        env = os.environ | {"DATABASE_URL": database_url(), "PORT": str(port)} | environment
-        command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"]
-        with (tmp_path / "log").open("w") as log:
-            web = subprocess.Popen([*command, "orchestrator.wsgi"], env=env, stderr=log, stdout=log)
-        transport = httpx.HTTPTransport(retries=8)  # while it starts
-        try:
-            base_url = f"http://127.0.0.1:{port}"
-            with httpx.Client(base_url=base_url, transport=transport, timeout=30) as client:
-                yield client
-        finally:
-            web.terminate()
-            web.wait(timeout=30)
+        env = on_the_tests_database(port, **environment)
+        with gunicorn(tmp_path / "log", env), client_of(port) as client:
+            yield client
 
     return serve
 

@@ -1,0 +1,57 @@
+"""gunicorn as operators run it, in a process of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.database import database_url
+
+ROOT = Path(__file__).parents[1]
+
+
+@contextmanager
+def gunicorn(log: Path, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """The server on PORT of exactly this ``environment``; in the end it must stop as asked, and
+    have left no stack trace in ``log``."""
+    command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"]
+    with log.open("w") as written:
+        web = subprocess.Popen(
+            [*command, "orchestrator.wsgi"],
+            cwd=ROOT,
+            env=environment,
+            stdout=written,
+            stderr=written,
+        )
+    try:
+        yield web
+    finally:
+        web.terminate()
+        ended = web.wait(timeout=30)
+    assert ended in (0, -signal.SIGTERM)
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def on_the_tests_database(port: int, **further: str) -> dict[str, str]:
+    """An environment for ``gunicorn``: a trial in which the tests' own people are."""
+    return os.environ | {"DATABASE_URL": database_url(), "PORT": str(port)} | further
+
+
+def client_of(port: int, **given: object) -> httpx.Client:
+    """Patient while the server starts."""
+    transport = httpx.HTTPTransport(retries=8)
+    base_url = f"http://127.0.0.1:{port}"
+    return httpx.Client(base_url=base_url, transport=transport, **{"timeout": 30, **given})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
