@@ -15,7 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from approvals_app import inbox, operations
+from approvals_app import inbox
+from approvals_app.bulk import DECISIONS
 from approvals_app.errors import (
     AlreadyDecided,
     ApprovalExpired,
@@ -38,7 +39,6 @@ from audit_app.errors import Conflict, NotFound, OrchestratorError
 from audit_app.legible import badge, moment, visible
 from sessions_app.admin import may_change_agents
 
-DECISIONS = {"approve": operations.approve, "reject": operations.reject}
 LONGEST_NOTES = 20_000
 LAST_PAGE = 10_000
 PROOFS_MISSING = (ReauthenticationRequired, SecondFactorRequired)
@@ -232,9 +232,9 @@ def explained(error: OrchestratorError) -> str:
         case NotEligible():
             return f"Only members of the group {error.data['role']} decide on this."
         case SeparationOfDuties():
-            return "You answer for the agent that asks, so somebody else has to decide."
+            return f"Somebody else has to decide, not you: {error.data['why']}"
         case OneVoiceEach():
-            return "You have decided on this task already, and each person has one voice on it."
+            return "You have said what you say of this already, and each person has one voice."
         case _:
             return str(error)
 

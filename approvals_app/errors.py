@@ -1,6 +1,6 @@
 """What can be refused on this floor."""
 
-from audit_app.errors import Conflict, Forbidden
+from audit_app.errors import Conflict, Forbidden, Invalid, NotFound
 
 
 class HumansOnly(Forbidden):
@@ -12,11 +12,12 @@ class NotEligible(Forbidden):
 
 
 class SeparationOfDuties(Forbidden):
-    """Nobody decides on a task of an agent that they own."""
+    """Nobody decides on what they ask for themselves: {why}"""
 
 
 class OneVoiceEach(Forbidden):
-    """One person has one voice on a task, and the caller has decided on this one already."""
+    """One person has one voice in a decision, and the caller's, or that of the person in whose seat
+    they would vote, was given already."""
 
 
 class AlreadyDecided(Conflict):
@@ -45,3 +46,61 @@ class ReauthenticationRequired(Forbidden):
 
 class SecondFactorRequired(Forbidden):
     """Whoever decides must have given a second factor, and the caller did not."""
+
+
+class ChangesRequested(Conflict):
+    """{by} asked for changes first: nobody can approve this until they withdraw that, or it is
+    revised."""
+
+
+class NoVote(Conflict):
+    """The caller has no vote on this that could be withdrawn."""
+
+
+class UnknownPerson(Invalid):
+    """Nobody who works here is called {name}."""
+
+
+class DelegateExcluded(Conflict):
+    """{name} can't vote on this: {why}"""
+
+
+class AlreadyDelegated(Conflict):
+    """The caller has somebody to stand in for them already, at that time."""
+
+
+class NotDelegator(Forbidden):
+    """Only the two whom a delegation concerns, or an administrator, can end it."""
+
+
+class NoRightToOverride(Forbidden):
+    """Only a person who was given the right to break the glass can approve alone."""
+
+
+class OverrideOverdue(Conflict):
+    """An earlier override was to be reviewed until {due}, and nobody may use another before it
+    is."""
+
+
+class AnswerRequired(Invalid):
+    """This task is a question: whoever approves it gives an answer."""
+
+
+class AnswerInvalid(Invalid):
+    """The answer is not what the question asks for: {reason}"""
+
+
+class QuestionInvalid(Invalid):
+    """The form of the question can't be shown: {reason}"""
+
+
+class PolicyAdministratorsOnly(Forbidden):
+    """Only a person who may change policies can do this."""
+
+
+class PolicyUnknown(NotFound):
+    """There is no policy called {name}."""
+
+
+class PolicyNameTaken(Conflict):
+    """There is a policy called {name} already."""

@@ -144,7 +144,7 @@ def dossier(approval_id: UUID, actor: Actor) -> Dossier:
 def _obstacle(approval: Approval, actor: Actor) -> OrchestratorError | None:
     """What the decision would be refused with if it were made now."""
     try:
-        policies.may_decide(approval, actor, timezone.now())
+        policies.seat_of(approval, actor, timezone.now())
     except OrchestratorError as refusal:
         return refusal
     return None

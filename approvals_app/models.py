@@ -1,19 +1,105 @@
-"""Approvals: legal transitions and constraints, no I/O."""
+"""Approvals, votes, delegations, overrides and policies: legal transitions and constraints, no
+I/O."""
 
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import models
 from django_fsm import FSMField, transition
 
-from approvals_app.querysets import ApprovalQuerySet
+from approvals_app.querysets import (
+    ApprovalQuerySet,
+    DelegationQuerySet,
+    OverrideQuerySet,
+    PolicyQuerySet,
+    VoteQuerySet,
+)
 from audit_app.events import EventType, recorded_as
 from audit_app.models import Subject
 from sessions_app.models import ROLE_LENGTH, Agent, Task
 
 
+class Override(Subject):
+    """A task approved by one person alone, in an emergency, and what the others said afterwards."""
+
+    class Status(models.TextChoices):
+        OPEN = "open"
+        UPHELD = "upheld"
+        CONDEMNED = "condemned"
+
+    subject_type = "override"
+    further_guards = ("freeze", "rightful", "reviewed")
+    role_column = "role"
+    trace_column = "trace_id"
+
+    task = models.ForeignKey(
+        Task, on_delete=models.PROTECT, related_name="overrides", db_comment="What was approved."
+    )
+    revision = models.PositiveIntegerField(db_comment="Which revision of the task.")
+    payload_digest = models.CharField(max_length=64, db_comment="SHA-256 of its payload.")
+    opened_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        related_name="overrides",
+        db_comment="Who broke the glass.",
+    )
+    reason = models.TextField(db_comment="Why, in their words.")
+    review_due_at = models.DateTimeField(
+        db_comment="Until when the others are to have reviewed it; after that, no other override."
+    )
+    status = FSMField(
+        choices=Status,
+        default=Status.OPEN,
+        protected=True,
+        db_comment="open (to be reviewed), upheld or condemned.",
+    )
+    role = models.CharField(max_length=ROLE_LENGTH, db_comment="The role that the task is for.")
+    trace_id = models.UUIDField(editable=False, db_comment="The task's trace.")
+
+    objects = OverrideQuerySet.as_manager()
+
+    class Meta:
+        db_table = "overrides"
+        db_table_comment = "Break glass: tasks approved by one person alone, reviewed afterwards."
+        ordering = ("-created_at", "-id")
+        default_permissions = ("view",)
+        permissions = (("break_glass", "Can approve a task alone, in an emergency"),)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(status__in=["open", "upheld", "condemned"]),
+                name="overrides_known_status",
+            ),
+            models.UniqueConstraint(fields=["task", "revision"], name="overrides_once"),
+            models.CheckConstraint(condition=~models.Q(reason=""), name="overrides_have_a_reason"),
+        )
+        indexes = (
+            models.Index(
+                fields=["review_due_at"],
+                condition=models.Q(status="open"),
+                name="overrides_open",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"override of {self.task_id}"
+
+    @recorded_as(EventType.OVERRIDE_UPHELD)
+    @transition(field=status, source=Status.OPEN, target=Status.UPHELD)
+    def uphold(self) -> None: ...
+
+    @recorded_as(EventType.OVERRIDE_CONDEMNED)
+    @transition(field=status, source=Status.OPEN, target=Status.CONDEMNED)
+    def condemn(self) -> None: ...
+
+
 class Approval(Subject):
-    """One human's yes that a task needs, and what became of it."""
+    """The yes that a task needs of so many people of one group, and what became of it.
+
+    Each of their voices is a Vote. A task waits for all of its approvals; one that belongs to an
+    ``override`` reviews, afterwards, what somebody approved alone.
+    """
 
     class Status(models.TextChoices):
         PENDING = "pending"
@@ -24,7 +110,7 @@ class Approval(Subject):
 
     DECIDED = (Status.APPROVED, Status.REJECTED)
     subject_type = "approval"
-    further_guards = ("freeze", "voice")
+    further_guards = ("freeze", "of_the_task", "quorum", "voice")
     role_column = "approver_role"
     trace_column = "trace_id"
 
@@ -36,6 +122,15 @@ class Approval(Subject):
     )
     approver_role = models.CharField(
         max_length=ROLE_LENGTH, db_comment="The group one of whose members must decide."
+    )
+    needed = models.PositiveSmallIntegerField(
+        default=1, db_comment="How many members of the group must say yes."
+    )
+    deny_threshold = models.PositiveSmallIntegerField(
+        default=1, db_comment="How many noes, in all groups that are asked, reject the task."
+    )
+    revision = models.PositiveIntegerField(
+        default=1, db_comment="The revision of the task that is decided on."
     )
     status = FSMField(
         choices=Status,
@@ -55,6 +150,32 @@ class Approval(Subject):
         max_length=64, db_comment="SHA-256 of the payload that is decided on; the task's own."
     )
     expires_at = models.DateTimeField(db_comment="After this nothing can be decided.")
+    at_deadline = models.JSONField(
+        default=dict,
+        db_comment="What happens then: whom to escalate to, step by step, and the end of it.",
+    )
+    reminders = models.JSONField(
+        default=list, db_comment="How many seconds before the deadline people are reminded."
+    )
+    remind_at = models.DateTimeField(null=True, db_comment="When they are reminded next.")
+    valid_for = models.DurationField(
+        null=True, db_comment="How long the task may be claimed once it is approved."
+    )
+    escalated_to = models.ForeignKey(
+        "self",
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="escalated_from",
+        db_index=False,
+        db_comment="The approval that is waited for instead, since the deadline passed.",
+    )
+    override = models.ForeignKey(
+        Override,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="reviews",
+        db_comment="The override that this one reviews; empty where the task waits for it.",
+    )
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         null=True,
@@ -81,9 +202,16 @@ class Approval(Subject):
             ),
             models.CheckConstraint(
                 condition=models.Q(
+                    models.Q(decision_at__lte=models.F("expires_at"))
+                    | models.Q(override__isnull=False),
                     status__in=["approved", "rejected"],
                     decided_by__isnull=False,
-                    decision_at__lte=models.F("expires_at"),
+                )
+                | models.Q(
+                    status="approved",
+                    decided_by__isnull=True,
+                    decision_at__gte=models.F("expires_at"),
+                    at_deadline__then="approve_without_a_human",
                 )
                 | models.Q(
                     status__in=["pending", "expired", "withdrawn"],
@@ -97,10 +225,9 @@ class Approval(Subject):
                 condition=models.Q(status="pending"),
                 name="approvals_one_pending_per_role",
             ),
-            models.UniqueConstraint(
-                fields=["task", "decided_by"],
-                condition=models.Q(decided_by__isnull=False),
-                name="approvals_one_voice_each",
+            models.CheckConstraint(
+                condition=models.Q(needed__gte=1, deny_threshold__gte=1),
+                name="approvals_need_somebody",
             ),
         )
         indexes = (
@@ -116,10 +243,22 @@ class Approval(Subject):
                 condition=models.Q(status="pending"),
                 name="approvals_deadlines",
             ),
+            models.Index(
+                fields=["remind_at"],
+                condition=models.Q(status="pending", remind_at__isnull=False),
+                name="approvals_reminders",
+            ),
         )
 
     def __str__(self) -> str:
         return f"{self.task.task_type} for {self.approver_role}"
+
+    @property
+    def votes_cast(self) -> "list[Vote]":
+        """The voices that count, oldest first."""
+        read = "votes" in getattr(self, "_prefetched_objects_cache", {})
+        votes = self.votes.all() if read else self.votes.select_related("voter", "seat_of")
+        return [vote for vote in votes if vote.status == Vote.Status.CAST]
 
     @recorded_as(EventType.APPROVAL_APPROVED)
     @transition(field=status, source=Status.PENDING, target=Status.APPROVED)
@@ -131,9 +270,20 @@ class Approval(Subject):
     def reject(self, *, decided_by_id: int, at: datetime, notes: str) -> None:
         self._decide(decided_by_id, at, notes)
 
+    @recorded_as(EventType.APPROVAL_APPROVED_BY_DEADLINE)
+    @transition(field=status, source=Status.PENDING, target=Status.APPROVED)
+    def approve_at_deadline(self, *, at: datetime) -> None:
+        """Nobody decided in time, and the policy says that this is a yes."""
+        self.decision_at = at
+
+    @recorded_as(EventType.APPROVAL_REMINDED)
+    def remind(self, *, again_at: datetime | None) -> None:
+        self.remind_at = again_at
+
     @recorded_as(EventType.APPROVAL_EXPIRED)
     @transition(field=status, source=Status.PENDING, target=Status.EXPIRED)
-    def expire(self) -> None: ...
+    def expire(self, *, escalated_to_id: UUID | None = None) -> None:
+        self.escalated_to_id = escalated_to_id
 
     @recorded_as(EventType.APPROVAL_WITHDRAWN)
     @transition(field=status, source=Status.PENDING, target=Status.WITHDRAWN)
@@ -143,3 +293,225 @@ class Approval(Subject):
         self.decided_by_id = decided_by_id
         self.decision_at = at
         self.notes = notes
+
+
+class Vote(Subject):
+    """What one person said of one approval: yes, no, or what should be changed first.
+
+    It is cast in somebody's seat: the voter's own, or that of a member of the group who delegated
+    to them. Neither has another seat in the same decision.
+    """
+
+    class Status(models.TextChoices):
+        CAST = "cast"
+        WITHDRAWN = "withdrawn"
+
+    class Choice(models.TextChoices):
+        YES = "yes"
+        NO = "no"
+        CHANGES = "changes"
+
+    subject_type = "vote"
+    further_guards = ("freeze", "eligible", "open", "voice")
+    role_column = "role"
+    trace_column = "trace_id"
+
+    approval = models.ForeignKey(
+        Approval, on_delete=models.PROTECT, related_name="votes", db_comment="What it is about."
+    )
+    voter = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        related_name="votes",
+        db_index=False,
+        db_comment="Who says it.",
+    )
+    seat_of = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        related_name="seats",
+        db_comment="The member of the group in whose place they say it; mostly themselves.",
+    )
+    choice = models.CharField(
+        max_length=7, choices=Choice, db_comment="yes, no, or changes (they are asked for)."
+    )
+    payload_digest = models.CharField(
+        max_length=64, db_comment="SHA-256 of the payload that they saw."
+    )
+    notes = models.TextField(blank=True, db_comment="What they said about it.")
+    answer = models.JSONField(null=True, db_comment="Their answer, where the task is a question.")
+    status = FSMField(
+        choices=Status, default=Status.CAST, protected=True, db_comment="cast or withdrawn."
+    )
+    role = models.CharField(max_length=ROLE_LENGTH, db_comment="The group that was asked.")
+    trace_id = models.UUIDField(editable=False, db_comment="The task's trace.")
+
+    objects = VoteQuerySet.as_manager()
+
+    class Meta:
+        db_table = "votes"
+        db_table_comment = "What people said of approvals, one row a voice."
+        default_permissions = ("view",)
+        ordering = ("created_at", "id")
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(status__in=["cast", "withdrawn"]), name="votes_known_status"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(choice__in=["yes", "no", "changes"]), name="votes_known_choice"
+            ),
+            models.UniqueConstraint(
+                fields=["approval", "voter"],
+                condition=models.Q(status="cast"),
+                name="votes_one_each",
+            ),
+            models.UniqueConstraint(
+                fields=["approval", "seat_of"],
+                condition=models.Q(status="cast"),
+                name="votes_one_a_seat",
+            ),
+        )
+        indexes = (models.Index(fields=["voter", "-created_at"], name="votes_of_one"),)
+
+    def __str__(self) -> str:
+        return f"{self.choice} by {self.voter}"
+
+    @recorded_as(EventType.VOTE_WITHDRAWN)
+    @transition(field=status, source=Status.CAST, target=Status.WITHDRAWN)
+    def withdraw(self) -> None: ...
+
+
+class Delegation(Subject):
+    """Somebody else may vote in a person's seat: on one approval, or on all while they are away."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        ENDED = "ended"
+
+    subject_type = "delegation"
+    further_guards = ("freeze", "own")
+
+    delegator = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        related_name="delegations",
+        db_comment="Whose seat it is.",
+    )
+    delegate = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        related_name="stands_in",
+        db_comment="Who may vote in it; may not pass it on.",
+    )
+    approval = models.ForeignKey(
+        Approval,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="delegations",
+        db_comment="The one approval it is for; empty: all, from starts_at to ends_at.",
+    )
+    starts_at = models.DateTimeField(db_comment="From when it holds.")
+    ends_at = models.DateTimeField(null=True, db_comment="Until when; empty: until it is ended.")
+    reason = models.TextField(blank=True, db_comment="Why, in the delegator's words.")
+    status = FSMField(
+        choices=Status, default=Status.ACTIVE, protected=True, db_comment="active or ended."
+    )
+
+    objects = DelegationQuerySet.as_manager()
+
+    class Meta:
+        db_table = "delegations"
+        db_table_comment = "Who may vote in whose seat."
+        default_permissions = ("view",)
+        ordering = ("-created_at", "-id")
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(status__in=["active", "ended"]), name="delegations_known_status"
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(delegator=models.F("delegate")),
+                name="delegations_to_somebody_else",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(ends_at__isnull=True)
+                | models.Q(ends_at__gt=models.F("starts_at")),
+                name="delegations_end_after_they_start",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(approval__isnull=False) | models.Q(ends_at__isnull=False),
+                name="delegations_are_limited",
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=["delegate"],
+                condition=models.Q(status="active"),
+                name="delegations_active",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.delegate} for {self.delegator}"
+
+    @recorded_as(EventType.DELEGATION_ENDED)
+    @transition(field=status, source=Status.ACTIVE, target=Status.ENDED)
+    def end(self) -> None: ...
+
+
+class ApprovalPolicy(Subject):
+    """A rule that says of which tasks who must say yes; see rules.py for its language.
+
+    A version of it is the ``seq`` of the audit event that made it, whose metadata hold all of it.
+    """
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        RETIRED = "retired"
+
+    subject_type = "policy"
+    further_guards = ("freeze", "told")
+
+    name = models.CharField(max_length=150, unique=True, db_comment="What people call it.")
+    priority = models.IntegerField(db_comment="The smallest is asked first; ties by name.")
+    description = models.TextField(blank=True, db_comment="What it is for.")
+    rule = models.JSONField(db_comment="When it matches and what it says then, as in the file.")
+    status = FSMField(
+        choices=Status, default=Status.ACTIVE, protected=True, db_comment="active or retired."
+    )
+
+    objects = PolicyQuerySet.as_manager()
+
+    class Meta:
+        db_table = "approval_policies"
+        db_table_comment = "Who must approve which tasks."
+        verbose_name = "policy"
+        verbose_name_plural = "policies"
+        ordering = ("priority", "name")
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(status__in=["active", "retired"]),
+                name="approval_policies_known_status",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The whole policy as a file has it."""
+        named = {"name": self.name, "priority": self.priority, "description": self.description}
+        document: dict[str, Any] = named | self.rule
+        return document
+
+    @recorded_as(EventType.POLICY_CHANGED)
+    def change(self, *, priority: int, description: str, rule: dict[str, Any]) -> None:
+        self.priority, self.description, self.rule = priority, description, rule
+
+    @recorded_as(EventType.POLICY_RETIRED)
+    @transition(field=status, source=Status.ACTIVE, target=Status.RETIRED)
+    def retire(self) -> None: ...
+
+    @recorded_as(EventType.POLICY_RESTORED)
+    @transition(field=status, source=Status.RETIRED, target=Status.ACTIVE)
+    def restore(self) -> None: ...

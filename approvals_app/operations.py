@@ -1,14 +1,17 @@
-"""What can be done on this floor: an approval is requested, approved or rejected."""
+"""What can be done on this floor: people are asked, and say yes, no, or what should change."""
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError
 
-from approvals_app import policies
-from approvals_app.errors import ApprovalPending, PayloadDigestMismatch, TaskNotWaiting
-from approvals_app.models import Approval
+from approvals_app import policies, questions
+from approvals_app.errors import ApprovalPending, NoVote, PayloadDigestMismatch, TaskNotWaiting
+from approvals_app.models import Approval, Override, Vote
+from approvals_app.rules import Requirement, Rule
 from audit_app.actors import Actor
 from audit_app.canonical import digest
 from audit_app.errors import AgentsOnly
@@ -16,6 +19,7 @@ from audit_app.events import EventType
 from audit_app.operation import clock, operation, violated
 from audit_app.trail import create, perform
 from sessions_app.models import Task
+from sessions_app.revisions import revise
 
 
 @operation("approval.request")
@@ -29,8 +33,11 @@ def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -
     task = Task.objects.visible_to(by).locked(task_id)
     if task.status != Task.Status.AWAITING_APPROVAL:
         raise TaskNotWaiting(task, state=task.status, allowed=task.transitions_allowed())
+    now = clock()
+    asked = terms(Rule.default(approver_role), now)
+    asked |= {"requested_by_id": UUID(by.id), "reason": reason}
     try:
-        return ask(task, approver_role, by=by, reason=reason, requested_by_id=UUID(by.id))
+        return ask(task, Requirement(approver_role), by=by, now=now, **asked)
     except IntegrityError as error:
         if violated(error) == "approvals_one_pending_per_role":
             raise ApprovalPending(task, role=approver_role) from error
@@ -38,50 +45,121 @@ def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -
 
 
 @operation("approval.approve")
-def approve(approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = "") -> Approval:
+def approve(
+    approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = "", answer: Any = None
+) -> Approval:
     """Say yes to exactly the payload whose digest the reviewer saw.
 
-    The last yes that a task waits for approves the task. Raises NotFound, what
-    policies.may_decide raises, and PayloadDigestMismatch.
+    The last yes that an approval needs approves it, and the last approval that a task waits for
+    approves the task. Where the task is a question, ``answer`` is the answer. Raises NotFound, what
+    policies.seat_of raises, PayloadDigestMismatch, ChangesRequested, AnswerRequired, AnswerInvalid.
     """
     approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
-    _decide(approval, approval.approve, by=by, payload_digest=payload_digest, notes=notes)
-    if not approval.task.approvals.pending().exists():
-        perform(approval.task.approve, by=by, details=_evidence(approval))
+    now = clock()
+    answer = questions.answered(approval.task, answer)
+    said = {"payload_digest": payload_digest, "notes": notes, "answer": answer}
+    voices = _cast(approval, Vote.Choice.YES, by=by, now=now, **said)
+    mine, yes = voices[-1], [vote for vote in voices if vote.approval_id == approval.pk]
+    if sum(vote.choice == Vote.Choice.YES for vote in yes) >= approval.needed:
+        _decide(approval, approval.approve, mine, by=by, at=now)
+        conclude(approval, by=by, at=now)
     return approval
 
 
 @operation("approval.reject")
 def reject(approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = "") -> Approval:
-    """Say no: one no ends the task, and nobody else is asked any more.
+    """Say no: as many noes as the policy wants, one by default, in all groups that are asked, end
+    the task, and nobody else is asked any more.
 
     Raises as ``approve`` does.
     """
     approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
-    _decide(approval, approval.reject, by=by, payload_digest=payload_digest, notes=notes)
-    perform(approval.task.reject, by=by, details=_evidence(approval))
-    withdraw_pending(approval.task, by=by, why="Another approver rejected the task.")
+    now = clock()
+    said = {"payload_digest": payload_digest, "notes": notes}
+    voices = _cast(approval, Vote.Choice.NO, by=by, now=now, **said)
+    if sum(vote.choice == Vote.Choice.NO for vote in voices) >= approval.deny_threshold:
+        _decide(approval, approval.reject, voices[-1], by=by, at=now)
+        if approval.override is None:
+            perform(approval.task.reject, by=by, details=_evidence(approval))
+        else:
+            perform(approval.override.condemn, by=by, details=_evidence(approval))
+        why = "Another approver rejected the task."
+        withdraw_pending(approval.task, approval.override, by=by, why=why)
     return approval
 
 
-def ask(
-    task: Task,
-    approver_role: str,
+@operation("approval.request_changes")
+def request_changes(approval_id: UUID, *, by: Actor, payload_digest: str, message: str) -> Approval:
+    """Ask the agent for changes: nobody can approve until it sends a revision, or until this voice
+    is withdrawn.
+
+    Raises NotFound, what policies.seat_of raises, and PayloadDigestMismatch.
+    """
+    approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
+    said = {"payload_digest": payload_digest, "notes": message}
+    _cast(approval, Vote.Choice.CHANGES, by=by, now=clock(), **said)
+    return approval
+
+
+@operation("approval.withdraw_vote")
+def withdraw_vote(approval_id: UUID, *, by: Actor, reason: str = "") -> Approval:
+    """Take back what the caller said, until the decision is made. Raises NotFound, AlreadyDecided,
+    NoVote."""
+    approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
+    if approval.status != Approval.Status.PENDING:
+        raise policies.already_decided(approval)
+    votes = Vote.objects.cast().filter(approval=approval)
+    vote = votes.filter(voter_id=int(by.id)).first() if by.is_human else None
+    if vote is None:
+        raise NoVote(approval)
+    perform(vote.withdraw, by=by, details={"approval_id": str(approval.pk), "reason": reason})
+    return approval
+
+
+@operation("approval.edit")
+def edit(
+    approval_id: UUID,
     *,
     by: Actor,
-    reason: str = "",
-    requested_by_id: UUID | None = None,
+    payload_digest: str,
+    notes: str = "",
+    description: str | None = None,
+    data: Any = None,
+    context: Any = None,
+) -> Task:
+    """Change what will be done: a new revision of the task, judged and asked about anew, which the
+    editor can't approve. None leaves a member as it is.
+
+    Raises NotFound, what policies.seat_of raises, PayloadDigestMismatch, InvalidTransition,
+    NothingRevised.
+    """
+    approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
+    policies.seat_of(approval, by, clock())
+    _same_payload(approval, payload_digest)
+    given = {"description": description, "data": data, "context": context}
+    changes = {name: value for name, value in given.items() if value is not None}
+    details = {"notes": notes, "approval_id": str(approval.pk), **by.assurance.as_details()}
+    revise(approval.task, by=by, changes=changes, details=details)
+    return approval.task
+
+
+def ask(
+    task: Task, requirement: Requirement, *, by: Actor, now: datetime, **terms: Any
 ) -> Approval:
-    """Create one pending approval of ``task``: part of the operation that needs it."""
+    """Create one pending approval of ``task``: part of the operation that needs it.
+
+    ``terms`` are further columns: those that ``terms`` makes of a plan, reason, override, …
+    """
     approval = Approval(
         task=task,
-        approver_role=approver_role,
-        reason=reason,
-        requested_by_id=requested_by_id,
+        approver_role=requirement.role,
+        needed=requirement.count,
+        revision=task.revision,
         payload_digest=digest(task.payload),
-        expires_at=clock() + settings.APPROVAL_TTL,
         trace_id=task.trace_id,
+        **terms,
     )
+    approval.remind_at = next_reminder(approval, now)
     return create(
         approval,
         EventType.APPROVAL_REQUESTED,
@@ -89,38 +167,130 @@ def ask(
         details={
             "task_id": str(task.pk),
             "payload_digest": approval.payload_digest,
-            "reason": reason,
+            "needed": approval.needed,
+            "reason": approval.reason,
             "expires_at": approval.expires_at.isoformat(),
         },
     )
 
 
-def withdraw_pending(task: Task, *, by: Actor, why: str) -> None:
-    """Ask nobody about ``task``, which the caller has locked, any more."""
-    for approval in task.approvals.pending().order_by("id").select_for_update(no_key=True):
+def ask_all(task: Task, plan: Rule, *, by: Actor) -> None:
+    """Ask everybody whom ``plan`` names."""
+    now = clock()
+    for requirement in requirements(task, plan):
+        ask(task, requirement, by=by, now=now, **terms(plan, now))
+
+
+def terms(plan: Rule, now: datetime) -> dict[str, Any]:
+    """How long ``plan`` waits for a decision, what happens then, and what a decision is worth."""
+    steps = [
+        {"role": step.role, "count": step.count, "seconds": step.deadline.total_seconds()}
+        for step in plan.escalate
+    ]
+    return {
+        "expires_at": now + (plan.deadline or settings.APPROVAL_TTL),
+        "at_deadline": {"escalate": steps, "then": plan.on_timeout},
+        "reminders": [reminder.total_seconds() for reminder in plan.reminders],
+        "deny_threshold": plan.deny_threshold,
+        "valid_for": plan.valid_for,
+    }
+
+
+def requirements(task: Task, plan: Rule) -> list[Requirement]:
+    """Whom ``plan`` asks, each role once: two names of one role ask for the larger number."""
+    counts: dict[str, int] = {}
+    for asked in plan.approvals:
+        role = task.to_role if asked.role == "$to_role" else asked.role
+        counts[role] = max(counts.get(role, 0), asked.count)
+    return [Requirement(role, count) for role, count in counts.items()]
+
+
+def next_reminder(approval: Approval, now: datetime) -> datetime | None:
+    """When the people who are asked are reminded next, after ``now``."""
+    times = [approval.expires_at - timedelta(seconds=s) for s in approval.reminders]
+    return min((at for at in times if at > now), default=None)
+
+
+def conclude(approval: Approval, *, by: Actor, at: datetime) -> None:
+    """What follows when ``approval``, just approved, is the last one that was waited for."""
+    task, override = approval.task, approval.override
+    asked = task.approvals.filter(override=override, revision=approval.revision)
+    rows = list(asked.values_list("status", "valid_for"))
+    if any(status == Approval.Status.PENDING for status, _ in rows):
+        return
+    if override:
+        perform(override.uphold, by=by, details=_evidence(approval))
+        return
+    lengths = [length for _, length in rows if length]
+    until = at + min(lengths, default=settings.APPROVAL_VALID_FOR)
+    details = {**_evidence(approval), "approved_until": until.isoformat()}
+    perform(task.approve, by=by, details=details, until=until)
+
+
+def withdraw_pending(task: Task, override: Override | None, *, by: Actor, why: str) -> None:
+    """Ask nobody about ``task``, which the caller has locked, any more; or nobody to review
+    ``override``."""
+    pending = task.approvals.pending().filter(override=override).order_by("id")
+    for approval in pending.select_for_update(no_key=True, of=("self",)):
         perform(approval.withdraw, by=by, details={"reason": why})
 
 
-def _decide(
+def _cast(
     approval: Approval,
-    decision: Callable[..., None],
+    choice: Vote.Choice,
     *,
     by: Actor,
+    now: datetime,
     payload_digest: str,
     notes: str,
+    answer: Any = None,
+) -> list[Vote]:
+    """One voice, in the voter's own seat or in that of whom they stand in for; return all that were
+    given in this decision, this one last."""
+    said = policies.voices(approval)
+    seat = policies.seat_of(approval, by, now, said)
+    _same_payload(approval, payload_digest)
+    if choice is Vote.Choice.YES:
+        policies.nobody_asks_for_changes(approval, said)
+    vote = Vote(
+        approval=approval,
+        voter_id=int(by.id),
+        seat_of_id=seat,
+        choice=choice,
+        payload_digest=payload_digest,
+        notes=notes,
+        answer=answer,
+        role=approval.approver_role,
+        trace_id=approval.trace_id,
+    )
+    details = {
+        "approval_id": str(approval.pk),
+        "choice": choice.value,
+        "payload_digest": payload_digest,
+        "notes": notes,
+        "seat_of": seat,
+        **by.assurance.as_details(),
+    }
+    if answer is not None:
+        details["answer"] = answer
+    return [*said, create(vote, EventType.VOTE_CAST, by=by, details=details)]
+
+
+def _decide(
+    approval: Approval, decision: Callable[..., None], vote: Vote, *, by: Actor, at: datetime
 ) -> None:
-    now = clock()
-    policies.may_decide(approval, by, now)
+    details = {
+        "payload_digest": vote.payload_digest,
+        "notes": vote.notes,
+        "vote_id": str(vote.pk),
+        **by.assurance.as_details(),
+    }
+    perform(decision, by=by, details=details, decided_by_id=int(by.id), at=at, notes=vote.notes)
+
+
+def _same_payload(approval: Approval, payload_digest: str) -> None:
     if payload_digest != approval.payload_digest:
         raise PayloadDigestMismatch(approval)
-    perform(
-        decision,
-        by=by,
-        details={"payload_digest": payload_digest, "notes": notes, **by.assurance.as_details()},
-        decided_by_id=int(by.id),
-        at=now,
-        notes=notes,
-    )
 
 
 def _evidence(approval: Approval) -> dict[str, str]:

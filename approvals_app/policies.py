@@ -1,59 +1,168 @@
 """Which tasks need whose yes, and who may give it. Asked by every door, answered in one place."""
 
+from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db.models import Q
 
+from approvals_app import rules
 from approvals_app.errors import (
     AlreadyDecided,
     ApprovalExpired,
+    ChangesRequested,
     HumansOnly,
+    NoRightToOverride,
     NotEligible,
     OneVoiceEach,
+    OverrideOverdue,
     ReauthenticationRequired,
     SecondFactorRequired,
     SeparationOfDuties,
 )
-from approvals_app.models import Approval
+from approvals_app.models import Approval, ApprovalPolicy, Delegation, Override, Vote
 from audit_app.actors import Actor
 from sessions_app.models import Agent, Task
+from sessions_app.verdicts import Kind, Verdict
 
-ASKING_TYPES = ("approval", "approval_request")
-ASKING_SUFFIX = "_approval"
+_read: dict[UUID, rules.Rule] = {}
+"""Each policy as this process last read it; used while its version is still the present one."""
 
 
-def roles_needed(task: Task) -> list[str]:
-    """The roles that must each say yes before ``task`` may be executed; none: it is approved."""
+def judge(task: Task) -> Verdict:
+    """What the policies in force say of ``task`` as it is asked for now: exactly one verdict."""
     if task.task_type == Task.NOTIFICATION:
-        return []
-    asks = task.task_type in ASKING_TYPES or task.task_type.endswith(ASKING_SUFFIX)
-    if asks or settings.APPROVAL_DEFAULT == "require":
-        return [task.to_role]
-    return []
+        return Verdict(Kind.APPROVE, "A notification asks for nothing.")
+    return rules.verdict(in_force(), _Facts(task), settings.APPROVAL_DEFAULT)
 
 
-def may_decide(approval: Approval, by: Actor, now: datetime) -> None:
-    """Whether ``by`` may decide on ``approval`` at ``now``; the caller holds the row's lock.
+def in_force() -> list[rules.Rule]:
+    """The active policies, first one first. Which they are is asked of the database every time, so
+    that a change needs no restart; a policy is read and compiled once a version."""
+    active = list(ApprovalPolicy.objects.active().order_by().values_list("pk", "version"))
+    stale = [pk for pk, version in active if pk not in _read or _read[pk].version != version]
+    if stale:
+        for policy in ApprovalPolicy.objects.filter(pk__in=stale):
+            _read[policy.pk] = as_rule(policy)
+    found = [_read[pk] for pk, _ in active if pk in _read]
+    return sorted(found, key=lambda rule: (rule.priority, rule.name))
 
-    The same rule for every door, and for superusers too; groups are read afresh, since they may
-    have changed while we waited for the lock. Raises HumansOnly, AlreadyDecided, NotEligible,
-    SeparationOfDuties, OneVoiceEach, ApprovalExpired, and what must_be_sure raises: last, so that
-    nobody proves who they are for a decision that is not theirs.
+
+def as_rule(policy: ApprovalPolicy) -> rules.Rule:
+    """The policy, compiled. Raises RuleInvalid, which no saved policy does."""
+    return rules.Rule.parse(policy.document, version=policy.version, id=str(policy.pk))
+
+
+class _Facts(dict[str, Any]):
+    """What a condition may ask of a task; the agent's name is only read where one does."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__({name: getattr(task, name) for name in Task.PAYLOAD_FIELDS})
+        self._task = task
+
+    def __missing__(self, name: str) -> str:
+        if name != "agent":
+            raise KeyError(name)
+        self["agent"] = self._task.agent.name
+        return self._task.agent.name
+
+
+def voices(approval: Approval) -> list[Vote]:
+    """What was said in this decision so far, on all of its approvals: asked once, since whoever
+    holds the task's lock is the only one who can add to it."""
+    return list(Vote.objects.in_one_decision_with(approval).select_related("voter"))
+
+
+def seat_of(approval: Approval, by: Actor, now: datetime, said: list[Vote] | None = None) -> int:
+    """In whose seat ``by`` may vote on ``approval`` at ``now``: the user's id; the caller holds the
+    lock of the approval and its task.
+
+    The same rule for every door, and for superusers too; groups, owners and delegations are read
+    afresh, since they may have changed while we waited for the lock. Raises HumansOnly,
+    AlreadyDecided, NotEligible, SeparationOfDuties, OneVoiceEach, ApprovalExpired, and what
+    must_be_sure raises: last, so that nobody proves who they are for a decision that is not theirs.
     """
     if not by.is_human:
         raise HumansOnly(approval, kind=by.kind)
     if approval.status != Approval.Status.PENDING:
         raise already_decided(approval)
-    if not _is_member(by, approval.approver_role):
+    voter = int(by.id)
+    seats = _seats(approval, voter)
+    if not seats:
         raise NotEligible(approval, role=approval.approver_role)
-    if _owns(by, approval.task):
-        raise SeparationOfDuties(approval)
-    if Approval.objects.filter(task=approval.task_id, decided_by=int(by.id)).exists():
+    barred = excluded(approval, {voter, *seats})
+    if voter in barred:
+        raise SeparationOfDuties(approval, why=barred[voter])
+    seats = [seat for seat in seats if seat not in barred]
+    if not seats:
+        raise SeparationOfDuties(approval, why="they would vote for somebody who is excluded.")
+    said = voices(approval) if said is None else said
+    taken = {person for vote in said for person in (vote.voter_id, vote.seat_of_id)}
+    free = [seat for seat in seats if seat not in taken]
+    if voter in taken or not free:
         raise OneVoiceEach(approval)
-    if approval.expires_at <= now:
+    if approval.override_id is None and approval.expires_at <= now:
         raise ApprovalExpired(approval, expires_at=approval.expires_at.isoformat())
     must_be_sure(by, now, approval)
+    return free[0]
+
+
+def nobody_asks_for_changes(approval: Approval, said: list[Vote]) -> None:
+    """Raises ChangesRequested while somebody does."""
+    for vote in said:
+        if vote.choice == Vote.Choice.CHANGES:
+            raise ChangesRequested(approval, by=vote.voter.get_username())
+
+
+def may_override(approval: Approval, by: Actor, now: datetime) -> None:
+    """Whether ``by`` may approve the whole task alone, in an emergency.
+
+    The right is given to a person or a group as such: a superuser does not have it by being one.
+    Raises HumansOnly, NoRightToOverride, AlreadyDecided, SeparationOfDuties, OverrideOverdue, and
+    what must_be_sure raises.
+    """
+    if not by.is_human:
+        raise HumansOnly(approval, kind=by.kind)
+    if not may_break_glass(int(by.id)):
+        raise NoRightToOverride(approval)
+    if approval.status != Approval.Status.PENDING or approval.override_id:
+        raise already_decided(approval)
+    if why := excluded(approval, [int(by.id)]).get(int(by.id)):
+        raise SeparationOfDuties(approval, why=why)
+    if late := Override.objects.overdue().order_by("review_due_at").first():
+        raise OverrideOverdue(approval, due=late.review_due_at.isoformat())
+    must_be_sure(by, now, approval)
+
+
+def may_break_glass(user_id: int) -> bool:
+    right = {"codename": "break_glass", "content_type__app_label": "approvals_app"}
+    given = Q(**{f"user_permissions__{k}": v for k, v in right.items()}) | Q(
+        **{f"groups__permissions__{k}": v for k, v in right.items()}
+    )
+    return User.objects.filter(given, pk=user_id, is_active=True).exists()
+
+
+def excluded(approval: Approval, people: Iterable[int]) -> dict[int, str]:
+    """Those of ``people`` (users' ids) who may not vote on ``approval``, and why: nobody decides on
+    what they answer for, asked for, wrote or did."""
+    task, people = approval.task, set(people)
+    found: dict[int, str] = {}
+    agents = [agent for agent in (task.agent_id, approval.requested_by_id) if agent]
+    owners = Agent.objects.filter(pk__in=agents, owner_id__in=people)
+    for owner in owners.values_list("owner_id", flat=True):
+        found[owner or 0] = "they own the agent that asks."
+    if task.edited_by_id is not None and task.edited_by_id in people:
+        found[task.edited_by_id] = "they wrote this revision."
+    if approval.override and approval.override.opened_by_id in people:
+        found[approval.override.opened_by_id] = "they approved it alone."
+    if name := task.on_behalf_of:
+        same = Q(username__iexact=name) | Q(email__iexact=name)
+        for person in User.objects.filter(same, pk__in=people).values_list("pk", flat=True):
+            found[person] = "the agent asks on their behalf."
+    return found
 
 
 def must_be_sure(by: Actor, now: datetime, approval: Approval | None = None) -> None:
@@ -82,10 +191,18 @@ def already_decided(approval: Approval) -> AlreadyDecided:
     )
 
 
-def _owns(by: Actor, task: Task) -> bool:
-    """Asked of the database now: the owner may have changed while we waited for the lock."""
-    return Agent.objects.filter(pk=task.agent_id, owner_id=int(by.id)).exists()
-
-
-def _is_member(by: Actor, role: str) -> bool:
-    return User.objects.filter(pk=by.id, is_active=True, groups__name=role).exists()
+def _seats(approval: Approval, voter: int) -> list[int]:
+    """The seats in which ``voter`` could vote: their own, or those of members who are represented
+    by them now. What was delegated can't be passed on: a delegator is a member."""
+    members = User.objects.filter(is_active=True, groups__name=approval.approver_role)
+    if members.filter(pk=voter).exists():
+        return [voter]
+    given = (
+        Delegation.objects.in_force()
+        .filter(
+            Q(approval=None) | Q(approval=approval), delegate_id=voter, delegate__is_active=True
+        )
+        .filter(delegator__in=members.values("pk"))
+        .order_by("approval", "created_at")
+    )
+    return list(given.values_list("delegator_id", flat=True))

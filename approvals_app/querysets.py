@@ -1,9 +1,11 @@
 """Named reads of this floor."""
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from django.db.models import Q
+from django.apps import apps
+from django.contrib.auth.models import Group
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from audit_app.actors import Actor
@@ -12,7 +14,13 @@ from audit_app.querysets import SubjectQuerySet
 from sessions_app.models import Task
 
 if TYPE_CHECKING:
-    from approvals_app.models import Approval
+    from approvals_app.models import (  # noqa: F401  # forward references
+        Approval,
+        ApprovalPolicy,
+        Delegation,
+        Override,
+        Vote,
+    )
 
 
 class ApprovalQuerySet(SubjectQuerySet["Approval"]):
@@ -20,24 +28,36 @@ class ApprovalQuerySet(SubjectQuerySet["Approval"]):
         """Whoever sees a task sees all of its approvals."""
         if actor.auditor:
             return self
-        tasks = Task.objects.visible_to(actor)
-        asked = Q(approver_role__in=actor.roles) if actor.is_human else Q()
-        return self.filter(asked | Q(task__in=tasks.values("pk")))
+        return self.filter(_asked(actor) | Q(task__in=Task.objects.visible_to(actor).values("pk")))
+
+    def asking(self, actor: Actor) -> Self:
+        """Those of which ``actor`` may be one of the voices: by a group, or in another's seat."""
+        return self.filter(_asked(actor))
 
     def pending(self) -> Self:
         return self.filter(status=self.model.Status.PENDING)
 
+    def blocking(self) -> Self:
+        """Those that a task waits for, as against those that review an override."""
+        return self.filter(override=None)
+
     def waiting_for(self, actor: Actor) -> Self:
-        """What ``actor`` is asked to decide and still can: oldest deadline first."""
+        """What ``actor`` is asked to decide and still can: nearest deadline first."""
+        voted = _related(self, "votes").filter(
+            status="cast", voter_id=actor.id, approval=OuterRef("pk")
+        )
         return (
             self.pending()
-            .filter(approver_role__in=actor.roles, expires_at__gt=Now())
+            .asking(actor)
+            .filter(Q(expires_at__gt=Now()) | Q(override__isnull=False))
             .exclude(task__agent__owner_id=actor.id)
+            .exclude(task__edited_by_id=actor.id)
+            .exclude(Exists(voted))
             .order_by("expires_at", "id")
         )
 
     def overdue(self) -> Self:
-        return self.pending().filter(expires_at__lte=Now())
+        return self.pending().blocking().filter(expires_at__lte=Now())
 
     def locked_with_task(self, pk: UUID) -> "Approval":
         """The row under its lock, with ``task`` locked before it: everyone locks in this order.
@@ -56,3 +76,92 @@ class ApprovalQuerySet(SubjectQuerySet["Approval"]):
         approval = self.locked(pk)
         approval.task = task
         return approval
+
+
+class VoteQuerySet(SubjectQuerySet["Vote"]):
+    def visible_to(self, actor: Actor) -> Self:
+        """Whoever sees an approval sees what was said of it."""
+        if actor.auditor:
+            return self
+        approvals: Any = self.model._meta.get_field("approval").related_model
+        return self.filter(approval__in=approvals.objects.visible_to(actor).values("pk"))
+
+    def cast(self) -> Self:
+        return self.filter(status=self.model.Status.CAST)
+
+    def in_one_decision_with(self, approval: "Approval") -> Self:
+        """The votes that count beside those on ``approval``: on the same payload, for the same
+        purpose, on approvals that were not given up."""
+        return (
+            self.cast()
+            .filter(
+                approval__task=approval.task_id,
+                approval__revision=approval.revision,
+                approval__override=approval.override_id,
+                approval__status__in=("pending", "approved", "rejected"),
+            )
+            .order_by("created_at", "id")
+        )
+
+
+class DelegationQuerySet(SubjectQuerySet["Delegation"]):
+    def visible_to(self, actor: Actor) -> Self:
+        if actor.auditor:
+            return self
+        if not actor.is_human:
+            return self.none()
+        return self.filter(Q(delegator_id=actor.id) | Q(delegate_id=actor.id))
+
+    def in_force(self) -> Self:
+        """Those by which somebody may vote now."""
+        return self.filter(
+            Q(ends_at__isnull=True) | Q(ends_at__gt=Now()),
+            status=self.model.Status.ACTIVE,
+            starts_at__lte=Now(),
+        )
+
+
+class OverrideQuerySet(SubjectQuerySet["Override"]):
+    def visible_to(self, actor: Actor) -> Self:
+        """Whoever sees a task sees how it was approved."""
+        if actor.auditor:
+            return self
+        return self.filter(task__in=Task.objects.visible_to(actor).values("pk"))
+
+    def overdue(self) -> Self:
+        """Those that nobody reviewed in time."""
+        return self.filter(status=self.model.Status.OPEN, review_due_at__lte=Now())
+
+
+class PolicyQuerySet(SubjectQuerySet["ApprovalPolicy"]):
+    def visible_to(self, actor: Actor) -> Self:
+        """People who work here may know the rules; agents are told of one when it judged them."""
+        return self if actor.is_human or actor.auditor else self.none()
+
+    def active(self) -> Self:
+        return self.filter(status=self.model.Status.ACTIVE)
+
+
+def _related(rows: "QuerySet[Any]", name: str) -> Any:
+    """The manager of what ``name`` leads to; the models stand above this module."""
+    model: Any = rows.model._meta.get_field(name).related_model
+    return model.objects
+
+
+def _asked(actor: Actor) -> Q:
+    """Which approvals ask for ``actor``'s voice: in their groups, or in somebody else's seat."""
+    if not actor.is_human:
+        return Q(pk__in=[])
+    delegations: Any = _delegations().filter(delegate_id=actor.id)
+    groups = Group.objects.filter(
+        user__in=delegations.filter(approval=None).values("delegator_id"), user__is_active=True
+    )
+    return (
+        Q(approver_role__in=actor.roles)
+        | Q(approver_role__in=groups.values("name"))
+        | Q(pk__in=delegations.filter(approval__isnull=False).values("approval_id"))
+    )
+
+
+def _delegations() -> Any:
+    return apps.get_model("approvals_app", "Delegation").objects.in_force()

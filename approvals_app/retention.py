@@ -9,11 +9,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 
-from approvals_app.models import Approval
+from approvals_app.models import Approval, Delegation, Override, Vote
 from audit_app.actors import Actor
 from audit_app.bulk import ended_states, remove_all
 from audit_app.events import EventType
-from sessions_app.models import AgentSession, Task
+from audit_app.models import Subject
+from sessions_app.models import AgentSession, Task, TaskRevision
 
 OLD_TASK = """
 task.status = ANY(%(task_ended)s) AND task.updated_at < clock_timestamp() - %(older_than)s
@@ -101,6 +102,7 @@ def _until_nothing_is_left(
 def _tasks(by: Actor, params: dict[str, Any]) -> Counter[str]:
     locked = _ids(LOCK_TASKS, params)
     whole = {"tasks": _ids(LOCK_APPROVALS, {"tasks": locked})}
+    _what_belongs_to(whole, by)
     approvals = remove_all(
         Approval,
         EventType.APPROVAL_PURGED,
@@ -108,10 +110,30 @@ def _tasks(by: Actor, params: dict[str, Any]) -> Counter[str]:
         condition="row.task_id = ANY(%(tasks)s)",
         params=whole,
     )
+    remove_all(
+        Override,
+        EventType.OVERRIDE_PURGED,
+        by=by,
+        condition="row.task_id = ANY(%(tasks)s)",
+        params=whole,
+    )
+    TaskRevision.objects.filter(task__in=whole["tasks"]).delete()
     tasks = remove_all(
         Task, EventType.TASK_PURGED, by=by, condition="row.id = ANY(%(tasks)s)", params=whole
     )
     return Counter(tasks=tasks, approvals=approvals)
+
+
+def _what_belongs_to(whole: dict[str, list[UUID]], by: Actor) -> None:
+    """Votes and delegations go with their approvals, in whatever state they are."""
+    theirs = "row.approval_id IN (SELECT id FROM approvals WHERE task_id = ANY(%(tasks)s))"
+    belongings: tuple[tuple[type[Subject], EventType], ...] = (
+        (Vote, EventType.VOTE_PURGED),
+        (Delegation, EventType.DELEGATION_PURGED),
+    )
+    for model, event in belongings:
+        states = [str(state) for state in model.Status.values]  # type: ignore[attr-defined]
+        remove_all(model, event, by=by, condition=theirs, params=dict(whole), states=states)
 
 
 def _sessions(by: Actor, params: dict[str, Any]) -> Counter[str]:

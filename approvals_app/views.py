@@ -1,20 +1,36 @@
 """Approvals over HTTP: parse, call, render."""
 
+import json
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Prefetch
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from approvals_app import operations, waiting
+from approvals_app import delegations, operations, overrides, waiting
+from approvals_app.bulk import DECISIONS
 from approvals_app.filters import ApprovalFilter
-from approvals_app.models import Approval
-from approvals_app.serializers import DecisionSerializer, RequestApprovalSerializer
+from approvals_app.models import Approval, Delegation, Override, Vote
+from approvals_app.serializers import (
+    ApproveSerializer,
+    BreakGlassSerializer,
+    BulkResultsSerializer,
+    BulkSerializer,
+    DecisionSerializer,
+    DelegateSerializer,
+    DelegationSerializer,
+    EditSerializer,
+    OverrideSerializer,
+    RequestApprovalSerializer,
+    RequestChangesSerializer,
+    WithdrawVoteSerializer,
+)
 from audit_app.viewsets import OperationViewSet
-from sessions_app.serializers import ApprovalSerializer
+from sessions_app.serializers import ApprovalSerializer, TaskSerializer
 
 PREFER = OpenApiParameter(
     "Prefer",
@@ -25,7 +41,9 @@ PREFER = OpenApiParameter(
 
 
 class ApprovalViewSet(OperationViewSet):
-    queryset = Approval.objects.select_related("decided_by")
+    queryset = Approval.objects.select_related("decided_by").prefetch_related(
+        Prefetch("votes", Vote.objects.select_related("voter", "seat_of"))
+    )
     serializer_class = ApprovalSerializer
     filterset_class = ApprovalFilter
     list_name = "approvals"
@@ -57,20 +75,81 @@ class ApprovalViewSet(OperationViewSet):
             operations.request, present=present, **self.body(RequestApprovalSerializer)
         )
 
-    @extend_schema(request=DecisionSerializer, responses=ApprovalSerializer)
+    @extend_schema(request=ApproveSerializer, responses=ApprovalSerializer)
     @action(detail=True, methods=["post"])
     def approve(self, request: Request, pk: UUID) -> HttpResponse:
         """A human says yes to exactly the payload whose digest they saw."""
-        return self._decide(operations.approve, pk)
+        return self._decide(operations.approve, pk, ApproveSerializer)
 
     @extend_schema(request=DecisionSerializer, responses=ApprovalSerializer)
     @action(detail=True, methods=["post"])
     def reject(self, request: Request, pk: UUID) -> HttpResponse:
         """A human says no."""
-        return self._decide(operations.reject, pk)
+        return self._decide(operations.reject, pk, DecisionSerializer)
 
-    def _decide(self, operation: Any, pk: UUID) -> HttpResponse:
-        def present(approval: Approval) -> Response:
-            return Response(ApprovalSerializer(approval).data)
+    @extend_schema(request=RequestChangesSerializer, responses=ApprovalSerializer)
+    @action(detail=True, methods=["post"])
+    def request_changes(self, request: Request, pk: UUID) -> HttpResponse:
+        """A human asks the agent for a revision; until it comes, nobody can approve."""
+        return self._decide(operations.request_changes, pk, RequestChangesSerializer)
 
-        return self.answer(operation, pk, present=present, **self.body(DecisionSerializer))
+    @extend_schema(request=WithdrawVoteSerializer, responses=ApprovalSerializer)
+    @action(detail=True, methods=["post"])
+    def withdraw_vote(self, request: Request, pk: UUID) -> HttpResponse:
+        """A human takes back what they said, until the decision is made."""
+        return self._decide(operations.withdraw_vote, pk, WithdrawVoteSerializer)
+
+    @extend_schema(request=EditSerializer, responses=TaskSerializer)
+    @action(detail=True, methods=["post"])
+    def edit(self, request: Request, pk: UUID) -> HttpResponse:
+        """A human changes what will be done; somebody else has to approve the revision."""
+
+        def present(task: Any) -> Response:
+            return Response(TaskSerializer(task).data)
+
+        return self.answer(operations.edit, pk, present=present, **self.body(EditSerializer))
+
+    @extend_schema(request=DelegateSerializer, responses={201: DelegationSerializer})
+    @action(detail=True, methods=["post"])
+    def delegate(self, request: Request, pk: UUID) -> HttpResponse:
+        """A human lets somebody else vote on this one in their seat."""
+
+        def present(delegation: Delegation) -> Response:
+            return Response(DelegationSerializer(delegation).data, status=201)
+
+        given = self.body(DelegateSerializer)
+        return self.answer(delegations.delegate, pk, present=present, **given)
+
+    @extend_schema(request=BreakGlassSerializer, responses={201: OverrideSerializer})
+    @action(detail=True, methods=["post"])
+    def break_glass(self, request: Request, pk: UUID) -> HttpResponse:
+        """A human with that right approves the whole task alone; the others review it after."""
+
+        def present(override: Override) -> Response:
+            return Response(OverrideSerializer(override).data, status=201)
+
+        given = self.body(BreakGlassSerializer)
+        return self.answer(overrides.break_glass, pk, present=present, **given)
+
+    @extend_schema(request=BulkSerializer, responses=BulkResultsSerializer)
+    @action(detail=False, methods=["post"], pagination_class=None, filterset_class=None)
+    def bulk(self, request: Request) -> HttpResponse:
+        """Several decisions, each an operation of its own: what one is refused, the others are not.
+
+        With an Idempotency-Key, a repetition gives each one's first answer again.
+        """
+        results = []
+        for number, wanted in enumerate(self.body(BulkSerializer)["decisions"]):
+            operation, approval_id = DECISIONS[wanted.pop("decision")], wanted.pop("approval_id")
+            answer = self.answer_one_of_many(
+                number, operation, approval_id, present=self._present, **wanted
+            )
+            name = "approval" if answer.status < 400 else "problem"
+            results.append({"approval_id": str(approval_id), name: json.loads(answer.body)})
+        return Response({"results": results})
+
+    def _present(self, approval: Approval) -> Response:
+        return Response(ApprovalSerializer(approval).data)
+
+    def _decide(self, operation: Any, pk: UUID, serializer: Any) -> HttpResponse:
+        return self.answer(operation, pk, present=self._present, **self.body(serializer))

@@ -308,7 +308,7 @@ class EventAdmin(ReadOnlyAdmin):
 def subject_link(event: Event) -> Link | None:
     """Where the subject of ``event`` is read; None for a kind that has no page."""
     model = Subject.kinds().get(event.subject_type)
-    if model is None:
+    if model is None or not admin.site.is_registered(model):
         return None
     subject = event.subject_id
     return Link(f"{event.subject_type} {str(subject)[:8]}", address(model, subject))

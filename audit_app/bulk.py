@@ -124,10 +124,17 @@ def ended_states(model: type[Subject]) -> list[str]:
 
 
 def remove_all(
-    model: type[Subject], event: EventType, *, by: Actor, condition: str, params: dict[str, Any]
+    model: type[Subject],
+    event: EventType,
+    *,
+    by: Actor,
+    condition: str,
+    params: dict[str, Any],
+    states: list[str] | None = None,
 ) -> int:
-    """Remove the rows, called ``row``, that are in an ended state and meet ``condition``, and
-    record each removal as ``event``, in one statement; return how many there were.
+    """Remove the rows, called ``row``, that are in one of ``states`` (None: an ended one) and meet
+    ``condition``, and record each removal as ``event``, in one statement; return how many there
+    were.
 
     Rows that somebody else holds are passed over. ``condition`` is SQL of ours; values go into
     ``params``.
@@ -139,7 +146,7 @@ def remove_all(
         trace=f"row.{model.trace_column}" if model.trace_column else "NULL::uuid",
     )
     values = {
-        "ended": ended_states(model),
+        "ended": ended_states(model) if states is None else states,
         "event_type": event.value,
         "actor": str(by),
         "actor_id": by.id,

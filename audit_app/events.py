@@ -19,6 +19,7 @@ class EventType(models.TextChoices):
     SESSION_PURGED = "session.purged"
 
     TASK_ROUTED = "task.routed"
+    TASK_REVISED = "task.revised"
     TASK_APPROVED = "task.approved"
     TASK_REJECTED = "task.rejected"
     TASK_EXPIRED = "task.expired"
@@ -31,10 +32,30 @@ class EventType(models.TextChoices):
 
     APPROVAL_REQUESTED = "approval.requested"
     APPROVAL_APPROVED = "approval.approved"
+    APPROVAL_APPROVED_BY_DEADLINE = "approval.approved_by_deadline"
     APPROVAL_REJECTED = "approval.rejected"
     APPROVAL_EXPIRED = "approval.expired"
     APPROVAL_WITHDRAWN = "approval.withdrawn"
+    APPROVAL_REMINDED = "approval.reminded"
     APPROVAL_PURGED = "approval.purged"
+
+    VOTE_CAST = "vote.cast"
+    VOTE_WITHDRAWN = "vote.withdrawn"
+    VOTE_PURGED = "vote.purged"
+
+    DELEGATION_GRANTED = "delegation.granted"
+    DELEGATION_ENDED = "delegation.ended"
+    DELEGATION_PURGED = "delegation.purged"
+
+    OVERRIDE_OPENED = "override.opened"
+    OVERRIDE_UPHELD = "override.upheld"
+    OVERRIDE_CONDEMNED = "override.condemned"
+    OVERRIDE_PURGED = "override.purged"
+
+    POLICY_CREATED = "policy.created"
+    POLICY_CHANGED = "policy.changed"
+    POLICY_RETIRED = "policy.retired"
+    POLICY_RESTORED = "policy.restored"
 
     IDENTITY_CREATED = "identity.created"
     IDENTITY_CHANGED = "identity.changed"

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from django.db import connection, models, transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 
 from audit_app.canonical import canonical, digest
 from audit_app.models import Event, Subject
@@ -174,7 +174,10 @@ class Verification:
         self, event: dict[str, Any], story: Story, where: dict[str, Any]
     ) -> None:
         said = event["metadata"].get("payload_digest")
-        if event["seq"] == 1 and isinstance(said, str):
+        revised = event["event_type"] == "task.revised" and isinstance(said, str)
+        if revised and event["metadata"].get("replaces") != story.digest:
+            self.find("changed", "it replaces another payload than the one before", **where)
+        if revised or (event["seq"] == 1 and isinstance(said, str)):
             story.digest = said
         elif said is not None and story.digest is not None and said != story.digest:
             self.find("changed", "it names another payload than the first event does", **where)
@@ -217,6 +220,13 @@ class Verification:
             if not (_has(model, "payload_digest") and _has(other, "payload_digest")):
                 continue
             apart = model.objects.exclude(payload_digest=F(f"{reference.name}__payload_digest"))
+            if _has(model, "revision") and hasattr(other, "revisions"):
+                kept = other.revisions.field.model.objects.filter(
+                    task=OuterRef(reference.attname),
+                    number=OuterRef("revision"),
+                    payload_digest=OuterRef("payload_digest"),
+                )
+                apart = apart.exclude(Exists(kept))
             for pk in apart.order_by().values_list("pk", flat=True).iterator(CHUNK):
                 self.find(
                     "changed",
@@ -381,9 +391,11 @@ def _differences(row: dict[str, Any], story: Story, model: type[Subject]) -> Ite
 
 
 def _misattributed(row: dict[str, Any], story: Story, model: type[Subject]) -> Iterator[str]:
-    """A decision is the act of the human whom the row names."""
+    """A decision is the act of the human whom the row names; where it names none, the system's."""
     decided = row["status"] in getattr(model, "DECIDED", ())
     kind, actor_id = story.changed_by
+    if decided and row["decided_by_id"] is None and kind == "system":
+        return
     if decided and kind != "human":
         yield f"the row says a human decided, its events say {kind or 'nobody'}"
     elif decided and str(row["decided_by_id"]) != actor_id:

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from audit_app.actors import Actor
 from audit_app.canonical import canonical
-from audit_app.errors import InvalidHeader, NotFound, OrchestratorError
+from audit_app.errors import IdempotencyKeyReused, InvalidHeader, NotFound, OrchestratorError
 from audit_app.models import Subject
 from audit_app.operation import Operation
 from audit_app.receipts import Answer, Receipt, Replayed, subject_of
@@ -88,18 +89,43 @@ class OperationViewSet(GenericViewSet[Any]):
         With an Idempotency-Key, the answer is kept in the operation's own transaction, refusals by
         the rules included, and a repetition gets the same bytes and ``Idempotent-Replayed: true``.
         """
-        receipt = self._receipt(present)
+        return _spoken(self._answered(self._receipt(present), operation, *args, **kwargs))
+
+    def answer_one_of_many(
+        self,
+        number: int,
+        operation: Operation[..., Any],
+        *args: Any,
+        present: Callable[[Any], Response],
+        **kwargs: Any,
+    ) -> Answer:
+        """The answer to the ``number``th part of a request that asks for several things, each an
+        operation of its own; a refusal is an answer too.
+
+        With an Idempotency-Key, each part is kept as if it had a key of its own, so that a
+        repetition goes on where the first request broke off. Raises IdempotencyKeyReused.
+        """
+        receipt = self._receipt(present, part=f"\n{number}")
         try:
-            result = operation.once(receipt)(*args, by=self.actor, **kwargs)
+            return self._answered(receipt, operation, *args, **kwargs)
+        except IdempotencyKeyReused:
+            raise
+        except OrchestratorError as refusal:
+            return self._kept(self.handle_exception(refusal))
+
+    def _answered(
+        self, receipt: Receipt, operation: Operation[..., Any], *args: Any, **kwargs: Any
+    ) -> Answer:
+        kept = receipt if receipt.key else None
+        try:
+            result = operation.once(kept)(*args, by=self.actor, **kwargs)
         except Replayed as replayed:
             return self._replay(replayed.answer)
         except OrchestratorError:
-            if receipt and receipt.answer:
-                return _spoken(receipt.answer)
+            if receipt.answer:
+                return receipt.answer
             raise
-        if receipt and receipt.answer:
-            return _spoken(receipt.answer)
-        return _spoken(self._kept(present(result)))
+        return receipt.answer or receipt.present(result)
 
     def idempotency_key(self) -> str | None:
         """The request's Idempotency-Key, bare or as a structured-field string (RFC 8941).
@@ -115,13 +141,11 @@ class OperationViewSet(GenericViewSet[Any]):
             raise InvalidHeader(field="Idempotency-Key", reason=reason)
         return re.sub(r"\\(.)", r"\1", match[1]) if match[1] else match[2]
 
-    def _receipt(self, present: Callable[[Any], Response]) -> Receipt | None:
-        key = self.idempotency_key()
-        if key is None:
-            return None
-        request = self.request
+    def _receipt(self, present: Callable[[Any], Response], part: str = "") -> Receipt:
+        """How this request, or a part of it, is answered; without a key nothing is kept of it."""
+        request, key = self.request, self.idempotency_key()
         headers = {name: request.headers.get(name, "") for name in FINGERPRINTED_HEADERS}
-        asked = canonical([request.data, request.META["QUERY_STRING"], headers])
+        asked = canonical([request.data, request.META["QUERY_STRING"], headers]) if key else ""
 
         def kept(result: Any) -> Answer:
             return self._kept(present(result), *subject_of(result))
@@ -132,7 +156,7 @@ class OperationViewSet(GenericViewSet[Any]):
         return Receipt(
             caller=f"{self.actor.kind}:{self.actor.id}",
             endpoint=f"{request.method} {request.path}",
-            key=key,
+            key=key + part if key else "",
             fingerprint=hashlib.sha256(asked.encode()).hexdigest(),
             present=kept,
             present_refusal=refusal,
@@ -152,15 +176,14 @@ class OperationViewSet(GenericViewSet[Any]):
             response.status_code, response.content.decode(), headers, subject_type, subject_id
         )
 
-    def _replay(self, answer: Answer) -> HttpResponse:
+    def _replay(self, answer: Answer) -> Answer:
         """The answer again, if the caller may still know of what it tells."""
         if answer.subject_id is not None:
             model = Subject.kinds()[answer.subject_type]
             if not model.objects.visible_to(self.actor).filter(pk=answer.subject_id).exists():
                 raise NotFound(what=answer.subject_type)
-        response = _spoken(answer)
-        response.headers["Idempotent-Replayed"] = "true"
-        return response
+        headers = {**answer.headers, "Idempotent-Replayed": "true"}
+        return replace(answer, headers=headers)
 
 
 def _spoken(answer: Answer) -> HttpResponse:

@@ -12,7 +12,19 @@ class NotClaimant(Forbidden):
 
 
 class NotRouter(Forbidden):
-    """Only the agent that routed this task can cancel it."""
+    """Only the agent that routed this task can cancel or revise it."""
+
+
+class ApprovalConsumed(Conflict):
+    """The approval of this task was used by another agent's claim; it authorises one execution."""
+
+
+class ApprovalLapsed(Conflict):
+    """The approval of this task could be used until {approved_until}."""
+
+
+class NothingRevised(Conflict):
+    """The revision asks for exactly what the task asks for already."""
 
 
 class SessionClosed(Conflict):

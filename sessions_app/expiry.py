@@ -42,3 +42,24 @@ def release_leases(*, by: Actor, batch_size: int) -> Iterator[int]:
         )
 
     return in_batches(batch, batch_size)
+
+
+def expire_approved(*, by: Actor, batch_size: int) -> Iterator[int]:
+    """Expire tasks that nobody claimed while the humans' approval held; yield each batch's size.
+
+    Their approvals stay as they are: they are the evidence of what was approved.
+    """
+
+    def batch(limit: int) -> int:
+        return perform_all(
+            Task,
+            Task.expire,
+            by=by,
+            condition="row.status = 'approved' AND row.approved_until < clock_timestamp()",
+            params={},
+            order="row.approved_until",
+            limit=limit,
+            details={"reason": "The approval could be used until then."},
+        )
+
+    return in_batches(batch, batch_size)

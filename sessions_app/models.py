@@ -1,5 +1,6 @@
 """Agents, their keys, their sessions and their tasks: legal transitions and constraints, no I/O."""
 
+import json
 import uuid
 from datetime import datetime
 from typing import Any
@@ -10,10 +11,11 @@ from django.db import models
 from django_fsm import FSMField, can_proceed, transition
 
 from audit_app.actors import Actor, ActorKind
-from audit_app.canonical import canonical
+from audit_app.canonical import canonical, digest
 from audit_app.events import EventType, recorded_as
 from audit_app.models import Subject
 from sessions_app.querysets import AgentQuerySet, SessionQuerySet, TaskQuerySet
+from sessions_app.verdicts import Kind, Verdict
 
 ROLE_LENGTH = 150
 """As long as the name of a Django group, which a role becomes where humans are asked."""
@@ -228,7 +230,8 @@ class Task(Subject):
     """Something that one agent asks of a role.
 
     ``payload`` is the RFC 8785 text of what was asked: context, data, description, from_role,
-    task_type and to_role. It never changes, and its SHA-256 is what humans approve.
+    task_type and to_role. Its SHA-256 is what humans approve; it changes by a revision alone, which
+    is a new digest and so needs new approvals.
     """
 
     class Status(models.TextChoices):
@@ -243,8 +246,9 @@ class Task(Subject):
 
     NOTIFICATION = "notification"
     PAYLOAD_FIELDS = ("context", "data", "description", "from_role", "task_type", "to_role")
+    EDITABLE = ("context", "data", "description")
     subject_type = "task"
-    further_guards = ("freeze", "quorum")
+    further_guards = ("freeze", "quorum", "revise", "single_use")
     role_column = "to_role"
     trace_column = "trace_id"
 
@@ -272,6 +276,32 @@ class Task(Subject):
         db_comment="SHA-256 of payload: what a human approves.",
     )
     revision = models.PositiveIntegerField(default=1, db_comment="Counts changes of the payload.")
+    edited_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="edits",
+        db_index=False,
+        db_comment="Who wrote the present revision, where a human did; they can't approve it.",
+    )
+    on_behalf_of = models.CharField(
+        max_length=254,
+        blank=True,
+        db_comment="The person whom the agent asks for, by username or e-mail; can't approve it.",
+    )
+    verdict = models.CharField(
+        max_length=7,
+        blank=True,
+        choices=[(kind.value, kind.value) for kind in Kind],
+        db_comment="What was said of the present revision: approve, require or refuse.",
+    )
+    policy = models.CharField(
+        max_length=150, blank=True, db_comment="The policy that said so; empty where none matched."
+    )
+    policy_version = models.PositiveIntegerField(
+        null=True, db_comment="Which version of it: the seq of its audit event."
+    )
+    why = models.TextField(blank=True, db_comment="Why the policy said so, in words.")
     trace_id = models.UUIDField(db_comment="The work that it is part of.")
     idempotency_key = models.CharField(
         max_length=255, db_comment="The caller's key: one task per key, however often it is sent."
@@ -299,6 +329,17 @@ class Task(Subject):
     lease_expires_at = models.DateTimeField(
         null=True, db_comment="Until when the claim holds; after that it can be claimed again."
     )
+    approved_until = models.DateTimeField(
+        null=True, db_comment="After this the humans' approval can't be used any more."
+    )
+    consumed_by = models.ForeignKey(
+        Agent,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="consumed",
+        db_index=False,
+        db_comment="The agent whose claim used up the humans' approval; nobody else can claim.",
+    )
     result = models.JSONField(null=True, db_comment="What the executing agent reported.")
     error = models.JSONField(null=True, db_comment="Why it failed, in the executing agent's words.")
 
@@ -310,7 +351,6 @@ class Task(Subject):
         ordering = ("-created_at", "-id")
         constraints = (
             models.UniqueConstraint(fields=["agent", "idempotency_key"], name="tasks_once_per_key"),
-            models.UniqueConstraint(fields=["id", "payload_digest"], name="tasks_payload_digest"),
             models.CheckConstraint(
                 condition=models.Q(
                     status__in=[
@@ -331,6 +371,15 @@ class Task(Subject):
                 | models.Q(claimed_by__isnull=False, lease_expires_at__isnull=False),
                 name="tasks_claimed_with_a_lease",
             ),
+            models.CheckConstraint(
+                condition=~models.Q(status="awaiting_approval")
+                | models.Q(verdict__in=["require", ""]),
+                name="tasks_wait_where_required",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(verdict__in=["approve", "require", "refuse", ""]),
+                name="tasks_known_verdict",
+            ),
         )
         indexes = (
             models.Index(fields=["idempotency_key"], name="tasks_idempotency_key"),
@@ -343,10 +392,26 @@ class Task(Subject):
                 condition=models.Q(status="claimed"),
                 name="tasks_leases",
             ),
+            models.Index(
+                fields=["approved_until"],
+                condition=models.Q(status="approved", approved_until__isnull=False),
+                name="tasks_approved_until",
+            ),
         )
 
     def __str__(self) -> str:
         return f"{self.task_type} {str(self.pk)[:8]}"
+
+    def all_revisions(self) -> "list[TaskRevision]":
+        """What it asked for, oldest first; the last is what it asks for now, and has no row."""
+        now = TaskRevision(
+            task=self,
+            number=self.revision,
+            payload=self.payload,
+            edited_by=self.edited_by,
+        )
+        now.payload_digest = self.payload_digest
+        return [*self.revisions.select_related("edited_by"), now]
 
     def seal_payload(self) -> None:
         """Write down, once, the text that is approved."""
@@ -354,7 +419,24 @@ class Task(Subject):
 
     @recorded_as(EventType.TASK_APPROVED)
     @transition(field=status, source=Status.AWAITING_APPROVAL, target=Status.APPROVED)
-    def approve(self) -> None: ...
+    def approve(self, *, until: datetime | None = None) -> None:
+        self.approved_until = until
+
+    @recorded_as(EventType.TASK_REVISED)
+    def revise(self, *, edited_by_id: int | None, verdict: Verdict, **payload: Any) -> None:
+        """Become the next revision: another payload, judged anew."""
+        for name, value in payload.items():
+            setattr(self, name, value)
+        self.seal_payload()
+        self.payload_digest = digest(self.payload)
+        self.revision += 1
+        self.edited_by_id = edited_by_id
+        self.judge(verdict)
+
+    def judge(self, verdict: Verdict) -> None:
+        """Keep what was said of the present revision, by which policy, and why."""
+        self.verdict, self.why = verdict.kind.value, verdict.why
+        self.policy, self.policy_version = verdict.policy, verdict.policy_version
 
     @recorded_as(EventType.TASK_REJECTED)
     @transition(field=status, source=Status.AWAITING_APPROVAL, target=Status.REJECTED)
@@ -379,6 +461,8 @@ class Task(Subject):
     @transition(field=status, source=Status.APPROVED, target=Status.CLAIMED)
     def claim(self, *, agent_id: uuid.UUID, session_id: uuid.UUID | None, until: datetime) -> None:
         self.claimed_by_id = agent_id
+        if self.approved_until is not None:
+            self.consumed_by_id = agent_id
         self.claimed_session_id = session_id
         self.lease_expires_at = until
 
@@ -402,3 +486,48 @@ class Task(Subject):
 
     def _end_lease(self) -> None:
         self.claimed_by = self.claimed_session = self.lease_expires_at = None
+
+
+class TaskRevision(models.Model):
+    """A payload that a task had before it was revised: what earlier votes were about."""
+
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, db_comment="Identity."
+    )
+    task = models.ForeignKey(
+        Task, on_delete=models.PROTECT, related_name="revisions", db_comment="Whose payload it was."
+    )
+    number = models.PositiveIntegerField(db_comment="Which revision of the task.")
+    payload = models.TextField(db_comment="The RFC 8785 text of what was asked.")
+    payload_digest = models.GeneratedField(
+        expression=models.Func(models.F("payload"), function="audit_sha256"),
+        output_field=models.CharField(max_length=64),
+        db_persist=True,
+        db_comment="SHA-256 of payload.",
+    )
+    edited_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_comment="Who wrote it, where a human did.",
+    )
+    replaced_at = models.DateTimeField(auto_now_add=True, db_comment="When the next one came.")
+
+    class Meta:
+        db_table = "task_revisions"
+        db_table_comment = "Payloads that tasks had before they were revised."
+        default_permissions = ()
+        ordering = ("number",)
+        constraints = (
+            models.UniqueConstraint(fields=["task", "number"], name="task_revisions_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"revision {self.number} of {self.task_id}"
+
+    @property
+    def read(self) -> dict[str, Any]:
+        """The payload, from the text whose digest people voted on."""
+        found: dict[str, Any] = json.loads(self.payload)
+        return found

@@ -21,6 +21,8 @@ from audit_app.operation import clock, operation, violated
 from audit_app.trail import bounded, create, perform
 from sessions_app import signals
 from sessions_app.errors import (
+    ApprovalConsumed,
+    ApprovalLapsed,
     LeaseExpired,
     NotClaimant,
     NotRouter,
@@ -31,6 +33,14 @@ from sessions_app.errors import (
 )
 from sessions_app.merge import merge_patch
 from sessions_app.models import AgentSession, Task
+from sessions_app.revisions import judged, revise, told
+from sessions_app.verdicts import Kind
+
+FIRST_STATE = {
+    Kind.APPROVE: Task.Status.APPROVED,
+    Kind.REQUIRE: Task.Status.AWAITING_APPROVAL,
+    Kind.REFUSE: Task.Status.REJECTED,
+}
 
 
 @operation("session.open")
@@ -103,8 +113,12 @@ def route_task(
     data: Any = None,
     context: Any = None,
     session_id: UUID | None = None,
+    on_behalf_of: str = "",
 ) -> Task:
     """Route a task to the role ``target``; who must say yes to it is asked of the floor above.
+
+    What that refuses is kept too, as a task rejected at once, with the reason. ``on_behalf_of`` is
+    the person whom the agent asks for, by username or e-mail: they can't approve it.
 
     The task speaks for the role of its session, else for the agent's first role. Raises AgentsOnly,
     RoleNotHeld, UnknownSession, SessionClosed, IdempotencyKeyReused (the key's first task is older
@@ -127,25 +141,41 @@ def route_task(
         "context": {} if context is None else context,
         "trace_id": trace_id,
         "idempotency_key": idempotency_key,
+        "on_behalf_of": on_behalf_of,
     }
-    needs = [need for _, need in signals.task_routing.send(Task, task=Task(**asked))]
-    if not needs:
-        raise RuntimeError("Nobody is there to say who must approve a task: none is accepted.")
-    first = Task.Status.AWAITING_APPROVAL if any(needs) else Task.Status.APPROVED
-    task = Task(**asked, status=first)
+    verdict = judged(Task(**asked))
+    task = Task(**asked, status=FIRST_STATE[verdict.kind])
+    task.judge(verdict)
     task.seal_payload()
+    said = {"payload_digest": digest(task.payload), **told(verdict)}
     try:
-        create(
-            task,
-            EventType.TASK_ROUTED,
-            by=by,
-            details={"payload_digest": digest(task.payload)},
-        )
+        create(task, EventType.TASK_ROUTED, by=by, details=said)
     except IntegrityError as error:
         if violated(error) == "tasks_once_per_key":
             raise IdempotencyKeyReused from error
         raise
-    signals.task_routed.send(Task, task=task, needs=needs, by=by)
+    signals.task_judged.send(Task, task=task, verdict=verdict, by=by)
+    return task
+
+
+@operation("task.revise")
+def revise_task(
+    task_id: UUID,
+    *,
+    by: Actor,
+    description: str | None = None,
+    data: Any = None,
+    context: Any = None,
+) -> Task:
+    """The router's own next revision of a task that waits; None leaves a member as it is.
+
+    Raises AgentsOnly, NotFound, NotRouter, InvalidTransition, NothingRevised.
+    """
+    _agents_only(by)
+    task = Task.objects.visible_to(by).locked(task_id)
+    _routed_by(task, by)
+    given = {"description": description, "data": data, "context": context}
+    revise(task, by=by, changes={name: v for name, v in given.items() if v is not None})
     return task
 
 
@@ -155,8 +185,10 @@ def claim(task_id: UUID, *, by: Actor, lease: timedelta, session_id: UUID | None
 
     A claim whose lease ran out is released first: that is recorded too. Of two rivals the second
     waits for the row and then learns that the task is taken. A notification can't be claimed, only
-    acknowledged, since nobody was asked about it. Raises NotFound, RoleNotHeld, TaskTaken,
-    InvalidTransition, UnknownSession, SessionClosed.
+    acknowledged, since nobody was asked about it. What humans approved is executed once: the first
+    claim uses their approval up, and only the agent that made it can claim again. Raises NotFound,
+    RoleNotHeld, TaskTaken, ApprovalConsumed, ApprovalLapsed, InvalidTransition, UnknownSession,
+    SessionClosed.
     """
     agent = _agents_only(by)
     task = Task.objects.visible_to(by).locked(task_id)
@@ -171,6 +203,7 @@ def claim(task_id: UUID, *, by: Actor, lease: timedelta, session_id: UUID | None
         if _lease_end(task) > now:
             raise TaskTaken(task)
         perform(task.release, by=Actor.system("lease"))
+    _may_be_used(task, agent, now)
     perform(task.claim, by=by, agent_id=agent, session_id=session and session.pk, until=now + lease)
     return task
 
@@ -207,8 +240,7 @@ def fail(task_id: UUID, *, by: Actor, error: Any = None, session_id: UUID | None
 def cancel(task_id: UUID, *, by: Actor, reason: str = "") -> Task:
     """Take a task back, approvals and all. Raises NotFound, NotRouter, InvalidTransition."""
     task = Task.objects.visible_to(by).locked(task_id)
-    if not by.is_agent or task.agent_id != UUID(by.id):
-        raise NotRouter(task)
+    _routed_by(task, by)
     perform(task.cancel, by=by, details={"reason": reason})
     signals.task_closed.send(Task, task=task, by=by, why="The task was cancelled.")
     return task
@@ -223,6 +255,21 @@ def _agents_only(by: Actor) -> UUID:
 def _holds(by: Actor, role: str, subject: Subject | None = None) -> None:
     if role not in by.roles:
         raise RoleNotHeld(subject, role=role)
+
+
+def _routed_by(task: Task, by: Actor) -> None:
+    if not by.is_agent or task.agent_id != UUID(by.id):
+        raise NotRouter(task)
+
+
+def _may_be_used(task: Task, agent: UUID, now: datetime) -> None:
+    """Whether the humans' approval of ``task``, if it needed any, is still good for ``agent``."""
+    if task.status != Task.Status.APPROVED or task.approved_until is None:
+        return
+    if task.consumed_by_id not in (None, agent):
+        raise ApprovalConsumed(task)
+    if task.approved_until <= now:
+        raise ApprovalLapsed(task, approved_until=task.approved_until.isoformat())
 
 
 def _open_session_of(by: Actor, session_id: UUID | None) -> AgentSession | None:

@@ -44,14 +44,15 @@ class SessionQuerySet(SubjectQuerySet["AgentSession"]):
 class TaskQuerySet(SubjectQuerySet["Task"]):
     def visible_to(self, actor: Actor) -> Self:
         """An agent sees the tasks it routed and those addressed to its roles; a reviewer those
-        addressed to their roles and those that ask for one of them."""
+        addressed to their roles and those that ask for their voice."""
         if actor.auditor:
             return self
         addressed = Q(to_role__in=actor.roles)
         if actor.is_agent:
             return self.filter(addressed | Q(agent_id=actor.id))
-        asked = self.model.objects.filter(approvals__approver_role__in=actor.roles)
-        return self.filter(addressed | Q(pk__in=asked.values("pk")))
+        approvals: Any = self.model._meta.get_field("approvals").related_model
+        asked = approvals.objects.asking(actor)
+        return self.filter(addressed | Q(pk__in=asked.values("task_id")))
 
     def of_session(self, session: "AgentSession") -> Self:
         """The tasks that this session routed, claimed, or says that it works on.

@@ -50,6 +50,19 @@ class UpdateSessionSerializer(RequestSerializer):
     metadata = JSONObjectField(required=False, help_text="Merged as RFC 7396 says.")
 
 
+class VoteSerializer(serializers.Serializer[Any]):
+    """What one person said of an approval; withdrawn votes are in the trail alone."""
+
+    voter = serializers.CharField(source="voter.username")
+    seat_of = serializers.CharField(
+        source="seat_of.username", help_text="In whose place; mostly the voter's own."
+    )
+    choice = serializers.ChoiceField(["yes", "no", "changes"])
+    notes = serializers.CharField()
+    answer = JSONValueField(help_text="Where the task is a question.")
+    at = serializers.DateTimeField(source="created_at")
+
+
 class ApprovalSerializer(serializers.Serializer[Any]):
     """An approval, on its own or within its task; the floor above makes the rows."""
 
@@ -65,7 +78,26 @@ class ApprovalSerializer(serializers.Serializer[Any]):
     decision_at = serializers.DateTimeField(allow_null=True)
     expires_at = serializers.DateTimeField()
     payload_digest = serializers.CharField(help_text="Lowercase hex SHA-256.")
+    revision = serializers.IntegerField(help_text="The revision of the task that it is about.")
+    needed = serializers.IntegerField(help_text="How many of the role must say yes.")
+    deny_threshold = serializers.IntegerField(help_text="How many noes reject the task.")
+    votes = VoteSerializer(many=True, source="votes_cast")
+    escalated_to = serializers.UUIDField(
+        source="escalated_to_id", allow_null=True, help_text="What is waited for instead."
+    )
+    override_id = serializers.UUIDField(
+        allow_null=True, help_text="The break-glass override that it reviews."
+    )
     created_at = serializers.DateTimeField()
+
+
+class PolicyOfTaskSerializer(serializers.Serializer[Any]):
+    """Which version of which policy judged the present revision, and why."""
+
+    name = serializers.CharField(source="policy", help_text="Empty where none matched.")
+    version = serializers.IntegerField(source="policy_version", allow_null=True)
+    verdict = serializers.ChoiceField(["approve", "require", "refuse", ""])
+    why = serializers.CharField()
 
 
 class TaskSerializer(serializers.Serializer[Any]):
@@ -85,7 +117,13 @@ class TaskSerializer(serializers.Serializer[Any]):
         "from_role, task_type and to_role."
     )
     revision = serializers.IntegerField()
+    edited_by = serializers.CharField(
+        source="edited_by.username", default=None, allow_null=True, help_text="A username."
+    )
+    on_behalf_of = serializers.CharField()
+    policy = PolicyOfTaskSerializer(source="*")
     approvals = ApprovalSerializer(many=True, source="approvals.all")
+    approved_until = serializers.DateTimeField(allow_null=True)
     claimed_by = serializers.CharField(source="claimed_by.name", default=None, allow_null=True)
     lease_expires_at = serializers.DateTimeField(allow_null=True)
     result = JSONValueField()
@@ -104,6 +142,33 @@ class RouteTaskSerializer(RequestSerializer):
     target = NameField(max_length=ROLE_LENGTH)
     task = TaskBodySerializer()
     context = JSONObjectField(required=False)  # type: ignore[assignment]
+    on_behalf_of = NameField(
+        required=False,
+        max_length=254,
+        help_text="The person whom the agent asks for, by username or e-mail: can't approve it.",
+    )
+
+
+class ReviseTaskSerializer(RequestSerializer):
+    description = TextField(required=False, allow_blank=True, max_length=20_000)
+    data = JSONObjectField(required=False)  # type: ignore[assignment]
+    context = JSONObjectField(required=False)  # type: ignore[assignment]
+
+
+class RevisionSerializer(serializers.Serializer[Any]):
+    """What a task asked for, or asks for now."""
+
+    revision = serializers.IntegerField(source="number")
+    payload = JSONObjectField(source="read")
+    payload_digest = serializers.CharField()
+    edited_by = serializers.CharField(source="edited_by.username", default=None, allow_null=True)
+    replaced_at = serializers.DateTimeField(
+        allow_null=True, default=None, help_text="Null: it is the present one."
+    )
+
+
+class RevisionsSerializer(serializers.Serializer[Any]):
+    revisions = RevisionSerializer(many=True)
 
 
 class RoutedTaskSerializer(serializers.Serializer[Any]):

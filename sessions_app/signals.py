@@ -2,11 +2,11 @@
 
 from django.dispatch import Signal
 
-task_routing = Signal()
-"""``task``, not saved yet: each receiver returns whose yes the task needs (falsy: nobody's)."""
+task_judging = Signal()
+"""``task``, not saved as it is now: the one receiver returns the Verdict on it."""
 
-task_routed = Signal()
-"""``task``, just created; ``needs``, what was answered to task_routing; ``by``."""
+task_judged = Signal()
+"""``task``, just created or revised, locked; ``verdict``, as answered to task_judging; ``by``."""
 
 task_closed = Signal()
 """``task``, locked, that nobody needs to decide on any more; ``by``; ``why``."""

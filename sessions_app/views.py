@@ -29,6 +29,8 @@ from sessions_app.serializers import (
     FailSerializer,
     OpenedSessionSerializer,
     OpenSessionSerializer,
+    ReviseTaskSerializer,
+    RevisionsSerializer,
     RoutedTaskSerializer,
     RouteTaskSerializer,
     SessionSerializer,
@@ -149,8 +151,22 @@ class TaskViewSet(OperationViewSet):
             trace_id=tracing.ensure(),
             idempotency_key=key,
             session_id=self._session_id(),
+            on_behalf_of=asked.get("on_behalf_of", ""),
             **asked["task"],
         )
+
+    @extend_schema(request=ReviseTaskSerializer, responses=TaskSerializer)
+    @action(detail=True, methods=["post"])
+    def revise(self, request: Request, pk: UUID) -> HttpResponse:
+        """Ask for something else than before, while the task waits: votes so far are void."""
+        return self._run(operations.revise_task, pk, **self.body(ReviseTaskSerializer))
+
+    @extend_schema(responses=RevisionsSerializer)
+    @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
+    def revisions(self, request: Request, pk: UUID) -> Response:
+        """Every payload that the task had, oldest first; the last is the present one."""
+        task: Task = self.visible().select_related("edited_by").one(pk)
+        return Response(RevisionsSerializer({"revisions": task.all_revisions()}).data)
 
     @extend_schema(request=ClaimSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER])
     @action(detail=True, methods=["post"])
@@ -211,9 +227,11 @@ class SessionTaskViewSet(OperationViewSet):
 
 def with_approvals(tasks: Any) -> Any:
     """``tasks`` with what their shape on the wire needs, in a fixed number of queries."""
-    approvals = Subject.kinds()["approval"].objects
-    return tasks.select_related("claimed_by").prefetch_related(
-        Prefetch("approvals", approvals.select_related("decided_by").order_by("created_at", "id"))
+    approvals = Subject.kinds()["approval"].objects.select_related("decided_by")
+    votes = Subject.kinds()["vote"].objects.select_related("voter", "seat_of")
+    return tasks.select_related("claimed_by", "edited_by").prefetch_related(
+        Prefetch("approvals", approvals.order_by("created_at", "id")),
+        Prefetch("approvals__votes", votes),
     )
 
 

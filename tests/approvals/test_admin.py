@@ -222,7 +222,7 @@ class TestCraftedRequests:
         answer = browser(alice).post(page_of(approval), decision(approval))
 
         assert answer.status_code == 403
-        assert "You answer for the agent that asks" in answer.content.decode()
+        assert "they own the agent that asks" in answer.content.decode()
         assert_still_waiting(approval)
 
     def test_a_superuser_in_no_group_is_refused(self, root, approval):

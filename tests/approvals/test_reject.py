@@ -46,11 +46,12 @@ def test_the_trail_tells_the_story_in_order(api, alice, bot):
     assert [(e.event_type, e.actor, e.from_state, e.to_state) for e in story] == [
         ("task.routed", "agent:bot", None, "awaiting_approval"),
         ("approval.requested", "agent:bot", None, "pending"),
+        ("vote.cast", "human:alice", None, "cast"),
         ("approval.rejected", "human:alice", "pending", "rejected"),
         ("task.rejected", "human:alice", "awaiting_approval", "rejected"),
     ]
     assert (
-        story[2].metadata.items()
+        story[3].metadata.items()
         >= {
             "notes": "No.",
             "payload_digest": the_approval(task).payload_digest,
@@ -58,7 +59,7 @@ def test_the_trail_tells_the_story_in_order(api, alice, bot):
             "second_factor": False,
         }.items()
     )
-    assert story[3].metadata["approval_id"] == str(the_approval(task).pk)
+    assert story[4].metadata["approval_id"] == str(the_approval(task).pk)
 
 
 def test_a_rejected_task_stays_rejected(api, alice, bob, bot):

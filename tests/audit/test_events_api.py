@@ -33,10 +33,11 @@ def test_a_trace_tells_its_story_in_order(api, bot, story):
     assert types(answer) == [
         "task.routed",
         "approval.requested",
+        "vote.cast",
         "approval.approved",
         "task.approved",
     ]
-    said = answer.json()["events"][2]
+    said = answer.json()["events"][3]
     assert (said["actor"], said["role"], said["seq"]) == ("human:alice", "finance", 2)
     assert (said["from_state"], said["to_state"]) == ("pending", "approved")
     assert answer.json()["next_cursor"] is None
@@ -46,14 +47,15 @@ def test_a_trace_tells_its_story_in_order(api, bot, story):
     ("name", "value", "expected"),
     [
         ("event_type", "task.approved", {"task.approved"}),
-        ("actor", "human:alice", {"approval.approved", "task.approved"}),
+        ("actor", "human:alice", {"vote.cast", "approval.approved", "task.approved"}),
         ("role", "finance", None),
         ("event_type", "task.invented", set()),
         ("actor", "alice", set()),
     ],
 )
 def test_the_trail_can_be_searched(api, auditor, story, name, value, expected):
-    everything = {"task.routed", "approval.requested", "approval.approved", "task.approved"}
+    everything = {"task.routed", "approval.requested", "task.approved"}
+    everything |= {"vote.cast", "approval.approved"}
     found = types(api(user=auditor).get("/audit/events", **{name: value}))
     assert set(found) == (everything if expected is None else expected)
 

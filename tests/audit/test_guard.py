@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
-from approvals_app.models import Approval
+from approvals_app.models import Approval, Vote
+from audit_app.actors import Actor
 from audit_app.events import EventType
 from audit_app.models import Event
 from audit_app.trail import create
@@ -113,12 +114,22 @@ def test_a_task_is_approved_by_all_of_its_approvals_or_not_at_all(task):
 
 def test_nobody_decides_in_anothers_name(task, alice, bob):
     approval = the_approval(task)
-    another = bob if alice.pk == 1 else alice  # the event is by user 1
+    by = Actor.human(bob)
+    vote = Vote(
+        approval=approval,
+        voter=bob,
+        seat_of=bob,
+        choice="yes",
+        payload_digest=approval.payload_digest,
+        role="finance",
+        trace_id=approval.trace_id,
+    )
     with refused("decided by somebody else than its event says"):
+        create(vote, EventType.VOTE_CAST, by=by)
         run(
             """UPDATE approvals SET status = 'approved', version = version + 1, decided_by_id = %s,
             decision_at = clock_timestamp(), updated_at = clock_timestamp() WHERE id = %s""",
-            another.pk,
+            alice.pk,
             approval.pk,
         )
         write(entry(approval, 2, "pending", "approved", "approval.approved"))
@@ -403,10 +414,10 @@ def test_an_event_has_a_name_that_is_known(task, name):
 @pytest.mark.parametrize(
     ("columns", "why"),
     [
-        ("payload = '{}'", "UPDATE of tasks is refused"),
+        ("payload = '{}'", "changes by one revision, while it waits"),
         ("data = '{\"amount\": 1}'", "tasks_payload_is_its_columns"),
         ("description = 'Nothing to see.'", "tasks_payload_is_its_columns"),
-        ("to_role = 'sre'", "tasks_payload_is_its_columns"),
+        ("to_role = 'sre'", "UPDATE of tasks is refused"),
         ("agent_id = gen_random_uuid()", "UPDATE of tasks is refused"),
         ("idempotency_key = 'another'", "UPDATE of tasks is refused"),
     ],
@@ -432,7 +443,7 @@ def test_an_approval_is_of_its_own_tasks_payload(task, bot):
         expires_at=approval.expires_at,
         trace_id=task.trace_id,
     )
-    with refused("approvals_digest_is_the_tasks"):
+    with refused("is of another payload than its task has"):
         create(forged, EventType.APPROVAL_REQUESTED, by=OPS)
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from approvals_app import operations as approvals
-from approvals_app.models import Approval
+from approvals_app.models import Approval, Vote
 from audit_app.actors import Actor
 from audit_app.models import Event, RequestReceipt
 from sessions_app import operations
@@ -55,7 +55,8 @@ def test_a_finished_task_goes_with_its_approvals_and_its_session(over, run, bot)
         1,
         0,
     )
-    assert Event.objects.count() == before + 3
+    assert Event.objects.count() == before + 4
+    assert not Vote.objects.exists()
     for row, state in ((session, "failed"), (task, "rejected"), (approval, "rejected")):
         last = Event.objects.filter(subject_id=row.pk).last()
         assert last.event_type == f"{row.subject_type}.purged"

@@ -26,14 +26,22 @@ def test_an_approval_past_its_deadline_expires_with_its_task(bot, aged, run):
     late, fresh = TaskFactory.create_batch(2, agent=bot)
     aged(the_approval(late), days=8)
 
-    assert said("expire_approvals", "--dry-run") == "Would expire 1 approval; changed nothing.\n"
+    assert (
+        said("expire_approvals", "--dry-run")
+        == "Would expire 1 approval and 0 tasks; changed nothing.\n"
+    )
     assert the_approval(late).status == "pending"
-    assert run("expire_approvals") == {"approvals": 1, "dry_run": False, "stopped": False}
+    assert run("expire_approvals") == {
+        "approvals": 1,
+        "tasks": 0,
+        "dry_run": False,
+        "stopped": False,
+    }
 
     assert (the_approval(late).status, the_approval(fresh).status) == ("expired", "pending")
     assert Task.objects.get(pk=late.pk).status == "expired"
     assert Event.objects.get(event_type="approval.expired").actor == "system:expire_approvals"
-    assert said("expire_approvals") == "Expired 0 approvals.\n"
+    assert said("expire_approvals") == "Expired 0 approvals and 0 tasks.\n"
     assert run("verify_audit")["whole"]
 
 

@@ -338,6 +338,8 @@ def test_an_approval_moved_to_another_payload(task, tamper):
         f"changed: approval {approval.pk}, seq 2, event {event(approval, 2).pk}: "
         f"the row's payload_digest is not that of its first event, {task.payload_digest}",
         f"changed: approval {approval.pk}: the row's payload_digest is not that of its task",
+        f"changed: vote {approval.votes.get().pk}: "
+        "the row's payload_digest is not that of its approval",
     ]
 
 

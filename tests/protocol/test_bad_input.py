@@ -145,7 +145,7 @@ WRITES = (
         "/tasks/route",
         "bot",
         "",
-        {"target": "finance", "task": TASK, "context": {}},
+        {"target": "finance", "task": TASK, "context": {}, "on_behalf_of": "carol"},
         "task.data",
     ),
     Write("POST", "/tasks/{id}/claim", "payer", "free", {"lease_seconds": 60}),
@@ -159,8 +159,55 @@ WRITES = (
         "",
         {"task_id": NOBODY, "approver_role": "sre", "reason": "Ask."},
     ),
-    Write("POST", "/approvals/{id}/approve", "alice", "approval", DECISION),
+    Write(
+        "POST", "/approvals/{id}/approve", "alice", "approval", DECISION | {"answer": {}}, "answer"
+    ),
     Write("POST", "/approvals/{id}/reject", "alice", "approval", DECISION),
+    Write(
+        "POST",
+        "/tasks/{id}/revise",
+        "bot",
+        "waiting",
+        {"description": "Pay less.", "data": {}, "context": {}},
+        "data",
+    ),
+    Write(
+        "POST",
+        "/approvals/{id}/request_changes",
+        "alice",
+        "approval",
+        {"payload_digest": "0" * 64, "message": "Less."},
+    ),
+    Write("POST", "/approvals/{id}/withdraw_vote", "alice", "approval", {"reason": "No."}),
+    Write(
+        "POST",
+        "/approvals/{id}/edit",
+        "alice",
+        "approval",
+        DECISION | {"description": "Pay less.", "data": {}, "context": {}},
+        "data",
+    ),
+    Write(
+        "POST",
+        "/approvals/{id}/delegate",
+        "alice",
+        "approval",
+        {"to": "bob", "reason": "Away."},
+    ),
+    Write(
+        "POST",
+        "/approvals/{id}/break_glass",
+        "alice",
+        "approval",
+        {"payload_digest": "0" * 64, "reason": "Fire."},
+    ),
+    Write(
+        "POST",
+        "/approvals/bulk",
+        "alice",
+        "",
+        {"decisions": [DECISION | {"approval_id": NOBODY, "decision": "approve"}]},
+    ),
     Write(
         "POST",
         "/audit/events",
@@ -170,6 +217,14 @@ WRITES = (
         "metadata",
     ),
 )
+ACCEPTED_WITH = {"/approvals/{id}/approve": {"answer": None}}
+ACCEPTABLE = {
+    "/approvals/{id}/withdraw_vote": "no_vote",
+    "/approvals/{id}/delegate": "unknown_person",
+    "/approvals/{id}/break_glass": "no_right_to_override",
+}
+"""What else a request that is well formed may be told here."""
+
 each_write = pytest.mark.parametrize("write", WRITES, ids=str)
 OPEN, UPDATE, ROUTE, CLAIM, COMPLETE = WRITES[:5]
 ASK, APPROVE = WRITES[7:9]
@@ -331,7 +386,7 @@ def test_more_values_than_a_body_may_hold(world, refused, data):
 
 def test_as_many_values_as_a_body_may_hold_are_accepted(world):
     text = ',"' * 3 * MAX_ITEMS  # no comma of a text counts
-    data = {"text": text, "all": [1] * (MAX_ITEMS - 8)}
+    data = {"text": text, "all": [1] * (MAX_ITEMS - 9)}
     answer = world.send(ROUTE, placed(ROUTE.body, "task.data", data), {"Idempotency-Key": "many"})
     assert answer.status_code == 202, answer.content
     task = world.callers["bot"].get(f"/tasks/{answer.json()['task_id']}").json()
@@ -398,8 +453,11 @@ class TestLengths:
             body["payload_digest"] = world.approval.payload_digest
         if write is ASK:
             body["task_id"] = str(world.waiting.pk)
+        body |= ACCEPTED_WITH.get(write.path, {})
         key = {"Idempotency-Key": f"{write}{field}".replace(" ", "")}
-        assert world.send(write, body, key).status_code < 300
+        answer = world.send(write, body, key)
+        said = answer.json().get("code", "")
+        assert answer.status_code < 300 or said in ACCEPTABLE.get(write.path, ""), answer.content
 
     def text(self, field, length):
         start = "agent." if field == "event_type" else ""
@@ -850,9 +908,9 @@ KEYS = {
 @each_write
 def test_an_idempotency_key_that_is_none(world, refused, write, key):
     sent = key.encode().decode("latin-1")  # as a server hands over the bytes
-    body = write.body | (
-        {"payload_digest": world.approval.payload_digest} if write.by == "alice" else {}
-    )
+    body = dict(write.body)
+    if "payload_digest" in body:
+        body["payload_digest"] = world.approval.payload_digest
     refused(world.send(write, body, {"Idempotency-Key": sent}), "Idempotency-Key")
 
 

@@ -99,6 +99,14 @@ class Changes:
     person: str
 
 
+@dataclass(frozen=True)
+class Several:
+    """Each of several rows is answered for as it would be alone."""
+
+    body: str
+
+
+NO_VOTE = "no_vote already_decided"
 WAITS_OR_IS_TAKEN = "invalid_transition task_taken"
 NOT_THEIRS = "invalid_transition not_claimant"
 NOT_THEIR_YES = "not_eligible separation_of_duties already_decided"
@@ -124,6 +132,20 @@ RULES = {
     "GET /approvals/{id}": Reads("approval"),
     "POST /approvals/{id}/approve": Changes("approval", "%(yes)s", "humans_only", NOT_THEIR_YES),
     "POST /approvals/{id}/reject": Changes("approval", "%(yes)s", "humans_only", NOT_THEIR_YES),
+    "POST /tasks/{id}/revise": Changes("task", '{"data": {"x": 1}}', "not_router", "agents_only"),
+    "GET /tasks/{id}/revisions": Reads("task"),
+    "POST /approvals/{id}/request_changes": Changes(
+        "approval", "%(change)s", "humans_only", NOT_THEIR_YES
+    ),
+    "POST /approvals/{id}/withdraw_vote": Changes("approval", "{}", NO_VOTE, NO_VOTE),
+    "POST /approvals/{id}/edit": Changes("approval", "%(edit)s", "humans_only", NOT_THEIR_YES),
+    "POST /approvals/{id}/delegate": Changes(
+        "approval", '{"to": "nobody"}', "humans_only", NOT_THEIR_YES
+    ),
+    "POST /approvals/{id}/break_glass": Changes(
+        "approval", "%(break)s", "humans_only", "no_right_to_override"
+    ),
+    "POST /approvals/bulk": Several("%(several)s"),
     "GET /audit/events": Lists("events"),
     "POST /audit/events": Makes(
         '{"event_type": "agent.noted", "metadata": {"of": "%(task)s"}}', "agents_only"
@@ -134,6 +156,9 @@ RULES = {
 MAY = {
     ("a reviewer of the group that is asked", "POST /approvals/{id}/approve"),
     ("a reviewer of the group that is asked", "POST /approvals/{id}/reject"),
+    ("a reviewer of the group that is asked", "POST /approvals/{id}/request_changes"),
+    ("a reviewer of the group that is asked", "POST /approvals/{id}/edit"),
+    ("a reviewer of the group that is asked", "POST /approvals/{id}/delegate"),
     ("an agent of the role that is asked", "POST /approvals"),
 }
 """What they may, and so is not tried here."""
@@ -386,13 +411,25 @@ class World:
             "session": str(self.session.pk),
             "task": str(task or self.waiting.pk),
             "trace": str(self.waiting.trace_id),
-            "yes": json.dumps({"payload_digest": self.pending.payload_digest}),
+            **self.decisions(str(self.pending.pk)),
+        }
+
+    def decisions(self, approval: str) -> dict[str, str]:
+        """Bodies of decisions on an approval."""
+        seen = {"payload_digest": self.pending.payload_digest}
+        each = {"approval_id": approval, "decision": "approve", **seen}
+        return {
+            "yes": json.dumps(seen),
+            "change": json.dumps(seen | {"message": "Less."}),
+            "edit": json.dumps(seen | {"data": {"x": 1}}),
+            "break": json.dumps(seen | {"reason": "Fire."}),
+            "several": json.dumps({"decisions": [each]}),
         }
 
     def nowhere(self) -> dict[str, str]:
         """The same of nobody's."""
         made_up = {"session": NOWHERE, "task": NOWHERE, "trace": NOWHERE}
-        return self.names() | made_up
+        return self.names() | made_up | self.decisions(NOWHERE)
 
 
 @pytest.fixture
@@ -711,7 +748,7 @@ class TestWhatIsMade:
         before = whole_rows()
         for name, method, path in ruled():
             rule = RULES[name]
-            if isinstance(rule, Makes):
+            if isinstance(rule, Makes | Several):
                 theirs, nobodys = ({"Idempotency-Key": key} for key in ("theirs", "nobodys"))
                 found = caller.ask(method, path, rule.body % furnished.names(), theirs)
                 none = caller.ask(method, path, rule.body % furnished.nowhere(), nobodys)
@@ -977,7 +1014,7 @@ def may_see_and_no_more(
         body = rule.body % world.names(pk)
         if rule.about == "approval":
             digest = Approval.objects.get(pk=pk).payload_digest
-            body = json.dumps({"payload_digest": digest})
+            body = body.replace(world.pending.payload_digest, digest)
         answer = caller.ask(method, address(path, pk), body)
         expected = (rule.agent if caller.kind == "agent" else rule.person).split()
         assert answer.json()["code"] in expected, (name, answer.content)

@@ -137,21 +137,35 @@ def test_after_its_lease_ran_out_the_first_can_not_report(do, payer, what):
     assert Task.objects.get().status == "claimed"
 
 
-def test_after_a_lease_ran_out_another_claims_and_the_release_is_recorded(do, payer, rival, task):
-    do(payer, "claim")
+def test_after_a_lease_ran_out_another_claims_and_the_release_is_recorded(
+    api, payer, rival, bot, settings
+):
+    settings.APPROVAL_DEFAULT = "allow"
+    task = TaskFactory(agent=bot, task_type="report")
+    path = f"/tasks/{task.pk}"
+    api(payer).post(f"{path}/claim")
     run_out()
-    answer = do(rival, "claim")
+    answer = api(rival).post(f"{path}/claim")
 
     assert answer.json()["claimed_by"] == "rival"
-    assert refusal(do(payer, "complete")) == (403, "not_claimant")
-    assert do(rival, "complete").status_code == 200
+    assert refusal(api(payer).post(f"{path}/complete")) == (403, "not_claimant")
+    assert api(rival).post(f"{path}/complete").status_code == 200
     story = Event.objects.filter(subject_id=task.pk).values_list("event_type", "actor")
-    assert list(story)[2:] == [
+    assert list(story)[1:] == [
         ("task.claimed", "agent:payer"),
         ("task.released", "system:lease"),
         ("task.claimed", "agent:rival"),
         ("task.completed", "agent:rival"),
     ]
+
+
+def test_what_a_human_approved_is_executed_by_one_agent_alone(do, payer, rival, task):
+    do(payer, "claim")
+    run_out()
+
+    assert refusal(do(rival, "claim")) == (409, "approval_consumed")
+    assert do(payer, "claim").json()["claimed_by"] == "payer"
+    assert do(payer, "complete").status_code == 200
 
 
 def test_a_claim_in_a_session_is_that_sessions(do, payer):

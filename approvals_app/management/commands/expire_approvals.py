@@ -1,22 +1,32 @@
-"""End approvals whose deadline passed."""
+"""Act on deadlines that passed: of decisions, and of approvals that nobody used."""
 
 from collections.abc import Iterator
 from typing import Any
+
+from django.db.models.functions import Now
 
 from approvals_app import expiry
 from approvals_app.models import Approval
 from audit_app.actors import Actor
 from audit_app.commands import BatchCommand
+from sessions_app.expiry import expire_approved
+from sessions_app.models import Task
 
 
 class Command(BatchCommand):
-    help = "Expire pending approvals whose deadline passed, and the tasks that wait for them."
+    help = (
+        "Do what each overdue approval's policy says of its deadline: expire it with its task, ask "
+        "the next group, or approve; and expire approved tasks that nobody claimed in time."
+    )
     verb = ("expire", "Expired")
-    counted = ("approvals",)
+    counted = ("approvals", "tasks")
 
     def due(self, **options: Any) -> dict[str, int]:
-        return {"approvals": Approval.objects.overdue().count()}
+        unused = Task.objects.filter(status=Task.Status.APPROVED, approved_until__lt=Now())
+        return {"approvals": Approval.objects.overdue().count(), "tasks": unused.count()}
 
     def batches(self, *, by: Actor, batch_size: int, **options: Any) -> Iterator[dict[str, int]]:
-        for expired in expiry.expire_approvals(by=by, batch_size=batch_size):
-            yield {"approvals": expired}
+        for acted in expiry.expire_approvals(by=by, batch_size=batch_size):
+            yield {"approvals": acted}
+        for expired in expire_approved(by=by, batch_size=batch_size):
+            yield {"tasks": expired}

@@ -1,0 +1,213 @@
+"""Conditions of policies: CEL (github.com/google/cel-spec) over what a task asks for.
+
+Payloads come from agents, and a comprehension over a hostile one can take minutes, while the
+library holds the interpreter's lock. So whatever loops or searches is evaluated in a small process
+of its own, which is killed when it is late; the rest costs microseconds and stays here.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import cel
+
+VARIABLES: Final = (
+    "agent",
+    "context",
+    "data",
+    "description",
+    "from_role",
+    "task_type",
+    "to_role",
+)
+FUNCTIONS: Final = frozenset(
+    {"bool", "double", "duration", "int", "string", "timestamp", "max", "min", "size"}
+    | {"contains", "startsWith", "endsWith", "matches"}
+    | {"getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"}
+    | {"getHours", "getMinutes", "getSeconds"}
+)
+LONGEST = 2_000
+TIME_LIMIT: Final = 0.25
+"""Seconds for one evaluation that could take longer."""
+START_LIMIT: Final = 5.0
+"""Seconds for the process that evaluates to begin."""
+
+BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
+LOOPS = re.compile(r"\b(?:all|exists|exists_one|map|filter|matches)\s*\(")
+TEXTS = re.compile(r'"(?:\\.|[^"\\])*"' + r"|'(?:\\.|[^'\\])*'")
+
+
+class ConditionInvalid(ValueError):
+    """The text is no condition; says why in one sentence."""
+
+
+class ConditionFailed(Exception):
+    """The condition gave no answer for this task; says why in a few words."""
+
+
+class Condition:
+    """One compiled condition. Raises ConditionInvalid."""
+
+    def __init__(self, text: str) -> None:
+        if len(text) > LONGEST:
+            raise ConditionInvalid(f"it is longer than {LONGEST:,} characters.")
+        try:
+            self._program = cel.compile(text)
+        except Exception as error:
+            raise ConditionInvalid(_said(error)) from None
+        self.text = text
+        bare = TEXTS.sub('""', text)
+        bound = set(BOUND.findall(bare))
+        for name in self._program.variables():
+            if name not in VARIABLES and name not in bound:
+                known = ", ".join(VARIABLES)
+                raise ConditionInvalid(f"there is no {name} that it could ask for, but {known}.")
+        for name in self._program.functions():
+            if name[0].isalpha() and name not in FUNCTIONS:  # the others are operators
+                raise ConditionInvalid(f"there is no function called {name}.")
+        self._loops = LOOPS.search(bare) is not None
+        self.needs = frozenset(self._program.variables()) & frozenset(VARIABLES)
+
+    def holds(self, facts: Mapping[str, Any]) -> bool:
+        """Whether it holds for ``facts``, which have the VARIABLES. Raises ConditionFailed when it
+        errors, says something else than true or false, or takes longer than TIME_LIMIT."""
+        asked = {name: facts[name] for name in self.needs}
+        if self._loops:
+            return _evaluator.holds(self.text, asked)
+        return _holds(self._program, asked)
+
+
+def _holds(program: Any, facts: dict[str, Any]) -> bool:
+    try:
+        answer = program.execute(facts)
+    except Exception as error:
+        raise ConditionFailed(_said(error)) from None
+    if not isinstance(answer, bool):
+        raise ConditionFailed("it says neither true nor false.")
+    return answer
+
+
+def _said(error: Exception) -> str:
+    """The library's words on one line, without its advice."""
+    if isinstance(error, KeyError):
+        return f"there is no {str(error)[:100].strip(chr(39))}."
+    text = " ".join(str(error).split())
+    text = re.sub(r"^Failed to parse expression .*?: ERROR: <input>:(\d+):(\d+): ", r"", text)
+    text = re.split(r"\. | — | expecting ", text)[0]
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return printable[:200].rstrip(".") + "."
+
+
+class _Evaluator:
+    """The process that evaluates what may take long: begun when it is first needed, by each server
+    process for itself, one evaluation at a time; ended and forgotten when it is late."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+
+    def holds(self, text: str, facts: dict[str, Any]) -> bool:
+        try:
+            request = json.dumps([text, facts]).encode() + b"\n"
+        except (TypeError, ValueError):
+            raise ConditionFailed("the task is not plain JSON.") from None
+        with self._lock:
+            answer = self._ask(request)
+        if isinstance(answer, bool):
+            return answer
+        raise ConditionFailed(answer)
+
+    def _ask(self, request: bytes) -> bool | str:
+        try:
+            process = self._running()
+            answer: bool | str = json.loads(self._exchange(process, request, TIME_LIMIT))
+        except TimeoutError:
+            self.stop()
+            return f"it took longer than {TIME_LIMIT} s."
+        except (OSError, ValueError):
+            self.stop()
+            return "its evaluation broke off."
+        return answer
+
+    def _exchange(self, process: "subprocess.Popen[bytes]", request: bytes, limit: float) -> bytes:
+        assert process.stdin
+        assert process.stdout
+        until = time.monotonic() + limit
+        into, out = process.stdin.fileno(), process.stdout.fileno()
+        sent, received = 0, b""
+        while not received.endswith(b"\n"):
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            readable, writable, _ = select.select(
+                [out], [into] if sent < len(request) else [], [], left
+            )
+            if writable:
+                sent += os.write(into, request[sent : sent + 65_536])
+            if readable:
+                piece = os.read(out, 65_536)
+                if not piece:
+                    raise BrokenPipeError
+                received += piece
+        return received
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        # A forked child has its parent's pipes, and must leave them to it.
+        if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", __file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                start_new_session=True,
+            )
+            assert self._process.stdin
+            os.set_blocking(self._process.stdin.fileno(), False)
+            self._owner = os.getpid()
+            self._exchange(self._process, b'["true", {}]\n', START_LIMIT)  # it has begun
+        return self._process
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None or self._owner != os.getpid():
+            return
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            if pipe:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        process.wait()
+
+
+_evaluator = _Evaluator()
+atexit.register(_evaluator.stop)
+
+
+def _serve() -> None:
+    """The other process: a line with a condition and facts in, a line with the answer out."""
+    programs: dict[str, Any] = {}
+    for line in sys.stdin.buffer:
+        text, facts = json.loads(line)
+        if text not in programs:
+            programs[text] = cel.compile(text)
+        try:
+            answer: bool | str = _holds(programs[text], facts)
+        except ConditionFailed as failure:
+            answer = str(failure)
+        sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    _serve()

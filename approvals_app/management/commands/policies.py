@@ -1,0 +1,178 @@
+"""Policies under version control: export them, see what a file would change, apply it."""
+
+import difflib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from approvals_app import policies, rulebook
+from approvals_app.policy_files import FileInvalid, dump, dump_file, parse_file
+from approvals_app.rules import Rule
+from approvals_app.simulation import Report, simulate
+from audit_app.actors import Actor
+from audit_app.commands import OperatorCommand, whole_number
+
+VERBS = {"create": "Create", "change": "Change", "retire": "Retire", "restore": "Restore"}
+DONE = {"create": "Created", "change": "Changed", "retire": "Retired", "restore": "Restored"}
+BAR = 30
+
+
+class Command(OperatorCommand):
+    help = "Keep the approval policies in a file: export, plan, apply, and simulate before."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+        wanted = {
+            "export": "write the policies in force to FILE",
+            "plan": "show what applying FILE would change; change nothing",
+            "apply": "make the policies in force exactly those of FILE, all or none",
+            "simulate": "judge past tasks by FILE, or by the policies in force; change nothing",
+        }
+        for action, said in wanted.items():
+            sub = actions.add_parser(action, help=said, description=said)
+            super().add_arguments(sub)
+            about = "a YAML file; - for the pipe"
+            if action != "simulate":
+                sub.add_argument("file", metavar="FILE", help=about)
+            else:
+                sub.add_argument("file", metavar="FILE", nargs="?", help=about)
+                sub.add_argument(
+                    "--days", type=whole_number, default=30, help="how far back; 30 by default"
+                )
+
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        getattr(self, f"_{action}")(**options)
+
+    def _export(self, file: str, **options: Any) -> None:
+        text = dump_file(policies.in_force())
+        count = len(policies.in_force())
+        if file == "-":
+            if self.as_json:
+                self.report({"policies": count, "text": text}, "")
+            else:
+                self.stdout.write(text, ending="")
+            return
+        _write(Path(file), text)
+        self.report({"policies": count, "file": file}, f"Exported {_policies(count)} to {file}.")
+
+    def _plan(self, file: str, **options: Any) -> None:
+        rules = _read(file)
+        changes = rulebook.plan(rules)
+        facts = {"changes": [_facts(change) for change in changes]}
+        if not changes:
+            said = f"Nothing would change: {_policies(len(rules))} in force as written."
+            self.report(facts, said)
+            return
+        shown = "\n".join(self._difference(change) for change in changes)
+        self.report(facts, f"{shown}\n{_counted(changes)}; nothing is changed yet.")
+
+    def _apply(self, file: str, **options: Any) -> None:
+        rules = _read(file)
+        changes = rulebook.apply_rules(rules, by=Actor.system("policies"))
+        facts = {"changes": [_facts(change) for change in changes]}
+        if not changes:
+            self.report(facts, "Nothing changed: the policies in force are those of the file.")
+            return
+        lines = "\n".join(f"{DONE[change.what]} {change.name}" for change in changes)
+        self.report(facts, f"{lines}\nIn force now: {_policies(len(rules))}.")
+
+    def _simulate(self, file: str | None, days: int, **options: Any) -> None:
+        rules = _read(file) if file else policies.in_force()
+        report = simulate(rules, days=days, progress=self.progress)
+        self.end_progress()
+        self.report(report.as_dict(), _told(report))
+
+    def _difference(self, change: rulebook.Change) -> str:
+        before = dump(change.before).splitlines() if change.before else []
+        after = dump(change.after).splitlines() if change.after else []
+        lines = [self.style.MIGRATE_HEADING(f"{VERBS[change.what]} {change.name}")]
+        for line in difflib.ndiff(before, after):
+            if line.startswith("+ "):
+                lines.append(self.style.SUCCESS(f"  {line}"))
+            elif line.startswith("- "):
+                lines.append(self.style.ERROR(f"  {line}"))
+            elif line.startswith("  "):
+                lines.append(f"  {line}")
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def _read(file: str) -> list[Rule]:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{error.strerror}: {file}") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{file} is not UTF-8.") from None
+    try:
+        return parse_file(text)
+    except FileInvalid as error:
+        raise CommandError(f"{file}: {error}") from None
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing: whoever reads the file meanwhile finds a whole one."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as written:
+            written.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise CommandError(f"{error.strerror}: {path}") from None
+
+
+def _facts(change: rulebook.Change) -> dict[str, Any]:
+    return {
+        "what": change.what,
+        "name": change.name,
+        "before": change.before and change.before.as_document(),
+        "after": change.after and change.after.as_document(),
+    }
+
+
+def _counted(changes: list[rulebook.Change]) -> str:
+    counts = [
+        f"{sum(change.what == what for change in changes)} to {what}"
+        for what in VERBS
+        if any(change.what == what for change in changes)
+    ]
+    return ", ".join(counts)
+
+
+def _policies(count: int) -> str:
+    return f"{count} {'policy' if count == 1 else 'policies'}"
+
+
+def _told(report: Report) -> str:
+    lines = [
+        f"{report.tasks:,} tasks of the last {report.days} days: {report.changes:,} would be "
+        f"judged otherwise, and {report.humans:,} people asked."
+    ]
+    for (before, after), count in sorted(report.moves.items()):
+        mark = " " if before == after else "*"
+        lines.append(f"{mark} {before:>8} -> {after:<8} {count:>9,}")
+    lines += _bars("By role", report.by_role())
+    hours = {f"{hour:02}h": count for hour, count in enumerate(report.by_hour()) if count}
+    lines += _bars("By hour (UTC)", hours)
+    lines += _bars("By policy", dict(report.policies.most_common()))
+    if report.failed:
+        lines.append(f"{report.failed:,} conditions could not be judged, and so ask a human.")
+    for change in report.changed[:10]:
+        lines.append(f"{change.task_id} {change.task_type}: {change.before} -> {change.after}")
+        lines.append(f"    {change.why}")
+    return "\n".join(lines)
+
+
+def _bars(title: str, counts: dict[str, int]) -> list[str]:
+    if not counts:
+        return []
+    most, width = max(counts.values()), max(len(name) for name in counts)
+    rows = [
+        f"  {name:<{width}} {'█' * max(1, round(BAR * count / most)):<{BAR}} {count:>9,}"
+        for name, count in counts.items()
+    ]
+    return [f"{title}:", *rows]
