@@ -1,33 +1,41 @@
 """The reviewers' pages: what waits for them, and the page that a decision is made on."""
 
+from collections.abc import Callable
 from datetime import datetime
+from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from rest_framework.exceptions import APIException
+from rest_framework.settings import api_settings
 
-from approvals_app import inbox
-from approvals_app.bulk import DECISIONS
+from approvals_app import delegations, inbox, operations, overrides, policies, questions
+from approvals_app.bulk import DECISIONS, decide
 from approvals_app.errors import (
     AlreadyDecided,
     ApprovalExpired,
     NotEligible,
     OneVoiceEach,
+    OverrideOverdue,
     PayloadDigestMismatch,
     ReauthenticationRequired,
     SecondFactorRequired,
     SeparationOfDuties,
 )
 from approvals_app.models import Approval
+from approvals_app.pages import CHANGE
+from audit_app import legible
 from audit_app.admin import (
     ReadOnlyAdmin,
     RecentFilter,
@@ -35,12 +43,20 @@ from audit_app.admin import (
     actor_of,
     may_read,
 )
-from audit_app.errors import Conflict, NotFound, OrchestratorError
+from audit_app.errors import Conflict, Invalid, NotFound, OrchestratorError
 from audit_app.legible import badge, moment, visible
+from audit_app.serializers import UUID_TEXT
 from sessions_app.admin import may_change_agents
 
 LONGEST_NOTES = 20_000
 LAST_PAGE = 10_000
+MAX_EDITED = 1_000_000
+MOST_AT_ONCE = 50
+SAID = ("approve", "reject", "request_changes", "withdraw_vote", "delegate", "break_glass")
+WORDS_NEEDED = {
+    "request_changes": "Say in the notes what should be changed.",
+    "break_glass": "Say in the notes why this can't wait for the others.",
+}
 PROOFS_MISSING = (ReauthenticationRequired, SecondFactorRequired)
 NOTES_KEPT = "notes_kept"
 PROVED = "Thank you, it is you. Nothing is decided yet: please choose once more."
@@ -60,7 +76,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """The admin's first page is the inbox (UNFOLD["DASHBOARD_CALLBACK"])."""
     actor = actor_of(request)
     page = inbox.page(actor, _page_number(request))
-    return context | {"title": "Inbox", "page": page, "roles": actor.roles}
+    told = {"overrides": inbox.overrides(actor), "roles": actor.roles}
+    return context | told | {"title": "Inbox", "page": page}
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
@@ -70,6 +87,9 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     items = [_inbox_item(request)]
     if may_read(request):
         items += _items(READING)
+        items.append({"title": "Standing in", "icon": "sync_alt", "link": reverse("pages:away")})
+    if may_read(request) or request.user.has_perm(CHANGE):
+        items.append({"title": "Policies", "icon": "rule", "link": reverse("pages:policies")})
     if may_read(request) or may_change_agents(request):
         items += _items(AGENTS)
     if request.user.has_perm("auth.view_user"):
@@ -100,19 +120,59 @@ def _page_number(request: HttpRequest) -> int:
 
 
 class DecisionForm(forms.Form):
-    """What a reviewer sends: yes or no, to which payload, and what they say about it."""
+    """What a reviewer sends: what they want to be done, of which payload, and what they say."""
 
     decision = forms.ChoiceField(
-        choices=[(name, name) for name in DECISIONS],
+        choices=[(name, name) for name in SAID],
         error_messages={"required": "Choose Approve or Reject."},
     )
     payload_digest = forms.RegexField(r"^[0-9a-f]{64}\Z")
     notes = forms.CharField(required=False, max_length=LONGEST_NOTES, strip=False)
+    to = forms.CharField(required=False, max_length=150)
 
     def clean_notes(self) -> str:
         """A browser sends every line break as two characters; people meant one."""
         notes: str = self.cleaned_data["notes"]
         return notes.replace("\r\n", "\n").strip()
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        wanted = WORDS_NEEDED.get(cleaned.get("decision", ""))
+        if wanted and not cleaned.get("notes") and "notes" not in self.errors:
+            raise forms.ValidationError(wanted)
+        return cleaned
+
+
+class EditForm(forms.Form):
+    """Another payload, and why."""
+
+    payload_digest = forms.RegexField(r"^[0-9a-f]{64}\Z")
+    description = forms.CharField(required=False, max_length=LONGEST_NOTES, strip=False)
+    data_json = forms.CharField(max_length=MAX_EDITED, strip=False)
+    context_json = forms.CharField(max_length=MAX_EDITED, strip=False)
+    notes = forms.CharField(required=False, max_length=LONGEST_NOTES, strip=False)
+
+    clean_notes = DecisionForm.clean_notes
+
+    def clean_description(self) -> str:
+        text: str = self.cleaned_data["description"]
+        return text.replace("\r\n", "\n")
+
+    def clean_data_json(self) -> Any:
+        return self._object("data")
+
+    def clean_context_json(self) -> Any:
+        return self._object("context")
+
+    def _object(self, name: str) -> Any:
+        """The JSON of a field, as strictly as the API reads it."""
+        body = self.cleaned_data[f"{name}_json"].encode(errors="surrogatepass")
+        parsers: Any = api_settings.DEFAULT_PARSER_CLASSES
+        request = SimpleNamespace(META={"CONTENT_LENGTH": len(body)})
+        try:
+            return parsers[0]().parse(BytesIO(body), None, {"request": request})
+        except APIException as error:
+            raise forms.ValidationError(f"The {name}: {error.detail}") from None
 
 
 class ApproverRoleFilter(RoleFilter):
@@ -173,25 +233,122 @@ class ApprovalAdmin(ReadOnlyAdmin):
             return self._decide(request, approval_id)
         return self._page(request, approval_id)
 
+    def get_urls(self) -> list[URLPattern]:
+        edit: Callable[..., HttpResponse] = self.admin_site.admin_view(self.edit_view)
+        bulk: Callable[..., HttpResponse] = self.admin_site.admin_view(self.bulk_view)
+        return [
+            path("<uuid:approval_id>/edit/", edit, name="approvals_app_approval_edit"),
+            path("bulk/", bulk, name="approvals_app_approval_bulk"),
+            *super().get_urls(),
+        ]
+
     def _decide(self, request: HttpRequest, approval_id: UUID) -> HttpResponse:
         form = DecisionForm(request.POST)
         if not form.is_valid():
             said = " ".join(str(error) for errors in form.errors.values() for error in errors)
             return self._page(request, approval_id, refused=said, status=400)
-        decision = form.cleaned_data.pop("decision")
         try:
-            DECISIONS[decision](approval_id, by=actor_of(request), **form.cleaned_data)
+            done = _do(request, approval_id, form.cleaned_data)
         except NotFound as error:
             raise Http404(str(error)) from error
         except PROOFS_MISSING:
             request.session[NOTES_KEPT] = {str(approval_id): form.cleaned_data["notes"]}
             return redirect(f"{reverse('signin:prove')}?{urlencode({'next': request.path})}")
         except OrchestratorError as error:
-            status = 409 if isinstance(error, Conflict) else 403
-            return self._page(request, approval_id, refused=explained(error), status=status)
-        done = "approved" if decision == "approve" else "rejected"
-        messages.success(request, f"You {done} it, and it is recorded.")
+            return self._page(request, approval_id, refused=explained(error), status=_status(error))
+        messages.success(request, done)
         return redirect("admin:index")
+
+    def edit_view(self, request: HttpRequest, approval_id: UUID) -> HttpResponse:
+        """Change what will be done; somebody else has to approve it then."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            dossier = inbox.dossier(approval_id, actor_of(request))
+        except NotFound as error:
+            raise Http404(str(error)) from error
+        refused, status = "", 200
+        if request.method == "POST":
+            form = EditForm(request.POST)
+            if form.is_valid():
+                given = form.cleaned_data
+                given["data"], given["context"] = given.pop("data_json"), given.pop("context_json")
+                try:
+                    operations.edit(approval_id, by=actor_of(request), **given)
+                except PROOFS_MISSING:
+                    proof = urlencode({"next": request.path})
+                    return redirect(f"{reverse('signin:prove')}?{proof}")
+                except OrchestratorError as error:
+                    refused, status = explained(error), _status(error)
+                else:
+                    said = "You changed it, and it is recorded. Somebody else has to approve it."
+                    messages.success(request, said)
+                    return redirect("admin:index")
+            else:
+                refused = " ".join(str(e) for errors in form.errors.values() for e in errors)
+                status = 400
+        shown = {
+            "description": request.POST.get("description", dossier.payload["description"]),
+            "data": request.POST.get("data_json", legible.pretty(dossier.payload["data"])),
+            "context": request.POST.get("context_json", legible.pretty(dossier.payload["context"])),
+            "notes": request.POST.get("notes", ""),
+        }
+        obstacle = dossier.obstacle and not isinstance(dossier.obstacle, PROOFS_MISSING)
+        return self.page(
+            request,
+            "admin/approvals_app/edit.html",
+            status=status,
+            title=f"Edit {dossier.task.task_type}",
+            dossier=dossier,
+            shown=shown,
+            refused=refused,
+            obstacle=obstacle and explained(dossier.obstacle),  # type: ignore[arg-type]
+            longest_notes=LONGEST_NOTES,
+        )
+
+    def bulk_view(self, request: HttpRequest) -> HttpResponse:
+        """Several decisions: first each is shown with its digest, then each is made by itself."""
+        if request.method != "POST" or not self.has_view_permission(request):
+            raise PermissionDenied
+        ids = [UUID(text) for text in request.POST.getlist("approval") if UUID_TEXT.fullmatch(text)]
+        decision = request.POST.get("decision")
+        if not ids or len(ids) > MOST_AT_ONCE:
+            messages.error(request, f"Choose 1 to {MOST_AT_ONCE} of them first.")
+            return redirect("admin:index")
+        outcomes: dict[UUID, str] = {}
+        if decision in DECISIONS:
+            form = DecisionForm(
+                {"decision": decision, "payload_digest": "0" * 64}
+                | {"notes": request.POST.get("notes", "")}
+            )
+            if not form.is_valid():
+                raise BadRequest("The notes can't be kept.")
+            wanted = [
+                {
+                    "approval_id": pk,
+                    "decision": decision,
+                    "payload_digest": request.POST.get(f"digest.{pk}", ""),
+                    "notes": form.cleaned_data["notes"],
+                }
+                for pk in ids
+            ]
+            for outcome in decide(wanted, by=actor_of(request)):
+                refusal = outcome.refusal
+                outcomes[outcome.approval_id] = explained(refusal) if refusal else ""
+        rows = inbox.several(actor_of(request), ids)
+        items = [{"row": row, "outcome": outcomes.get(row.approval.pk)} for row in rows]
+        return self.page(
+            request,
+            "admin/approvals_app/bulk.html",
+            title="Several decisions",
+            items=items,
+            decided=bool(outcomes),
+            decision=decision,
+            refused=sum(bool(said) for said in outcomes.values()),
+            done=sum(not said for said in outcomes.values()),
+            notes=request.POST.get("notes", ""),
+            longest_notes=LONGEST_NOTES,
+        )
 
     def _page(
         self, request: HttpRequest, approval_id: UUID, *, refused: str = "", status: int = 200
@@ -216,8 +373,48 @@ class ApprovalAdmin(ReadOnlyAdmin):
             "obstacle": obstacle and explained(obstacle),
             "notes": request.POST.get("notes", kept),
             "longest_notes": LONGEST_NOTES,
+            "own": dossier.voice_of(actor_of(request)),
+            "can_break_glass": policies.may_break_glass(int(actor_of(request).id)),
+            "delegates": inbox.delegates(actor_of(request)) if not obstacle else [],
+            "fields": questions.fields(dossier.task, request.POST),
         }
         return self.page(request, "admin/approvals_app/decision.html", status=status, **context)
+
+
+def _do(request: HttpRequest, approval_id: UUID, given: dict[str, Any]) -> str:
+    """Run the one operation that the form asks for; what to say when it is done."""
+    by, notes = actor_of(request), given["notes"]
+    seen = {"by": by, "payload_digest": given["payload_digest"]}
+    match given["decision"]:
+        case "approve":
+            task = Approval.objects.visible_to(by).select_related("task").one(approval_id).task
+            answer = questions.answer_in(task, request.POST)
+            approval = operations.approve(approval_id, notes=notes, answer=answer, **seen)
+            missing = approval.needed - sum(v.choice == "yes" for v in approval.votes_cast)
+            if missing > 0:
+                return f"You said yes, and it is recorded; {missing} more must say so."
+            return "You approved it, and it is recorded."
+        case "reject":
+            approval = operations.reject(approval_id, notes=notes, **seen)
+            if approval.status == Approval.Status.PENDING:
+                return "You said no, and it is recorded; more noes are needed to reject it."
+            return "You rejected it, and it is recorded."
+        case "request_changes":
+            operations.request_changes(approval_id, message=notes, **seen)
+            return "You asked for changes: nobody can approve it until it is revised."
+        case "withdraw_vote":
+            operations.withdraw_vote(approval_id, by=by, reason=notes)
+            return "You took back what you said."
+        case "delegate":
+            delegations.delegate(approval_id, by=by, to=given["to"].strip(), reason=notes)
+            return f"{given['to'].strip()} may decide on it for you."
+        case _:
+            overrides.break_glass(approval_id, reason=notes, **seen)
+            return "You approved it alone. Everybody who would have been asked is told."
+
+
+def _status(error: OrchestratorError) -> int:
+    return 409 if isinstance(error, Conflict) else 400 if isinstance(error, Invalid) else 403
 
 
 def explained(error: OrchestratorError) -> str:
@@ -235,6 +432,8 @@ def explained(error: OrchestratorError) -> str:
             return f"Somebody else has to decide, not you: {error.data['why']}"
         case OneVoiceEach():
             return "You have said what you say of this already, and each person has one voice."
+        case OverrideOverdue():
+            return "An earlier override was not reviewed in time; it has to be, before the next."
         case _:
             return str(error)
 

@@ -30,7 +30,7 @@ VARIABLES: Final = (
     "to_role",
 )
 FUNCTIONS: Final = frozenset(
-    {"bool", "double", "duration", "int", "string", "timestamp", "max", "min", "size"}
+    {"bool", "double", "duration", "int", "string", "timestamp", "size"}
     | {"contains", "startsWith", "endsWith", "matches"}
     | {"getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"}
     | {"getHours", "getMinutes", "getSeconds"}
@@ -42,7 +42,9 @@ START_LIMIT: Final = 5.0
 """Seconds for the process that evaluates to begin."""
 
 BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
-LOOPS = re.compile(r"\b(?:all|exists|exists_one|map|filter|matches)\s*\(")
+LOOPS = re.compile(r"\b(?:all|exists|exists_one|map|filter|matches)\b")
+"""Looked for in the whole text, texts and comments too: what is evaluated outside for nothing costs
+a little, and a loop that a comment or an odd quotation hides would cost a worker."""
 TEXTS = re.compile(r'"(?:\\.|[^"\\])*"' + r"|'(?:\\.|[^'\\])*'")
 
 
@@ -74,7 +76,7 @@ class Condition:
         for name in self._program.functions():
             if name[0].isalpha() and name not in FUNCTIONS:  # the others are operators
                 raise ConditionInvalid(f"there is no function called {name}.")
-        self._loops = LOOPS.search(bare) is not None
+        self._loops = LOOPS.search(text) is not None
         self.needs = frozenset(self._program.variables()) & frozenset(VARIABLES)
 
     def holds(self, facts: Mapping[str, Any]) -> bool:
@@ -102,7 +104,12 @@ def _said(error: Exception) -> str:
         return f"there is no {str(error)[:100].strip(chr(39))}."
     text = " ".join(str(error).split())
     text = re.sub(r"^Failed to parse expression .*?: ERROR: <input>:(\d+):(\d+): ", r"", text)
-    text = re.split(r"\. | — | expecting ", text)[0]
+    text = re.split(r"\. | — | expecting | \| ", text)[0]
+    if "Recursion limit" in text:
+        return "it is nested too deeply."
+    unfit = re.match(r"Undefined variable or function: '(\w+)'", text)
+    if unfit and unfit[1] in FUNCTIONS:
+        return f"{unfit[1]} can't be asked of what it was given."
     printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return printable[:200].rstrip(".") + "."
 
@@ -114,12 +121,11 @@ class _Evaluator:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._owner = 0
 
     def holds(self, text: str, facts: dict[str, Any]) -> bool:
         try:
             request = json.dumps([text, facts]).encode() + b"\n"
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             raise ConditionFailed("the task is not plain JSON.") from None
         with self._lock:
             answer = self._ask(request)
@@ -137,6 +143,9 @@ class _Evaluator:
         except (OSError, ValueError):
             self.stop()
             return "its evaluation broke off."
+        except BaseException:
+            self.stop()  # or the answer that nobody waited for would be the next one's
+            raise
         return answer
 
     def _exchange(self, process: "subprocess.Popen[bytes]", request: bytes, limit: float) -> bytes:
@@ -145,16 +154,19 @@ class _Evaluator:
         until = time.monotonic() + limit
         into, out = process.stdin.fileno(), process.stdout.fileno()
         sent, received = 0, b""
+        pipes = select.poll()  # unlike select(), it takes the thousandth open file too
+        pipes.register(out, select.POLLIN)
+        pipes.register(into, select.POLLOUT)
         while not received.endswith(b"\n"):
             left = until - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            readable, writable, _ = select.select(
-                [out], [into] if sent < len(request) else [], [], left
-            )
-            if writable:
+            ready = dict(pipes.poll(left * 1_000))
+            if into in ready:
                 sent += os.write(into, request[sent : sent + 65_536])
-            if readable:
+                if sent == len(request):
+                    pipes.unregister(into)
+            if out in ready:
                 piece = os.read(out, 65_536)
                 if not piece:
                     raise BrokenPipeError
@@ -162,8 +174,7 @@ class _Evaluator:
         return received
 
     def _running(self) -> "subprocess.Popen[bytes]":
-        # A forked child has its parent's pipes, and must leave them to it.
-        if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+        if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", __file__],
                 stdin=subprocess.PIPE,
@@ -174,13 +185,12 @@ class _Evaluator:
             )
             assert self._process.stdin
             os.set_blocking(self._process.stdin.fileno(), False)
-            self._owner = os.getpid()
             self._exchange(self._process, b'["true", {}]\n', START_LIMIT)  # it has begun
         return self._process
 
     def stop(self) -> None:
         process, self._process = self._process, None
-        if process is None or self._owner != os.getpid():
+        if process is None:
             return
         process.kill()
         for pipe in (process.stdin, process.stdout):
@@ -189,9 +199,20 @@ class _Evaluator:
                     pipe.close()
         process.wait()
 
+    def forget(self) -> None:
+        """In a forked child: the process is the parent's, and the lock may be held for ever by a
+        thread that is not here."""
+        process, self._process, self._lock = self._process, None, threading.Lock()
+        if process:
+            process.returncode = 0  # nothing that the child could wait for
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()
+
 
 _evaluator = _Evaluator()
 atexit.register(_evaluator.stop)
+os.register_at_fork(after_in_child=_evaluator.forget)
 
 
 def _serve() -> None:

@@ -1,23 +1,27 @@
 """What a reviewer's pages read: what waits for them, and everything about one decision."""
 
+import difflib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.contrib.auth.models import User
+from django.db.models import Count, Prefetch, Q, QuerySet
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Left
 from django.utils import timezone
 
 from approvals_app import policies
-from approvals_app.models import Approval
+from approvals_app.models import Approval, Override, Vote
+from audit_app import legible
 from audit_app.actors import Actor
 from audit_app.errors import OrchestratorError
 from audit_app.legible import shortened
 from audit_app.models import Event
-from sessions_app.models import Task
+from sessions_app.models import Task, TaskRevision
 
 PAGE_SIZE = 20
 COUNTED = 99
@@ -63,6 +67,25 @@ def page(actor: Actor, number: int) -> Page:
     return Page(rows, number, has_next=len(found) > PAGE_SIZE)
 
 
+def several(actor: Actor, ids: Iterable[UUID]) -> list[Row]:
+    """Those of ``ids`` that ``actor`` may know of, in their order."""
+    rows = _shown(Approval.objects.visible_to(actor).filter(pk__in=ids))
+    found = {row.pk: row for row in rows}
+    return [_row(found[pk]) for pk in ids if pk in found]
+
+
+def overrides(actor: Actor) -> list[Override]:
+    """What was approved alone, and has not been reviewed yet."""
+    open_ones = Override.objects.visible_to(actor).filter(status=Override.Status.OPEN)
+    return list(open_ones.select_related("opened_by", "task").order_by("review_due_at")[:10])
+
+
+def delegates(actor: Actor) -> list[str]:
+    """To whom a seat could be given: people who work here."""
+    people = User.objects.filter(is_active=True, is_staff=True).exclude(pk=actor.id)
+    return list(people.order_by("username").values_list("username", flat=True)[:200])
+
+
 def waiting(actor: Actor) -> int:
     """How many approvals wait for ``actor``, counted up to COUNTED + 1."""
     counted: int = Approval.objects.waiting_for(actor)[: COUNTED + 1].count()
@@ -100,6 +123,36 @@ class Dossier:
     trail: list[Event]
     trail_is_longer: bool
     obstacle: OrchestratorError | None
+    revisions: list[TaskRevision]
+
+    @property
+    def asked(self) -> list[Approval]:
+        """This approval and those that are decided on together with it."""
+        together = [self.approval, *self.others]
+        same = [a for a in together if a.override_id == self.approval.override_id]
+        return sorted(
+            (a for a in same if a.revision == self.approval.revision),
+            key=lambda a: (a.created_at, str(a.pk)),
+        )
+
+    @property
+    def earlier(self) -> list[Approval]:
+        """Approvals of other revisions, or given before a review."""
+        asked = {a.pk for a in self.asked}
+        return [a for a in self.others if a.pk not in asked]
+
+    @property
+    def difference(self) -> list[tuple[str, str]]:
+        """What the present revision changed: lines with ``+``, ``-`` or a blank before them."""
+        if len(self.revisions) < 2:
+            return []
+        before, after = (legible.pretty(r.read).splitlines() for r in self.revisions[-2:])
+        return [(line[0], line[2:]) for line in difflib.ndiff(before, after) if line[0] != "?"]
+
+    def voice_of(self, actor: Actor) -> Vote | None:
+        """What ``actor`` said already, and can take back while the approval is pending."""
+        votes = self.approval.votes_cast
+        return next((vote for vote in votes if str(vote.voter_id) == actor.id), None)
 
     @property
     def task(self) -> Task:
@@ -123,21 +176,25 @@ class Dossier:
 
 def dossier(approval_id: UUID, actor: Actor) -> Dossier:
     """Raises NotFound where ``actor`` may not know of the approval."""
-    related = ("task__agent__owner", "task__session", "decided_by", "requested_by")
-    visible = Approval.objects.visible_to(actor).select_related(*related)
+    related = ("task__agent__owner", "task__session", "task__edited_by", "override__opened_by")
+    visible = Approval.objects.visible_to(actor).select_related(
+        *related, "decided_by", "requested_by"
+    )
     approval: Approval = visible.one(approval_id)
     task = approval.task
-    others = task.approvals.exclude(pk=approval.pk).select_related("decided_by")
+    votes = Prefetch("votes", Vote.objects.select_related("voter", "seat_of"))
+    others = task.approvals.exclude(pk=approval.pk).select_related("decided_by", "override")
     events = Event.objects.filter(trace_id=task.trace_id).visible_to(actor)
     latest = list(events.order_by("-position")[: TRAIL_SHOWN + 1])
     return Dossier(
         approval=approval,
         payload=json.loads(task.payload),
         payload_digest=task.payload_digest,
-        others=list(others.order_by("created_at", "id")),
+        others=list(others.prefetch_related(votes).order_by("created_at", "id")),
         trail=latest[:TRAIL_SHOWN][::-1],
         trail_is_longer=len(latest) > TRAIL_SHOWN,
         obstacle=_obstacle(approval, actor),
+        revisions=task.all_revisions() if task.revision > 1 else [],
     )
 
 
@@ -151,9 +208,15 @@ def _obstacle(approval: Approval, actor: Actor) -> OrchestratorError | None:
 
 
 def _found(actor: Actor) -> "QuerySet[Approval]":
-    waiting: QuerySet[Approval] = Approval.objects.waiting_for(actor)
+    return _shown(Approval.objects.waiting_for(actor))
+
+
+def _shown(approvals: "QuerySet[Approval]") -> "QuerySet[Approval]":
+    """``approvals`` with what a row shows of them."""
+    said_yes = Count("votes", filter=Q(votes__status="cast", votes__choice="yes"))
     return (
-        waiting.select_related("task__agent")
+        approvals.select_related("task__agent")
+        .annotate(yes=said_yes)
         .defer(*(f"task__{name}" for name in BULKY))
         .annotate(
             said=Left("task__description", SENTENCE * 2),

@@ -5,6 +5,9 @@ A task whose type is ``question`` or ends in ``_question`` is one. ``data.questi
 MCP's elicitation, so that any form can show it. Without a schema the answer is a text.
 """
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jsonschema
@@ -133,3 +136,83 @@ def _plainly(error: jsonschema.ValidationError) -> str:
     """The library quotes the whole answer, which may be long."""
     wanted = str(error.validator_value)[:200]
     return f"it does not satisfy {error.validator}: {wanted}."
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a question's form, as a page shows it."""
+
+    name: str
+    kind: str
+    label: str
+    help: str
+    required: bool
+    options: tuple[str, ...]
+    value: str
+
+    @property
+    def input(self) -> str:
+        return f"answer.{self.name}"
+
+
+def fields(task: Task, given: Mapping[str, str]) -> list[Field]:
+    """The form that ``task`` asks with, filled with what was ``given``; empty: no question."""
+    form = form_of(task)
+    if form is None:
+        return []
+    if form["type"] != "object":
+        return [Field("", "text", "Your answer", "", True, (), given.get("answer.", ""))]
+    required = form.get("required", ())
+    return [
+        Field(
+            name,
+            "choice" if "enum" in about else about["type"],
+            about.get("title", name),
+            about.get("description", ""),
+            name in required,
+            tuple(about.get("enum", ())),
+            given.get(f"answer.{name}", _default(about)),
+        )
+        for name, about in _in_order(form)
+    ]
+
+
+def _in_order(form: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """What is required first, in the order in which the schema requires it: members of an object
+    have no order once they are stored."""
+    required = list(form.get("required", ()))
+    names = [*required, *sorted(form["properties"].keys() - set(required))]
+    return [(name, form["properties"][name]) for name in names]
+
+
+def answer_in(task: Task, given: Mapping[str, str]) -> Any:
+    """The answer that a page's form gave; None: the task is no question. Raises AnswerInvalid."""
+    form = form_of(task)
+    if form is None:
+        return None
+    if form["type"] != "object":
+        return given.get("answer.", "").replace("\r\n", "\n") or None
+    answer: dict[str, Any] = {}
+    for name, about in form["properties"].items():
+        text = given.get(f"answer.{name}", "").replace("\r\n", "\n")
+        if about["type"] == "boolean":
+            answer[name] = text == "true"
+        elif text:
+            answer[name] = _number(text, name) if about["type"] in NUMBERS else text
+    return answer
+
+
+NUMBERS = ("number", "integer")
+
+
+def _number(text: str, name: str) -> int | float:
+    if re.fullmatch(r"-?[0-9]{1,15}", text):
+        return int(text)
+    if re.fullmatch(r"-?[0-9]{1,15}\.[0-9]{1,15}", text):
+        return float(text)
+    raise AnswerInvalid(field=f"answer.{name}", reason="it is no number.")
+
+
+def _default(about: Mapping[str, Any]) -> str:
+    value = about.get("default", "")
+    return {True: "true", False: ""}[value] if isinstance(value, bool) else str(value)

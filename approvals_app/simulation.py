@@ -52,6 +52,10 @@ class Report:
     failed: int = 0
 
     @property
+    def pairs(self) -> list[tuple[tuple[str, str], int]]:
+        return sorted(self.moves.items())
+
+    @property
     def changes(self) -> int:
         return sum(count for (before, after), count in self.moves.items() if before != after)
 
@@ -78,7 +82,7 @@ class Report:
             "changes": self.changes,
             "moves": [
                 {"before": before, "after": after, "tasks": count}
-                for (before, after), count in sorted(self.moves.items())
+                for (before, after), count in self.pairs
             ],
             "policies": dict(self.policies.most_common()),
             "humans_asked": self.humans,

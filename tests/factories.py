@@ -7,7 +7,9 @@ import factory
 from django.contrib.auth.models import Group, User
 
 from approvals_app import operations as approval_operations
-from approvals_app.models import Approval
+from approvals_app import rulebook
+from approvals_app.models import Approval, ApprovalPolicy
+from approvals_app.rules import Rule
 from audit_app.actors import Actor
 from sessions_app import identities, operations
 from sessions_app.models import Agent, AgentSession, Task
@@ -116,3 +118,17 @@ def aged(model: type[Any], **columns: Any) -> None:
     assignments = ", ".join(f"{column} = %s" for column in columns)
     with without_guards() as cursor:
         cursor.execute(f"UPDATE {model._meta.db_table} SET {assignments}", list(columns.values()))
+
+
+def policy(name: str = "policy", then: str = "require", **document: Any) -> ApprovalPolicy:
+    """A policy in force; ``asks="2 finance, 1 legal"`` says whom it asks."""
+    if asks := document.pop("asks", None):
+        pairs = [each.split() for each in asks.split(", ")]
+        document["approvals"] = [{"role": role, "count": int(count)} for count, role in pairs]
+    rule = Rule.parse({"name": name, "then": then, **document})
+    return rulebook.create_policy(rule, by=OPS)
+
+
+def asked(task: Task, role: str) -> Approval:
+    """The approval of ``task`` that waits for ``role``."""
+    return Approval.objects.pending().get(task=task, approver_role=role)

@@ -152,7 +152,7 @@ def _told(report: Report) -> str:
         f"{report.tasks:,} tasks of the last {report.days} days: {report.changes:,} would be "
         f"judged otherwise, and {report.humans:,} people asked."
     ]
-    for (before, after), count in sorted(report.moves.items()):
+    for (before, after), count in report.pairs:
         mark = " " if before == after else "*"
         lines.append(f"{mark} {before:>8} -> {after:<8} {count:>9,}")
     lines += _bars("By role", report.by_role())

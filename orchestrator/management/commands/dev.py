@@ -22,7 +22,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 from django.utils.crypto import get_random_string
 
-from approvals_app.models import Approval
+from approvals_app import rulebook
+from approvals_app.models import Approval, ApprovalPolicy
+from approvals_app.policy_files import parse_file
 from audit_app.actors import Actor
 from orchestrator import embedded_postgres
 from orchestrator.database_roles import Login, establish
@@ -35,6 +37,8 @@ REVIEWERS = {
     "alice": ["finance"],
     "bob": ["finance", "dba", "sre"],
     "charlie": ["marketing"],
+    "dave": ["finance", "legal"],
+    "erin": ["dba", "sre"],
 }
 DEMO_AGENT = "support-bot"
 DEMO_ROLE = "support-agent"
@@ -167,6 +171,9 @@ def _demo_people(kept: Path) -> tuple[dict[str, str], str]:
             user.set_password(password)
             user.save()
         user.groups.set([Group.objects.get_or_create(name=role)[0] for role in roles])
+    if not ApprovalPolicy.objects.exists():
+        file = settings.BASE_DIR / "examples" / "policies.yaml"
+        rulebook.apply_rules(parse_file(file.read_text()), by=Actor.system("dev"))
     known["key"] = _demo_key(known["key"])
     kept.touch(mode=0o600)
     kept.write_text(json.dumps(known, indent=1))
