@@ -30,7 +30,7 @@ VARIABLES: Final = (
     "to_role",
 )
 FUNCTIONS: Final = frozenset(
-    {"bool", "double", "duration", "int", "string", "timestamp", "size"}
+    {"double", "duration", "int", "string", "timestamp", "size"}
     | {"contains", "startsWith", "endsWith", "matches"}
     | {"getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"}
     | {"getHours", "getMinutes", "getSeconds"}
@@ -175,6 +175,7 @@ class _Evaluator:
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None or self._process.poll() is not None:
+            self.stop()
             self._process = subprocess.Popen(
                 [sys.executable, "-I", __file__],
                 stdin=subprocess.PIPE,

@@ -37,6 +37,17 @@ class ApprovalQuerySet(SubjectQuerySet["Approval"]):
     def pending(self) -> Self:
         return self.filter(status=self.model.Status.PENDING)
 
+    def unanswered(self) -> Self:
+        """Pending ones of which the agent has nothing to do but to wait."""
+        changes = _related(self, "votes").filter(
+            status="cast",
+            choice="changes",
+            approval__task=OuterRef("task"),
+            approval__revision=OuterRef("revision"),
+            approval__status="pending",
+        )
+        return self.pending().exclude(Exists(changes))
+
     def blocking(self) -> Self:
         """Those that a task waits for, as against those that review an override."""
         return self.filter(override=None)
@@ -52,6 +63,7 @@ class ApprovalQuerySet(SubjectQuerySet["Approval"]):
             .filter(Q(expires_at__gt=Now()) | Q(override__isnull=False))
             .exclude(task__agent__owner_id=actor.id)
             .exclude(task__edited_by_id=actor.id)
+            .exclude(override__opened_by_id=actor.id)
             .exclude(Exists(voted))
             .order_by("expires_at", "id")
         )

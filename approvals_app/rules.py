@@ -158,9 +158,18 @@ class Rule:
             and matches(self.to_role, facts["to_role"])
         )
 
+    def asked_of(self, to_role: str) -> list[Requirement]:
+        """Who is asked for a task addressed to ``to_role``, each role once: two names of one role
+        ask for the larger number."""
+        counts: dict[str, int] = {}
+        for asked in self.approvals:
+            role = to_role if asked.role == TO_ROLE else asked.role
+            counts[role] = max(counts.get(role, 0), asked.count)
+        return [Requirement(role, count) for role, count in counts.items()]
+
     def asks_for(self, to_role: str) -> str:
         """``2 of finance and 1 of legal``."""
-        asked = [f"{r.count} of {to_role if r.role == TO_ROLE else r.role}" for r in self.approvals]
+        asked = [f"{each.count} of {each.role}" for each in self.asked_of(to_role)]
         return f"{', '.join(asked[:-1])} and {asked[-1]}" if len(asked) > 1 else asked[0]
 
 
@@ -284,7 +293,7 @@ class _Reader:
 
     def nothing_else(self, reason: str = "there is no such key.") -> None:
         for name in self._left:
-            raise RuleInvalid(field=f"{self._place}{str(name)[:100]}", reason=reason)
+            raise RuleInvalid(field=f"{self._place}{_quoted(name)}", reason=reason)
 
     def list_of(self, name: str, most: int, read: Callable[[Any, str], T]) -> tuple[T, ...]:
         if name not in self._left:
@@ -325,6 +334,11 @@ def _asked(top: _Reader) -> dict[str, Any]:
         "on_timeout": top.optional("on_timeout", _one_of(REJECT, APPROVE_WITHOUT_A_HUMAN), REJECT),
         "valid_for": top.optional("valid_for", _duration, None),
     }
+
+
+def _quoted(key: Any) -> str:
+    """The beginning of a key that may be anything, fit to be shown."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(key)[:100])
 
 
 def _requirement(item: Any, place: str) -> Requirement:
@@ -409,7 +423,7 @@ def _one_of(*values: str) -> Callable[[Any], str]:
 
 
 def _duration(value: Any) -> timedelta:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > LONGEST_NAME:
         raise ValueError("it must be a length of time, for example 4h.")
     found = duration(value)
     if found > LONGEST_DURATION:

@@ -38,7 +38,8 @@ def seconds_preferred(header: str) -> int:
 
 
 def until_decided(approval_id: UUID, seconds: int, *, caller: str) -> bool:
-    """Return once the approval is no longer pending, after ``seconds``, or when the process ends.
+    """Return once the approval is no longer pending or changes are asked for, after ``seconds``, or
+    when the process ends.
 
     Each waiter holds a thread but no database connection. False, at once, when MAX_WAITERS wait in
     this process already: a preference is not a right, and waiters must not shut others out. Raises
@@ -55,7 +56,7 @@ def until_decided(approval_id: UUID, seconds: int, *, caller: str) -> bool:
         deadline = time.monotonic() + seconds
         while True:
             heard = tail.bell.rung()  # before the look, so that no decision falls in between
-            pending = Approval.objects.filter(pk=approval_id).pending().exists()
+            pending = Approval.objects.filter(pk=approval_id).unanswered().exists()
             connection.close()
             remaining = deadline - time.monotonic()
             if not pending or remaining <= 0 or tail.bell.closing:

@@ -372,11 +372,6 @@ class Task(Subject):
                 name="tasks_claimed_with_a_lease",
             ),
             models.CheckConstraint(
-                condition=~models.Q(status="awaiting_approval")
-                | models.Q(verdict__in=["require", ""]),
-                name="tasks_wait_where_required",
-            ),
-            models.CheckConstraint(
                 condition=models.Q(verdict__in=["approve", "require", "refuse", ""]),
                 name="tasks_known_verdict",
             ),
@@ -401,6 +396,12 @@ class Task(Subject):
 
     def __str__(self) -> str:
         return f"{self.task_type} {str(self.pk)[:8]}"
+
+    @property
+    def approvals_asked(self) -> list[Any]:
+        """Its approvals, as they were asked for."""
+        found = self.approvals.all()  # of the floor above
+        return sorted(found, key=lambda approval: (approval.created_at, str(approval.pk)))
 
     def all_revisions(self) -> "list[TaskRevision]":
         """What it asked for, oldest first; the last is what it asks for now, and has no row."""

@@ -122,7 +122,7 @@ class TaskSerializer(serializers.Serializer[Any]):
     )
     on_behalf_of = serializers.CharField()
     policy = PolicyOfTaskSerializer(source="*")
-    approvals = ApprovalSerializer(many=True, source="approvals.all")
+    approvals = ApprovalSerializer(many=True, source="approvals_asked")
     approved_until = serializers.DateTimeField(allow_null=True)
     claimed_by = serializers.CharField(source="claimed_by.name", default=None, allow_null=True)
     lease_expires_at = serializers.DateTimeField(allow_null=True)

@@ -76,10 +76,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='task',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'awaiting_approval'), _negated=True), ('verdict__in', ['require', '']), _connector='OR'), name='tasks_wait_where_required'),
-        ),
-        migrations.AddConstraint(
-            model_name='task',
             constraint=models.CheckConstraint(condition=models.Q(('verdict__in', ['approve', 'require', 'refuse', ''])), name='tasks_known_verdict'),
         ),
         migrations.AddField(

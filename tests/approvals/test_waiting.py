@@ -45,6 +45,26 @@ def test_the_answer_comes_with_the_decision(api, alice, bot, someone_waits, verd
     assert answer.headers["Preference-Applied"] == "wait=60"
 
 
+def test_the_answer_comes_when_changes_are_asked_for(api, alice, bot, someone_waits):
+    approval = the_approval(TaskFactory(agent=bot))
+
+    def ask_for_changes():
+        assert someone_waits.wait(timeout=30)
+        operations.request_changes(
+            approval.pk,
+            by=Actor.human(alice),
+            payload_digest=approval.payload_digest,
+            message="Less.",
+        )
+
+    ask = partial(api(bot).get, f"/approvals/{approval.pk}", {"Prefer": "wait=60"})
+    answer, asked = together([ask, ask_for_changes])
+
+    assert asked is None
+    assert answer.json()["status"] == "pending"
+    assert answer.json()["votes"][0]["notes"] == "Less."
+
+
 def test_several_wait_for_one_decision(api, alice, bot, payer, someone_waits):
     approval = the_approval(TaskFactory(agent=bot))
 

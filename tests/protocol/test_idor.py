@@ -238,6 +238,12 @@ FRAME = {
     "admin/r/<path:content_type_id>/<path:object_id>/": None,  # see test_what_has_no_public_page
     "admin/^(?P<app_label>audit_app|sessions_app|auth|approvals_app)/$": None,  # as the lists
     "admin/(?P<url>.*)$": None,  # not found
+    # Rules, which whoever reviews may know; and who stands in for the caller.
+    "admin/policies/": "",
+    "admin/policies/new/": "",
+    "admin/policies/simulate/": "",
+    "admin/policies/<uuid:policy_id>/": None,  # as the list, see tests/approvals/test_policy_pages
+    "admin/away/": "",
     # Signing in, and proving who one is: about the caller alone.
     "admin/code/": "",
     "admin/second-factor/": "",

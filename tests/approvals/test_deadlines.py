@@ -1,0 +1,158 @@
+"""What happens when nobody decides in time, and before."""
+
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from django.utils import timezone
+
+from approvals_app.models import Approval
+from audit_app.models import Event
+from sessions_app.models import Task
+from tests.factories import TaskFactory, aged, approved, asked, policy
+
+pytestmark = pytest.mark.usefixtures("whole")
+
+
+def overdue():
+    aged(Approval, expires_at=timezone.now() - timedelta(seconds=1))
+
+
+def rows(task):
+    found = Approval.objects.filter(task=task).order_by("created_at")
+    return [(a.approver_role, a.needed, a.status) for a in found]
+
+
+def status(task):
+    return Task.objects.get(pk=task.pk).status
+
+
+def test_nobody_said_yes_in_time_which_is_a_no(bot, run):
+    task = TaskFactory(agent=bot)
+    overdue()
+    assert run("expire_approvals")["approvals"] == 1
+    assert (rows(task), status(task)) == ([("finance", 1, "expired")], "expired")
+
+
+def test_another_group_is_asked_step_by_step_to_the_end(bot, run, say, charlie):
+    steps = [
+        {"role": "legal", "count": 2, "deadline": "2h"},
+        {"role": "sre", "deadline": "1h"},
+    ]
+    policy(asks="1 finance", deadline="4h", escalate=steps)
+    task = TaskFactory(agent=bot)
+    for expected in ("legal", "sre"):
+        overdue()
+        run("expire_approvals")
+        waiting = Approval.objects.pending().get(task=task)
+        assert waiting.approver_role == expected
+        assert status(task) == "awaiting_approval"
+    assert [r[2] for r in rows(task)] == ["expired", "expired", "pending"]
+    left = waiting.expires_at - timezone.now()
+    assert timedelta(minutes=55) < left <= timedelta(hours=1)
+
+    assert say(charlie, "approve", waiting).json()["status"] == "approved"
+    assert status(task) == "approved"
+
+
+def test_after_the_last_step_it_ends(bot, run):
+    policy(asks="1 finance", escalate=[{"role": "sre", "deadline": "1h"}])
+    task = TaskFactory(agent=bot)
+    for _ in range(2):
+        overdue()
+        run("expire_approvals")
+    assert [r[2] for r in rows(task)] == ["expired", "expired"]
+    assert status(task) == "expired"
+
+
+def test_the_same_group_can_be_asked_again(bot, run, say, alice):
+    policy(asks="1 finance", escalate=[{"role": "finance", "deadline": "1h"}])
+    task = TaskFactory(agent=bot)
+    overdue()
+    run("expire_approvals")
+    assert say(alice, "approve", asked(task, "finance")).status_code == 200
+    assert status(task) == "approved"
+
+
+@pytest.mark.parametrize(("count", "merged"), [(1, True), (2, False)])
+def test_a_group_that_is_asked_already_is_asked_once(
+    bot, run, say, late, count, merged, dave, erin
+):
+    steps = [{"role": "legal", "count": count, "deadline": "1h"}]
+    policy(asks="1 finance, 1 legal", escalate=steps)
+    task = TaskFactory(agent=bot)
+    first = asked(task, "finance")
+    legal = asked(task, "legal")
+    aged(Approval, expires_at=timezone.now() + timedelta(days=1))
+    late(first)
+    run("expire_approvals")
+    (waiting,) = Approval.objects.pending().filter(task=task)
+    assert (waiting.pk == legal.pk) is merged
+    assert waiting.needed == count
+    for person in (dave, erin)[:count]:
+        assert say(person, "approve", waiting).status_code == 200
+    assert status(task) == "approved"
+
+
+def test_silence_is_a_yes_only_where_the_policy_says_so(bot, run):
+    policy(asks="1 finance", on_timeout="approve_without_a_human")
+    task = TaskFactory(agent=bot)
+    overdue()
+    run("expire_approvals")
+    (approval,) = Approval.objects.filter(task=task)
+    assert (approval.status, approval.decided_by, status(task)) == ("approved", None, "approved")
+    told = Event.objects.get(event_type="approval.approved_by_deadline")
+    assert told.actor == "system:expire_approvals"
+
+
+def test_silence_of_one_group_waits_for_the_other(bot, run, say, late, erin):
+    policy(asks="1 finance, 1 legal", on_timeout="approve_without_a_human")
+    task = TaskFactory(agent=bot)
+    legal = asked(task, "legal")
+    late(asked(task, "finance"))
+    run("expire_approvals")
+    assert status(task) == "awaiting_approval"
+    say(erin, "approve", legal)
+    assert status(task) == "approved"
+
+
+def test_people_are_reminded_before(bot, run, settings, erin):
+    settings.EMAIL_CONFIGURED = True
+    policy(asks="1 legal", deadline="4h", reminders=["1h", "15m"])
+    task = TaskFactory(agent=bot)
+    approval = asked(task, "legal")
+    assert approval.remind_at == approval.expires_at - timedelta(hours=1)
+    assert run("remind_approvals")["approvals"] == 0
+
+    aged(Approval, remind_at=timezone.now() - timedelta(seconds=1))
+    assert run("remind_approvals", "--dry-run")["approvals"] == 1
+    assert run("remind_approvals")["approvals"] == 1
+    approval.refresh_from_db(fields=["remind_at"])
+    assert approval.remind_at == approval.expires_at - timedelta(hours=1)
+    (told,) = mail.outbox
+    assert told.bcc == ["erin@example.com"]
+    assert Event.objects.filter(event_type="approval.reminded").count() == 1
+
+
+def test_a_reminder_that_came_last_comes_no_more(bot, run):
+    policy(asks="1 legal", deadline="4h", reminders=["1h"])
+    approval = asked(TaskFactory(agent=bot), "legal")
+    late = timezone.now() + timedelta(minutes=5)
+    aged(Approval, expires_at=late, remind_at=timezone.now() - timedelta(seconds=1))
+    run("remind_approvals")
+    approval.refresh_from_db(fields=["remind_at"])
+    assert approval.remind_at is None
+
+
+def test_an_approval_that_nobody_used_ends_and_stays_as_evidence(api, bot, payer, alice, run):
+    policy(asks="1 finance", valid_for="1h")
+    task = approved(TaskFactory(agent=bot), by=alice)
+    left = Task.objects.get().approved_until - timezone.now()
+    assert timedelta(minutes=59) < left <= timedelta(hours=1)
+    aged(Task, approved_until=timezone.now() - timedelta(seconds=1))
+
+    answer = api(payer).post(f"/tasks/{task.pk}/claim")
+    assert (answer.status_code, answer.json()["code"]) == (409, "approval_lapsed")
+    assert run("expire_approvals", "--dry-run")["tasks"] == 1
+    assert run("expire_approvals")["tasks"] == 1
+    assert (rows(task), status(task)) == ([("finance", 1, "approved")], "expired")

@@ -1,0 +1,136 @@
+"""Break glass: one person approves alone, and the others review it afterwards."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+from django.core import mail
+from django.utils import timezone
+
+from approvals_app.models import Approval, Override
+from audit_app.actors import Actor
+from sessions_app.models import Task
+from sessions_app.operations import cancel
+from tests.commands.conftest import said
+from tests.factories import AgentFactory, TaskFactory, aged, asked, policy
+
+pytestmark = pytest.mark.usefixtures("whole")
+
+
+@pytest.fixture
+def task(bot):
+    policy(asks="2 finance, 1 legal")
+    return TaskFactory(agent=bot)
+
+
+@pytest.fixture
+def finance(task):
+    return asked(task, "finance")
+
+
+def code(answer):
+    return answer.status_code, answer.json()["code"]
+
+
+def glass(say, person, approval, reason="The data centre burns."):
+    return say(person, "break_glass", approval, reason=reason)
+
+
+def review(task, role):
+    return Approval.objects.get(task=task, approver_role=role, override__isnull=False)
+
+
+def test_one_person_approves_and_everybody_else_reviews(task, finance, say, breaker, bob, erin):
+    answer = glass(say, breaker, finance)
+    assert (answer.status_code, answer.json()["opened_by"]) == (201, "alice")
+    assert Task.objects.get().status == "approved"
+    reviews = Approval.objects.filter(override__isnull=False).order_by("approver_role")
+    assert [(r.approver_role, r.needed, r.status) for r in reviews] == [
+        ("finance", 2, "pending"),
+        ("legal", 1, "pending"),
+    ]
+    assert code(say(breaker, "approve", review(task, "finance"))) == (403, "separation_of_duties")
+
+
+def test_the_full_quorum_upholds_it(task, finance, say, breaker, bob, dave, erin):
+    glass(say, breaker, finance)
+    for person, role in ((bob, "finance"), (dave, "finance"), (erin, "legal")):
+        assert Override.objects.get().status == "open"
+        assert say(person, "approve", review(task, role)).status_code == 200
+    assert Override.objects.get().status == "upheld"
+    assert Task.objects.get().status == "approved"
+
+
+def test_one_no_condemns_it_and_the_task_is_as_it_was(task, finance, say, breaker, erin):
+    glass(say, breaker, finance)
+    assert say(erin, "reject", review(task, "legal")).json()["status"] == "rejected"
+    assert (Override.objects.get().status, Task.objects.get().status) == ("condemned", "approved")
+    assert review(task, "finance").status == "withdrawn"
+
+
+def test_who_voted_before_votes_in_the_review_as_well(task, finance, say, breaker, bob):
+    say(bob, "approve", finance)
+    glass(say, breaker, finance)
+    assert say(bob, "approve", review(task, "finance")).status_code == 200
+
+
+def test_the_right_is_given_to_a_person_or_a_group(task, finance, say, alice, root):
+    assert code(glass(say, alice, finance)) == (403, "no_right_to_override")
+    assert glass(say, root, finance).status_code in (403, 404)
+    right = Permission.objects.get(codename="break_glass")
+    Group.objects.get(name="finance").permissions.add(right)
+    assert glass(say, alice, finance).status_code == 201
+
+
+def test_never_for_an_agent_of_ones_own(breaker, say):
+    hers = TaskFactory(agent=AgentFactory(owner=breaker))
+    assert code(glass(say, breaker, asked(hers, "finance"))) == (403, "separation_of_duties")
+
+
+def test_a_reason_and_the_payload_that_was_seen_are_needed(finance, say, breaker):
+    assert glass(say, breaker, finance, reason="").status_code == 400
+    body = {"payload_digest": "0" * 64, "reason": "x"}
+    assert code(say(breaker, "break_glass", finance, **body)) == (409, "payload_digest_mismatch")
+    assert not Override.objects.exists()
+
+
+def test_while_one_is_overdue_the_next_is_refused(bot, task, finance, say, breaker, erin):
+    glass(say, breaker, finance)
+    another = asked(TaskFactory(agent=bot), "finance")
+    aged(Override, review_due_at=timezone.now() - timedelta(seconds=1))
+    assert code(glass(say, breaker, another)) == (409, "override_overdue")
+    say(erin, "reject", review(task, "legal"))
+    assert glass(say, breaker, another).status_code == 201
+
+
+def test_everyone_of_the_roles_is_told(finance, say, breaker, bob, dave, erin, charlie, settings):
+    settings.EMAIL_CONFIGURED = True
+    glass(say, breaker, finance)
+    (told,) = mail.outbox
+    assert set(told.bcc) == {"dave@example.com", "erin@example.com"}
+    assert "alice approved a task for finance alone" in told.body
+    assert "The data centre burns." in told.body
+
+
+def test_nothing_takes_a_review_away(bot, task, finance, say, breaker, run, late):
+    glass(say, breaker, finance)
+    cancel(task.pk, by=bot.as_actor())
+    late(review(task, "legal"))
+    assert run("expire_approvals")["approvals"] == 0
+    assert said("purge", "--older-than", "1s").startswith("Removed 0 tasks")
+    assert review(task, "legal").status == "pending"
+
+
+def test_a_late_review_is_a_review(task, finance, say, breaker, erin, late):
+    glass(say, breaker, finance)
+    late(review(task, "legal"))
+    assert say(erin, "approve", review(task, "legal")).json()["status"] == "approved"
+
+
+def test_it_waits_in_the_inbox_of_all_but_one(task, finance, say, breaker, bob):
+    glass(say, breaker, finance)
+    waits = [
+        [a.override_id is not None for a in Approval.objects.waiting_for(Actor.human(who))]
+        for who in (bob, breaker)
+    ]
+    assert waits == [[True], []]

@@ -1,0 +1,580 @@
+"""Policies: which one speaks for a task, what it says and in which words."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from approvals_app import conditions
+from approvals_app.rules import (
+    LONGEST_DURATION,
+    Escalation,
+    Requirement,
+    Rule,
+    RuleInvalid,
+    asks_by_itself,
+    matches,
+    verdict,
+    written,
+)
+from audit_app.durations import duration
+from sessions_app.verdicts import Kind
+from tests.approvals import reference
+
+REFUND = {
+    "agent": "support-bot",
+    "from_role": "support-agent",
+    "to_role": "finance",
+    "task_type": "refund_approval",
+    "description": "Refund 249.90 EUR for order 2026-118204.",
+    "data": {"amount": "249.90", "currency": "EUR", "lines": [{"quantity": 1}], "count": 3},
+    "context": {"model": "support-bot 3.2"},
+}
+REPORT = REFUND | {"task_type": "weekly_report", "data": {"pages": 4}}
+FINANCE = [{"role": "finance", "count": 1}]
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """A busy machine makes nothing late that isn't hostile."""
+    monkeypatch.setattr(conditions, "TIME_LIMIT", 30.0)
+
+
+def policy(then="require", **more):
+    """The document of a policy; who is asked is finance where nothing else is said."""
+    when = {
+        name: more.pop(name)
+        for name in ("task_type", "from_role", "to_role", "condition")
+        if name in more
+    }
+    asked = {"approvals": FINANCE} if then == "require" else {}
+    return {"name": "one", "when": when, "then": then, **asked, **more}
+
+
+def judged(policies, task=REFUND, default="require"):
+    return verdict([Rule.parse(document) for document in policies], task, default)
+
+
+def asks(*pairs):
+    return [{"role": role, "count": count} for role, count in pairs]
+
+
+APPROVES = "The policy one approves this without a human"
+REFUSES = "The policy one refuses this"
+ASKS = "The policy one asks for 1 of finance"
+NO_POLICY = "No policy matches"
+BY_TYPE = f"{NO_POLICY}; tasks of the type refund_approval always ask a human: 1 of finance."
+
+# what it says | the policy | the words
+ONE_POLICY = [
+    # Every task.
+    ("require", policy(), f"{ASKS}."),
+    ("approve", policy("approve"), f"{APPROVES}."),
+    ("refuse", policy("refuse"), f"{REFUSES}."),
+    # By its type.
+    ("approve", policy("approve", task_type="refund_approval"), f"{APPROVES}."),
+    ("approve", policy("approve", task_type="refund*"), f"{APPROVES}."),
+    ("approve", policy("approve", task_type="*_approval"), f"{APPROVES}."),
+    ("approve", policy("approve", task_type="*fund*app*"), f"{APPROVES}."),
+    ("approve", policy("approve", task_type="r?f?nd_approval"), f"{APPROVES}."),
+    ("approve", policy("approve", task_type="**"), f"{APPROVES}."),
+    ("require", policy("approve", task_type="refund"), BY_TYPE),
+    ("require", policy("approve", task_type="approval"), BY_TYPE),
+    ("require", policy("approve", task_type="Refund_approval"), BY_TYPE),
+    ("require", policy("approve", task_type="refund_approval?"), BY_TYPE),
+    ("require", policy("approve", task_type="?refund_approval"), BY_TYPE),
+    ("require", policy("approve", task_type="refund[_]approval"), BY_TYPE),
+    ("require", policy("approve", task_type="refund.approval"), BY_TYPE),
+    # By who asks and whom.
+    ("approve", policy("approve", from_role="support-agent"), f"{APPROVES}."),
+    ("approve", policy("approve", from_role="support-*"), f"{APPROVES}."),
+    ("require", policy("approve", from_role="finance"), BY_TYPE),
+    ("approve", policy("approve", to_role="finance"), f"{APPROVES}."),
+    ("approve", policy("approve", to_role="f*e"), f"{APPROVES}."),
+    ("require", policy("approve", to_role="legal"), BY_TYPE),
+    ("require", policy("approve", task_type="refund*", to_role="legal"), BY_TYPE),
+    ("require", policy("approve", from_role="x*", to_role="finance"), BY_TYPE),
+    # By what is asked for.
+    ("approve", policy("approve", condition="true"), f"{APPROVES}: true holds."),
+    ("require", policy("approve", condition="false"), BY_TYPE),
+    (
+        "approve",
+        policy("approve", condition="double(data.amount) < 300.0"),
+        f"{APPROVES}: double(data.amount) < 300.0 holds.",
+    ),
+    ("require", policy("approve", condition="double(data.amount) > 300.0"), BY_TYPE),
+    (
+        "refuse",
+        policy("refuse", condition="data.currency != 'CHF'"),
+        f"{REFUSES}: data.currency != 'CHF' holds.",
+    ),
+    (
+        "require",
+        policy(condition="data.lines.all(line, line.quantity < 2)"),
+        f"{ASKS}: data.lines.all(line, line.quantity < 2) holds.",
+    ),
+    (
+        "approve",
+        policy("approve", condition="  agent == 'support-bot'\n"),
+        f"{APPROVES}: agent == 'support-bot' holds.",
+    ),
+    (
+        "approve",
+        policy("approve", condition="context.model.startsWith('support')"),
+        f"{APPROVES}: context.model.startsWith('support') holds.",
+    ),
+    ("require", policy("approve", task_type="wire*", condition="data.nothing"), BY_TYPE),
+    # Who is asked.
+    (
+        "require",
+        policy(approvals=asks(("finance", 2), ("legal", 1))),
+        "The policy one asks for 2 of finance and 1 of legal.",
+    ),
+    (
+        "require",
+        policy(approvals=asks(("finance", 2), ("legal", 1), ("sre", 3))),
+        "The policy one asks for 2 of finance, 1 of legal and 3 of sre.",
+    ),
+    ("require", policy(approvals=[{"role": "$to_role"}]), f"{ASKS}."),
+    (
+        "require",
+        policy(approvals=asks(("$to_role", 2), ("legal", 1))),
+        "The policy one asks for 2 of finance and 1 of legal.",
+    ),
+    (
+        "require",
+        policy(approvals=asks(("$to_role", 1), ("legal", 1), ("finance", 2))),
+        "The policy one asks for 2 of finance and 1 of legal.",
+    ),
+    (
+        "require",
+        policy(approvals=asks(("finance", 2), ("$to_role", 1))),
+        ASKS.replace("1", "2") + ".",
+    ),
+    # A condition that can't be judged asks a human, whatever the policy says.
+    *(
+        (
+            "require",
+            policy(then, condition=condition),
+            "The condition of the policy one could not be judged, so a human is asked: "
+            f"{why} It asks for 1 of finance.",
+        )
+        for then in ("approve", "refuse", "require")
+        for condition, why in [
+            ("data.iban == 'AT61'", "there is no iban."),
+            ("data.count", "it says neither true nor false."),
+            ("data.count / 0 == 1", "division by zero in CEL expression."),
+            ("data.lines.all(line, line.price > 0)", "there is no price."),
+        ]
+    ),
+    (
+        "require",
+        policy(condition="data.nothing", approvals=asks(("legal", 2), ("$to_role", 1))),
+        "The condition of the policy one could not be judged, so a human is asked: "
+        "there is no nothing. It asks for 2 of legal and 1 of finance.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "document", "why"), ONE_POLICY)
+def test_what_one_policy_says_of_a_refund(kind, document, why, patient):
+    said = judged([document])
+    assert (said.kind, said.why) == (kind, why)
+    assert said.policy == ("" if why.startswith(NO_POLICY) else "one")
+    assert (said.plan is None) == (kind != "require")
+
+
+NO_HUMAN = "No policy matches, and APPROVAL_DEFAULT is allow."
+ONE_HUMAN = "No policy matches, and APPROVAL_DEFAULT is require: 1 of finance."
+# type of the task | APPROVAL_DEFAULT | what is said | the words
+NO_POLICIES = [
+    ("weekly_report", "require", "require", ONE_HUMAN),
+    ("weekly_report", "allow", "approve", NO_HUMAN),
+    ("approval_of_nothing", "allow", "approve", NO_HUMAN),
+    ("approvals", "allow", "approve", NO_HUMAN),
+    ("Approval", "allow", "approve", NO_HUMAN),
+    *(
+        (
+            task_type,
+            default,
+            "require",
+            f"No policy matches; tasks of the type {task_type} always ask a human: 1 of finance.",
+        )
+        for task_type in ("approval", "approval_request", "question", "x_approval", "x_question")
+        for default in ("require", "allow")
+    ),
+]
+
+
+@pytest.mark.parametrize(("task_type", "default", "kind", "why"), NO_POLICIES)
+def test_what_is_said_where_no_policy_matches(task_type, default, kind, why):
+    task = REFUND | {"task_type": task_type}
+    for policies in ([], [policy("refuse", task_type="something_else")]):
+        said = judged(policies, task, default)
+        assert (said.kind, said.why, said.policy) == (kind, why, "")
+        if kind == "require":
+            assert said.plan.approvals == (Requirement("finance", 1),)
+            assert said.plan.name == ""
+            assert asks_by_itself(task_type) == (why != ONE_HUMAN)
+
+
+# the policies | which one speaks
+SEVERAL = [
+    ([policy(name="b"), policy("refuse", name="a")], "a"),
+    ([policy(name="b", priority=-1), policy("refuse", name="a")], "b"),
+    ([policy(name="b", priority=2), policy("refuse", name="a", priority=10)], "b"),
+    ([policy(name="b", task_type="wire*"), policy("refuse", name="c", priority=9)], "c"),
+    ([policy(name="a", condition="false"), policy("refuse", name="c", priority=9)], "c"),
+    ([policy(name="a", condition="data.nothing"), policy("refuse", name="b")], "a"),
+    ([policy(name="b", condition="data.nothing"), policy("refuse", name="a")], "a"),
+    ([policy(name="B"), policy("approve", name="a")], "B"),
+    ([policy("approve", name="10"), policy("refuse", name="9")], "10"),
+]
+
+
+@pytest.mark.parametrize(("policies", "speaks"), SEVERAL)
+def test_the_first_that_matches_speaks(policies, speaks):
+    assert judged(policies).policy == judged(policies[::-1]).policy == speaks
+
+
+def test_a_verdict_names_the_version_and_carries_the_whole_plan():
+    rule = Rule.parse(policy(deadline="4h"), version=3, id="an id")
+    said = verdict([rule], REFUND, "require")
+    assert said.why == "The policy one (version 3) asks for 1 of finance."
+    assert (said.policy, said.policy_version, said.plan) == ("one", 3, rule)
+
+
+def test_a_failed_condition_names_the_version_too():
+    rule = Rule.parse(policy("approve", condition="data.nothing"), version=3)
+    said = verdict([rule], REFUND, "require")
+    assert said.why.startswith("The condition of the policy one (version 3) could not be judged")
+    assert (said.policy, said.policy_version) == ("one", 3)
+    assert said.plan == Rule.default("finance")
+
+
+@pytest.mark.parametrize("then", ["approve", "refuse", "require"])
+def test_a_hostile_payload_asks_a_human(then):
+    slow = "data.x.all(i, data.x.all(j, data.x.all(k, i + j + k >= 0)))"
+    task = REFUND | {"data": {"x": list(range(3_000))}}
+    said = judged([policy(then, condition=slow)], task)
+    assert said.kind == Kind.REQUIRE
+    assert said.why == (
+        "The condition of the policy one could not be judged, so a human is asked: "
+        "it took longer than 0.25 s. It asks for 1 of finance."
+    )
+
+
+# Against the slow reference.
+
+ROLES = st.sampled_from(["finance", "sre", "fin", "fi", "ops", "support-agent"])
+TYPES = st.sampled_from(
+    ["approval", "x_approval", "x_question", "question", "report", "wire_transfer", "a", "ab_a"]
+)
+GLOBS = st.sampled_from(
+    ["*", "fin*", "*_approval", "?i*", "*a*", "a", "*e", "wire?transfer"]
+) | st.text("abfinx_*?", min_size=1, max_size=5)
+ANSWERS = reference.conditions(["x", "y"], [-1, 0, 2])
+CONDITIONS = st.sampled_from(list(ANSWERS))
+DATA = st.dictionaries(
+    st.sampled_from(["x", "y"]),
+    st.integers(-2, 3) | st.booleans() | st.none() | st.sampled_from(["", "2", [], {"x": 1}]),
+)
+TASKS = st.fixed_dictionaries(
+    {"task_type": TYPES, "from_role": ROLES, "to_role": ROLES, "data": DATA}
+).map(lambda task: REFUND | task)
+WHEN = st.fixed_dictionaries(
+    {},
+    optional={"task_type": GLOBS, "from_role": GLOBS, "to_role": GLOBS, "condition": CONDITIONS},
+).map(lambda when: {key: value for key, value in when.items() if value})
+
+
+@st.composite
+def several_policies(draw):
+    names = draw(st.lists(st.text("ABab1", min_size=1, max_size=2), max_size=6, unique=True))
+    found = []
+    for name in names:
+        then = draw(st.sampled_from(list(Kind)))
+        document = {
+            "name": name,
+            "priority": draw(st.integers(-1, 2)),
+            "when": draw(WHEN),
+            "then": then.value,
+        }
+        if then is Kind.REQUIRE:
+            roles = draw(st.lists(ROLES, min_size=1, max_size=3, unique=True))
+            document["approvals"] = asks(*((role, draw(st.integers(1, 3))) for role in roles))
+        found.append(document)
+    return found
+
+
+@settings(max_examples=500, deadline=None)
+@given(several_policies(), TASKS, st.sampled_from(["require", "allow"]))
+def test_any_policies_say_exactly_what_the_slow_reference_says(policies, task, default):
+    said = judged(policies, task, default)
+    asked = [(r.role, r.count) for r in said.plan.approvals] if said.plan else None
+    expected = reference.verdict(policies, task, default, ANSWERS)
+    assert (said.kind, said.policy, asked) == expected
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(st.text("ab*?", max_size=8), st.text("ab*?", max_size=8))
+@example("*a*b", "aab")
+@example("a*", "a")
+@example("?", "")
+def test_a_glob_matches_what_the_reference_says(glob, text):
+    assert matches(glob, text) == reference.fits(glob, text)
+
+
+def test_a_hostile_glob_and_text_are_matched_all_the_same():
+    assert not matches("*a" * 75, "a" * 5_000 + "b")
+    assert matches("*a" * 75, "a" * 5_000)
+
+
+# Reading documents.
+
+LENGTHS = st.builds(lambda n, unit: f"{n}{unit}", st.integers(1, 365), st.sampled_from("smhd"))
+NAMES = (
+    st.text("abc é😀", min_size=1, max_size=8).map(lambda text: " ".join(text.split())).filter(bool)
+)
+
+
+@st.composite
+def documents(draw):
+    """Policies as people might write them, with every key now and then."""
+    then = draw(st.sampled_from(list(Kind)))
+    document = {"name": draw(NAMES), "then": then.value, "when": draw(WHEN)}
+    document |= draw(
+        st.fixed_dictionaries(
+            {},
+            optional={"priority": st.integers(-1_000_000, 1_000_000), "description": st.text("a ")},
+        )
+    )
+    if then is not Kind.REQUIRE:
+        return document
+    roles = draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
+    counts = st.integers(1, 50)
+    step = st.fixed_dictionaries({"role": NAMES, "deadline": LENGTHS}, optional={"count": counts})
+    more = {
+        "deny_threshold": counts,
+        "deadline": st.just("365d"),
+        "reminders": st.lists(LENGTHS.filter(lambda n: n != "365d"), min_size=1, max_size=3),
+        "escalate": st.lists(step, min_size=1, max_size=3),
+        "on_timeout": st.sampled_from(["reject", "approve_without_a_human"]),
+        "valid_for": LENGTHS,
+    }
+    document["approvals"] = [{"role": role, "count": draw(counts)} for role in roles]
+    return document | draw(st.fixed_dictionaries({}, optional=more))
+
+
+@settings(max_examples=300, deadline=None)
+@given(documents())
+def test_a_policy_is_the_same_after_it_is_written_and_read_again(document):
+    rule = Rule.parse(document)
+    assert Rule.parse(rule.as_document()) == rule
+    assert Rule.parse(rule.as_document()).as_document() == rule.as_document()
+
+
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(), max_size=8)
+    | st.sampled_from(["require", "approve", "finance", "4h", "0h", "true", "data.x > 1", "reject"])
+)
+KEYS = st.sampled_from(
+    "name priority description when then approvals deny_threshold deadline reminders escalate "
+    "on_timeout valid_for role count task_type condition".split()
+)
+ANYTHING = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(KEYS | st.text(max_size=4) | st.integers(), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+ALMOST = st.builds(
+    lambda document, key, value: document | {key: value}, documents(), KEYS, ANYTHING
+)
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(ANYTHING | ALMOST)
+def test_anything_is_a_policy_or_is_refused_by_name(document):
+    try:
+        rule = Rule.parse(document)
+    except RuleInvalid as refusal:
+        said = refusal
+    else:
+        assert Rule.parse(rule.as_document()) == rule
+        return
+    assert said.data["field"].encode().decode() == said.data["field"]
+    assert said.data["reason"].isprintable()
+    assert said.data["reason"].endswith(".")
+    assert len(str(said)) < 1_000
+
+
+FINE = policy(deadline="4h", escalate=[{"role": "legal", "deadline": "2h"}])
+LATE = "is not a length of time: write a whole number above 0 and s, m, h or d, for example 7d."
+WHOLE = "it must be a whole number from"
+# what is changed | the field | the reason
+REFUSED = [
+    (None, "policy", "it must be a mapping."),
+    ([FINE], "policy", "it must be a mapping."),
+    ({"name": None}, "name", "it must be a text."),
+    ({"name": ""}, "name", "it must be one line of visible characters, single spaces between."),
+    ({"name": " a"}, "name", "it must be one line of visible characters, single spaces between."),
+    ({"name": "a\nb"}, "name", "it must be one line of visible characters, single spaces between."),
+    (
+        {"name": "a\u202eb"},
+        "name",
+        "it must be one line of visible characters, single spaces between.",
+    ),
+    ({"name": "a" * 151}, "name", "it is longer than 150 characters."),
+    ({"name": "\ud800"}, "name", "it has characters that can't be kept."),
+    ({"description": "a\0"}, "description", "it has characters that can't be kept."),
+    ({"description": "a" * 2_001}, "description", "it is longer than 2,000 characters."),
+    ({"priority": 1.0}, "priority", f"{WHOLE} -1,000,000 to 1,000,000."),
+    ({"priority": True}, "priority", f"{WHOLE} -1,000,000 to 1,000,000."),
+    ({"priority": 1_000_001}, "priority", f"{WHOLE} -1,000,000 to 1,000,000."),
+    ({"when": []}, "when", "it must be a mapping."),
+    ({"when": {"role": "x"}}, "when.role", "there is no such key."),
+    (
+        {"when": {"task_type": ""}},
+        "when.task_type",
+        "it must be one line of visible characters, single spaces between.",
+    ),
+    (
+        {"when": {"condition": "amount > 1"}},
+        "when.condition",
+        "there is no amount that it could "
+        "ask for, but agent, context, data, description, from_role, task_type, to_role.",
+    ),
+    ({"when": {"condition": " "}}, "when.condition", "Syntax error: mismatched input '<EOF>'."),
+    ({"then": "ask"}, "then", "it must be approve, require or refuse."),
+    ({"then": "approve"}, "approvals", "it has no place in a policy that says approve."),
+    ({"then": "refuse"}, "approvals", "it has no place in a policy that says refuse."),
+    ({"approvals": []}, "approvals", "it must be a list of 1 to 20."),
+    ({"approvals": {}}, "approvals", "it must be a list of 1 to 20."),
+    (
+        {"approvals": asks(*((f"r{n}", 1) for n in range(21)))},
+        "approvals",
+        "it must be a list of 1 to 20.",
+    ),
+    ({"approvals": ["finance"]}, "approvals[0]", "it must be a mapping."),
+    ({"approvals": [{"count": 1}]}, "approvals[0].role", "it is missing."),
+    ({"approvals": asks(("a", 0))}, "approvals[0].count", f"{WHOLE} 1 to 50."),
+    ({"approvals": asks(("a", 51))}, "approvals[0].count", f"{WHOLE} 1 to 50."),
+    ({"approvals": asks(("a", 1), ("a", 2))}, "approvals[1].role", "a is there twice."),
+    (
+        {"approvals": [{"role": "a", "deadline": "1h"}]},
+        "approvals[0].deadline",
+        "there is no such key.",
+    ),
+    ({"deny_threshold": 0}, "deny_threshold", f"{WHOLE} 1 to 50."),
+    ({"deadline": 4}, "deadline", "it must be a length of time, for example 4h."),
+    ({"deadline": "4"}, "deadline", f"'4' {LATE}"),
+    ({"deadline": "0h"}, "deadline", f"'0h' {LATE}"),
+    ({"deadline": "366d"}, "deadline", "it must be at most 365d."),
+    ({"deadline": "9" * 200 + "h"}, "deadline", "it must be a length of time, for example 4h."),
+    ({"reminders": "1h"}, "reminders", "it must be a list of 1 to 10."),
+    ({"reminders": ["1h", "soon"]}, "reminders[1]", f"'soon' {LATE}"),
+    ({"reminders": ["1h", "4h"]}, "reminders[1]", "it must be shorter than the deadline."),
+    ({"escalate": [{"role": "legal"}]}, "escalate[0].deadline", "it is missing."),
+    (
+        {"escalate": [{"role": "legal", "deadline": "1h", "to": 1}]},
+        "escalate[0].to",
+        "there is no such key.",
+    ),
+    ({"on_timeout": "approve"}, "on_timeout", "it must be reject or approve_without_a_human."),
+    ({"valid_for": "0d"}, "valid_for", f"'0d' {LATE}"),
+    ({"approval": 1}, "approval", "there is no such key."),
+    ({"\ud800\0": 1}, "��", "there is no such key."),
+    ({"k" * 1_000: 1}, "k" * 100, "there is no such key."),
+]
+
+
+@pytest.mark.parametrize(("change", "field", "reason"), REFUSED)
+def test_what_is_no_policy_is_refused_by_name(change, field, reason):
+    document = FINE | change if isinstance(change, dict) else change
+    with pytest.raises(RuleInvalid) as refusal:
+        Rule.parse(document)
+    assert refusal.value.data == {"field": field, "reason": reason}
+
+
+@pytest.mark.parametrize("key", ["name", "then", "approvals"])
+def test_what_a_policy_cannot_do_without(key):
+    with pytest.raises(RuleInvalid) as refusal:
+        Rule.parse({name: value for name, value in FINE.items() if name != key})
+    assert refusal.value.data["field"] == key
+
+
+@pytest.mark.parametrize("then", ["approve", "refuse"])
+@pytest.mark.parametrize("key", sorted({"deadline", "reminders", "escalate", "valid_for"}))
+def test_only_a_policy_that_asks_says_how(then, key):
+    with pytest.raises(RuleInvalid) as refusal:
+        Rule.parse({"name": "one", "then": then, key: "4h"})
+    assert refusal.value.data["field"] == key
+
+
+def test_a_policy_with_every_key():
+    rule = Rule.parse(
+        {
+            "name": "Large wires",
+            "priority": 5,
+            "description": "Two of us, and legal.",
+            "when": {"task_type": "wire**", "to_role": "fin*", "condition": " true "},
+            "then": "require",
+            "approvals": [{"role": "finance", "count": 2}, {"role": "legal"}],
+            "deny_threshold": 2,
+            "deadline": "48h",
+            "reminders": ["1h", "24h", "60m"],
+            "escalate": [{"role": "$to_role", "count": 3, "deadline": "90m"}],
+            "on_timeout": "approve_without_a_human",
+            "valid_for": "30s",
+        }
+    )
+    assert rule == Rule(
+        name="Large wires",
+        kind=Kind.REQUIRE,
+        priority=5,
+        description="Two of us, and legal.",
+        task_type="wire*",
+        to_role="fin*",
+        condition="true",
+        approvals=(Requirement("finance", 2), Requirement("legal", 1)),
+        deny_threshold=2,
+        deadline=timedelta(days=2),
+        reminders=(timedelta(hours=24), timedelta(hours=1)),
+        escalate=(Escalation("$to_role", 3, timedelta(minutes=90)),),
+        on_timeout="approve_without_a_human",
+        valid_for=timedelta(seconds=30),
+    )
+    assert rule.as_document() == {
+        "name": "Large wires",
+        "priority": 5,
+        "description": "Two of us, and legal.",
+        "when": {"task_type": "wire*", "to_role": "fin*", "condition": "true"},
+        "then": "require",
+        "approvals": [{"role": "finance", "count": 2}, {"role": "legal", "count": 1}],
+        "deny_threshold": 2,
+        "deadline": "2d",
+        "reminders": ["1d", "1h"],
+        "escalate": [{"role": "$to_role", "count": 3, "deadline": "90m"}],
+        "on_timeout": "approve_without_a_human",
+        "valid_for": "30s",
+    }
+    assert list(rule.as_document())[:4] == ["name", "priority", "description", "when"]
+
+
+@given(st.integers(1, int(LONGEST_DURATION.total_seconds())))
+def test_a_length_of_time_is_written_in_its_largest_unit(seconds):
+    length = timedelta(seconds=seconds)
+    number, unit = int(written(length)[:-1]), written(length)[-1]
+    assert number * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[unit] == seconds
+    larger = {"s": 60, "m": 3_600, "h": 86_400}.get(unit)
+    assert larger is None or seconds % larger
+    if number < 1_000_000:
+        assert duration(written(length)) == length
