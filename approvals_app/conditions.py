@@ -35,12 +35,15 @@ FUNCTIONS: Final = frozenset(
     | {"getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"}
     | {"getHours", "getMinutes", "getSeconds"}
 )
+CALLED: Final = FUNCTIONS | {"all", "exists", "exists_one", "map", "filter"}
+OBJECTS: Final = frozenset({"data", "context"})
 LONGEST = 2_000
 TIME_LIMIT: Final = 0.25
 """Seconds for one evaluation that could take longer."""
 START_LIMIT: Final = 5.0
 """Seconds for the process that evaluates to begin."""
 
+MEMBER = re.compile(r"\s*\.\s*([A-Za-z_]\w*)")
 BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 LOOPS = re.compile(r"\b(?:all|exists|exists_one|map|filter|matches)\b")
 """Looked for in the whole text, texts and comments too: what is evaluated outside for nothing costs
@@ -54,6 +57,38 @@ class ConditionInvalid(ValueError):
 
 class ConditionFailed(Exception):
     """The condition gave no answer for this task; says why in a few words."""
+
+
+class Asked:
+    """What conditions may ask of one task: the VARIABLES of ``facts``.
+
+    What they ask for becomes values of the library's once, however many conditions ask, and nothing
+    else does: of a hostile payload that takes a second, with the interpreter's lock held.
+    """
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        self._facts = facts
+        self._prepared: dict[frozenset[str], Any] = {}
+
+    def plain(self, needs: frozenset[str]) -> dict[str, Any]:
+        """The variables, and of those of which members are named, nothing but these members."""
+        return {name: self._named(name, needs) for name in needs if "." not in name}
+
+    def prepared(self, needs: frozenset[str]) -> Any:
+        """The same, ready to be asked. Raises ConditionFailed where a value can't be that."""
+        if needs not in self._prepared:
+            try:
+                self._prepared[needs] = cel.Context(self.plain(needs))
+            except Exception as error:
+                raise ConditionFailed(_said(error)) from None
+        return self._prepared[needs]
+
+    def _named(self, name: str, needs: frozenset[str]) -> Any:
+        whole = self._facts[name]
+        members = {need.partition(".")[2] for need in needs if need.startswith(f"{name}.")}
+        if not members or not isinstance(whole, dict):
+            return whole
+        return {member: whole[member] for member in members & whole.keys()}
 
 
 class Condition:
@@ -77,18 +112,30 @@ class Condition:
             if name[0].isalpha() and name not in FUNCTIONS:  # the others are operators
                 raise ConditionInvalid(f"there is no function called {name}.")
         self._loops = LOOPS.search(text) is not None
-        self.needs = frozenset(self._program.variables()) & frozenset(VARIABLES)
+        needs = frozenset(self._program.variables()) & frozenset(VARIABLES)
+        self.needs = needs.union(*(_members(name, text) for name in needs & OBJECTS))
 
-    def holds(self, facts: Mapping[str, Any]) -> bool:
-        """Whether it holds for ``facts``, which have the VARIABLES. Raises ConditionFailed when it
-        errors, says something else than true or false, or takes longer than TIME_LIMIT."""
-        asked = {name: facts[name] for name in self.needs}
+    def holds(self, asked: Asked) -> bool:
+        """Whether it holds for what is asked. Raises ConditionFailed when it errors, says something
+        else than true or false, or takes longer than TIME_LIMIT."""
         if self._loops:
-            return _evaluator.holds(self.text, asked)
-        return _holds(self._program, asked)
+            return _evaluator.holds(self.text, asked.plain(self.needs))
+        return _holds(self._program, asked.prepared(self.needs))
 
 
-def _holds(program: Any, facts: dict[str, Any]) -> bool:
+def _members(name: str, text: str) -> set[str]:
+    """``data.amount`` and whatever else of ``data`` a condition asks for by name; nothing when it
+    asks, or might ask, for more. Texts and comments count, too: one member too many is no harm."""
+    found = set()
+    for after in re.split(rf"\b{name}\b", text)[1:]:
+        member = MEMBER.match(after)
+        if not member or member[1] in CALLED:
+            return set()
+        found.add(f"{name}.{member[1]}")
+    return found
+
+
+def _holds(program: Any, facts: Any) -> bool:
     try:
         answer = program.execute(facts)
     except Exception as error:

@@ -81,9 +81,11 @@ def overrides(actor: Actor) -> list[Override]:
 
 
 def delegates(actor: Actor) -> list[str]:
-    """To whom a seat could be given: people who work here."""
-    people = User.objects.filter(is_active=True, is_staff=True).exclude(pk=actor.id)
-    return list(people.order_by("username").values_list("username", flat=True)[:200])
+    """To whom a seat may well be given: people of the reader's own groups. Others can be named,
+    too; who they are is not told."""
+    people = User.objects.filter(is_active=True, is_staff=True, groups__name__in=actor.roles)
+    names = people.exclude(pk=actor.id).order_by("username").values_list("username", flat=True)
+    return list(names.distinct()[:200])
 
 
 def waiting(actor: Actor) -> int:

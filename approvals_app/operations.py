@@ -11,7 +11,7 @@ from django.db import IntegrityError
 from approvals_app import policies, questions
 from approvals_app.errors import ApprovalPending, NoVote, PayloadDigestMismatch, TaskNotWaiting
 from approvals_app.models import Approval, Override, Vote
-from approvals_app.rules import Requirement, Rule
+from approvals_app.rules import TO_ROLE, Requirement, Rule
 from audit_app.actors import Actor
 from audit_app.canonical import digest
 from audit_app.errors import AgentsOnly
@@ -177,7 +177,7 @@ def ask(
 def ask_all(task: Task, plan: Rule, *, by: Actor) -> None:
     """Ask everybody whom ``plan`` names."""
     now = clock()
-    for requirement in requirements(task, plan):
+    for requirement in requirements(task.to_role, plan):
         ask(task, requirement, by=by, now=now, **terms(plan, now))
 
 
@@ -196,11 +196,12 @@ def terms(plan: Rule, now: datetime) -> dict[str, Any]:
     }
 
 
-def requirements(task: Task, plan: Rule) -> list[Requirement]:
-    """Whom ``plan`` asks, each role once: two names of one role ask for the larger number."""
+def requirements(to_role: str, plan: Rule) -> list[Requirement]:
+    """Whom ``plan`` asks about a task addressed to ``to_role``, each role once: two names of one
+    role ask for the larger number."""
     counts: dict[str, int] = {}
     for asked in plan.approvals:
-        role = task.to_role if asked.role == "$to_role" else asked.role
+        role = to_role if asked.role == TO_ROLE else asked.role
         counts[role] = max(counts.get(role, 0), asked.count)
     return [Requirement(role, count) for role, count in counts.items()]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from approvals_app.conditions import Condition, ConditionFailed, ConditionInvalid
+from approvals_app.conditions import Asked, Condition, ConditionFailed, ConditionInvalid
 from audit_app.durations import duration
 from audit_app.errors import Invalid
 from audit_app.legible import UNSEEN
@@ -180,11 +180,12 @@ def verdict(rules: Sequence[Rule], facts: Mapping[str, Any], default: str) -> Ve
     human: the rule's own, or one of the role that the task is addressed to. Where none matches,
     types that ask by themselves do, and ``default`` (APPROVAL_DEFAULT) decides on the others.
     """
+    asked = Asked(facts)
     for rule in sorted(rules, key=lambda rule: (rule.priority, rule.name)):
         if not rule.is_about(facts):
             continue
         try:
-            if not rule.condition or _compiled(rule.condition).holds(facts):
+            if not rule.condition or _compiled(rule.condition).holds(asked):
                 return _said_by(rule, facts)
         except ConditionFailed as failure:
             return _failed(rule, facts, str(failure))
@@ -198,6 +199,9 @@ def asks_by_itself(task_type: str) -> bool:
 
 def matches(glob: str, text: str) -> bool:
     """Whether ``text`` is all of ``glob``, in time proportional to their product at worst."""
+    head, _, tail = glob.partition("*")
+    if not tail and "?" not in head:  # as nearly all are: a name, or how names begin
+        return text.startswith(head) if "*" in glob else text == head
     at, star, mark, place = 0, -1, 0, 0
     while place < len(text):
         if at < len(glob) and glob[at] == "*":

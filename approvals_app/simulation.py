@@ -145,8 +145,7 @@ def _judge(row: tuple[Any, ...], rules: Sequence[Rule], report: Report) -> None:
 def _asked(said: Verdict, facts: dict[str, Any]) -> Iterable[tuple[str, int]]:
     if said.kind is not Kind.REQUIRE:
         return ()
-    task = Task(to_role=facts["to_role"])
-    return [(asked.role, asked.count) for asked in requirements(task, said.plan)]
+    return [(asked.role, asked.count) for asked in requirements(facts["to_role"], said.plan)]
 
 
 def _past(days: int, most: int | None) -> Iterator[list[tuple[Any, ...]]]:

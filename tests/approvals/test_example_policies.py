@@ -92,6 +92,7 @@ def test_the_demo_has_enough_people_for_everything_it_asks():
             assert sum(step.role in roles for roles in REVIEWERS.values()) >= step.count
 
 
+CREATION = {"change": {"actions": ["create"]}}
 CHANGES = [
     ("wire_transfer", {"amount": "9999.99"}, True),  # the account is new
     ("wire_transfer", {"amount": "9999.99", "beneficiary": {"iban": "AT61"}}, False),
@@ -126,7 +127,7 @@ def test_a_changed_payload_meets_its_policy_or_none(payload, change, meets):
 
 # The page.
 
-EXAMPLE = re.compile(r"```yaml\n(.*?)```\n\n((?:- .*\n)+)", re.DOTALL)
+EXAMPLE = re.compile(r"```yaml\n(.*?)```\n\n((?:- [^\n]*\n)+)", re.DOTALL)
 CASE = re.compile(r"- `(\S+)` to `(\S+)`(?: with `(\{.*?\})`)?: (.*)")
 ON_THE_PAGE = [
     (block, *CASE.fullmatch(line).groups())

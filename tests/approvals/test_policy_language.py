@@ -1,5 +1,6 @@
 """Policies: which one speaks for a task, what it says and in which words."""
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -265,6 +266,26 @@ def test_a_hostile_payload_asks_a_human(then):
     )
 
 
+class Counted(dict):
+    """What a task asks for, and how often its members were read."""
+
+    def __init__(self, facts):
+        super().__init__(facts)
+        self.read = Counter()
+
+    def __getitem__(self, name):
+        self.read[name] += 1
+        return super().__getitem__(name)
+
+
+def test_a_payload_is_carried_over_once_however_many_policies_ask():
+    facts = Counted(REFUND)
+    several = [policy(name=f"{n}", condition=f"data.count == {n + 9}") for n in range(50)]
+    assert judged(several, facts).why == BY_TYPE
+    assert facts.read["data"] == 1
+    assert "description" not in facts.read
+
+
 # Against the slow reference.
 
 ROLES = st.sampled_from(["finance", "sre", "fin", "fi", "ops", "support-agent"])
@@ -384,8 +405,14 @@ LEAVES = (
     | st.sampled_from(["require", "approve", "finance", "4h", "0h", "true", "data.x > 1", "reject"])
 )
 KEYS = st.sampled_from(
-    "name priority description when then approvals deny_threshold deadline reminders escalate "
-    "on_timeout valid_for role count task_type condition".split()
+    [
+        *policy("approve", condition="true"),
+        *Rule.__dataclass_fields__,
+        "when",
+        "then",
+        "role",
+        "count",
+    ]
 )
 ANYTHING = st.recursive(
     LEAVES,

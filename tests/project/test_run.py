@@ -123,6 +123,7 @@ def test_a_newcomer_approves_the_refund_and_finds_it_all_again(data):
             "session.activated",
             "task.routed",
             "approval.requested",
+            "vote.cast",
             "approval.approved",
             "task.approved",
             "session.completed",

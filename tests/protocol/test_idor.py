@@ -216,6 +216,8 @@ PAGES = {
     # where the row is an agent, a person or a group.
     "changelist": "whoever reads at all, their own rows",
     "change": "whoever sees the row",
+    "edit": "whoever sees the row",
+    "bulk": "whoever reads at all; each row as it would be alone",
     "add": "nobody",
     "delete": "nobody",
     "history": "nobody",
