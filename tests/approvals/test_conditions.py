@@ -401,6 +401,12 @@ def test_the_process_serves_more_than_one_condition(fresh, patient):
     assert fresh._process.pid == served_by
 
 
+def test_a_payload_larger_than_a_pipe_arrives_whole(fresh, patient):
+    words = [f"word {number}" for number in range(100_000)]
+    assert holds("data.x.exists(word, word == 'word 99999')", x=words) is True
+    assert holds("data.x.exists(word, word == 'word 100000')", x=words) is False
+
+
 def test_a_process_that_was_killed_meanwhile_is_begun_anew(fresh, patient):
     assert holds("data.lines.all(line, line.quantity > 0)") is True
     killed = fresh._process

@@ -1,0 +1,161 @@
+"""Several people at their browsers decide on one task, or change it, or one of them alone."""
+
+import os
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import Permission
+from playwright.sync_api import expect
+
+from approvals_app.models import Approval, ApprovalPolicy, Override
+from sessions_app.models import Task
+from tests.factories import ReviewerFactory, TaskFactory, asked, policy
+
+pytestmark = pytest.mark.browser
+
+REFUND = "Refund 42.50 EUR to customer 1007 for a broken kettle."
+SHOTS = os.environ.get("SHOTS")
+"""A folder for pictures of each page, to be looked at."""
+
+
+def shot(page, name):
+    if SHOTS:
+        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
+
+
+@pytest.fixture
+def erin(database):
+    return ReviewerFactory(username="erin", roles=["legal"])
+
+
+@pytest.fixture
+def task(bot):
+    policy("two-and-one", asks="2 finance, 1 legal")
+    return TaskFactory(agent=bot)
+
+
+def opened(page, name=REFUND):
+    page.goto("/admin/")
+    page.get_by_role("link", name=name).click()
+    return page
+
+
+def test_three_people_say_yes_one_after_the_other(signed_in, task, alice, bob, erin):
+    page = opened(signed_in(alice))
+    expect(page.get_by_text("2 people of finance must say yes")).to_be_visible()
+    expect(page.get_by_text("The policy two-and-one")).to_be_visible()
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("1 more must say so")).to_be_visible()
+    page.goto(f"/admin/approvals_app/approval/{asked(task, 'finance').pk}/change/")
+    expect(page.get_by_text("You said yes")).to_be_visible()
+    shot(page, "voted")
+
+    for person in (erin, bob):
+        page = opened(signed_in(person))
+        page.get_by_role("button", name="Approve").click()
+        expect(page.get_by_text("You approved it")).to_be_visible()
+    assert Task.objects.get().status == "approved"
+
+
+def test_alice_takes_back_what_she_said(signed_in, task, alice):
+    page = opened(signed_in(alice))
+    page.get_by_role("button", name="Approve").click()
+    page.goto(f"/admin/approvals_app/approval/{asked(task, 'finance').pk}/change/")
+    page.get_by_role("button", name="Take it back").click()
+    expect(page.get_by_text("You took back what you said.")).to_be_visible()
+    expect(page.get_by_role("link", name=REFUND)).to_be_visible()
+
+
+def test_alice_edits_and_bob_sees_what_she_changed(signed_in, alice, bob, bot):
+    TaskFactory(agent=bot)
+    page = opened(signed_in(alice, width=360, colors="dark"))
+    page.get_by_text("Something else").click()
+    page.get_by_role("link", name="Edit the payload").click()
+    data = page.get_by_label("Data, as JSON")
+    data.fill("{")
+    page.get_by_role("button", name="Save the revision").click()
+    expect(page.get_by_role("alert")).to_contain_text("not JSON")
+    data.fill('{"amount": "40.00", "currency": "EUR", "customer": 1007}')
+    page.get_by_label("Notes").fill("Without the postage.")
+    shot(page, "edit")
+    page.get_by_role("button", name="Save the revision").click()
+    expect(page.get_by_text("Somebody else has to approve it.")).to_be_visible()
+    expect(page.get_by_text("Nothing waits for you.")).to_be_visible()
+
+    page = opened(signed_in(bob))
+    expect(page.get_by_role("heading", name="What revision 2 changed, by alice")).to_be_visible()
+    expect(page.locator(".o-removed")).to_contain_text('"amount": "42.50"')
+    expect(page.locator(".o-added")).to_contain_text('"amount": "40.00"')
+    shot(page, "revision")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("You approved it")).to_be_visible()
+
+
+def test_changes_need_words(signed_in, alice, bot):
+    TaskFactory(agent=bot)
+    page = opened(signed_in(alice))
+    page.get_by_text("Something else").click()
+    page.get_by_role("button", name="Ask for changes").click()
+    expect(page.get_by_role("alert")).to_contain_text("what should be changed")
+    page.get_by_label("Notes").fill("Name the order.")
+    page.get_by_text("Something else").click()
+    page.get_by_role("button", name="Ask for changes").click()
+    expect(page.get_by_text("You asked for changes")).to_be_visible()
+    assert Approval.objects.get().votes.get().notes == "Name the order."
+
+
+def test_alice_breaks_the_glass_and_everybody_sees_it(signed_in, task, alice, bob, erin):
+    alice.user_permissions.add(Permission.objects.get(codename="break_glass"))
+    page = opened(signed_in(alice))
+    page.locator("summary", has_text="Break glass").click()
+    shot(page, "glass")
+    page.get_by_label("Why it can't wait").fill("The data centre burns.")
+    page.get_by_role("button", name="Approve it alone").click()
+    expect(page.get_by_text("You approved it alone.")).to_be_visible()
+    assert Task.objects.get().status == "approved"
+
+    page = signed_in(erin)
+    expect(page.get_by_text("The data centre burns.")).to_be_visible()
+    shot(page, "told")
+    opened(page)
+    expect(page.get_by_text("You review it now")).to_be_visible()
+    shot(page, "review")
+    page.get_by_role("button", name="Reject").click()
+    expect(page.get_by_text("You rejected it")).to_be_visible()
+    assert Override.objects.get().status == "condemned"
+
+
+def test_alice_chooses_several_and_sees_what_became_of_each(signed_in, alice, bot):
+    for number in range(3):
+        TaskFactory(agent=bot, description=f"Refund number {number}.")
+    page = signed_in(alice, width=360)
+    for number in (0, 2):
+        page.get_by_role("checkbox", name=f"Choose: Refund number {number}.").check()
+    page.get_by_role("button", name="Decide on the chosen ones").click()
+    expect(page.get_by_role("heading", name="Decide on 2 at once")).to_be_visible()
+    shot(page, "several")
+    page.get_by_role("button", name="Approve these 2").click()
+    expect(page.get_by_role("heading", name="2 decided, 0 refused")).to_be_visible()
+    assert sorted(Approval.objects.values_list("status", flat=True)) == [
+        "approved",
+        "approved",
+        "pending",
+    ]
+
+
+def test_an_administrator_writes_a_policy_and_tries_it_first(signed_in, alice, bot):
+    TaskFactory(agent=bot)
+    alice.user_permissions.add(Permission.objects.get(codename="change_approvalpolicy"))
+    page = signed_in(alice)
+    page.get_by_role("link", name="Policies").click()
+    expect(page.get_by_text("There is no policy yet.")).to_be_visible()
+    page.get_by_role("link", name="New policy").click()
+    text = "name: refunds\nwhen: {task_type: refund*}\nthen: refuse\n"
+    page.get_by_label("The policy").fill(text)
+    page.get_by_role("button", name="Try it, change nothing").click()
+    expect(page.get_by_text("1 task of the last 30 days: 1 judged otherwise")).to_be_visible()
+    shot(page, "tried")
+    page.get_by_role("button", name="Put it in force").click()
+    expect(page.get_by_text("refunds is in force as you wrote it.")).to_be_visible()
+    shot(page, "policy")
+    assert ApprovalPolicy.objects.get().rule["then"] == "refuse"
