@@ -40,6 +40,11 @@ class Row:
     sentence: str
     amount: str
 
+    @property
+    def difference(self) -> list[tuple[str, str]]:
+        """What the present revision changed; it is read when it is asked for."""
+        return difference(Task.objects.get(pk=self.approval.task_id).all_revisions())
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -145,11 +150,8 @@ class Dossier:
 
     @property
     def difference(self) -> list[tuple[str, str]]:
-        """What the present revision changed: lines with ``+``, ``-`` or a blank before them."""
-        if len(self.revisions) < 2:
-            return []
-        before, after = (legible.pretty(r.read).splitlines() for r in self.revisions[-2:])
-        return [(line[0], line[2:]) for line in difflib.ndiff(before, after) if line[0] != "?"]
+        """What the present revision changed."""
+        return difference(self.revisions)
 
     def voice_of(self, actor: Actor) -> Vote | None:
         """What ``actor`` said already, and can take back while the approval is pending."""
@@ -174,6 +176,14 @@ class Dossier:
     def amount(self) -> str:
         data = self.payload["data"]
         return amount(data.get("amount"), data.get("currency")) if isinstance(data, dict) else ""
+
+
+def difference(revisions: list[TaskRevision]) -> list[tuple[str, str]]:
+    """What the last of ``revisions`` changed: lines with ``+``, ``-`` or a blank before them."""
+    if len(revisions) < 2:
+        return []
+    before, after = (legible.pretty(r.read).splitlines() for r in revisions[-2:])
+    return [(line[0], line[2:]) for line in difflib.ndiff(before, after) if line[0] != "?"]
 
 
 def dossier(approval_id: UUID, actor: Actor) -> Dossier:

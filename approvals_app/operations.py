@@ -34,7 +34,7 @@ def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -
     if task.status != Task.Status.AWAITING_APPROVAL:
         raise TaskNotWaiting(task, state=task.status, allowed=task.transitions_allowed())
     now = clock()
-    asked = terms(Rule.default(approver_role), now)
+    asked = terms(task, Rule.default(approver_role), now)
     asked |= {"requested_by_id": UUID(by.id), "reason": reason}
     try:
         return ask(task, Requirement(approver_role), by=by, now=now, **asked)
@@ -177,14 +177,18 @@ def ask(
 def ask_all(task: Task, plan: Rule, *, by: Actor) -> None:
     """Ask everybody whom ``plan`` names."""
     now = clock()
-    for requirement in requirements(task.to_role, plan):
-        ask(task, requirement, by=by, now=now, **terms(plan, now))
+    for requirement in plan.asked_of(task.to_role):
+        ask(task, requirement, by=by, now=now, **terms(task, plan, now))
 
 
-def terms(plan: Rule, now: datetime) -> dict[str, Any]:
+def terms(task: Task, plan: Rule, now: datetime) -> dict[str, Any]:
     """How long ``plan`` waits for a decision, what happens then, and what a decision is worth."""
     steps = [
-        {"role": step.role, "count": step.count, "seconds": step.deadline.total_seconds()}
+        {
+            "role": task.to_role if step.role == TO_ROLE else step.role,
+            "count": step.count,
+            "seconds": step.deadline.total_seconds(),
+        }
         for step in plan.escalate
     ]
     return {
@@ -194,16 +198,6 @@ def terms(plan: Rule, now: datetime) -> dict[str, Any]:
         "deny_threshold": plan.deny_threshold,
         "valid_for": plan.valid_for,
     }
-
-
-def requirements(to_role: str, plan: Rule) -> list[Requirement]:
-    """Whom ``plan`` asks about a task addressed to ``to_role``, each role once: two names of one
-    role ask for the larger number."""
-    counts: dict[str, int] = {}
-    for asked in plan.approvals:
-        role = to_role if asked.role == TO_ROLE else asked.role
-        counts[role] = max(counts.get(role, 0), asked.count)
-    return [Requirement(role, count) for role, count in counts.items()]
 
 
 def next_reminder(approval: Approval, now: datetime) -> datetime | None:

@@ -10,7 +10,6 @@ import orjson
 from django.conf import settings
 from django.db import connection, transaction
 
-from approvals_app.operations import requirements
 from approvals_app.rules import Rule, verdict
 from sessions_app.models import Task
 from sessions_app.verdicts import Kind, Verdict
@@ -145,7 +144,7 @@ def _judge(row: tuple[Any, ...], rules: Sequence[Rule], report: Report) -> None:
 def _asked(said: Verdict, facts: dict[str, Any]) -> Iterable[tuple[str, int]]:
     if said.kind is not Kind.REQUIRE:
         return ()
-    return [(asked.role, asked.count) for asked in requirements(facts["to_role"], said.plan)]
+    return [(asked.role, asked.count) for asked in said.plan.asked_of(facts["to_role"])]
 
 
 def _past(days: int, most: int | None) -> Iterator[list[tuple[Any, ...]]]:

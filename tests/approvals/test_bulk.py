@@ -85,6 +85,13 @@ class TestThePage:
         for approval in three:
             assert f'value="{approval.payload_digest}"' in shown
 
+    def test_what_a_revision_changed_is_shown(self, api, page, bot, three):
+        task = three[0].task
+        api(bot).post(f"/tasks/{task.pk}/revise", {"data": {"n": "seven"}})
+        shown = page(approval=[asked(task, "finance").pk]).content.decode()
+        assert "What revision 2 changed" in shown
+        assert "&quot;seven&quot;" in shown
+
     def test_each_has_its_outcome(self, page, three):
         digests = {f"digest.{a.pk}": a.payload_digest for a in three}
         digests[f"digest.{three[1].pk}"] = "0" * 64

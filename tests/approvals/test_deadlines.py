@@ -55,6 +55,14 @@ def test_another_group_is_asked_step_by_step_to_the_end(bot, run, say, charlie):
     assert status(task) == "approved"
 
 
+def test_a_step_may_ask_the_role_that_the_task_is_for(bot, run):
+    policy(asks="1 legal", escalate=[{"role": "$to_role", "deadline": "1h"}])
+    task = TaskFactory(agent=bot)
+    overdue()
+    run("expire_approvals")
+    assert Approval.objects.pending().get(task=task).approver_role == "finance"
+
+
 def test_after_the_last_step_it_ends(bot, run):
     policy(asks="1 finance", escalate=[{"role": "sre", "deadline": "1h"}])
     task = TaskFactory(agent=bot)
