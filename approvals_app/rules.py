@@ -6,7 +6,7 @@ one, and by a condition in CEL; docs/policies.md describes the document.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -177,19 +177,24 @@ def verdict(rules: Sequence[Rule], facts: Mapping[str, Any], default: str) -> Ve
     """What the first of ``rules`` (by priority, then name) that matches says of a task.
 
     ``facts`` are the task's members that a condition may ask for. A condition that fails asks a
-    human: the rule's own, or one of the role that the task is addressed to. Where none matches,
-    types that ask by themselves do, and ``default`` (APPROVAL_DEFAULT) decides on the others.
+    human: the rule's own. Where the rule would have asked nobody, those after it are asked, lest an
+    agent escapes them by what it leaves out, and at the least one human of the role that the task
+    is addressed to. Where none matches, types that ask by themselves do, and ``default``
+    (APPROVAL_DEFAULT) decides on the others.
     """
-    asked = Asked(facts)
+    asked, failed = Asked(facts), None
     for rule in sorted(rules, key=lambda rule: (rule.priority, rule.name)):
         if not rule.is_about(facts):
             continue
         try:
             if not rule.condition or _compiled(rule.condition).holds(asked):
-                return _said_by(rule, facts)
+                said = _said_by(rule, facts)
+                return said if failed is None else _after(failed, said)
         except ConditionFailed as failure:
-            return _failed(rule, facts, str(failure))
-    return _by_default(facts, default)
+            failed = failed or _failed(rule, facts, str(failure))
+            if rule.kind is Kind.REQUIRE:
+                return _failed(rule, facts, str(failure))
+    return failed or _by_default(facts, default)
 
 
 def asks_by_itself(task_type: str) -> bool:
@@ -245,6 +250,14 @@ def _failed(rule: Rule, facts: Mapping[str, Any], failure: str) -> Verdict:
         f"human is asked: {failure} It asks for {plan.asks_for(facts['to_role'])}."
     )
     return Verdict(Kind.REQUIRE, why, rule.name, rule.version, plan)
+
+
+def _after(failed: Verdict, said: Verdict) -> Verdict:
+    """What a later rule says, unless that would be less than to ask a human."""
+    if said.kind is Kind.APPROVE:
+        return failed
+    before = f"The condition of the policy {failed.policy}, asked before, could not be judged."
+    return replace(said, why=f"{said.why} {before}")
 
 
 def _by_default(facts: Mapping[str, Any], default: str) -> Verdict:

@@ -65,7 +65,7 @@ def verdict(policies, task, default, answers):
 
     ``answers`` are those of ``conditions``. ``policies`` are documents.
     """
-    human = ("require", [(task["to_role"], 1)])
+    human, failed = ("require", [(task["to_role"], 1)]), None
     for policy in sorted(policies, key=lambda policy: (policy["priority"], policy["name"])):
         when = policy["when"]
         globs = [when.get(name, "*") for name in ("task_type", "from_role", "to_role")]
@@ -79,8 +79,13 @@ def verdict(policies, task, default, answers):
             asked = [(asked["role"], asked["count"]) for asked in policy["approvals"]]
             return "require", policy["name"], asked
         if answer == FAILS:
-            return human[0], policy["name"], human[1]
+            failed = failed or (human[0], policy["name"], human[1])
+            continue
+        if failed and policy["then"] == "approve":
+            return failed
         return policy["then"], policy["name"], None
+    if failed:
+        return failed
     asks_anyway = task["task_type"] in ("approval", "approval_request", "question")
     for ending in ("_approval", "_question"):
         asks_anyway = asks_anyway or task["task_type"].endswith(ending)

@@ -254,6 +254,22 @@ def test_a_failed_condition_names_the_version_too():
     assert said.plan == Rule.default("finance")
 
 
+@pytest.mark.parametrize("then", ["approve", "refuse"])
+def test_who_leaves_a_field_out_does_not_escape_the_policies_after_it(then):
+    first = policy(then, name="a", priority=1, condition="data.nothing < 5")
+    strict = policy(name="b", priority=2, approvals=asks(("finance", 2), ("legal", 1)))
+    said = judged([first, strict], REFUND)
+    assert (said.kind, said.policy) == (Kind.REQUIRE, "b")
+    assert said.why == (
+        "The policy b asks for 2 of finance and 1 of legal. "
+        "The condition of the policy a, asked before, could not be judged."
+    )
+    refused = judged([first, policy("refuse", name="b", priority=2)], REFUND)
+    assert refused.kind == Kind.REFUSE
+    passed = judged([first, policy("approve", name="b", priority=2)], REFUND)
+    assert (passed.kind, passed.policy) == (Kind.REQUIRE, "a")
+
+
 @pytest.mark.parametrize("then", ["approve", "refuse", "require"])
 def test_a_hostile_payload_asks_a_human(then):
     slow = "data.x.all(i, data.x.all(j, data.x.all(k, i + j + k >= 0)))"
