@@ -14,7 +14,7 @@ from approvals_app.models import Approval, Override, Vote
 from approvals_app.rules import TO_ROLE, Requirement, Rule
 from audit_app.actors import Actor
 from audit_app.canonical import digest
-from audit_app.errors import AgentsOnly
+from audit_app.errors import AgentsOnly, Busy
 from audit_app.events import EventType
 from audit_app.operation import clock, operation, violated
 from audit_app.trail import create, perform
@@ -268,7 +268,10 @@ def _cast(
     }
     if answer is not None:
         details["answer"] = answer
-    return [*said, create(vote, EventType.VOTE_CAST, by=by, details=details)]
+    try:
+        return [*said, create(vote, EventType.VOTE_CAST, by=by, details=details)]
+    except IntegrityError as error:  # a group, an owner or a delegation changed since we looked
+        raise Busy from error
 
 
 def _decide(

@@ -5,7 +5,7 @@ from uuid import UUID
 from django.conf import settings
 
 from approvals_app import notices, operations, policies
-from approvals_app.errors import PayloadDigestMismatch
+from approvals_app.errors import ApprovalExpired, PayloadDigestMismatch
 from approvals_app.models import Approval, Override
 from approvals_app.rules import Requirement
 from audit_app.actors import Actor
@@ -20,7 +20,8 @@ def break_glass(approval_id: UUID, *, by: Actor, payload_digest: str, reason: st
 
     Every group that would have been asked is told, and asked to review it within
     BREAK_GLASS_REVIEW: the full quorum, without whoever did it. Raises NotFound, what
-    policies.may_override raises, and PayloadDigestMismatch.
+    policies.may_override raises, PayloadDigestMismatch, and ApprovalExpired where any of the
+    deadlines has passed.
     """
     approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
     now, task = clock(), approval.task
@@ -44,6 +45,8 @@ def break_glass(approval_id: UUID, *, by: Actor, payload_digest: str, reason: st
     wanted = list(asked.order_by("id").select_for_update(no_key=True, of=("self",)))
     for each in wanted:
         if each.status == Approval.Status.PENDING:
+            if each.expires_at <= now:
+                raise ApprovalExpired(each, expires_at=each.expires_at.isoformat())
             perform(each.approve, by=by, details=evidence, **decided)
     operations.conclude(approval, by=by, at=now)
     for each in wanted:

@@ -136,6 +136,7 @@ DECLARE
     approval public.approvals;
     task public.tasks;
     people integer[] := ARRAY[NEW.voter_id, NEW.seat_of_id];
+    leeway interval := '5 seconds';
 BEGIN
     SELECT * INTO approval FROM public.approvals WHERE id = NEW.approval_id;
     -- Votes on one task wait for each other here, whoever casts them.
@@ -143,7 +144,8 @@ BEGIN
     SELECT * INTO approval FROM public.approvals WHERE id = NEW.approval_id;
     IF approval.status <> 'pending' OR approval.approver_role <> NEW.role
        OR approval.payload_digest <> NEW.payload_digest
-       OR (approval.override_id IS NULL AND (approval.expires_at <= clock_timestamp()
+       -- The operation judged the deadline a moment ago, and CHECKs hold the decision to it.
+       OR (approval.override_id IS NULL AND (approval.expires_at <= clock_timestamp() - leeway
            OR approval.revision <> task.revision OR task.status <> 'awaiting_approval')) THEN
         RAISE EXCEPTION 'approval % is not open for this vote', NEW.approval_id
             USING ERRCODE = 'integrity_constraint_violation';
@@ -162,7 +164,7 @@ BEGIN
             WHERE delegator_id = NEW.seat_of_id AND delegate_id = NEW.voter_id
               AND status = 'active' AND delegate.is_active
               AND starts_at <= clock_timestamp()
-              AND (ends_at IS NULL OR ends_at > clock_timestamp())
+              AND (ends_at IS NULL OR ends_at > clock_timestamp() - leeway)
               AND (delegation.approval_id IS NULL OR delegation.approval_id = approval.id);
         IF NOT FOUND THEN
             RAISE EXCEPTION 'user % does not stand in for user %', NEW.voter_id, NEW.seat_of_id

@@ -121,6 +121,12 @@ def test_nothing_takes_a_review_away(bot, task, finance, say, breaker, run, late
     assert review(task, "legal").status == "pending"
 
 
+def test_after_a_deadline_there_is_nothing_to_override(task, finance, say, breaker, late):
+    late(asked(task, "legal"))
+    assert code(glass(say, breaker, finance)) == (409, "approval_expired")
+    assert Task.objects.get().status == "awaiting_approval"
+
+
 def test_a_late_review_is_a_review(task, finance, say, breaker, erin, late):
     glass(say, breaker, finance)
     late(review(task, "legal"))

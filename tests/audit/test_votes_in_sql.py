@@ -238,7 +238,7 @@ class TestWhatIsVotedOn:
             insert(finance, alice)
 
     def test_after_the_deadline(self, finance, alice):
-        aged(Approval, expires_at=timezone.now() - timedelta(seconds=1))
+        aged(Approval, expires_at=timezone.now() - timedelta(minutes=1))
         with refused("is not open for this vote"):
             insert(finance, alice)
 
@@ -429,7 +429,7 @@ class TestSingleUse:
             self.take(task, rival)
 
     def test_after_the_time_it_holds(self, done, payer):
-        aged(Task, approved_until=timezone.now() - timedelta(seconds=1))
+        aged(Task, approved_until=timezone.now() - timedelta(minutes=1))
         with refused("is claimed in time"):
             self.take(Task.objects.get(pk=done.pk), payer)
 
