@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import django
 import environ
 import structlog
 from django.core.exceptions import ImproperlyConfigured
@@ -37,6 +38,7 @@ TRIAL = env.bool("TRIAL", default=EMBEDDED)
 DEBUG = env.bool("DEBUG", default=False)
 TESTING = "pytest" in sys.modules
 LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
+MAIL_TIMEOUT_SECONDS = 5
 
 
 def _secret_of_the_trial() -> str:
@@ -101,6 +103,24 @@ def database(url: str) -> dict[str, Any]:
         }
         found["CONN_HEALTH_CHECKS"] = True
     return found
+
+
+def _mail(found: dict[str, Any]) -> dict[str, Any]:
+    """What Django wants to know of an EMAIL_URL: in one setting from 6.1 on, in many before."""
+    if django.VERSION < (6, 1):
+        return found | {"EMAIL_TIMEOUT": MAIL_TIMEOUT_SECONDS}
+    options = {}
+    if "smtp" in found["EMAIL_BACKEND"]:
+        options = {
+            "host": found["EMAIL_HOST"],
+            "port": found["EMAIL_PORT"],
+            "username": found["EMAIL_HOST_USER"] or "",
+            "password": found["EMAIL_HOST_PASSWORD"] or "",
+            "use_tls": found.get("EMAIL_USE_TLS", False),
+            "use_ssl": found.get("EMAIL_USE_SSL", False),
+            "timeout": MAIL_TIMEOUT_SECONDS,
+        }
+    return {"MAILERS": {"default": {"BACKEND": found["EMAIL_BACKEND"], "OPTIONS": options}}}
 
 
 def _refuse_what_is_unsafe() -> None:
@@ -182,8 +202,8 @@ METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 LOG_FORMAT = _choice("LOG_FORMAT", ("json", "console"))
 PUBLIC_URL = env.str("PUBLIC_URL", default="")
 EMAIL_CONFIGURED = bool(env.str("EMAIL_URL", default=""))
-vars().update(env.email_url("EMAIL_URL", default="dummymail://"))
-EMAIL_TIMEOUT = 5
+if EMAIL_CONFIGURED:
+    vars().update(_mail(env.email_url("EMAIL_URL")))
 DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", default="orchestrator@localhost")
 _refuse_what_is_unsafe()
 

@@ -17,6 +17,7 @@ _started: list[Path] = []
 def _prepare() -> None:
     os.environ["TRIAL"] = "on"
     os.environ["LOG_FORMAT"] = "json"
+    os.environ["EMAIL_URL"] = "dummymail://"  # Django's own tests' outbox stands in for it
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
     place = Path(tempfile.mkdtemp(prefix="orchestrator-tests-"))

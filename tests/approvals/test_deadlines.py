@@ -124,8 +124,7 @@ def test_silence_of_one_group_waits_for_the_other(bot, run, say, late, erin):
     assert status(task) == "approved"
 
 
-def test_people_are_reminded_before(bot, run, settings, erin):
-    settings.EMAIL_CONFIGURED = True
+def test_people_are_reminded_before(bot, run, erin):
     policy(asks="1 legal", deadline="4h", reminders=["1h", "15m"])
     task = TaskFactory(agent=bot)
     approval = asked(task, "legal")

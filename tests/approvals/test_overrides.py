@@ -103,8 +103,7 @@ def test_while_one_is_overdue_the_next_is_refused(bot, task, finance, say, break
     assert glass(say, breaker, another).status_code == 201
 
 
-def test_everyone_of_the_roles_is_told(finance, say, breaker, bob, dave, erin, charlie, settings):
-    settings.EMAIL_CONFIGURED = True
+def test_everyone_of_the_roles_is_told(finance, say, breaker, bob, dave, erin, charlie):
     glass(say, breaker, finance)
     (told,) = mail.outbox
     assert set(told.bcc) == {"dave@example.com", "erin@example.com"}
