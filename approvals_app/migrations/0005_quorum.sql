@@ -52,9 +52,16 @@ DECLARE
     said bigint;
     wanted bigint;
 BEGIN
+    IF NEW.decision_at IS NULL OR NEW.decision_at NOT BETWEEN
+        transaction_timestamp() - interval '5 seconds' AND clock_timestamp() + interval '5 seconds'
+    THEN
+        RAISE EXCEPTION 'approval % is decided when it is decided', NEW.id
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
     IF NEW.decided_by_id IS NULL THEN
-        -- A CHECK holds it to the policy and the deadline.
-        IF NEW.decision_at > clock_timestamp() THEN
+        IF NEW.override_id IS NOT NULL OR NEW.decision_at > clock_timestamp()
+           OR NEW.at_deadline ->> 'then' IS DISTINCT FROM 'approve_without_a_human'
+           OR NEW.at_deadline #>> '{escalate,0}' IS NOT NULL THEN
             RAISE EXCEPTION 'the deadline of approval % has not passed', NEW.id
                 USING ERRCODE = 'integrity_constraint_violation';
         END IF;
@@ -82,7 +89,10 @@ BEGIN
               AND other.override_id IS NOT DISTINCT FROM NEW.override_id
               AND vote.status = 'cast' AND choice = 'no';
     END IF;
-    IF said < wanted THEN
+    PERFORM FROM public.votes WHERE approval_id = NEW.id AND status = 'cast'
+        AND voter_id = NEW.decided_by_id
+        AND choice = CASE NEW.status WHEN 'approved' THEN 'yes' ELSE 'no' END;
+    IF said < wanted OR NOT FOUND THEN
         RAISE EXCEPTION 'approval % was % without the votes for it', NEW.id, NEW.status
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
