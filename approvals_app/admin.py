@@ -2,13 +2,10 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from io import BytesIO
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
@@ -17,10 +14,8 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from rest_framework.exceptions import APIException
-from rest_framework.settings import api_settings
 
-from approvals_app import delegations, inbox, operations, overrides, policies, questions
+from approvals_app import delegations, dossier, inbox, operations, overrides, policies, questions
 from approvals_app.bulk import DECISIONS, decide
 from approvals_app.errors import (
     AlreadyDecided,
@@ -33,146 +28,23 @@ from approvals_app.errors import (
     SecondFactorRequired,
     SeparationOfDuties,
 )
+from approvals_app.forms import LONGEST_NOTES, DecisionForm, EditForm
 from approvals_app.models import Approval
-from approvals_app.pages import CHANGE
 from audit_app import legible
 from audit_app.admin import (
     ReadOnlyAdmin,
     RecentFilter,
     RoleFilter,
     actor_of,
-    may_read,
 )
 from audit_app.errors import Conflict, Invalid, NotFound, OrchestratorError
 from audit_app.legible import badge, moment, visible
 from audit_app.serializers import UUID_TEXT
-from sessions_app.admin import may_change_agents
 
-LONGEST_NOTES = 20_000
-LAST_PAGE = 10_000
-MAX_EDITED = 1_000_000
 MOST_AT_ONCE = 50
-SAID = ("approve", "reject", "request_changes", "withdraw_vote", "delegate", "break_glass")
-WORDS_NEEDED = {
-    "request_changes": "Say in the notes what should be changed.",
-    "break_glass": "Say in the notes why this can't wait for the others.",
-}
 PROOFS_MISSING = (ReauthenticationRequired, SecondFactorRequired)
 NOTES_KEPT = "notes_kept"
 PROVED = "Thank you, it is you. Nothing is decided yet: please choose once more."
-
-
-READING = (
-    ("Approvals", "approval_delegation", "approvals_app_approval"),
-    ("Tasks", "task", "sessions_app_task"),
-    ("Sessions", "manage_history", "sessions_app_agentsession"),
-    ("Audit events", "receipt_long", "audit_app_event"),
-)
-AGENTS = (("Agents", "smart_toy", "sessions_app_agent"),)
-PEOPLE = (("People", "person", "auth_user"), ("Groups", "group", "auth_group"))
-
-
-def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The admin's first page is the inbox (UNFOLD["DASHBOARD_CALLBACK"])."""
-    actor = actor_of(request)
-    page = inbox.page(actor, _page_number(request))
-    told = {"overrides": inbox.overrides(actor), "roles": actor.roles}
-    return context | told | {"title": "Inbox", "page": page}
-
-
-def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar (UNFOLD["SIDEBAR"]): what waits, what can be read, and who there is."""
-    if not request.user.is_authenticated:
-        return []
-    items = [_inbox_item(request)]
-    if may_read(request):
-        items += _items(READING)
-        items.append({"title": "Standing in", "icon": "sync_alt", "link": reverse("pages:away")})
-    if may_read(request) or request.user.has_perm(CHANGE):
-        items.append({"title": "Policies", "icon": "rule", "link": reverse("pages:policies")})
-    if may_read(request) or may_change_agents(request):
-        items += _items(AGENTS)
-    if request.user.has_perm("auth.view_user"):
-        items += _items(PEOPLE)
-    return [{"items": items}]
-
-
-def _items(pages: tuple[tuple[str, str, str], ...]) -> list[dict[str, Any]]:
-    return [
-        {"title": title, "icon": icon, "link": reverse(f"admin:{name}_changelist")}
-        for title, icon, name in pages
-    ]
-
-
-def _inbox_item(request: HttpRequest) -> dict[str, Any]:
-    item = {"title": "Inbox", "icon": "inbox", "link": reverse("admin:index")}
-    if count := inbox.waiting(actor_of(request)):
-        number = str(count) if count <= inbox.COUNTED else f"{inbox.COUNTED}+"
-        item |= {"badge": number, "badge_variant": "primary"}
-    return item
-
-
-def _page_number(request: HttpRequest) -> int:
-    given = request.GET.get("page", "1")
-    if not given.isascii() or not given.isdigit() or len(given) > len(str(LAST_PAGE)):
-        return 1
-    return min(max(int(given), 1), LAST_PAGE)
-
-
-class DecisionForm(forms.Form):
-    """What a reviewer sends: what they want to be done, of which payload, and what they say."""
-
-    decision = forms.ChoiceField(
-        choices=[(name, name) for name in SAID],
-        error_messages={"required": "Choose Approve or Reject."},
-    )
-    payload_digest = forms.RegexField(r"^[0-9a-f]{64}\Z")
-    notes = forms.CharField(required=False, max_length=LONGEST_NOTES, strip=False)
-    to = forms.CharField(required=False, max_length=150)
-
-    def clean_notes(self) -> str:
-        """A browser sends every line break as two characters; people meant one."""
-        notes: str = self.cleaned_data["notes"]
-        return notes.replace("\r\n", "\n").strip()
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        wanted = WORDS_NEEDED.get(cleaned.get("decision", ""))
-        if wanted and not cleaned.get("notes") and "notes" not in self.errors:
-            raise forms.ValidationError(wanted)
-        return cleaned
-
-
-class EditForm(forms.Form):
-    """Another payload, and why."""
-
-    payload_digest = forms.RegexField(r"^[0-9a-f]{64}\Z")
-    description = forms.CharField(required=False, max_length=LONGEST_NOTES, strip=False)
-    data_json = forms.CharField(max_length=MAX_EDITED, strip=False)
-    context_json = forms.CharField(max_length=MAX_EDITED, strip=False)
-    notes = forms.CharField(required=False, max_length=LONGEST_NOTES, strip=False)
-
-    clean_notes = DecisionForm.clean_notes
-
-    def clean_description(self) -> str:
-        text: str = self.cleaned_data["description"]
-        return text.replace("\r\n", "\n")
-
-    def clean_data_json(self) -> Any:
-        return self._object("data")
-
-    def clean_context_json(self) -> Any:
-        return self._object("context")
-
-    def _object(self, name: str) -> Any:
-        """The JSON of a field, as strictly as the API reads it."""
-        body = self.cleaned_data[f"{name}_json"].encode(errors="surrogatepass")
-        parsers: Any = api_settings.DEFAULT_PARSER_CLASSES
-        request = SimpleNamespace(META={"CONTENT_LENGTH": len(body)})
-        try:
-            return parsers[0]().parse(BytesIO(body), None, {"request": request})
-        except APIException as error:
-            raise forms.ValidationError(f"The {name}: {error.detail}") from None
 
 
 class ApproverRoleFilter(RoleFilter):
@@ -264,7 +136,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
-            dossier = inbox.dossier(approval_id, actor_of(request))
+            found = dossier.read(approval_id, actor_of(request))
         except NotFound as error:
             raise Http404(str(error)) from error
         refused, status = "", 200
@@ -288,21 +160,21 @@ class ApprovalAdmin(ReadOnlyAdmin):
                 refused = " ".join(str(e) for errors in form.errors.values() for e in errors)
                 status = 400
         shown = {
-            "description": request.POST.get("description", dossier.payload["description"]),
-            "data": request.POST.get("data_json", legible.pretty(dossier.payload["data"])),
-            "context": request.POST.get("context_json", legible.pretty(dossier.payload["context"])),
+            "description": request.POST.get("description", found.payload["description"]),
+            "data": request.POST.get("data_json", legible.pretty(found.payload["data"])),
+            "context": request.POST.get("context_json", legible.pretty(found.payload["context"])),
             "notes": request.POST.get("notes", ""),
         }
-        obstacle = dossier.obstacle and not isinstance(dossier.obstacle, PROOFS_MISSING)
+        obstacle = found.obstacle and not isinstance(found.obstacle, PROOFS_MISSING)
         return self.page(
             request,
             "admin/approvals_app/edit.html",
             status=status,
-            title=f"Edit {dossier.task.task_type}",
-            dossier=dossier,
+            title=f"Edit {found.task.task_type}",
+            dossier=found,
             shown=shown,
             refused=refused,
-            obstacle=obstacle and explained(dossier.obstacle),  # type: ignore[arg-type]
+            obstacle=obstacle and explained(found.obstacle),  # type: ignore[arg-type]
             longest_notes=LONGEST_NOTES,
         )
 
@@ -354,10 +226,10 @@ class ApprovalAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, approval_id: UUID, *, refused: str = "", status: int = 200
     ) -> HttpResponse:
         try:
-            dossier = inbox.dossier(approval_id, actor_of(request))
+            found = dossier.read(approval_id, actor_of(request))
         except NotFound as error:
             raise Http404(str(error)) from error
-        obstacle, kept = dossier.obstacle, ""
+        obstacle, kept = found.obstacle, ""
         if isinstance(obstacle, PROOFS_MISSING):
             obstacle = None  # whoever tries to decide is asked for the proof then
         elif str(approval_id) in request.session.get(NOTES_KEPT, {}):
@@ -365,18 +237,18 @@ class ApprovalAdmin(ReadOnlyAdmin):
             if obstacle is None:
                 messages.info(request, PROVED)
         context = {
-            "title": dossier.task.task_type,
-            "dossier": dossier,
-            "approval": dossier.approval,
-            "task": dossier.task,
+            "title": found.task.task_type,
+            "dossier": found,
+            "approval": found.approval,
+            "task": found.task,
             "refused": refused,
             "obstacle": obstacle and explained(obstacle),
             "notes": request.POST.get("notes", kept),
             "longest_notes": LONGEST_NOTES,
-            "own": dossier.voice_of(actor_of(request)),
+            "own": found.voice_of(actor_of(request)),
             "can_break_glass": policies.may_break_glass(int(actor_of(request).id)),
-            "delegates": inbox.delegates(actor_of(request)) if not obstacle else [],
-            "fields": questions.fields(dossier.task, request.POST),
+            "delegates": dossier.delegates(actor_of(request)) if not obstacle else [],
+            "fields": questions.fields(found.task, request.POST),
         }
         return self.page(request, "admin/approvals_app/decision.html", status=status, **context)
 

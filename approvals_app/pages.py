@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
 
-from approvals_app import delegations, inbox, policies, rulebook
+from approvals_app import delegations, dossier, policies, rulebook
 from approvals_app.models import ApprovalPolicy, Delegation
 from approvals_app.policy_files import FileInvalid, dump, dump_file, parse_file
 from approvals_app.rules import Rule
@@ -177,7 +177,7 @@ def away(request: HttpRequest) -> HttpResponse:
         status=status,
         title="Standing in",
         delegations=mine.filter(status=Delegation.Status.ACTIVE)[:100],
-        people=inbox.delegates(actor),
+        people=dossier.delegates(actor),
         given=request.POST,
         today=timezone.now().date().isoformat(),
         refused=refused,

@@ -346,7 +346,7 @@ UNFOLD = {
     "SITE_URL": None,
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
-    "DASHBOARD_CALLBACK": "approvals_app.admin.dashboard",
+    "DASHBOARD_CALLBACK": "approvals_app.front.inbox_page",
     "SITE_FAVICONS": [
         {
             "rel": "icon",
@@ -355,7 +355,7 @@ UNFOLD = {
         }
     ],
     "STYLES": [lambda request: static("approvals/approvals.css")],
-    "SIDEBAR": {"navigation": "approvals_app.admin.navigation"},
+    "SIDEBAR": {"navigation": "approvals_app.front.navigation"},
     "ACCOUNT": {"navigation": "orchestrator.signin.views.account_links"},
 }
 
