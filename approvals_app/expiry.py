@@ -7,8 +7,8 @@ from uuid import UUID
 
 from django.db import connection
 
-from approvals_app import notices, operations
-from approvals_app.models import Approval
+from approvals_app import notices, operations, policies, questions
+from approvals_app.models import Approval, Vote
 from approvals_app.rules import Requirement
 from audit_app.actors import Actor
 from audit_app.bulk import in_batches, perform_all
@@ -30,10 +30,10 @@ FOR NO KEY UPDATE OF task, approval SKIP LOCKED
 
 
 REMINDERS = """
-SELECT id FROM approvals AS approval
-WHERE status = 'pending' AND remind_at <= clock_timestamp()
-ORDER BY remind_at LIMIT %s
-FOR NO KEY UPDATE SKIP LOCKED
+SELECT approval.id FROM approvals AS approval JOIN tasks AS task ON task.id = approval.task_id
+WHERE approval.status = 'pending' AND approval.remind_at <= clock_timestamp()
+ORDER BY approval.remind_at LIMIT %s
+FOR NO KEY UPDATE OF task, approval SKIP LOCKED
 """
 
 
@@ -78,6 +78,9 @@ def _end(due: list[tuple[UUID, UUID, bool]], *, by: Actor) -> None:
     if not due:
         return
     tasks = list({task for _, task, _ in due})
+    # perform_all passes over what somebody holds; nobody is to be asked about these any more.
+    held = Approval.objects.pending().blocking().filter(task__in=tasks).order_by("id")
+    list(held.select_for_update(no_key=True, of=("self",)).values_list("pk"))
     perform_all(
         Approval,
         Approval.expire,
@@ -109,6 +112,10 @@ def _go_on(approval_id: UUID, *, by: Actor) -> None:
     if approval.at_deadline["escalate"]:
         _escalate(approval, by=by)
         return
+    against = any(vote.choice != Vote.Choice.YES for vote in policies.voices(approval))
+    if against or questions.is_question(approval.task.task_type):
+        _end([(approval.pk, approval.task_id, True)], by=by)
+        return
     details = {"reason": "Nobody decided in time, which the policy takes for a yes."}
     perform(approval.approve_at_deadline, by=by, details=details, at=now)
     operations.conclude(approval, by=by, at=now)
@@ -119,7 +126,7 @@ def _escalate(approval: Approval, *, by: Actor) -> None:
     step, *rest = approval.at_deadline["escalate"]
     now = clock()
     waiting = approval.task.approvals.pending().blocking().exclude(pk=approval.pk)
-    there = waiting.filter(approver_role=step["role"]).first()
+    there = waiting.filter(approver_role=step["role"]).select_for_update(no_key=True).first()
     enough = there is not None and there.needed >= step["count"]
     asked = there.pk if there and enough else None
     replaced = [approval] if enough or there is None else [approval, there]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Left
 
@@ -113,7 +113,17 @@ def _found(actor: Actor) -> "QuerySet[Approval]":
 
 def _shown(approvals: "QuerySet[Approval]") -> "QuerySet[Approval]":
     """``approvals`` with what a row shows of them."""
-    said_yes = Count("votes", filter=Q(votes__status="cast", votes__choice="yes"))
+    said_yes = Count(
+        "votes",
+        distinct=True,
+        filter=Q(
+            votes__status="cast",
+            votes__choice="yes",
+            votes__voter__is_active=True,
+            votes__seat_of__is_active=True,
+            votes__seat_of__groups__name=F("approver_role"),
+        ),
+    )
     return (
         approvals.select_related("task__agent")
         .annotate(yes=said_yes)

@@ -1,7 +1,7 @@
 """Approvals, votes, delegations, overrides and policies: legal transitions and constraints, no
 I/O."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,8 @@ from audit_app.events import EventType, recorded_as
 from audit_app.models import Subject
 from sessions_app.models import ROLE_LENGTH, Agent, Task
 
+LONGEST_REVIEW = timedelta(days=90)
+
 
 class Override(Subject):
     """A task approved by one person alone, in an emergency, and what the others said afterwards."""
@@ -30,7 +32,7 @@ class Override(Subject):
         CONDEMNED = "condemned"
 
     subject_type = "override"
-    further_guards = ("freeze", "rightful", "reviewed")
+    further_guards = ("freeze", "rightful", "reviewed", "kept")
     role_column = "role"
     trace_column = "trace_id"
 
@@ -73,6 +75,10 @@ class Override(Subject):
             ),
             models.UniqueConstraint(fields=["task", "revision"], name="overrides_once"),
             models.CheckConstraint(condition=~models.Q(reason=""), name="overrides_have_a_reason"),
+            models.CheckConstraint(
+                condition=models.Q(review_due_at__lte=models.F("created_at") + LONGEST_REVIEW),
+                name="overrides_are_reviewed_soon",
+            ),
         )
         indexes = (
             models.Index(
@@ -110,7 +116,16 @@ class Approval(Subject):
 
     DECIDED = (Status.APPROVED, Status.REJECTED)
     subject_type = "approval"
-    further_guards = ("freeze", "of_the_task", "quorum", "voice")
+    further_guards = (
+        "freeze",
+        "of_the_task",
+        "quorum",
+        "voice",
+        "expired",
+        "withdrawn",
+        "unchanged",
+        "kept",
+    )
     role_column = "approver_role"
     trace_column = "trace_id"
 
@@ -206,10 +221,12 @@ class Approval(Subject):
                     | models.Q(override__isnull=False),
                     status__in=["approved", "rejected"],
                     decided_by__isnull=False,
+                    decision_at__isnull=False,
                 )
                 | models.Q(
                     status="approved",
                     decided_by__isnull=True,
+                    decision_at__isnull=False,
                     decision_at__gte=models.F("expires_at"),
                     at_deadline__then="approve_without_a_human",
                 )
@@ -312,7 +329,7 @@ class Vote(Subject):
         CHANGES = "changes"
 
     subject_type = "vote"
-    further_guards = ("freeze", "eligible", "open", "voice")
+    further_guards = ("freeze", "eligible", "open", "voice", "kept")
     role_column = "role"
     trace_column = "trace_id"
 
@@ -389,7 +406,7 @@ class Delegation(Subject):
         ENDED = "ended"
 
     subject_type = "delegation"
-    further_guards = ("freeze", "own")
+    further_guards = ("freeze", "own", "kept")
 
     delegator = models.ForeignKey(
         settings.AUTH_USER_MODEL,

@@ -59,9 +59,8 @@ def approve(
     answer = questions.answered(approval.task, answer)
     said = {"payload_digest": payload_digest, "notes": notes, "answer": answer}
     voices = _cast(approval, Vote.Choice.YES, by=by, now=now, **said)
-    mine, yes = voices[-1], [vote for vote in voices if vote.approval_id == approval.pk]
-    if sum(vote.choice == Vote.Choice.YES for vote in yes) >= approval.needed:
-        _decide(approval, approval.approve, mine, by=by, at=now)
+    if policies.in_favour(approval, voices) >= approval.needed:
+        _decide(approval, approval.approve, voices[-1], by=by, at=now)
         conclude(approval, by=by, at=now)
     return approval
 
@@ -83,6 +82,7 @@ def reject(approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = ""
             perform(approval.task.reject, by=by, details=_evidence(approval))
         else:
             perform(approval.override.condemn, by=by, details=_evidence(approval))
+            _stop(approval.task, by=by, because=approval)
         why = "Another approver rejected the task."
         withdraw_pending(approval.task, approval.override, by=by, why=why)
     return approval
@@ -106,7 +106,7 @@ def withdraw_vote(approval_id: UUID, *, by: Actor, reason: str = "") -> Approval
     """Take back what the caller said, until the decision is made. Raises NotFound, AlreadyDecided,
     NoVote."""
     approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
-    if approval.status != Approval.Status.PENDING:
+    if not policies.open_to_voices(approval):
         raise policies.already_decided(approval)
     votes = Vote.objects.cast().filter(approval=approval)
     vote = votes.filter(voter_id=int(by.id)).first() if by.is_human else None
@@ -284,6 +284,12 @@ def _decide(
         **by.assurance.as_details(),
     }
     perform(decision, by=by, details=details, decided_by_id=int(by.id), at=at, notes=vote.notes)
+
+
+def _stop(task: Task, *, by: Actor, because: Approval) -> None:
+    """What the review condemned is not begun; what somebody began already is theirs to end."""
+    if task.status == Task.Status.APPROVED:
+        perform(task.cancel, by=by, details=_evidence(because))
 
 
 def _same_payload(approval: Approval, payload_digest: str) -> None:

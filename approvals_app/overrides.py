@@ -49,16 +49,18 @@ def break_glass(approval_id: UUID, *, by: Actor, payload_digest: str, reason: st
                 raise ApprovalExpired(each, expires_at=each.expires_at.isoformat())
             perform(each.approve, by=by, details=evidence, **decided)
     operations.conclude(approval, by=by, at=now)
-    for each in wanted:
+    roles = sorted({each.approver_role for each in wanted})
+    for role in roles:
+        theirs = [each for each in wanted if each.approver_role == role]
         operations.ask(
             task,
-            Requirement(each.approver_role, each.needed),
+            Requirement(role, max(each.needed for each in theirs)),
             by=by,
             now=now,
             override=override,
             expires_at=override.review_due_at,
-            deny_threshold=each.deny_threshold,
+            deny_threshold=min(each.deny_threshold for each in theirs),
             reason="Reviews what was approved alone.",
         )
-    notices.of_override(override, [each.approver_role for each in wanted])
+    notices.of_override(override, roles)
     return override

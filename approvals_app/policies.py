@@ -7,11 +7,12 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
-from approvals_app import rules
+from approvals_app import questions, rules
 from approvals_app.errors import (
     AlreadyDecided,
+    AnswerRequired,
     ApprovalExpired,
     ChangesRequested,
     HumansOnly,
@@ -110,6 +111,42 @@ def seat_of(approval: Approval, by: Actor, now: datetime, said: list[Vote] | Non
     return free[0]
 
 
+def in_favour(approval: Approval, said: list[Vote]) -> int:
+    """How many of the voices ``said`` let ``approval`` be approved: those whose seats are still
+    members' and of whom separation of duties excludes nobody by now. The last one was judged a
+    moment ago."""
+    yes = [v for v in said if v.approval_id == approval.pk and v.choice == Vote.Choice.YES]
+    earlier = yes[:-1]
+    if not earlier:
+        return len(yes)
+    members = _members(approval).filter(pk__in=[vote.seat_of_id for vote in earlier])
+    people = {person for vote in earlier for person in (vote.voter_id, vote.seat_of_id)}
+    active = User.objects.filter(pk__in=people, is_active=True).values_list("pk", flat=True)
+    barred = excluded(approval, people)
+    seats = set(members.values_list("pk", flat=True))
+    rightful = set(active) - barred.keys()
+    counted = [v for v in earlier if v.seat_of_id in seats and v.voter_id in rightful]
+    return 1 + sum(vote.seat_of_id in rightful for vote in counted)
+
+
+def must_be_in_time(task: Task, now: datetime) -> None:
+    """Raises ApprovalExpired where a deadline of ``task`` has passed, and nobody did yet what is to
+    happen then."""
+    late = task.approvals.pending().blocking().filter(expires_at__lte=now).first()
+    if late:
+        raise ApprovalExpired(late, expires_at=late.expires_at.isoformat())
+
+
+def open_to_voices(approval: Approval) -> bool:
+    """Whether what was said of ``approval``, locked with its task, can still be taken back: what
+    speaks against a task counts on where others are asked instead."""
+    if approval.status == Approval.Status.PENDING:
+        return True
+    task = approval.task
+    waits = task.status == Task.Status.AWAITING_APPROVAL and task.revision == approval.revision
+    return approval.escalated_to_id is not None and waits
+
+
 def nobody_asks_for_changes(approval: Approval, said: list[Vote]) -> None:
     """Raises ChangesRequested while somebody does."""
     for vote in said:
@@ -130,8 +167,11 @@ def may_override(approval: Approval, by: Actor, now: datetime) -> None:
         raise NoRightToOverride(approval)
     if approval.status != Approval.Status.PENDING or approval.override_id:
         raise already_decided(approval)
-    if why := excluded(approval, [int(by.id)]).get(int(by.id)):
+    others = approval.task.approvals.blocking().filter(revision=approval.revision)
+    if why := excluded(approval, [int(by.id)], others).get(int(by.id)):
         raise SeparationOfDuties(approval, why=why)
+    if questions.is_question(approval.task.task_type):
+        raise AnswerRequired(approval)
     if late := Override.objects.overdue().order_by("review_due_at").first():
         raise OverrideOverdue(approval, due=late.review_due_at.isoformat())
     must_be_sure(by, now, approval)
@@ -145,17 +185,24 @@ def may_break_glass(user_id: int) -> bool:
     return User.objects.filter(given, pk=user_id, is_active=True).exists()
 
 
-def excluded(approval: Approval, people: Iterable[int]) -> dict[int, str]:
-    """Those of ``people`` (users' ids) who may not vote on ``approval``, and why: nobody decides on
-    what they answer for, asked for, wrote or did."""
+def excluded(
+    approval: Approval, people: Iterable[int], others: Iterable[Approval] = ()
+) -> dict[int, str]:
+    """Those of ``people`` (users' ids) who may not decide on ``approval``, and on ``others`` of its
+    task together with it, and why: nobody decides on what they answer for, asked for, wrote or
+    did."""
     task, people = approval.task, set(people)
     found: dict[int, str] = {}
-    agents = [agent for agent in (task.agent_id, approval.requested_by_id) if agent]
-    owners = Agent.objects.filter(pk__in=agents, owner_id__in=people)
+    agents = {each.requested_by_id or task.agent_id for each in (approval, *others)}
+    owners = Agent.objects.filter(pk__in={task.agent_id, *agents}, owner_id__in=people)
     for owner in owners.values_list("owner_id", flat=True):
         found[owner or 0] = "they own the agent that asks."
     if task.edited_by_id is not None and task.edited_by_id in people:
         found[task.edited_by_id] = "they wrote this revision."
+    if task.revision > 1:
+        wrote = task.revisions.filter(edited_by_id__in=people)
+        for writer in wrote.values_list("edited_by_id", flat=True):
+            found.setdefault(writer or 0, "they wrote an earlier revision.")
     if approval.override and approval.override.opened_by_id in people:
         found[approval.override.opened_by_id] = "they approved it alone."
     if name := task.on_behalf_of:
@@ -191,10 +238,14 @@ def already_decided(approval: Approval) -> AlreadyDecided:
     )
 
 
+def _members(approval: Approval) -> "QuerySet[User]":
+    return User.objects.filter(is_active=True, groups__name=approval.approver_role)
+
+
 def _seats(approval: Approval, voter: int) -> list[int]:
     """The seats in which ``voter`` could vote: their own, or those of members who are represented
     by them now. What was delegated can't be passed on: a delegator is a member."""
-    members = User.objects.filter(is_active=True, groups__name=approval.approver_role)
+    members = _members(approval)
     if members.filter(pk=voter).exists():
         return [voter]
     given = (

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from audit_app.actors import Actor
 from audit_app.errors import NotFound
 from audit_app.querysets import SubjectQuerySet
-from sessions_app.models import Task
+from sessions_app.models import Task, TaskRevision
 
 if TYPE_CHECKING:
     from approvals_app.models import (  # noqa: F401  # forward references
@@ -57,12 +57,14 @@ class ApprovalQuerySet(SubjectQuerySet["Approval"]):
         voted = _related(self, "votes").filter(
             status="cast", voter_id=actor.id, approval=OuterRef("pk")
         )
+        revised = TaskRevision.objects.filter(task=OuterRef("task"), edited_by__pk=actor.id)
         return (
             self.pending()
             .asking(actor)
             .filter(Q(expires_at__gt=Now()) | Q(override__isnull=False))
             .exclude(task__agent__owner_id=actor.id)
             .exclude(task__edited_by_id=actor.id)
+            .exclude(Exists(revised))
             .exclude(override__opened_by_id=actor.id)
             .exclude(Exists(voted))
             .order_by("expires_at", "id")
@@ -103,15 +105,16 @@ class VoteQuerySet(SubjectQuerySet["Vote"]):
 
     def in_one_decision_with(self, approval: "Approval") -> Self:
         """The votes that count beside those on ``approval``: on the same payload, for the same
-        purpose, on approvals that were not given up."""
+        purpose. A yes to an approval that was given up counts no more; what speaks against the task
+        does, whoever is asked instead."""
         return (
             self.cast()
             .filter(
                 approval__task=approval.task_id,
                 approval__revision=approval.revision,
                 approval__override=approval.override_id,
-                approval__status__in=("pending", "approved", "rejected"),
             )
+            .exclude(approval__status="expired", choice="yes")
             .order_by("created_at", "id")
         )
 

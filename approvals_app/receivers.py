@@ -6,6 +6,7 @@ from django.dispatch import receiver
 
 from approvals_app import operations, policies, questions
 from audit_app.actors import Actor
+from audit_app.operation import clock
 from sessions_app import signals
 from sessions_app.models import Task
 from sessions_app.verdicts import Kind, Verdict
@@ -15,6 +16,11 @@ from sessions_app.verdicts import Kind, Verdict
 def say_whose_yes_is_needed(task: Task, **_: Any) -> Verdict:
     questions.must_be_askable(task)
     return policies.judge(task)
+
+
+@receiver(signals.task_revising)
+def only_in_time(task: Task, **_: Any) -> None:
+    policies.must_be_in_time(task, clock())
 
 
 @receiver(signals.task_judged)

@@ -50,11 +50,14 @@ def _secret_of_the_trial() -> str:
     return kept.read_text()
 
 
-def _duration(name: str, default: str) -> timedelta:
+def _duration(name: str, default: str, *, at_most: timedelta = timedelta.max) -> timedelta:
     try:
-        return duration(env.str(name, default=default))
+        value = duration(env.str(name, default=default))
     except ValueError as error:
         raise ImproperlyConfigured(f"{name}: {error}") from None
+    if value > at_most:
+        raise ImproperlyConfigured(f"{name} must be at most {at_most.days}d.")
+    return value
 
 
 def _positive(name: str, default: int, *, least: int = 1) -> int:
@@ -164,7 +167,7 @@ IDEMPOTENCY_TTL_SECONDS = _positive("IDEMPOTENCY_TTL_SECONDS", 86400)
 APPROVAL_DEFAULT = _choice("APPROVAL_DEFAULT", ("require", "allow"))
 APPROVAL_TTL = _duration("APPROVAL_TTL", "7d")
 APPROVAL_VALID_FOR = _duration("APPROVAL_VALID_FOR", "7d")
-BREAK_GLASS_REVIEW = _duration("BREAK_GLASS_REVIEW", "24h")
+BREAK_GLASS_REVIEW = _duration("BREAK_GLASS_REVIEW", "24h", at_most=timedelta(days=90))
 TASK_LEASE = _duration("TASK_LEASE", "5m")
 MAX_BODY_BYTES = _positive("MAX_BODY_BYTES", 1024 * 1024)
 MAX_WAITERS = _positive("MAX_WAITERS", 16)

@@ -248,7 +248,16 @@ class Task(Subject):
     PAYLOAD_FIELDS = ("context", "data", "description", "from_role", "task_type", "to_role")
     EDITABLE = ("context", "data", "description")
     subject_type = "task"
-    further_guards = ("freeze", "quorum", "revise", "single_use")
+    further_guards = (
+        "freeze",
+        "quorum",
+        "settled",
+        "revise",
+        "written",
+        "unchanged",
+        "unambiguous",
+        "single_use",
+    )
     role_column = "to_role"
     trace_column = "trace_id"
 

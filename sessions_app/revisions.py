@@ -46,6 +46,7 @@ def revise(
         raise InvalidTransition(
             task, what="task", state=task.status, transition="revise", allowed=allowed
         )
+    signals.task_revising.send(Task, task=task)
     payload = {name: getattr(task, name) for name in Task.EDITABLE} | changes
     asked = Task(**{name: getattr(task, name) for name in STAYS} | payload)
     asked.seal_payload()

@@ -163,3 +163,61 @@ def test_an_approval_that_nobody_used_ends_and_stays_as_evidence(api, bot, payer
     assert run("expire_approvals", "--dry-run")["tasks"] == 1
     assert run("expire_approvals")["tasks"] == 1
     assert (rows(task), status(task)) == ([("finance", 1, "approved")], "expired")
+
+
+@pytest.fixture
+def silent(bot):
+    policy(asks="2 finance", on_timeout="approve_without_a_human", deny_threshold=3)
+    return TaskFactory(agent=bot)
+
+
+@pytest.mark.parametrize(
+    ("said", "body"), [("reject", {}), ("request_changes", {"message": "Less."})]
+)
+def test_silence_is_no_yes_where_somebody_spoke_against_it(silent, run, say, alice, said, body):
+    assert say(alice, said, asked(silent, "finance"), **body).status_code == 200
+    overdue()
+    run("expire_approvals")
+    assert (rows(silent), status(silent)) == ([("finance", 2, "expired")], "expired")
+
+
+def test_silence_is_no_answer(bot, run):
+    policy(asks="1 finance", on_timeout="approve_without_a_human")
+    task = TaskFactory(agent=bot, task_type="question", data={"question": "Which?"})
+    overdue()
+    run("expire_approvals")
+    assert status(task) == "expired"
+
+
+def test_changes_that_were_asked_for_stand_whoever_is_asked_instead(bot, run, say, alice, charlie):
+    policy(asks="2 finance", escalate=[{"role": "sre", "deadline": "1d"}])
+    task = TaskFactory(agent=bot)
+    first = asked(task, "finance")
+    say(alice, "request_changes", first, message="Less.")
+    overdue()
+    run("expire_approvals")
+    answer = say(charlie, "approve", asked(task, "sre"))
+    assert (answer.status_code, answer.json()["code"]) == (409, "changes_requested")
+    assert say(alice, "withdraw_vote", first).status_code == 200
+    assert say(charlie, "approve", asked(task, "sre")).json()["status"] == "approved"
+
+
+def test_noes_count_whoever_is_asked_instead(bot, run, say, late, alice, bob):
+    """legal's deadline passes, finance is asked for one more, and has said no once before."""
+    steps = [{"role": "finance", "count": 3, "deadline": "1d"}]
+    policy(asks="2 finance, 1 legal", deny_threshold=2, escalate=steps)
+    task = TaskFactory(agent=bot)
+    say(alice, "reject", asked(task, "finance"))
+    late(asked(task, "legal"))
+    run("expire_approvals")
+    again = say(alice, "reject", asked(task, "finance"))
+    assert (again.status_code, again.json()["code"]) == (403, "one_voice_each")
+    say(bob, "reject", asked(task, "finance"))
+    assert status(task) == "rejected"
+
+
+def test_after_the_deadline_nothing_is_revised(api, bot, alice, say):
+    task = TaskFactory(agent=bot)
+    overdue()
+    answer = api(bot).post(f"/tasks/{task.pk}/revise", {"description": "Later."})
+    assert (answer.status_code, answer.json()["code"]) == (409, "approval_expired")

@@ -1,18 +1,25 @@
 """Break glass: one person approves alone, and the others review it afterwards."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.core import mail
 from django.utils import timezone
 
+from approvals_app import operations
+from approvals_app.errors import NoRightToOverride
 from approvals_app.models import Approval, Override
+from approvals_app.overrides import break_glass
 from audit_app.actors import Actor
 from sessions_app.models import Task
 from sessions_app.operations import cancel
 from tests.commands.conftest import said
+from tests.database import as_superuser
 from tests.factories import AgentFactory, TaskFactory, aged, asked, policy
+from tests.races.together import alone, somebody_waits_for_a_lock
 
 pytestmark = pytest.mark.usefixtures("whole")
 
@@ -61,11 +68,58 @@ def test_the_full_quorum_upholds_it(task, finance, say, breaker, bob, dave, erin
     assert Task.objects.get().status == "approved"
 
 
-def test_one_no_condemns_it_and_the_task_is_as_it_was(task, finance, say, breaker, erin):
+def test_one_no_condemns_it_and_nobody_can_begin_the_task(task, finance, say, breaker, erin):
     glass(say, breaker, finance)
     assert say(erin, "reject", review(task, "legal")).json()["status"] == "rejected"
-    assert (Override.objects.get().status, Task.objects.get().status) == ("condemned", "approved")
+    assert (Override.objects.get().status, Task.objects.get().status) == ("condemned", "cancelled")
     assert review(task, "finance").status == "withdrawn"
+
+
+def test_what_was_begun_before_it_was_condemned_is_its_agents_to_end(
+    api, task, finance, say, breaker, erin, payer
+):
+    glass(say, breaker, finance)
+    claimed = api(payer).post(f"/tasks/{task.pk}/claim", {})
+    assert claimed.status_code == 200
+    say(erin, "reject", review(task, "legal"))
+    assert (Override.objects.get().status, Task.objects.get().status) == ("condemned", "claimed")
+
+
+def test_a_role_that_is_asked_twice_reviews_once(api, bot, task, finance, say, breaker, bob, dave):
+    for person in (bob, dave):
+        assert say(person, "approve", finance).status_code == 200
+    more = api(bot).post("/approvals", {"task_id": str(task.pk), "approver_role": "finance"})
+    assert more.status_code == 201
+    assert glass(say, breaker, asked(task, "legal")).status_code == 201
+    asks = Approval.objects.filter(override__isnull=False).values_list("approver_role", "needed")
+    assert sorted(asks) == [("finance", 2), ("legal", 1)]
+
+
+def test_not_where_one_of_the_others_is_ones_own_agents_wish(task, finance, say, breaker):
+    worker = AgentFactory(roles=["finance"], owner=breaker)
+    operations.request(task.pk, by=worker.as_actor(), approver_role="sre")
+    assert code(glass(say, breaker, finance)) == (403, "separation_of_duties")
+
+
+def test_a_question_needs_its_answer(bot, say, breaker):
+    task = TaskFactory(agent=bot, task_type="question", data={"question": "Which?"})
+    assert code(glass(say, breaker, asked(task, "finance"))) == (400, "answer_required")
+
+
+def test_a_right_that_goes_meanwhile_is_no_right(task, finance, breaker):
+    """Between the look and the commit, for which it waits: somebody holds the other approval."""
+    seen = {"payload_digest": finance.payload_digest, "reason": "Fire."}
+    with as_superuser() as admin:
+        admin.execute("SELECT FROM approvals WHERE approver_role = 'legal' FOR UPDATE")
+        attempt = partial(break_glass, finance.pk, by=Actor.human(breaker), **seen)
+        with ThreadPoolExecutor(1) as others:
+            outcome = others.submit(alone, attempt)
+            somebody_waits_for_a_lock()
+            admin.execute("DELETE FROM auth_user_user_permissions")
+            admin.commit()
+            with pytest.raises(NoRightToOverride):
+                outcome.result(timeout=30)
+    assert not Override.objects.exists()
 
 
 def test_who_voted_before_votes_in_the_review_as_well(task, finance, say, breaker, bob):

@@ -3,6 +3,7 @@
 import pytest
 
 from approvals_app.models import Approval, Vote
+from audit_app.actors import Actor
 from audit_app.models import Event
 from sessions_app.models import Task
 from tests.factories import TaskFactory, asked, policy
@@ -116,3 +117,15 @@ def test_two_revisions_at_once_are_two_revisions(api, bot, task):
     together([lambda c=c, b=b: c.post(path, b) for c, b in zip(clients, bodies, strict=True)])
     assert Task.objects.get().revision == 3
     assert Approval.objects.pending().count() == 1
+
+
+def test_who_edited_it_once_can_approve_no_later_revision(api, bot, task, alice, bob, dave, say):
+    say(alice, "edit", asked(task, "finance"), data={"amount": "9999"})
+    say(bob, "edit", asked(task, "finance"), description="The same, said better.")
+    assert revise(api, bot, task, description="The same.").status_code == 200
+    for editor in (alice, bob):
+        answer = say(editor, "approve", asked(task, "finance"))
+        assert code(answer) == (403, "separation_of_duties")
+        assert "earlier revision" in str(answer.json())
+        assert not Approval.objects.waiting_for(Actor.human(editor)).exists()
+    assert say(dave, "approve", asked(task, "finance")).status_code == 200

@@ -4,8 +4,9 @@ import pytest
 
 from approvals_app.models import Approval, Vote
 from audit_app.models import Event
+from sessions_app import identities
 from sessions_app.models import Task
-from tests.factories import TaskFactory, asked, policy
+from tests.factories import OPS, TaskFactory, asked, policy
 
 pytestmark = pytest.mark.usefixtures("whole")
 
@@ -132,3 +133,18 @@ def test_a_policy_may_approve_and_nobody_is_asked(bot):
     assert TaskFactory(agent=bot).status == "approved"
     assert TaskFactory(agent=bot, data={"currency": "USD"}).status == "awaiting_approval"
     assert Task.objects.filter(approved_until=None).count() == 2
+
+
+def test_a_yes_of_somebody_who_left_the_group_counts_no_more(finance, legal, say, alice, bob, dave):
+    assert say(alice, "approve", finance).status_code == 200
+    alice.groups.clear()
+    assert say(bob, "approve", finance).json()["status"] == "pending"
+    assert say(dave, "approve", finance).json()["status"] == "approved"
+
+
+def test_a_yes_of_somebody_who_owns_the_agent_by_now_counts_no_more(
+    task, bot, finance, say, alice, bob
+):
+    assert say(alice, "approve", finance).status_code == 200
+    identities.change_agent(bot.pk, by=OPS, roles=bot.roles, owner_id=alice.pk, subject=None)
+    assert say(bob, "approve", finance).json()["status"] == "pending"

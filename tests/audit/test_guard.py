@@ -14,7 +14,7 @@ from approvals_app.models import Approval, Vote
 from audit_app.actors import Actor
 from audit_app.events import EventType
 from audit_app.models import Event
-from audit_app.trail import create
+from audit_app.trail import create, perform
 from sessions_app import identities
 from sessions_app.models import AgentSession, Task
 from tests.factories import OPS, AgentFactory, SessionFactory, TaskFactory, session_in, the_approval
@@ -92,6 +92,7 @@ def approve_by_hand(task):
 def test_a_change_with_its_event_is_accepted(task):
     """What the refusals below are measured against."""
     with transaction.atomic():
+        perform(task.approvals.get().withdraw, by=OPS)
         reject_by_hand(task)
         write(entry(task, task.version + 1, *REJECTED))
     assert Task.objects.get(pk=task.pk).status == "rejected"

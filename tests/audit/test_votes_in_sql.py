@@ -7,17 +7,25 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    OperationalError,
+    connection,
+    transaction,
+)
 from django.utils import timezone
 
 from approvals_app import delegations, operations
+from approvals_app.expiry import expire_approvals
 from approvals_app.models import Approval, ApprovalPolicy, Delegation, Override, Vote
+from approvals_app.overrides import break_glass
 from audit_app.actors import Actor
 from audit_app.events import EventType
 from audit_app.models import Event
-from audit_app.trail import create, perform
+from audit_app.trail import create, perform, record
 from sessions_app.models import Task
-from sessions_app.operations import claim, revise_task
+from sessions_app.operations import claim, complete, revise_task
 from sessions_app.verdicts import Kind, Verdict
 from tests.factories import (
     OPS,
@@ -346,12 +354,12 @@ class TestOverrides:
         return create(override, EventType.OVERRIDE_OPENED, by=Actor.human(by))
 
     def test_without_the_right(self, task, alice):
-        with refused("has no right to break the glass"):
+        with refused("has no right to break the glass", OperationalError):
             self.forged(task, alice)
 
     def test_by_a_superuser_who_was_not_given_it(self, task):
         root = ReviewerFactory(username="root", is_superuser=True)
-        with refused("has no right to break the glass"):
+        with refused("has no right to break the glass", OperationalError):
             self.forged(task, root)
 
     def test_without_anybody_to_review_it(self, task, alice):
@@ -449,3 +457,324 @@ class TestPolicies:
     def test_a_policy_is_not_removed(self, both):
         with refused("without its audit event"):
             ApprovalPolicy.objects.all().delete()
+
+
+@transaction.atomic
+def changed(row, event, sets="", values=(), *, by=OPS, to=None):
+    """``row`` with other columns, beside the honest event of ``event``."""
+    row = type(row).objects.get(pk=row.pk)
+    row.version += 1
+    record(event, row, by=by, from_state=row.status if to else None, to_state=to, details={})
+    sets = ", ".join(filter(None, ["version = version + 1", to and f"status = '{to}'", sets]))
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {row._meta.db_table} SET {sets} WHERE id = %s", [*values, row.pk])
+        assert cursor.rowcount == 1
+
+
+@transaction.atomic
+def removed(row, event):
+    row = type(row).objects.get(pk=row.pk)
+    row.version += 1
+    record(event, row, by=OPS, from_state=row.status, to_state=None, details={})
+    with connection.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {row._meta.db_table} WHERE id = %s", [row.pk])
+        assert cursor.rowcount == 1
+
+
+@pytest.fixture
+def legal(task):
+    return asked(task, "legal")
+
+
+@pytest.fixture
+def half(finance, alice, bob):
+    """finance said yes, legal has not."""
+    with transaction.atomic():
+        insert(finance, alice)
+        insert(finance, bob)
+        decided(finance, bob)
+
+
+def late():
+    aged(Approval, expires_at=timezone.now() - timedelta(seconds=1))
+
+
+def approve(task):
+    until = "approved_until = now() + interval '1 day'"
+    changed(task, EventType.TASK_APPROVED, until, to="approved")
+
+
+class TestWhoIsCounted:
+    def test_who_left_the_group_does_not_count(self, finance, alice, bob):
+        insert(finance, alice)
+        alice.groups.clear()
+        with refused("by somebody who may not any more", OperationalError):
+            insert(finance, bob)
+            decided(finance, bob)
+
+    def test_who_owns_the_agent_by_now_does_not_count(self, bot, finance, alice, bob):
+        insert(finance, alice)
+        changed(bot, EventType.IDENTITY_CHANGED, "owner_id = %s", [alice.pk])
+        with refused("by somebody who may not any more", OperationalError):
+            insert(finance, bob)
+            decided(finance, bob)
+
+    def test_who_did_not_vote_does_not_decide(self, finance, alice, bob, charlie):
+        insert(finance, alice)
+        with refused("without the votes for it"):
+            insert(finance, bob)
+            decided(finance, charlie)
+
+    def test_not_after_the_deadline_by_a_date_before_it(self, bot, alice):
+        policy("one", asks="1 finance", priority=-1)
+        approval = asked(TaskFactory(agent=bot), "finance")
+        insert(approval, alice)
+        aged(Approval, expires_at=timezone.now() - timedelta(hours=1))
+        with refused("is decided when it is decided"):
+            approval = Approval.objects.get(pk=approval.pk)
+            decided(approval, alice, at=timezone.now() - timedelta(hours=2))
+
+    def test_who_wrote_an_earlier_revision(self, task, finance, bot, alice):
+        by = Actor.human(alice)
+        seen = finance.payload_digest
+        operations.edit(finance.pk, by=by, payload_digest=seen, data={"amount": "9999"})
+        revise_task(task.pk, by=bot.as_actor(), description="The same.")
+        with refused("separation of duties"):
+            insert(asked(task, "finance"), alice)
+
+
+class TestSilence:
+    @pytest.fixture
+    def silent(self, bot):
+        terms = {"on_timeout": "approve_without_a_human", "deny_threshold": 3}
+        policy("silent", asks="2 finance", priority=-1, **terms)
+        return asked(TaskFactory(agent=bot), "finance")
+
+    def test_at_no_time_at_all(self, silent):
+        event = EventType.APPROVAL_APPROVED_BY_DEADLINE
+        with refused("approvals_decided_by_someone_in_time"):
+            changed(silent, event, "decision_at = NULL", to="approved")
+
+    @pytest.mark.parametrize("choice", ["no", "changes"])
+    def test_over_what_somebody_said(self, silent, alice, choice):
+        insert(silent, alice, choice=choice)
+        late()
+        with refused("somebody spoke against"):
+            silent = Approval.objects.get(pk=silent.pk)
+            perform(silent.approve_at_deadline, by=OPS, at=timezone.now())
+
+    def test_instead_of_the_next_step(self, bot):
+        steps = [{"role": "sre", "count": 1, "deadline": "1d"}]
+        terms = {"on_timeout": "approve_without_a_human", "escalate": steps}
+        policy("slow", asks="1 finance", priority=-1, **terms)
+        approval = asked(TaskFactory(agent=bot), "finance")
+        late()
+        with refused("has not passed"):
+            approval = Approval.objects.get(pk=approval.pk)
+            perform(approval.approve_at_deadline, by=OPS, at=timezone.now())
+
+
+class TestEscalation:
+    def test_to_itself_before_the_deadline(self, task, half, legal):
+        with refused("escalated otherwise than it says"):
+            changed(legal, EventType.APPROVAL_EXPIRED, "escalated_to_id = id", to="expired")
+            approve(task)
+
+    def test_to_another_group_that_said_yes(self, task, half, finance, legal):
+        with refused("escalated otherwise than it says"):
+            sets, values = "escalated_to_id = %s", [finance.pk]
+            changed(legal, EventType.APPROVAL_EXPIRED, sets, values, to="expired")
+            approve(task)
+
+    def test_to_fewer_than_the_policy_says(self, bot):
+        steps = [{"role": "sre", "count": 2, "deadline": "1d"}]
+        policy("slow", asks="1 finance", priority=-1, escalate=steps)
+        task = TaskFactory(agent=bot)
+        approval = asked(task, "finance")
+        late()
+        tomorrow = timezone.now() + timedelta(days=1)
+        with refused("escalated otherwise than it says"):
+            fewer = operations.ask(
+                task,
+                operations.Requirement("sre", 1),
+                by=OPS,
+                now=timezone.now(),
+                expires_at=tomorrow,
+            )
+            sets, values = "escalated_to_id = %s", [fewer.pk]
+            changed(approval, EventType.APPROVAL_EXPIRED, sets, values, to="expired")
+
+    def test_an_end_before_the_deadline(self, task, half, legal):
+        with refused("has not passed"):
+            changed(legal, EventType.APPROVAL_EXPIRED, to="expired")
+
+    def test_what_speaks_against_it_is_not_lost(self, bot, alice, charlie):
+        steps = [{"role": "sre", "count": 1, "deadline": "1d"}]
+        policy("slow", asks="2 finance", priority=-1, escalate=steps)
+        task = TaskFactory(agent=bot)
+        insert(asked(task, "finance"), alice, choice="changes")
+        late()
+        list(expire_approvals(by=OPS, batch_size=10))
+        with refused("changes are asked for"):
+            following = asked(task, "sre")
+            insert(following, charlie)
+            decided(following, charlie)
+
+
+class TestEventsThatLeaveTheStateAlone:
+    @pytest.mark.parametrize(
+        "sets",
+        [
+            "remind_at = now()",
+            "decision_at = decision_at - interval '1 year'",
+            "notes = 'forged'",
+            "escalated_to_id = id",
+            "reason = 'forged'",
+        ],
+    )
+    def test_a_reminder_rewrites_no_decision(self, half, finance, sets):
+        with refused("UPDATE of approvals is refused"):
+            changed(finance, EventType.APPROVAL_REMINDED, sets)
+
+    def test_a_reminder_sends_nobody_elsewhere(self, legal, finance):
+        with refused("UPDATE of approvals is refused"):
+            sets, values = "escalated_to_id = %s", [finance.pk]
+            changed(legal, EventType.APPROVAL_REMINDED, sets, values)
+
+    def test_a_revision_gives_the_task_to_nobody_else(self, bot, payer, alice):
+        policy("one", asks="1 finance", priority=-1)
+        task = approved(TaskFactory(agent=bot), by=alice)
+        claim(task.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
+        rival = AgentFactory(name="rival", roles=["finance"])
+        with refused("UPDATE of tasks is refused"):
+            changed(task, EventType.TASK_REVISED, "claimed_by_id = %s", [rival.pk])
+
+    def test_a_revision_rewrites_no_result(self, bot, payer, alice):
+        policy("one", asks="1 finance", priority=-1)
+        task = approved(TaskFactory(agent=bot), by=alice)
+        claim(task.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
+        complete(task.pk, by=payer.as_actor(), result={"ok": 1})
+        with refused("UPDATE of tasks is refused"):
+            changed(task, EventType.TASK_REVISED, """result = '{"ok": 2}'""")
+
+
+class TestWhatBelongsToATask:
+    def test_a_vote_stays_while_its_approval_does(self, finance, dave):
+        vote = insert(finance, dave, choice="changes")
+        with refused("a row of votes goes with its approval"):
+            removed(vote, EventType.VOTE_PURGED)
+
+    def test_an_approval_is_not_withdrawn_while_the_task_waits_for_it(self, legal):
+        with refused("is still waited for"):
+            changed(legal, EventType.APPROVAL_WITHDRAWN, to="withdrawn")
+
+    def test_a_decision_stays_while_its_task_does(self, half, finance):
+        with refused("goes with its|FOREIGN KEY|foreign key"):
+            removed(finance, EventType.APPROVAL_PURGED)
+
+    def test_an_approval_that_was_given_up_stays_too(self, task, finance, bot):
+        revise_task(task.pk, by=bot.as_actor(), data={"amount": "1"})
+        with refused("a row of approvals goes with its task"):
+            removed(finance, EventType.APPROVAL_PURGED)
+
+    def test_who_stands_in_stays_known(self, alice, charlie):
+        now, by = timezone.now(), Actor.human(alice)
+        ends = now + timedelta(days=1)
+        given = delegations.name_stand_in(by=by, to="charlie", starts_at=now, ends_at=ends)
+        with refused("a row of delegations goes with its approval"):
+            removed(given, EventType.DELEGATION_PURGED)
+
+    def test_nobody_is_asked_about_a_task_that_waits_no_more(self, task, finance):
+        with refused("people are still asked"):
+            perform(task.cancel, by=OPS)
+
+
+class TestRevisionsOfPeople:
+    def test_in_nobodys_name(self, task, alice):
+        by = Actor.human(alice)
+        verdict = Verdict(Kind.REQUIRE, "")
+        with refused("is another's than its event says"):
+            task = Task.objects.locked(task.pk)
+            details = {"replaces": task.payload_digest}
+            task.revisions.create(number=1, payload=task.payload, edited_by_id=None)
+            withdrawn(task)
+            given = {"edited_by_id": None, "verdict": verdict, "data": {"x": 1}}
+            perform(task.revise, by=by, details=details, **given)
+
+    @pytest.mark.parametrize("member", ['"description":"hidden",', '"data":{"a":{"b":1,"b":2}},'])
+    def test_a_payload_that_can_be_read_in_two_ways(self, task, member):
+        with refused("has a member twice"):
+            task = Task.objects.locked(task.pk)
+            text = "{" + member + task.payload[1:]
+            task.revisions.create(number=1, payload=task.payload, edited_by_id=None)
+            sets, values = "payload = %s, revision = 2", [text]
+            changed(task, EventType.TASK_REVISED, sets, values)
+
+
+def withdrawn(task):
+    for approval in Approval.objects.filter(task=task):
+        perform(approval.withdraw, by=OPS)
+
+
+class TestReviews:
+    @pytest.fixture
+    def override(self, finance, alice):
+        alice.user_permissions.add(Permission.objects.get(codename="break_glass"))
+        by, seen = Actor.human(alice), finance.payload_digest
+        return break_glass(finance.pk, by=by, payload_digest=seen, reason="Fire.")
+
+    def test_stay_while_it_is_open(self, override):
+        with refused("is still waited for"):
+            for review in Approval.objects.filter(override=override):
+                changed(review, EventType.APPROVAL_WITHDRAWN, to="withdrawn")
+
+    def test_are_not_given_by_silence(self, override):
+        with refused("approvals_decided_by_someone_in_time"):
+            for review in Approval.objects.filter(override=override):
+                perform(review.approve_at_deadline, by=OPS, at=timezone.now())
+
+    @pytest.mark.parametrize(
+        ("wrong", "why"),
+        [
+            ({"payload_digest": "f" * 64}, "is of what was approved"),
+            ({}, "is of what was approved"),
+            (
+                {"review_due_at": timezone.now() + timedelta(days=999)},
+                "overrides_are_reviewed_soon",
+            ),
+        ],
+    )
+    def test_are_of_what_was_approved_and_soon(self, task, alice, wrong, why):
+        alice.user_permissions.add(Permission.objects.get(codename="break_glass"))
+        now = timezone.now()
+        given = {
+            "revision": 1,
+            "payload_digest": task.payload_digest,
+            "review_due_at": now + timedelta(days=1),
+        }
+        named = {"opened_by": alice, "reason": "x", "role": "finance", "trace_id": task.trace_id}
+        with refused(why):
+            forged = Override(task=task, **named, **given | wrong)
+            create(forged, EventType.OVERRIDE_OPENED, by=Actor.human(alice))
+            terms = {"override": forged, "expires_at": now, "by": OPS, "now": now}
+            operations.ask(task, operations.Requirement("sre"), **terms)
+
+    def test_what_was_condemned_can_not_be_taken(self, task, override, bob):
+        review = Approval.objects.get(override=override, approver_role="finance")
+        others = Approval.objects.filter(override=override).exclude(pk=review.pk)
+        with refused("can still be taken"):
+            insert(review, bob, choice="no")
+            decided(review, bob, "reject")
+            perform(Override.objects.get(pk=override.pk).condemn, by=Actor.human(bob))
+            for other in others:
+                perform(other.withdraw, by=OPS)
+
+
+def test_a_question_is_not_approved_without_an_answer(bot, alice):
+    policy("one", asks="1 finance", priority=-1)
+    task = TaskFactory(agent=bot, task_type="question", data={"question": "Which?"})
+    approval = asked(task, "finance")
+    with refused("was approved without an answer"):
+        insert(approval, alice)
+        decided(approval, alice)
+        approve(task)

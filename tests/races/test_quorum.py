@@ -5,14 +5,16 @@ import random
 from functools import partial
 
 import pytest
+from django.contrib.auth.models import Permission
 
 from approvals_app import delegations, expiry, operations, overrides
 from approvals_app.models import Approval, Override, Vote
 from audit_app.actors import Actor
-from audit_app.errors import OrchestratorError
+from audit_app.errors import Busy, OrchestratorError
 from audit_app.models import Event
 from sessions_app.models import Task
 from sessions_app.operations import cancel, revise_task
+from tests.database import without_guards
 from tests.factories import OPS, AgentFactory, ReviewerFactory, TaskFactory, aged, asked, policy
 from tests.races.together import together
 
@@ -157,8 +159,6 @@ def test_a_seat_is_used_once_by_whoever_comes_first(people, bot):
 
 
 def test_breaking_the_glass_and_a_no_at_once(people, bot):
-    from django.contrib.auth.models import Permission
-
     people[0].user_permissions.add(Permission.objects.get(codename="break_glass"))
     for _ in range(PAIRS):
         task = TaskFactory(agent=bot, target="a")
@@ -178,3 +178,42 @@ def test_breaking_the_glass_and_a_no_at_once(people, bot):
         assert sum(isinstance(outcome, Approval | Override) for outcome in outcomes) == 1
         opened = Override.objects.filter(task=task).exists()
         assert Task.objects.get(pk=task.pk).status == ("approved" if opened else "rejected")
+
+
+def test_everything_at_once(people, bot):
+    """Votes, an edit, a revision, a wish for one more, break glass, a delegation, deadlines and
+    reminders: each is done or refused with a reason, and what is left is whole."""
+    steps = [{"role": "c", "count": 1, "deadline": "1d"}]
+    policy(asks="2 a, 1 b", deny_threshold=2, escalate=steps, reminders=["1h"])
+    breaker = people[1]
+    breaker.user_permissions.add(Permission.objects.get(codename="break_glass"))
+    order = random.Random(3)  # noqa: S311  # an order, no secret
+    for n in range(PAIRS):
+        task = TaskFactory(agent=bot, target="a")
+        a, b = asked(task, "a"), asked(task, "b")
+        with without_guards() as cursor:
+            sets = "expires_at = now()" if n % 2 else "remind_at = now()"
+            cursor.execute(f"UPDATE approvals SET {sets} WHERE id = %s", [(a, b)[n % 3 > 0].pk])
+        seen = {"payload_digest": a.payload_digest}
+        calls = [
+            yes(a, people[0]),
+            yes(a, people[2]),
+            yes(b, people[7]),
+            partial(operations.reject, b.pk, by=Actor.human(people[8]), **seen),
+            partial(operations.edit, a.pk, by=Actor.human(people[3]), data={"n": n}, **seen),
+            partial(overrides.break_glass, a.pk, by=Actor.human(breaker), reason="Fire.", **seen),
+            partial(revise_task, task.pk, by=bot.as_actor(), data={"m": n}),
+            partial(operations.request, task.pk, by=bot.as_actor(), approver_role="c"),
+            partial(delegations.delegate, a.pk, by=Actor.human(people[4]), to="p17"),
+            partial(operations.withdraw_vote, a.pk, by=Actor.human(people[0])),
+            partial(swept, expiry.expire_approvals),
+            partial(swept, expiry.remind),
+        ]
+        order.shuffle(calls)
+        for outcome in together(calls):
+            refused = isinstance(outcome, OrchestratorError) and not isinstance(outcome, Busy)
+            assert refused or not isinstance(outcome, Exception), repr(outcome)
+
+
+def swept(work):
+    return list(work(by=OPS, batch_size=10))

@@ -1,10 +1,33 @@
 """Several callers at the same moment, each a thread with a connection of its own."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db import connections
+
+from tests.database import as_superuser
+
+WAITING = """SELECT 1 FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+
+
+def alone(call: Callable[[], Any]) -> Any:
+    """``call``, in a thread that lets go of its connection."""
+    try:
+        return call()
+    finally:
+        connections.close_all()
+
+
+def somebody_waits_for_a_lock() -> None:
+    """Return once a statement in this database waits for a lock."""
+    deadline = time.monotonic() + 30
+    with as_superuser() as admin:
+        admin.autocommit = True
+        while not admin.execute(WAITING).fetchone():
+            assert time.monotonic() < deadline, "Nobody waits for a lock."
 
 
 def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
