@@ -7,10 +7,10 @@ JOBS ?= 2
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz check bench fix docs lock clean
+.PHONY: help run test fuzz screenshots check bench fix docs lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 run: $(VENV)/.runtime ## set everything up and serve on http://127.0.0.1:8000 (PORT=… for another)
 	@TRIAL=on $(BIN)/python manage.py dev
@@ -20,6 +20,9 @@ test: $(VENV)/.dev ## the whole test suite
 
 fuzz: $(VENV)/.dev ## the API against its own schema: 20,000 made-up requests (FUZZ_REQUESTS=… for more)
 	@FUZZ_REQUESTS=$${FUZZ_REQUESTS:-20000} $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/fuzz
+
+screenshots: $(VENV)/.dev ## pictures of every page into docs/images
+	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/browser/test_pictures.py
 
 check: $(VENV)/.dev ## formatter, linter, types, imports, migrations, deploy check, schema, dependencies
 	@$(BIN)/ruff format --check .

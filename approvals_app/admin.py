@@ -15,12 +15,23 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from approvals_app import delegations, dossier, inbox, operations, overrides, policies, questions
+from approvals_app import (
+    delegations,
+    dossier,
+    inbox,
+    looking,
+    operations,
+    overrides,
+    policies,
+    questions,
+)
 from approvals_app.bulk import DECISIONS, decide
 from approvals_app.errors import (
     AlreadyDecided,
     ApprovalExpired,
+    LookFirst,
     NotEligible,
+    NotTyped,
     OneVoiceEach,
     OverrideOverdue,
     PayloadDigestMismatch,
@@ -229,6 +240,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
             found = dossier.read(approval_id, actor_of(request))
         except NotFound as error:
             raise Http404(str(error)) from error
+        looking.look(found.approval, actor_of(request))
         obstacle, kept = found.obstacle, ""
         if isinstance(obstacle, PROOFS_MISSING):
             obstacle = None  # whoever tries to decide is asked for the proof then
@@ -246,9 +258,13 @@ class ApprovalAdmin(ReadOnlyAdmin):
             "notes": request.POST.get("notes", kept),
             "longest_notes": LONGEST_NOTES,
             "own": found.voice_of(actor_of(request)),
+            "can_take_back": policies.open_to_voices(found.approval),
             "can_break_glass": policies.may_break_glass(int(actor_of(request).id)),
             "delegates": dossier.delegates(actor_of(request)) if not obstacle else [],
             "fields": questions.fields(found.task, request.POST),
+            "to_type": looking.to_type(found.approval),
+            "typed": request.POST.get("typed", ""),
+            "look_left": looking.seconds_left(found.approval, actor_of(request)),
         }
         return self.page(request, "admin/approvals_app/decision.html", status=status, **context)
 
@@ -261,7 +277,8 @@ def _do(request: HttpRequest, approval_id: UUID, given: dict[str, Any]) -> str:
         case "approve":
             task = Approval.objects.visible_to(by).select_related("task").one(approval_id).task
             answer = questions.answer_in(task, request.POST)
-            approval = operations.approve(approval_id, notes=notes, answer=answer, **seen)
+            said = {"notes": notes, "answer": answer, "typed": given["typed"]}
+            approval = operations.approve(approval_id, **said, **seen)
             missing = approval.needed - sum(v.choice == "yes" for v in approval.votes_cast)
             if missing > 0:
                 return f"You said yes, and it is recorded; {missing} more must say so."
@@ -304,6 +321,10 @@ def explained(error: OrchestratorError) -> str:
             return f"Somebody else has to decide, not you: {error.data['why']}"
         case OneVoiceEach():
             return "You have said what you say of this already, and each person has one voice."
+        case LookFirst():
+            return f"Please look at it for {error.data['seconds_left']} seconds more, then approve."
+        case NotTyped():
+            return "What you typed is not what is asked for: nothing was decided."
         case OverrideOverdue():
             return "An earlier override was not reviewed in time; it has to be, before the next."
         case _:

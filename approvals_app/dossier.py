@@ -6,18 +6,25 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db.models import Prefetch
+from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
-from approvals_app import policies
-from approvals_app.inbox import amount, difference, sentence
+from approvals_app import policies, renderers
+from approvals_app.differences import Line, lines_of
+from approvals_app.inbox import amount, sentence
 from approvals_app.models import Approval, Vote
+from audit_app import legible
 from audit_app.actors import Actor
 from audit_app.errors import OrchestratorError
 from audit_app.models import Event
 from sessions_app.models import Task, TaskRevision
 
 TRAIL_SHOWN = 100
+BEFORE = 5
+LOOKED_BACK = 500
+SHOWN = ("description", "data", "context")
+DECIDED = ("approved", "rejected", "expired")
+APPROVED = ("approved", "claimed", "completed", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,27 @@ class Dossier:
     trail_is_longer: bool
     obstacle: OrchestratorError | None
     revisions: list[TaskRevision]
+    before: list[Approval]
+    last_time: Task | None
+
+    @property
+    def drawing(self) -> renderers.Drawing:
+        """What it will do, by its kind."""
+        return renderers.draw(self.payload["task_type"], self.payload)
+
+    @property
+    def findings(self) -> legible.Findings:
+        """What in the agent's words looks or speaks otherwise than it seems."""
+        return legible.findings([self.payload, self.approval.reason])
+
+    @property
+    def since_last_time(self) -> list[Line]:
+        """What differs from the last task of this type by this agent that was approved."""
+        if self.last_time is None:
+            return []
+        before = json.loads(self.last_time.payload)
+        before, now = ({n: each[n] for n in SHOWN} for each in (before, self.payload))
+        return lines_of(before, now)
 
     @property
     def asked(self) -> list[Approval]:
@@ -55,9 +83,12 @@ class Dossier:
         return [a for a in self.others if a.pk not in asked]
 
     @property
-    def difference(self) -> list[tuple[str, str]]:
+    def difference(self) -> list[Line]:
         """What the present revision changed."""
-        return difference(self.revisions)
+        if len(self.revisions) < 2:
+            return []
+        before, now = self.revisions[-2:]
+        return lines_of(before.read, now.read)
 
     def voice_of(self, actor: Actor) -> Vote | None:
         """What ``actor`` said already, and can take back while the approval is pending."""
@@ -105,7 +136,31 @@ def read(approval_id: UUID, actor: Actor) -> Dossier:
         trail_is_longer=len(latest) > TRAIL_SHOWN,
         obstacle=_obstacle(approval, actor),
         revisions=task.all_revisions() if task.revision > 1 else [],
+        before=_before(approval, actor),
+        last_time=_last_time(task, actor),
     )
+
+
+def _before(approval: Approval, actor: Actor) -> list[Approval]:
+    """The last decisions on what this agent asked of this kind, among its latest tasks."""
+    decided = Approval.objects.visible_to(actor).filter(
+        task__in=_latest(approval.task), override=None, status__in=DECIDED
+    )
+    others = decided.exclude(task=approval.task_id).select_related("decided_by")
+    return list(others.order_by("-updated_at")[:BEFORE])
+
+
+def _last_time(task: Task, actor: Actor) -> Task | None:
+    """The last task like this one that was approved, of those that ``actor`` may read."""
+    others = Task.objects.visible_to(actor).filter(pk__in=_latest(task), status__in=APPROVED)
+    return others.exclude(pk=task.pk).only("payload", "created_at").order_by("-created_at").first()
+
+
+def _latest(task: Task) -> "QuerySet[Any]":
+    """The ids of the tasks of one type among an agent's latest, so that nobody waits for a look
+    through all that it ever asked."""
+    latest = Task.objects.filter(agent=task.agent_id).order_by("-created_at", "-id")[:LOOKED_BACK]
+    return Task.objects.filter(pk__in=latest.values("pk"), task_type=task.task_type).values("pk")
 
 
 def _obstacle(approval: Approval, actor: Actor) -> OrchestratorError | None:

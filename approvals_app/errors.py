@@ -82,6 +82,14 @@ class OverrideOverdue(Conflict):
     is."""
 
 
+class LookFirst(Conflict):
+    """This has to be looked at before it is approved, on its page: {seconds_left} s more."""
+
+
+class NotTyped(Invalid):
+    """Whoever approves this types out {path}, exactly as it is."""
+
+
 class AnswerRequired(Invalid):
     """This task is a question: whoever approves it gives an answer."""
 

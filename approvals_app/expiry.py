@@ -136,6 +136,9 @@ def _escalate(approval: Approval, *, by: Actor) -> None:
         "reminders": approval.reminders,
         "deny_threshold": approval.deny_threshold,
         "valid_for": approval.valid_for,
+        "risk": approval.risk,
+        "look_for": approval.look_for,
+        "type_out": approval.type_out,
     }
     following = Approval(**terms)  # for its id, which the expired one names
     for each in replaced:

@@ -27,6 +27,7 @@ class DecisionForm(forms.Form):
     payload_digest = forms.RegexField(r"^[0-9a-f]{64}\Z")
     notes = forms.CharField(required=False, max_length=LONGEST_NOTES, strip=False)
     to = forms.CharField(required=False, max_length=150)
+    typed = forms.CharField(required=False, max_length=LONGEST_NOTES)
 
     def clean_notes(self) -> str:
         """A browser sends every line break as two characters; people meant one."""

@@ -16,6 +16,8 @@ from approvals_app.querysets import (
     PolicyQuerySet,
     VoteQuerySet,
 )
+from approvals_app.viewing import SavedView as SavedView
+from approvals_app.viewing import Viewer as Viewer
 from audit_app.events import EventType, recorded_as
 from audit_app.models import Subject
 from sessions_app.models import ROLE_LENGTH, Agent, Task
@@ -107,6 +109,11 @@ class Approval(Subject):
     ``override`` reviews, afterwards, what somebody approved alone.
     """
 
+    class Risk(models.TextChoices):
+        HIGH = "high"
+        NORMAL = "normal"
+        LOW = "low"
+
     class Status(models.TextChoices):
         PENDING = "pending"
         APPROVED = "approved"
@@ -175,6 +182,15 @@ class Approval(Subject):
     remind_at = models.DateTimeField(null=True, db_comment="When they are reminded next.")
     valid_for = models.DurationField(
         null=True, db_comment="How long the task may be claimed once it is approved."
+    )
+    risk = models.CharField(
+        max_length=6, choices=Risk, default=Risk.NORMAL, db_comment="high, normal or low."
+    )
+    look_for = models.DurationField(
+        null=True, db_comment="How long its page must have been open before a yes."
+    )
+    type_out = models.TextField(
+        blank=True, db_comment="The member of the payload whose value a yes types out, as a path."
     )
     escalated_to = models.ForeignKey(
         "self",
@@ -310,6 +326,34 @@ class Approval(Subject):
         self.decided_by_id = decided_by_id
         self.decision_at = at
         self.notes = notes
+
+
+class Look(models.Model):
+    """Somebody has the page of an approval open: who else is there, and for how long they looked.
+
+    It is no Subject: nothing is decided by it but when a yes may be said.
+    """
+
+    approval = models.ForeignKey(
+        Approval, on_delete=models.CASCADE, related_name="looks", db_comment="What is looked at."
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="looks",
+        db_comment="Who looks.",
+    )
+    first_at = models.DateTimeField(db_comment="Since when, without a break of an hour.")
+    last_at = models.DateTimeField(db_comment="When the page was last known to be open.")
+
+    class Meta:
+        db_table = "looks"
+        db_table_comment = "Who has looked at which approval."
+        default_permissions = ()
+        constraints = (models.UniqueConstraint(fields=["approval", "user"], name="looks_one_each"),)
+
+    def __str__(self) -> str:
+        return f"{self.user} at {self.approval}"
 
 
 class Vote(Subject):

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError
 
-from approvals_app import policies, questions
+from approvals_app import looking, policies, questions
 from approvals_app.errors import ApprovalPending, NoVote, PayloadDigestMismatch, TaskNotWaiting
 from approvals_app.models import Approval, Override, Vote
 from approvals_app.rules import TO_ROLE, Requirement, Rule
@@ -46,18 +46,25 @@ def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -
 
 @operation("approval.approve")
 def approve(
-    approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = "", answer: Any = None
+    approval_id: UUID,
+    *,
+    by: Actor,
+    payload_digest: str,
+    notes: str = "",
+    answer: Any = None,
+    typed: str = "",
 ) -> Approval:
     """Say yes to exactly the payload whose digest the reviewer saw.
 
     The last yes that an approval needs approves it, and the last approval that a task waits for
-    approves the task. Where the task is a question, ``answer`` is the answer. Raises NotFound, what
-    policies.seat_of raises, PayloadDigestMismatch, ChangesRequested, AnswerRequired, AnswerInvalid.
+    approves the task. Where the task is a question, ``answer`` is the answer; where its policy
+    wants something typed out, ``typed`` is that. Raises NotFound, what policies.seat_of raises,
+    PayloadDigestMismatch, ChangesRequested, AnswerRequired, AnswerInvalid, LookFirst, NotTyped.
     """
     approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
     now = clock()
     answer = questions.answered(approval.task, answer)
-    said = {"payload_digest": payload_digest, "notes": notes, "answer": answer}
+    said = {"payload_digest": payload_digest, "notes": notes, "answer": answer, "typed": typed}
     voices = _cast(approval, Vote.Choice.YES, by=by, now=now, **said)
     if policies.in_favour(approval, voices) >= approval.needed:
         _decide(approval, approval.approve, voices[-1], by=by, at=now)
@@ -197,6 +204,9 @@ def terms(task: Task, plan: Rule, now: datetime) -> dict[str, Any]:
         "reminders": [reminder.total_seconds() for reminder in plan.reminders],
         "deny_threshold": plan.deny_threshold,
         "valid_for": plan.valid_for,
+        "risk": plan.risk,
+        "look_for": plan.look_for,
+        "type_out": plan.type_out,
     }
 
 
@@ -239,14 +249,17 @@ def _cast(
     payload_digest: str,
     notes: str,
     answer: Any = None,
+    typed: str = "",
 ) -> list[Vote]:
     """One voice, in the voter's own seat or in that of whom they stand in for; return all that were
     given in this decision, this one last."""
     said = policies.voices(approval)
     seat = policies.seat_of(approval, by, now, said)
     _same_payload(approval, payload_digest)
+    looked = looking.looked(approval, by, now)
     if choice is Vote.Choice.YES:
         policies.nobody_asks_for_changes(approval, said)
+        looking.must_be_careful(approval, looked, typed)
     vote = Vote(
         approval=approval,
         voter_id=int(by.id),
@@ -268,6 +281,8 @@ def _cast(
     }
     if answer is not None:
         details["answer"] = answer
+    if looked is not None:
+        details["looked_seconds"] = int(looked.total_seconds())
     try:
         return [*said, create(vote, EventType.VOTE_CAST, by=by, details=details)]
     except IntegrityError as error:  # a group, an owner or a delegation changed since we looked

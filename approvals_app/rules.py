@@ -23,6 +23,11 @@ TO_ROLE: Final = "$to_role"
 
 REJECT: Final = "reject"
 APPROVE_WITHOUT_A_HUMAN: Final = "approve_without_a_human"
+HIGH: Final = "high"
+NORMAL: Final = "normal"
+LOW: Final = "low"
+LONGEST_LOOK = timedelta(minutes=5)
+PATH = re.compile(r"(data|context)(\.[A-Za-z0-9_-]{1,100}){1,8}")
 LONGEST_NAME = 150
 LONGEST_DESCRIPTION = 2_000
 FARTHEST_PRIORITY = 1_000_000
@@ -76,6 +81,9 @@ class Rule:
     escalate: tuple[Escalation, ...] = ()
     on_timeout: str = REJECT
     valid_for: timedelta | None = None
+    risk: str = NORMAL
+    look_for: timedelta | None = None
+    type_out: str = ""
     version: int | None = None
     id: str | None = None
 
@@ -143,6 +151,12 @@ class Rule:
             document["on_timeout"] = self.on_timeout
         if self.valid_for:
             document["valid_for"] = written(self.valid_for)
+        if self.risk != NORMAL:
+            document["risk"] = self.risk
+        if self.look_for:
+            document["look_for"] = written(self.look_for)
+        if self.type_out:
+            document["type_out"] = self.type_out
         return document
 
     @property
@@ -350,6 +364,9 @@ def _asked(top: _Reader) -> dict[str, Any]:
         "escalate": top.list_of("escalate", MOST_ESCALATIONS, _escalation),
         "on_timeout": top.optional("on_timeout", _one_of(REJECT, APPROVE_WITHOUT_A_HUMAN), REJECT),
         "valid_for": top.optional("valid_for", _duration, None),
+        "risk": top.optional("risk", _one_of(HIGH, NORMAL, LOW), NORMAL),
+        "look_for": top.optional("look_for", _glance, None),
+        "type_out": top.optional("type_out", _path, ""),
     }
 
 
@@ -446,3 +463,16 @@ def _duration(value: Any) -> timedelta:
     if found > LONGEST_DURATION:
         raise ValueError(f"it must be at most {written(LONGEST_DURATION)}.")
     return found
+
+
+def _glance(value: Any) -> timedelta:
+    found = _duration(value)
+    if found > LONGEST_LOOK:
+        raise ValueError(f"it must be at most {written(LONGEST_LOOK)}.")
+    return found
+
+
+def _path(value: Any) -> str:
+    if not isinstance(value, str) or not PATH.fullmatch(value):
+        raise ValueError("it must lead to a member of data or context, for example data.amount.")
+    return value

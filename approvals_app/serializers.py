@@ -49,6 +49,12 @@ class ApproveSerializer(DecisionSerializer):
     answer = JSONValueField(
         required=False, help_text="Where the task is a question: what its schema asks for."
     )
+    typed = TextField(
+        required=False,
+        allow_blank=True,
+        max_length=LONGEST_NOTES,
+        help_text="Where the policy wants a member of the payload typed out: its value.",
+    )
 
 
 class RequestChangesSerializer(RequestSerializer):
@@ -107,7 +113,7 @@ class BulkItemSerializer(DecisionSerializer):
 
 class BulkSerializer(RequestSerializer):
     decisions = serializers.ListField(
-        child=BulkItemSerializer(), allow_empty=False, max_length=MAX_BULK
+        child=BulkItemSerializer(), allow_empty=False, min_length=1, max_length=MAX_BULK
     )
 
 

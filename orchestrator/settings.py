@@ -168,6 +168,7 @@ APPROVAL_DEFAULT = _choice("APPROVAL_DEFAULT", ("require", "allow"))
 APPROVAL_TTL = _duration("APPROVAL_TTL", "7d")
 APPROVAL_VALID_FOR = _duration("APPROVAL_VALID_FOR", "7d")
 BREAK_GLASS_REVIEW = _duration("BREAK_GLASS_REVIEW", "24h", at_most=timedelta(days=90))
+PAYLOAD_TEMPLATES = Path(folder) if (folder := env.str("PAYLOAD_TEMPLATES", default="")) else None
 TASK_LEASE = _duration("TASK_LEASE", "5m")
 MAX_BODY_BYTES = _positive("MAX_BODY_BYTES", 1024 * 1024)
 MAX_WAITERS = _positive("MAX_WAITERS", 16)

@@ -41,6 +41,7 @@ urlpatterns = [
     path("admin/r/<path:rest>", nothing),
     path("admin/search/", nothing),
     path("admin/", include("orchestrator.signin.urls")),
+    path("admin/", include("approvals_app.front")),
     path("admin/", include("approvals_app.pages")),
     path("admin/", admin.site.urls),
     path("", include("sessions_app.urls")),

@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -182,10 +182,9 @@ class SessionAdmin(ReadOnlyAdmin):
         }
 
 
-class NewAgentForm(forms.Form):
-    """What a new agent is called and may do."""
+class AgentForm(forms.Form):
+    """What an agent may do, and who answers for it."""
 
-    name = forms.CharField(max_length=150, help_text="What people call it.")
     roles = forms.CharField(
         max_length=2_000,
         widget=forms.Textarea(attrs={"rows": 3}),
@@ -204,6 +203,24 @@ class NewAgentForm(forms.Form):
         if any(len(role) > ROLE_LENGTH for role in roles):
             raise forms.ValidationError(f"A role has at most {ROLE_LENGTH} characters.")
         return roles
+
+
+class NewAgentForm(AgentForm):
+    """And what a new one is called."""
+
+    name = forms.CharField(max_length=150, help_text="What people call it.")
+    field_order = ("name", "roles", "owner")
+
+
+class ChangeAgentForm(AgentForm):
+    """And by which tokens it is known."""
+
+    subject = forms.CharField(
+        max_length=255,
+        required=False,
+        label="OIDC subject",
+        help_text="Whose tokens are its own, where agents sign in by an issuer.",
+    )
 
 
 @admin.register(Agent)
@@ -235,6 +252,7 @@ class AgentAdmin(ReadOnlyAdmin):
             return path(f"<uuid:agent_id>/{way}", guarded, name=f"sessions_app_agent_{way}")
 
         return [
+            post("roles", self.roles_view),
             post("rotate", self.rotate_view),
             post("revoke", self.revoke_view),
             *super().get_urls(),
@@ -293,7 +311,43 @@ class AgentAdmin(ReadOnlyAdmin):
             else:
                 return self._key_page(request, agent, key)
         return self.page(
-            request, "admin/sessions_app/new_agent.html", title="Add an agent", form=form
+            request,
+            "admin/sessions_app/agent_form.html",
+            title="Add an agent",
+            lead="Its API key is shown once, on the next page.",
+            button="Create the agent",
+            form=form,
+        )
+
+    def roles_view(self, request: HttpRequest, agent_id: UUID) -> HttpResponse:
+        """Other roles, another owner or another OIDC subject, from now on."""
+        if not may_change_agents(request):
+            raise PermissionDenied
+        agent = get_object_or_404(Agent, pk=agent_id)
+        present = {"roles": "\n".join(agent.roles), "owner": agent.owner, "subject": agent.subject}
+        form = ChangeAgentForm(request.POST if request.method == "POST" else None, initial=present)
+        if form.is_valid():
+            owner, subject = form.cleaned_data["owner"], form.cleaned_data["subject"]
+            try:
+                identities.change_agent(
+                    agent_id,
+                    by=actor_of(request),
+                    roles=form.cleaned_data["roles"],
+                    owner_id=owner.pk if owner else None,
+                    subject=subject or None,
+                )
+            except OrchestratorError as error:
+                form.add_error(None, str(error))
+            else:
+                messages.success(request, f"{agent.name} is changed, and it is recorded.")
+                return redirect("admin:sessions_app_agent_change", agent_id)
+        return self.page(
+            request,
+            "admin/sessions_app/agent_form.html",
+            title=f"Change {agent.name}",
+            lead="What it asked for before stays as it is; its keys go on.",
+            button="Change the agent",
+            form=form,
         )
 
     def rotate_view(self, request: HttpRequest, agent_id: UUID) -> HttpResponse:

@@ -51,5 +51,9 @@ class NameTaken(Conflict):
     """There is an agent called {name} already."""
 
 
+class SubjectTaken(Conflict):
+    """Another agent is known by the tokens of {subject} already."""
+
+
 class AdministratorsOnly(Forbidden):
     """Only an administrator can create, change or revoke agents."""

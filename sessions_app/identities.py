@@ -16,7 +16,7 @@ from audit_app.events import EventType
 from audit_app.operation import operation, violated
 from audit_app.trail import create, perform
 from sessions_app import signals
-from sessions_app.errors import AdministratorsOnly, AgentRevoked, NameTaken
+from sessions_app.errors import AdministratorsOnly, AgentRevoked, NameTaken, SubjectTaken
 from sessions_app.keys import NewKey
 from sessions_app.models import Agent, AgentKey, Task
 
@@ -86,12 +86,21 @@ def change_agent(
 ) -> Agent:
     """Give an agent other roles, another owner or another OIDC subject.
 
-    Raises NotFound, AdministratorsOnly, AgentRevoked.
+    Raises NotFound, AdministratorsOnly, AgentRevoked, SubjectTaken.
     """
     _administrators_only(by)
     agent = _active(agent_id)
-    given: dict[str, Any] = {"roles": roles, "owner_id": owner_id, "subject": subject}
-    perform(agent.change, by=by, details=given, **given)
+    given: dict[str, Any] = {
+        "roles": list(dict.fromkeys(roles)),
+        "owner_id": owner_id,
+        "subject": subject,
+    }
+    try:
+        perform(agent.change, by=by, details=given, **given)
+    except IntegrityError as error:
+        if violated(error) == "agents_subject_key":
+            raise SubjectTaken(subject=subject) from error
+        raise
     return agent
 
 

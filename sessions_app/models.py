@@ -443,6 +443,11 @@ class Task(Subject):
         self.edited_by_id = edited_by_id
         self.judge(verdict)
 
+    @property
+    def payload_bytes(self) -> bytes:
+        """The bytes whose SHA-256 is its digest."""
+        return self.payload.encode()
+
     def judge(self, verdict: Verdict) -> None:
         """Keep what was said of the present revision, by which policy, and why."""
         self.verdict, self.why = verdict.kind.value, verdict.why

@@ -1,16 +1,17 @@
 """How our pages show what agents wrote (whole, escaped, nothing hidden), times and states."""
 
-import json
+import re
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
+from approvals_app import highlighting, trees
 from audit_app import legible
 from audit_app.legible import Link, badge
 
@@ -26,25 +27,26 @@ def seen(text: Any) -> SafeString:
 
 
 @register.filter
-def payload(value: Any) -> SafeString:
-    """A JSON value as nested lists and tables of names, whole: nothing is cut."""
-    match value:
-        case {} if value:
-            rows = ((seen(name), payload(value[name])) for name in sorted(value))
-            inner = format_html_join("", "<div><dt>{}</dt><dd>{}</dd></div>", rows)
-            return format_html('<dl class="o-fields">{}</dl>', inner)
-        case [_, *_]:
-            items = ((payload(inner),) for inner in value)
-            return format_html("<ol>{}</ol>", format_html_join("", "<li>{}</li>", items))
-        case str() if "\n" in value:
-            return format_html('<pre tabindex="0">{}</pre>', seen(value))
-        case str() if value:
-            return seen(value)
-        case "":
-            return _quiet("empty text")
-        case {} | []:
-            return _quiet("nothing")
-    return format_html("<code>{}</code>", json.dumps(value))
+def tree(value: Any) -> SafeString:
+    """A JSON value, whole, as parts that open."""
+    return trees.tree(value)
+
+
+@register.filter
+def code(text: str, language: str) -> SafeString:
+    """``text`` as source code, with the parts of the ``language`` told apart by colour."""
+    return highlighting.code(str(text), language)
+
+
+@register.filter
+def money(text: str) -> SafeString:
+    """An amount with its digits in threes, exactly as it is but for that."""
+    number, _, currency = str(text).partition(" ")
+    whole, point, rest = number.partition(".")
+    if not re.fullmatch(r"-?[0-9]{5,30}", whole):
+        return seen(text)
+    grouped = format_html('<data value="{}">{}</data>', text, f"{int(whole):,}{point}{rest}")
+    return format_html("{} {}", grouped, seen(currency)) if currency else grouped
 
 
 @register.filter

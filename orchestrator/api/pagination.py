@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 DEFAULT_SIZE = 20
 MAX_SIZE = 100
+LARGEST = 999_999_999
 
 
 class Pages(BasePagination):
@@ -77,13 +78,13 @@ class Pages(BasePagination):
                 "description": description,
             }
 
-        size = {"type": "integer", "minimum": 1, "default": DEFAULT_SIZE}
+        size = {"type": "integer", "minimum": 1, "maximum": LARGEST, "default": DEFAULT_SIZE}
         parameters = [
             parameter("page_size", size, f"Rows a page; more than {MAX_SIZE} is {MAX_SIZE}."),
             parameter("cursor", {"type": "string"}, "Pages by key: empty, then next_cursor."),
         ]
         if not view.cursor_only:
-            number = {"type": "integer", "minimum": 1, "default": 1}
+            number = {"type": "integer", "minimum": 1, "maximum": LARGEST, "default": 1}
             parameters.append(parameter("page", number, "The number of the page."))
         return parameters
 
@@ -110,7 +111,7 @@ class Pages(BasePagination):
 def _whole_number(request: Request, name: str, default: int) -> int:
     given = request.query_params.get(name, str(default))
     if not (given.isascii() and given.isdigit()) or len(given) > 9 or int(given) < 1:
-        raise ValidationError({name: "A whole number of at least 1 is needed."})
+        raise ValidationError({name: f"A whole number from 1 to {LARGEST} is needed."})
     return int(given)
 
 

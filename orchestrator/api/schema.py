@@ -107,5 +107,8 @@ def _narrow(parameter: dict[str, Any]) -> None:
     if pattern := PATTERNS.get(parameter["name"]):
         schema["pattern"] = pattern
     elif parameter["in"] == "query" and schema == {"type": "string"}:
-        # An empty cursor begins to page by key; an empty filter is refused.
-        schema["minLength"] = 0 if parameter["name"] == "cursor" else 1
+        # An empty cursor begins to page by key; a filter that is empty or blank is refused.
+        if parameter["name"] == "cursor":
+            schema["minLength"] = 0
+        else:
+            schema |= {"minLength": 1, "pattern": r"\S"}

@@ -122,7 +122,7 @@ class TestDecisionPage:
 
         page = browser(alice).get(page_of(the_approval(task))).content.decode()
 
-        assert "BEGIN;\nDELETE FROM orders;\nCOMMIT;" in page
+        assert "BEGIN;\nDELETE FROM orders;\nCOMMIT;" in strip_tags(page)
         assert "<script>alert(1)" not in page
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
         assert "\u200b" not in page
@@ -336,6 +336,29 @@ class TestAgents:
         assert "no-store" in answer.headers["Cache-Control"]
         assert api(agent).get("/tasks").status_code == 200
         assert agent.key not in browser(root).get(page_of(agent)).content.decode()
+
+    def test_an_administrator_gives_an_agent_other_roles_and_another_owner(self, root, alice, bot):
+        address = f"/admin/sessions_app/agent/{bot.pk}/roles"
+        assert "support-agent" in browser(root).get(address).content.decode()
+        sent = {"roles": "finance\nfinance\nsre", "owner": str(alice.pk), "subject": "bot@issuer"}
+
+        assert browser(root).post(address, sent).status_code == 302
+
+        agent = Agent.objects.get(pk=bot.pk)
+        assert (agent.roles, agent.owner, agent.subject) == (
+            ["finance", "sre"],
+            alice,
+            "bot@issuer",
+        )
+        told = Event.objects.filter(subject_id=bot.pk, event_type="identity.changed").get()
+        assert told.metadata["owner_id"] == alice.pk
+        assert browser(alice).post(address, sent).status_code == 403
+
+    def test_two_agents_do_not_share_their_tokens(self, root, bot):
+        AgentFactory(name="other", subject="taken@issuer")
+        sent = {"roles": "finance", "owner": "", "subject": "taken@issuer"}
+        page = browser(root).post(f"/admin/sessions_app/agent/{bot.pk}/roles", sent)
+        assert "known by the tokens of taken@issuer already" in page.content.decode()
 
     def test_a_new_key_ends_the_old_one(self, root, bot, api):
         answer = browser(root).post(f"/admin/sessions_app/agent/{bot.pk}/rotate")

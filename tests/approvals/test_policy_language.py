@@ -399,6 +399,9 @@ def documents(draw):
         "escalate": st.lists(step, min_size=1, max_size=3),
         "on_timeout": st.sampled_from(["reject", "approve_without_a_human"]),
         "valid_for": LENGTHS,
+        "risk": st.sampled_from(["high", "normal", "low"]),
+        "look_for": st.sampled_from(["1s", "5m"]),
+        "type_out": st.sampled_from(["data.amount", "context.a.b-c_1"]),
     }
     document["approvals"] = [{"role": role, "count": draw(counts)} for role in roles]
     return document | draw(st.fixed_dictionaries({}, optional=more))
@@ -460,6 +463,7 @@ def test_anything_is_a_policy_or_is_refused_by_name(document):
 
 
 FINE = policy(deadline="4h", escalate=[{"role": "legal", "deadline": "2h"}])
+LEADS = "it must lead to a member of data or context, for example data.amount."
 LATE = "is not a length of time: write a whole number above 0 and s, m, h or d, for example 7d."
 WHOLE = "it must be a whole number from"
 # what is changed | the field | the reason
@@ -533,6 +537,10 @@ REFUSED = [
     ),
     ({"on_timeout": "approve"}, "on_timeout", "it must be reject or approve_without_a_human."),
     ({"valid_for": "0d"}, "valid_for", f"'0d' {LATE}"),
+    ({"risk": "fatal"}, "risk", "it must be high, normal or low."),
+    ({"look_for": "6m"}, "look_for", "it must be at most 5m."),
+    ({"type_out": "task_type"}, "type_out", LEADS),
+    ({"type_out": "data..amount"}, "type_out", LEADS),
     ({"approval": 1}, "approval", "there is no such key."),
     ({"\ud800\0": 1}, "��", "there is no such key."),
     ({"k" * 1_000: 1}, "k" * 100, "there is no such key."),
@@ -577,6 +585,9 @@ def test_a_policy_with_every_key():
             "escalate": [{"role": "$to_role", "count": 3, "deadline": "90m"}],
             "on_timeout": "approve_without_a_human",
             "valid_for": "30s",
+            "risk": "high",
+            "look_for": "60s",
+            "type_out": "data.amount",
         }
     )
     assert rule == Rule(
@@ -594,6 +605,9 @@ def test_a_policy_with_every_key():
         escalate=(Escalation("$to_role", 3, timedelta(minutes=90)),),
         on_timeout="approve_without_a_human",
         valid_for=timedelta(seconds=30),
+        risk="high",
+        look_for=timedelta(minutes=1),
+        type_out="data.amount",
     )
     assert rule.as_document() == {
         "name": "Large wires",
@@ -608,6 +622,9 @@ def test_a_policy_with_every_key():
         "escalate": [{"role": "$to_role", "count": 3, "deadline": "90m"}],
         "on_timeout": "approve_without_a_human",
         "valid_for": "30s",
+        "risk": "high",
+        "look_for": "1m",
+        "type_out": "data.amount",
     }
     assert list(rule.as_document())[:4] == ["name", "priority", "description", "when"]
 

@@ -222,6 +222,7 @@ PAGES = {
     "delete": "nobody",
     "history": "nobody",
     "rotate": "nobody",
+    "roles": "nobody",
     "revoke": "nobody",
     "password_change": "nobody",
     "redirect": "everybody, to the page of that id",
@@ -246,6 +247,10 @@ FRAME = {
     "admin/policies/simulate/": "",
     "admin/policies/<uuid:policy_id>/": None,  # as the list, see tests/approvals/test_policy_pages
     "admin/away/": "",
+    # The inbox's own: what it lists now, the caller's names for it, and who looks at a decision.
+    "admin/inbox/": "?q=canary",
+    "admin/inbox/views/": "",
+    "admin/inbox/looking/<uuid:approval_id>/": None,  # see tests/approvals/test_inbox.py
     # Signing in, and proving who one is: about the caller alone.
     "admin/code/": "",
     "admin/second-factor/": "",

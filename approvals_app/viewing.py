@@ -1,0 +1,145 @@
+"""What a person keeps of how they look at their inbox, and who looks at what at the moment.
+
+Neither is a fact of the work: nothing of it is in the trail, and nothing is decided by it.
+"""
+
+import uuid
+from collections.abc import Iterable
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import connection, models, transaction
+from django.db.models.functions import Now
+
+Person = User | AnonymousUser
+MOST_VIEWS = 30
+LONGEST_NAME = 60
+LONGEST_QUERY = 2_000
+LOOKING = timedelta(seconds=90)
+"""For how long after their page last said so somebody is shown as looking."""
+
+LOOK = """
+WITH gone AS (
+    DELETE FROM viewers WHERE id IN (
+        SELECT id FROM viewers WHERE seen_at < now() - interval '1 hour'
+        ORDER BY seen_at LIMIT 100 FOR UPDATE SKIP LOCKED)
+)
+INSERT INTO viewers AS known (approval_id, user_id, seen_at) VALUES (%s, %s, now())
+ON CONFLICT (approval_id, user_id) DO UPDATE SET seen_at = now()
+    WHERE known.seen_at < now() - interval '20 seconds'
+"""
+
+
+class SavedView(models.Model):
+    """A name for a way to filter the inbox; its author's alone."""
+
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, db_comment="Identity."
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="saved_views",
+        db_index=False,
+        db_comment="Whose it is; nobody else sees it.",
+    )
+    name = models.CharField(max_length=LONGEST_NAME, db_comment="What they call it.")
+    query = models.CharField(
+        max_length=LONGEST_QUERY, blank=True, db_comment="The filters, as in the page's address."
+    )
+
+    class Meta:
+        db_table = "saved_views"
+        db_table_comment = "Names that people gave to filters of their inbox."
+        default_permissions = ()
+        ordering = ("name",)
+        constraints = (models.UniqueConstraint(fields=["user", "name"], name="saved_views_once"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Viewer(models.Model):
+    """Somebody has the page of an approval open, or had it open a moment ago."""
+
+    id = models.BigAutoField(primary_key=True, db_comment="Identity.")
+    approval = models.ForeignKey(
+        "approvals_app.Approval",
+        on_delete=models.CASCADE,
+        related_name="viewers",
+        db_index=False,
+        db_constraint=False,
+        db_comment="What they look at; it may be gone.",
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+        db_comment="Who looks.",
+    )
+    seen_at = models.DateTimeField(db_comment="When their page last said so.")
+
+    class Meta:
+        db_table = "viewers"
+        db_table_comment = "Who looks at which approval now; unlogged, since it is soon over."
+        default_permissions = ()
+        constraints = (models.UniqueConstraint(fields=["approval", "user"], name="viewers_once"),)
+        indexes = (models.Index(fields=["seen_at"], name="viewers_seen_at"),)
+
+    def __str__(self) -> str:
+        return f"{self.user_id} at {self.approval_id}"
+
+
+class TooManyViews(Exception):
+    """There are as many saved views as one person may have."""
+
+
+def looked(approval_id: UUID, user: Person) -> None:
+    """``user`` has the page of an approval open: written at most every 20 seconds, and what is
+    older than an hour goes with it."""
+    with connection.cursor() as cursor:
+        cursor.execute(LOOK, [approval_id, _id(user)])
+
+
+def others(ids: Iterable[UUID], user: Person) -> dict[UUID, list[str]]:
+    """Who else looks at each of ``ids`` now, by username."""
+    found: dict[UUID, list[str]] = {}
+    looking = (
+        Viewer.objects.filter(approval_id__in=list(ids), seen_at__gt=Now() - LOOKING)
+        .exclude(user_id=_id(user))
+        .order_by("user__username")
+    )
+    for approval_id, name in looking.values_list("approval_id", "user__username"):
+        found.setdefault(approval_id, []).append(name)
+    return found
+
+
+def saved(user: Person) -> list[SavedView]:
+    return list(SavedView.objects.filter(user_id=_id(user))[:MOST_VIEWS])
+
+
+def keep(user: Person, name: str, query: str) -> None:
+    """Name ``query``, in the place of what had the name before.
+
+    Raises TooManyViews. Two windows that save at once take turns at the person's row.
+    """
+    with transaction.atomic():
+        User.objects.select_for_update(no_key=True).get(pk=_id(user))
+        mine = SavedView.objects.filter(user_id=_id(user))
+        if mine.count() >= MOST_VIEWS and not mine.filter(name=name).exists():
+            raise TooManyViews
+        mine.update_or_create(user_id=_id(user), name=name, defaults={"query": query})
+
+
+def forget(user: Person, pk: UUID) -> None:
+    """Remove one of ``user``'s own; what is another's, or gone, stays as it is."""
+    SavedView.objects.filter(user_id=_id(user), pk=pk).delete()
+
+
+def _id(user: Person) -> int:
+    assert user.pk is not None, "nobody is signed in"
+    return user.pk
