@@ -112,6 +112,9 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     items = [_inbox_item(request)]
     if may_read(request):
         items += _items(READING)
+        items.append(
+            {"title": "Dashboards", "icon": "bar_chart", "link": reverse("pages:dashboards")}
+        )
         items.append({"title": "Standing in", "icon": "sync_alt", "link": reverse("pages:away")})
     if may_read(request) or request.user.has_perm(CHANGE):
         items.append({"title": "Policies", "icon": "rule", "link": reverse("pages:policies")})

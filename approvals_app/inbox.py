@@ -12,6 +12,7 @@ from uuid import UUID
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import (
     BooleanField,
+    Case,
     Count,
     Exists,
     ExpressionWrapper,
@@ -21,6 +22,7 @@ from django.db.models import (
     QuerySet,
     Subquery,
     TextField,
+    When,
 )
 from django.db.models.expressions import RawSQL
 from django.db.models.fields.json import KeyTextTransform
@@ -66,8 +68,9 @@ AGES = {
     "1d": ("1 day", timedelta(days=1)),
     "7d": ("7 days", timedelta(days=7)),
 }
-URGENCY = ("expires_at", "created_at", "id")
-"""What is most urgent first. A risk that a policy names will stand second."""
+RISK = Case(When(risk=Approval.Risk.HIGH, then=0), When(risk=Approval.Risk.LOW, then=2), default=1)
+URGENCY = ("expires_at", RISK, "created_at", "id")
+"""What is most urgent first."""
 
 ASKED = """
 SELECT theirs.id FROM agents CROSS JOIN LATERAL (
@@ -85,8 +88,11 @@ WHERE auth_user.id = %s
 HOLDING = """
 SELECT id FROM tasks WHERE status = 'awaiting_approval'
 AND tasks_words(payload) @@ to_tsquery('pg_catalog.simple', %s)
+UNION ALL
+SELECT tasks.id FROM tasks JOIN overrides ON overrides.task_id = tasks.id
+WHERE overrides.status = 'open'
+AND tasks_words(tasks.payload) @@ to_tsquery('pg_catalog.simple', %s)
 """
-HOLDS = "tasks_words(tasks.payload) @@ to_tsquery('pg_catalog.simple', %s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +266,9 @@ def waiting(actor: Actor) -> int:
 
 def offered(actor: Actor) -> dict[str, list[str]]:
     """The roles, types and agents among what is most urgent, to choose from."""
-    urgent = Approval.objects.waiting_for(actor).order_by(*URGENCY)[:OFFERED]
-    found = list(urgent.values_list("approver_role", "task__task_type", "task__agent__name"))
+    urgent = Approval.objects.pending().asking(actor).order_by("expires_at")[:OFFERED]
+    asked = Approval.objects.filter(pk__in=urgent.values("pk"))
+    found = list(asked.values_list("approver_role", "task__task_type", "task__agent__name"))
     columns = ("role", "type", "agent")
     return {
         name: sorted({row[index] for row in found})[:MOST_OFFERED]
@@ -408,11 +415,7 @@ def _holding(words: str) -> Q:
     if not parts:
         return Q()
     query = " & ".join(f"'{part}':*" for part in parts)
-    waits = RawSQL(HOLDING, [query])  # noqa: S611  # a constant
-    reviewed = Task.objects.filter(pk=OuterRef("task_id")).filter(
-        RawSQL(HOLDS, [query], BooleanField())  # noqa: S611  # a constant
-    )
-    return Q(task_id__in=waits) | (Q(override__isnull=False) & Q(Exists(reviewed)))
+    return Q(task_id__in=RawSQL(HOLDING, [query, query]))  # noqa: S611  # a constant
 
 
 def _bulky(task: str) -> list[str]:

@@ -17,6 +17,7 @@ from django.urls import path
 from django.utils import timezone
 
 from approvals_app import delegations, dossier, policies, rulebook
+from approvals_app.dashboards import WINDOWS, figures
 from approvals_app.models import ApprovalPolicy, Delegation
 from approvals_app.policy_files import FileInvalid, dump, dump_file, parse_file
 from approvals_app.rules import Rule
@@ -327,11 +328,25 @@ def _page(
     )
 
 
+def dashboards(request: HttpRequest) -> HttpResponse:
+    """How the work goes, over some days."""
+    given = request.GET.get("days", "")
+    days = next((window for window in WINDOWS if str(window) == given), WINDOWS[0])
+    return _page(
+        request,
+        "dashboards.html",
+        title="Dashboards",
+        figures=figures(actor_of(request), days),
+        windows=WINDOWS,
+    )
+
+
 app_name = "pages"
 urlpatterns = [
     path("policies/", readers(policy_list), name="policies"),
     path("policies/new/", readers(policy), name="new_policy"),
     path("policies/simulate/", readers(policy_simulation), name="simulation"),
     path("policies/<uuid:policy_id>/", readers(policy), name="policy"),
+    path("dashboards/", readers(dashboards), name="dashboards"),
     path("away/", readers(away), name="away"),
 ]

@@ -5,6 +5,7 @@ from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils.html import strip_tags
 
 from approvals_app import inbox
 from approvals_app.models import Approval

@@ -49,7 +49,7 @@ def work(administrator, bob, bot, payer):
 def pages(work):
     decision = "/admin/approvals_app/approval/{}/change/"
     first = the_approval(work["task"])
-    event = Event.objects.order_by("position").first()
+    event = Event.objects.filter(subject_id=work["task"].pk).earliest("position")
     lists = ("approvals_app/approval", "sessions_app/task", "sessions_app/agentsession")
     return (
         "/admin/",
@@ -97,8 +97,7 @@ def test_no_page_keeps_anybody_out(signed_in, administrator, work, colors, width
     found = []
     for path in pages(work):
         answer = page.goto(path)
-        assert answer.status == 200, path
-        found += violations(page)
+        found += violations(page) if answer.ok else [f"{path} answers {answer.status}"]
     page.goto("/admin/")
     page.keyboard.press("?")
     found += violations(page)

@@ -130,6 +130,7 @@ def addresses(work):
         },
         "decided": decision.format(asked_before(work["done"]).pk),
         "edit": f"/admin/approvals_app/approval/{wire.pk}/edit/",
+        "dashboards": "/admin/dashboards/",
         "policies": "/admin/policies/",
         "policy": f"/admin/policies/{policy.pk}/",
         "away": "/admin/away/",

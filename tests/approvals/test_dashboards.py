@@ -1,0 +1,94 @@
+"""How the work goes: figures of what one may know, and of nothing else."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from approvals_app.dashboards import HOWS, figures
+from approvals_app.models import Approval
+from audit_app.actors import Actor
+from tests.factories import TaskFactory, aged, asked, policy
+
+pytestmark = pytest.mark.usefixtures("whole")
+
+
+def of(person, days=7):
+    return figures(Actor.human(person), days)
+
+
+@pytest.fixture
+def work(bot, say, alice, bob, run, late):
+    """One approved, one rejected and one out of time in finance; one of each waits."""
+    done, refused = (asked(TaskFactory(agent=bot), "finance") for _ in range(2))
+    say(alice, "approve", done)
+    say(bob, "reject", refused)
+    late(asked(TaskFactory(agent=bot), "finance"))
+    run("expire_approvals")
+    TaskFactory(agent=bot)
+    TaskFactory(agent=bot, target="sre")
+
+
+def test_what_waits_is_counted_by_group_and_age(work, root, alice, charlie):
+    assert of(root).waiting_by_role.rows == [("finance", 1), ("sre", 1)]
+    assert of(alice).waiting_by_role.rows == [("finance", 1)]
+    assert of(charlie).waiting_by_role.rows == [("sre", 1)]
+    assert of(root).waiting_by_age.rows[0] == ("under an hour", 2)
+    aged(Approval, created_at=timezone.now() - timedelta(days=30))
+    assert of(root).waiting_by_age.rows[-1] == ("a week and more", 2)
+
+
+def test_decisions_are_counted_by_day_and_how(work, root, charlie):
+    [row] = of(root).decisions.rows
+    assert row[1] == 3
+    assert dict(zip(HOWS, row[2:], strict=True)) == {
+        "approved": 1,
+        "rejected": 1,
+        "timed out": 1,
+        "escalated": 0,
+        "approved by the deadline": 0,
+        "break glass": 0,
+    }
+    assert of(charlie).decisions.rows == []
+
+
+def test_how_long_people_take_is_told_by_type(work, root):
+    [(name, count, half, most)] = of(root).speed.rows
+    assert (name, count) == ("refund_approval", 2)
+    assert half.endswith(" s")
+    assert most.endswith(" s")
+
+
+def test_what_policies_decide_alone_and_who_asks(work, bot, root):
+    policy("small", then="approve", priority=-1)
+    TaskFactory(agent=bot)
+    assert of(root).policies.rows == [("approved", 1), ("refused", 0)]
+    assert of(root).agents.rows == [("bot", 6)]
+
+
+def test_people_see_their_own_pace_and_who_reads_everything_all(work, root, alice, bob):
+    assert [row[:4] for row in of(alice).pace.rows] == [("alice", 1, "100%", 0)]
+    assert [row[:3] for row in of(root).pace.rows] == [("alice", 1, "100%"), ("bob", 1, "0%")]
+
+
+def test_the_page_has_as_many_queries_whatever_there_is(work, client, root, bot):
+    client.force_login(root)
+
+    def queries():
+        with CaptureQueriesContext(connection) as caught:
+            assert client.get("/admin/dashboards/?days=30").status_code == 200
+        return len(caught)
+
+    queries()
+    before = queries()
+    for _ in range(5):
+        TaskFactory(agent=bot)
+    assert queries() == before <= 16
+
+
+@pytest.mark.parametrize("days", ["", "7", "30", "90", "8", "x", "-1"])
+def test_any_window_is_one_of_three(client, alice, days):
+    client.force_login(alice)
+    assert client.get(f"/admin/dashboards/?days={days}").status_code == 200
