@@ -6,7 +6,7 @@ the groups that they are in, whoever may view everything sees all.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection
@@ -120,7 +120,7 @@ class Table:
     def columns_of_days(self) -> list[dict[str, Any]]:
         """Each day as a column of its parts (the third column and after), the first at the foot."""
         most = max((row[1] for row in self.rows), default=0) or 1
-        wide = min(28, 580 // max(len(self.rows), 1))
+        wide = min(60, 1180 // max(len(self.rows), 1))
         found = []
         for index, row in enumerate(self.rows):
             foot, parts = 110.0, []
@@ -163,7 +163,7 @@ def figures(actor: Actor, days: int) -> Figures:
         days=days,
         waiting_by_role=Table(("Group", "Waiting"), _summed(waiting, 0)),
         waiting_by_age=Table(("Age", "Waiting"), _by_age(waiting)),
-        decisions=Table(("Day", "Decisions", *HOWS), _by_day(decided)),
+        decisions=Table(("Day", "Decisions", *HOWS), _by_day(decided, days)),
         speed=Table(("Type", "Decided", "Half within", "95 % within"), _by_type(decided)),
         agents=Table(("Agent", "Asked"), [row[:2] for row in routed[:MOST]]),
         policies=Table(
@@ -198,11 +198,16 @@ def _by_age(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return [(name, sums.get(index, 0)) for index, name in enumerate(names)]
 
 
-def _by_day(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    days: dict[str, dict[str, int]] = {}
+def _by_day(rows: Sequence[tuple[Any, ...]], length_in_days: int) -> list[tuple[Any, ...]]:
+    """Each day of the window (UTC), also where nothing was decided; nothing where it is empty."""
+    today = datetime.now(UTC).date()
+    last = (today - timedelta(days=ago) for ago in range(length_in_days - 1, -1, -1))
+    days: dict[str, dict[str, int]] = {day.isoformat(): {} for day in last}
     for what, name, how, count, *_ in rows:
         if what == "day":
             days.setdefault(name, {})[how] = int(count)
+    if not any(days.values()):
+        return []
     return [
         (day, sum(hows.values()), *(hows.get(how, 0) for how in HOWS))
         for day, hows in sorted(days.items())

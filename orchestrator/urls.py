@@ -13,6 +13,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from orchestrator import health
+from orchestrator.mcp.http import Mcp
 from orchestrator.metrics import metrics
 
 
@@ -50,6 +51,7 @@ urlpatterns = [
     path(".well-known/security.txt", security_txt),
     path("favicon.ico", icon),
     path("health", health.Health.as_view(), name="health"),
+    path("mcp", Mcp.as_view(), name="mcp"),
     path("metrics", metrics, name="metrics"),
     path("status", health.Status.as_view(), name="status"),
     path("schema", SpectacularJSONAPIView.as_view(), name="schema"),

@@ -41,7 +41,8 @@ def test_what_waits_is_counted_by_group_and_age(work, root, alice, charlie):
 
 
 def test_decisions_are_counted_by_day_and_how(work, root, charlie):
-    [row] = of(root).decisions.rows
+    *before, row = of(root).decisions.rows
+    assert [day[1] for day in before] == [0] * 6
     assert row[1] == 3
     assert dict(zip(HOWS, row[2:], strict=True)) == {
         "approved": 1,

@@ -1,0 +1,36 @@
+"""MCP over standard input and output, for an agent that starts us as a process of its own."""
+
+import sys
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import anyio
+from mcp.server.stdio import stdio_server
+
+from orchestrator.api.parsers import BadJSON
+from orchestrator.mcp.messages import read
+from orchestrator.mcp.rest import Rest
+from orchestrator.mcp.tools import server
+
+
+class StrictLines:
+    """The lines of standard input, each judged before the SDK reads it."""
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        async for line in anyio.wrap_file(sys.stdin.buffer):
+            yield _judged(line).decode(errors="replace")
+
+
+def _judged(line: bytes) -> bytes:
+    try:
+        return read(line)
+    except BadJSON:
+        return line if line.endswith(b"\n") and not line.startswith(b"{") else b"null\n"
+
+
+async def serve(rest: Rest) -> None:
+    """Answer until the input ends."""
+    app = server(default=rest)
+    lines = cast("Any", StrictLines())
+    async with stdio_server(stdin=lines) as (incoming, outgoing):
+        await app.run(incoming, outgoing, app.create_initialization_options())

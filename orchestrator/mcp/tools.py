@@ -1,0 +1,257 @@
+"""The five tools."""
+
+import math
+import re
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import anyio
+import anyio.to_thread
+import mcp_types as types
+import orjson
+from django.db import connection
+from mcp.server import Server, ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from rest_framework.exceptions import APIException
+
+from approvals_app import waiting
+from approvals_app.models import Approval
+from audit_app import tracing
+from audit_app.tail import bell
+from orchestrator import __version__
+from orchestrator.mcp import schemas
+from orchestrator.mcp.messages import refusal_in
+from orchestrator.mcp.rest import Refused, Rest
+from sessions_app.models import Task
+
+Json = dict[str, Any]
+Context = ServerRequestContext[Any, Any]
+Tell = Callable[[float, float, str], Awaitable[None]]
+
+LOOK_SECONDS = 2
+"""How long a wait goes without a word, and without noticing that nobody listens any more."""
+MOST_TASKS = 100
+ARGUMENT_OF_HEADER = {"Idempotency-Key": "idempotency_key", "X-Session-Id": "session_id"}
+INSTRUCTIONS = (
+    "Route tasks to roles with send_task. Where a task's status is awaiting_approval, people have "
+    "to say yes first: call wait_for_decision, and do not act before it says that the task is "
+    "approved. A refused call names its reason in code and detail."
+)
+
+
+async def send_task(rest: Rest, given: Json, tell: Tell) -> Json:
+    """Ask a role to do something. People may have to approve it first: then its status is
+    awaiting_approval. With an idempotency_key, a repetition gets the same task."""
+    headers = _headers(given)
+    return await _in_thread(rest.post, "/tasks/route", given, headers)
+
+
+async def request_approval(rest: Rest, given: Json, tell: Tell) -> Json:
+    """Ask one more group of people about a task that waits for approval already."""
+    return await _in_thread(rest.post, "/approvals", given, {})
+
+
+async def notify(rest: Rest, given: Json, tell: Tell) -> Json:
+    """Tell a role something that needs nobody's approval and no work."""
+    headers = _headers(given)
+    task = {
+        "task_type": Task.NOTIFICATION,
+        "description": given["message"],
+        "data": {"priority": given["priority"]} if "priority" in given else {},
+    }
+    body = {"target": given["target"], "task": task}
+    return await _in_thread(rest.post, "/tasks/route", body, headers)
+
+
+async def fetch_status(rest: Rest, given: Json, tell: Tell) -> Json:
+    """The state of a task, or of a session with its tasks (one per idempotency key, the newest
+    100), and all their approvals."""
+    if "task_id" in given:
+        task = await _in_thread(rest.get, f"/tasks/{given['task_id']}")
+        return _status(task["status"], None, [task], 1)
+    path = f"/sessions/{given['session_id']}"
+    session = await _in_thread(rest.get, path)
+    page = await _in_thread(rest.get, f"{path}/tasks", page_size=MOST_TASKS)
+    return _status(session["state"], session, page["tasks"], page["total"])
+
+
+async def wait_for_decision(rest: Rest, given: Json, tell: Tell) -> Json:
+    """Wait until people have decided on a task or asked for changes, or until timeout_seconds (60,
+    at most 300) are over: then decided is false, and the call can be repeated."""
+    task_id, seconds = given["task_id"], given.get("timeout_seconds", schemas.USUAL_WAIT)
+    task = await _in_thread(rest.get, f"/tasks/{task_id}")
+    began = time.monotonic()
+    while _waits(task):
+        passed = time.monotonic() - began
+        if passed >= seconds or bell.closing:
+            break
+        await tell(passed, seconds, f"Waiting for {_waited_for(task)}.")
+        rest_of_it = min(LOOK_SECONDS, math.ceil(seconds - passed))
+        look = partial(_look, UUID(str(task_id)), rest_of_it, rest.caller)
+        place, news = await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
+        if news:
+            task = await _in_thread(rest.get, f"/tasks/{task_id}")
+        if not place:
+            break
+    # Once more, since whoever called may not know of it any longer.
+    task = await _in_thread(rest.get, f"/tasks/{task_id}")
+    return {
+        "decided": task["status"] != Task.Status.AWAITING_APPROVAL,
+        "changes_requested": _changes_requested(task),
+        "task": task,
+    }
+
+
+TOOLS = {
+    tool.__name__: tool
+    for tool in (send_task, request_approval, notify, fetch_status, wait_for_decision)
+}
+READING = {"fetch_status", "wait_for_decision"}
+
+
+def server(*, default: Rest | None = None) -> Server[Any]:
+    """The server. Whoever asks is told by the HTTP request (``rest`` in its scope), else it is
+    ``default``."""
+
+    async def call(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+        rest = ctx.request.scope["rest"] if ctx.request else default
+        assert rest is not None
+        return await _called(rest, ctx, params)
+
+    return Server(
+        "orchestrator",
+        version=__version__,
+        title="Orchestrator",
+        instructions=INSTRUCTIONS,
+        on_list_tools=_listed,
+        on_call_tool=call,
+        get_tool_input_schema=schemas.input_schema,
+    )
+
+
+async def _listed(
+    ctx: Context, params: types.PaginatedRequestParams | None
+) -> types.ListToolsResult:
+    return types.ListToolsResult(tools=await _in_thread(_descriptions))
+
+
+def _descriptions() -> list[types.Tool]:
+    return [
+        types.Tool(
+            name=name,
+            title=name.replace("_", " ").capitalize(),
+            description=" ".join((tool.__doc__ or "").split()),
+            input_schema=schemas.input_schema(name) or {},
+            output_schema=schemas.output_schema(name),
+            annotations=types.ToolAnnotations(
+                read_only_hint=name in READING,
+                destructive_hint=False,
+                idempotent_hint=name in READING,
+                open_world_hint=False,
+            ),
+        )
+        for name, tool in TOOLS.items()
+    ]
+
+
+async def _called(
+    rest: Rest, ctx: Context, params: types.CallToolRequestParams
+) -> types.CallToolResult:
+    tracing.begin(rest.trace_id)
+    tool = TOOLS.get(params.name)
+    if tool is None:
+        known = ", ".join(TOOLS)
+        raise MCPError(types.INVALID_PARAMS, f"There is no such tool; there are {known}.")
+    try:
+        if refusal := refusal_in(ctx.params):
+            raise refusal
+        given = await _in_thread(_checked, params.name, params.arguments or {})
+        result = await tool(rest, given, ctx.session.report_progress)
+    except APIException as error:
+        return _result(Refused.because(error).problem, is_error=True)
+    except Refused as refused:
+        return _result(_in_the_tools_words(refused.problem), is_error=True)
+    return _result(result)
+
+
+def _checked(tool: str, arguments: Json) -> Json:
+    """The arguments as they were given, once they are known to be what the tool takes: what the API
+    is sent must be what it would have been sent. Raises ValidationError."""
+    schemas.TAKES[tool](data=arguments).is_valid(raise_exception=True)
+    return dict(arguments)
+
+
+def _result(content: Json, *, is_error: bool = False) -> types.CallToolResult:
+    text = types.TextContent(type="text", text=orjson.dumps(content).decode())
+    return types.CallToolResult(content=[text], structured_content=content, is_error=is_error)
+
+
+def _in_the_tools_words(problem: Json) -> Json:
+    """``problem``, naming the argument that became a header."""
+    for each in problem.get("errors", ()):
+        each["field"] = ARGUMENT_OF_HEADER.get(each["field"], each["field"])
+    return problem
+
+
+def _headers(given: Json) -> dict[str, str]:
+    """Take out of ``given`` what REST is told in headers. Without a key, the call is one of its
+    own."""
+    key = given.pop("idempotency_key", None) or str(uuid4())
+    headers = {"Idempotency-Key": '"' + re.sub(r'(["\\])', r"\\\1", key) + '"'}
+    if session_id := given.pop("session_id", None):
+        headers["X-Session-Id"] = session_id
+    return headers
+
+
+def _status(state: str, session: Json | None, tasks: list[Json], total: int) -> Json:
+    approvals = [approval for task in tasks for approval in task["approvals"]]
+    return {
+        "state": state,
+        "session": session,
+        "tasks": tasks,
+        "total": total,
+        "approvals": approvals,
+    }
+
+
+def _waits(task: Json) -> bool:
+    return bool(task["status"] == Task.Status.AWAITING_APPROVAL and not _changes_requested(task))
+
+
+def _pending(task: Json) -> list[Json]:
+    return [
+        approval
+        for approval in task["approvals"]
+        if approval["status"] == "pending" and approval["revision"] == task["revision"]
+    ]
+
+
+def _changes_requested(task: Json) -> bool:
+    return any(
+        vote["choice"] == "changes" for approval in _pending(task) for vote in approval["votes"]
+    )
+
+
+def _waited_for(task: Json) -> str:
+    return ", ".join(sorted({approval["approver_role"] for approval in _pending(task)}))
+
+
+def _look(task_id: UUID, seconds: int, caller: str) -> tuple[bool, bool]:
+    """Wait for one of those that the task waits for: whether there was a place to wait in, and
+    whether there is something new. Raises TooManyWaiting."""
+    asked = Approval.objects.filter(task_id=task_id).blocking().unanswered()
+    first = asked.order_by("created_at", "id").values_list("pk", flat=True).first()
+    connection.close()
+    if first is None:
+        return True, True
+    place = waiting.until_decided(first, seconds, caller=caller)
+    news = not Approval.objects.filter(pk=first).unanswered().exists()
+    connection.close()
+    return place, news
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))
