@@ -13,9 +13,11 @@ from approvals_app import policies, renderers
 from approvals_app.differences import Line, lines_of
 from approvals_app.inbox import amount, sentence
 from approvals_app.models import Approval, Vote
+from approvals_app.timelines import states_of
 from audit_app import legible
 from audit_app.actors import Actor
 from audit_app.errors import OrchestratorError
+from audit_app.machines import Machine, machine
 from audit_app.models import Event
 from sessions_app.models import Task, TaskRevision
 
@@ -51,6 +53,11 @@ class Dossier:
     def drawing(self) -> renderers.Drawing:
         """What it will do, by its kind."""
         return renderers.draw(self.payload["task_type"], self.payload)
+
+    @property
+    def machine(self) -> Machine:
+        """The states of the task, the present one lit."""
+        return machine(self.task, states_of(self.trail, self.task.pk))
 
     @property
     def findings(self) -> legible.Findings:

@@ -87,11 +87,11 @@ WHERE auth_user.id = %s
 """
 HOLDING = """
 SELECT id FROM tasks WHERE status = 'awaiting_approval'
-AND tasks_words(payload) @@ to_tsquery('pg_catalog.simple', %s)
+AND tasks_words(description || ' ' || payload) @@ to_tsquery('pg_catalog.simple', %s)
 UNION ALL
 SELECT tasks.id FROM tasks JOIN overrides ON overrides.task_id = tasks.id
 WHERE overrides.status = 'open'
-AND tasks_words(tasks.payload) @@ to_tsquery('pg_catalog.simple', %s)
+AND tasks_words(tasks.description || ' ' || tasks.payload) @@ to_tsquery('pg_catalog.simple', %s)
 """
 
 

@@ -16,12 +16,13 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
 
-from approvals_app import delegations, dossier, policies, rulebook
+from approvals_app import delegations, dossier, policies, rulebook, timelines
 from approvals_app.dashboards import WINDOWS, figures
 from approvals_app.models import ApprovalPolicy, Delegation
 from approvals_app.policy_files import FileInvalid, dump, dump_file, parse_file
 from approvals_app.rules import Rule
 from approvals_app.simulation import Report, simulate
+from audit_app.actors import Actor
 from audit_app.admin import actor_of, may_read
 from audit_app.errors import NotFound, OrchestratorError, StaleVersion
 from audit_app.models import Event
@@ -341,6 +342,43 @@ def dashboards(request: HttpRequest) -> HttpResponse:
     )
 
 
+def timeline(request: HttpRequest, kind: str, name: str) -> HttpResponse:
+    """What happened to one thing, or what somebody did."""
+    chosen = request.GET.get("of", "")
+    before = request.GET.get("before", "")
+    page = {
+        "of": chosen if chosen in timelines.KINDS else "",
+        "before": int(before) if before.isascii() and before.isdigit() and len(before) < 19 else 0,
+    }
+    try:
+        found = _timeline_of(kind, name, actor_of(request), page)
+    except (NotFound, ValueError):
+        raise Http404("There is no such timeline, or it is not yours to read.") from None
+    return _page(
+        request,
+        "timeline.html",
+        title="Timeline",
+        timeline=found,
+        kinds=timelines.KINDS,
+        chosen=page["of"],
+    )
+
+
+def _timeline_of(kind: str, name: str, actor: Actor, page: dict[str, Any]) -> timelines.Timeline:
+    match kind:
+        case "trace":
+            return timelines.of_trace(UUID(name), actor, **page)
+        case "task":
+            return timelines.of_task(UUID(name), actor, **page)
+        case "session":
+            return timelines.of_session(UUID(name), actor, **page)
+        case "person":
+            return timelines.of_actor("human", name, actor, **page)
+        case "agent":
+            return timelines.of_actor("agent", name, actor, **page)
+    raise NotFound(what="timeline")
+
+
 app_name = "pages"
 urlpatterns = [
     path("policies/", readers(policy_list), name="policies"),
@@ -348,5 +386,6 @@ urlpatterns = [
     path("policies/simulate/", readers(policy_simulation), name="simulation"),
     path("policies/<uuid:policy_id>/", readers(policy), name="policy"),
     path("dashboards/", readers(dashboards), name="dashboards"),
+    path("timeline/<slug:kind>/<path:name>/", readers(timeline), name="timeline"),
     path("away/", readers(away), name="away"),
 ]

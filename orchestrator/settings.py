@@ -358,7 +358,10 @@ UNFOLD = {
             "href": lambda request: static("orchestrator/icon.svg"),
         }
     ],
-    "STYLES": [lambda request: static("approvals/approvals.css")],
+    "STYLES": [
+        lambda request: static("approvals/approvals.css"),
+        lambda request: static("approvals/payload.css"),
+    ],
     "SIDEBAR": {"navigation": "approvals_app.front.navigation"},
     "ACCOUNT": {"navigation": "orchestrator.signin.views.account_links"},
 }

@@ -30,6 +30,7 @@ from audit_app.admin import (
 )
 from audit_app.errors import NotFound, OrchestratorError
 from audit_app.legible import Link, badge, in_a_list, moment, visible
+from audit_app.machines import machine, states_passed
 from sessions_app import identities
 from sessions_app.keys import NewKey
 from sessions_app.models import ROLE_LENGTH, Agent, AgentSession, Task
@@ -121,6 +122,8 @@ class TaskAdmin(ReadOnlyAdmin):
                 *([("Result", row.result)] if row.result is not None else []),
                 *([("Error", row.error)] if row.error is not None else []),
             ],
+            "machine": machine(row, states_passed(row)),
+            "timeline": ("task", row.pk),
             "payload_digest": row.payload_digest,
             "approvals": row.approvals.select_related("decided_by").order_by("created_at", "id"),
         }
@@ -179,6 +182,8 @@ class SessionAdmin(ReadOnlyAdmin):
                 ("Trace", trace_link(row.trace_id)),
             ],
             "documents": [("Metadata", row.metadata)],
+            "machine": machine(row, states_passed(row)),
+            "timeline": ("session", row.pk),
         }
 
 
@@ -287,6 +292,7 @@ class AgentAdmin(ReadOnlyAdmin):
                 ("Last change", row.updated_at),
                 ("Agent", row.pk),
             ],
+            "timeline": ("agent", row.name),
             "keys": row.keys.order_by("-created_at")[:50],
             "can_change": may_change_agents(request) and row.status == Agent.Status.ACTIVE,
         }

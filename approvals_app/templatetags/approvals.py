@@ -74,6 +74,16 @@ def left(at: datetime) -> SafeString:
 
 
 @register.filter
+def later(length: timedelta) -> str:
+    """How long after the one before."""
+    seconds = length.total_seconds()
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} later"
+    return "at once"
+
+
+@register.filter
 def exact(at: datetime) -> SafeString:
     """The time itself, in UTC to the second."""
     return _time(at, _to_the_second(at))

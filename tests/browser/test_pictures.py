@@ -131,6 +131,7 @@ def addresses(work):
         "decided": decision.format(asked_before(work["done"]).pk),
         "edit": f"/admin/approvals_app/approval/{wire.pk}/edit/",
         "dashboards": "/admin/dashboards/",
+        "timeline": f"/admin/timeline/task/{work['done'].pk}/",
         "policies": "/admin/policies/",
         "policy": f"/admin/policies/{policy.pk}/",
         "away": "/admin/away/",

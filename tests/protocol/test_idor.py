@@ -168,6 +168,7 @@ APPROVE = "POST /approvals/{id}/approve"
 UNDOCUMENTED = {
     *("/", "/schema", "/docs", "/metrics", "/admin", "/admin/"),
     *("/favicon.ico", "/.well-known/security.txt"),
+    "/mcp",  # the same operations as over REST, see tests/protocol/test_mcp.py
 }
 """Addresses outside of the document and of the tables of the admin: nobody learns a thing there."""
 
@@ -247,6 +248,8 @@ FRAME = {
     "admin/policies/simulate/": "",
     "admin/policies/<uuid:policy_id>/": None,  # as the list, see tests/approvals/test_policy_pages
     "admin/away/": "",
+    "admin/dashboards/": "?days=30",
+    "admin/timeline/<slug:kind>/<path:name>/": None,  # see tests/approvals/test_timelines
     # The inbox's own: what it lists now, the caller's names for it, and who looks at a decision.
     "admin/inbox/": "?q=canary",
     "admin/inbox/views/": "",
