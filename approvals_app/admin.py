@@ -68,6 +68,20 @@ class ApprovalAdmin(ReadOnlyAdmin):
 
     list_display = ("asked", "asks", "role", "state", "requested", "decided")
     list_filter = ("status", ApproverRoleFilter, RecentFilter)
+    exported = (
+        "id",
+        "task_id",
+        "task__task_type",
+        "task__agent__name",
+        "task__from_role",
+        "approver_role",
+        "needed",
+        "status",
+        "created_at",
+        "expires_at",
+        "decided_by__username",
+        "decision_at",
+    )
     search_fields = ("task__description",)
     search_help_text = "Words of the description"
 

@@ -1,6 +1,7 @@
 """The trail as people read it, and the base of every page here that only reads."""
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
@@ -10,15 +11,17 @@ from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.auth.models import Group
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import Model, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
+from audit_app import csv_export
 from audit_app.actors import Actor
 from audit_app.events import EventType
 from audit_app.legible import Link, moment, visible
@@ -70,10 +73,7 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
         return any(lookup in _lookups(offered) for offered in self.list_filter)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        if any("\x00" in value for values in request.GET.lists() for value in values[1]):
-            raise BadRequest("A text can't hold the character NUL.")
-        if len(request.GET.get(SEARCH_VAR, "")) > LONGEST_SEARCH:
-            raise BadRequest("The search is too long.")  # each word of it costs
+        must_be_searchable(request)
         response: HttpResponse = super().changelist_view(request, extra_context)
         return response
 
@@ -85,6 +85,14 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
             raise PermissionDenied
         response: HttpResponse = super().history_view(request, object_id, extra_context)
         return response
+
+
+def must_be_searchable(request: HttpRequest) -> None:
+    """Raises BadRequest where a list can't be asked what the address asks."""
+    if any("\x00" in value for values in request.GET.lists() for value in values[1]):
+        raise BadRequest("A text can't hold the character NUL.")
+    if len(request.GET.get(SEARCH_VAR, "")) > LONGEST_SEARCH:
+        raise BadRequest("The search is too long.")  # each word of it costs
 
 
 def _lookups(offered: Any) -> tuple[str, ...]:
@@ -106,6 +114,29 @@ class ReadOnlyAdmin(StrictAdmin):
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
     detail_template: ClassVar[str] = "admin/orchestrator/detail.html"
+    change_list_template = "admin/orchestrator/list.html"
+    exported: ClassVar[tuple[str, ...]]
+    """The columns of the list as CSV."""
+    exported_by: ClassVar[str] = "created_at"
+
+    def get_urls(self) -> list[URLPattern]:
+        view: Callable[..., HttpResponse] = self.admin_site.admin_view(self.csv_view)
+        name = f"{self.opts.app_label}_{self.opts.model_name}_csv"
+        return [path("csv/", view, name=name), *super().get_urls()]
+
+    def csv_view(self, request: HttpRequest) -> HttpResponseBase:
+        """What the list shows with these filters, all of it, as a file."""
+        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
+            raise PermissionDenied
+        must_be_searchable(request)
+        rows = self.get_changelist_instance(request).get_queryset(request)
+        answer = StreamingHttpResponse(
+            csv_export.lines(rows, self.exported, self.exported_by), "text/csv; charset=utf-8"
+        )
+        name = f"{self.opts.verbose_name_plural}-{timezone.now():%Y-%m-%d}.csv".replace(" ", "-")
+        answer["Content-Disposition"] = f'attachment; filename="{name}"'
+        answer["Cache-Control"] = "no-store"
+        return answer
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -244,6 +275,21 @@ class EventAdmin(ReadOnlyAdmin):
     """The trail, the newest first."""
 
     list_display = ("at", "what", "who", "subject", "change")
+    exported_by = "timestamp"
+    exported = (
+        "id",
+        "position",
+        "timestamp",
+        "event_type",
+        "actor",
+        "subject_type",
+        "subject_id",
+        "seq",
+        "from_state",
+        "to_state",
+        "role",
+        "trace_id",
+    )
     list_display_links = ("at", "what")
     list_filter = (EventTypeFilter, RoleFilter, EventTimeFilter)
     ordering = ("-position",)

@@ -70,6 +70,21 @@ class TaskAdmin(ReadOnlyAdmin):
     list_display = ("what", "asks", "to", "state", "routed")
     list_display_links = ("what",)
     list_filter = ("status", TaskTypeFilter, TaskRoleFilter, RecentFilter)
+    exported = (
+        "id",
+        "task_type",
+        "agent__name",
+        "from_role",
+        "to_role",
+        "status",
+        "verdict",
+        "policy",
+        "description",
+        "created_at",
+        "updated_at",
+        "payload_digest",
+        "trace_id",
+    )
     search_fields = ("description",)
     search_help_text = "Words of the description"
     detail_template = "admin/sessions_app/task.html"
@@ -135,6 +150,16 @@ class SessionAdmin(ReadOnlyAdmin):
 
     list_display = ("session", "who", "works_on", "state", "opened")
     list_filter = ("status", RoleFilter, RecentFilter)
+    exported = (
+        "id",
+        "agent__name",
+        "role",
+        "status",
+        "task_id",
+        "created_at",
+        "updated_at",
+        "trace_id",
+    )
     search_fields = ("task_id",)
     search_help_text = "What it works on, exactly"
 
@@ -234,6 +259,7 @@ class AgentAdmin(ReadOnlyAdmin):
     operation of that name."""
 
     list_display = ("agent", "may", "owned_by", "state")
+    exported = ("id", "name", "roles", "owner__username", "status", "created_at")
     list_filter = ("status",)
     search_fields = ("name",)
     search_help_text = "A name"
