@@ -24,6 +24,7 @@ from approvals_app import (
     overrides,
     policies,
     questions,
+    viewing,
 )
 from approvals_app.bulk import DECISIONS, decide
 from approvals_app.errors import (
@@ -254,7 +255,8 @@ class ApprovalAdmin(ReadOnlyAdmin):
             found = dossier.read(approval_id, actor_of(request))
         except NotFound as error:
             raise Http404(str(error)) from error
-        looking.look(found.approval, actor_of(request))
+        if found.approval.status == Approval.Status.PENDING:
+            viewing.looked(approval_id, request.user)
         obstacle, kept = found.obstacle, ""
         if isinstance(obstacle, PROOFS_MISSING):
             obstacle = None  # whoever tries to decide is asked for the proof then

@@ -1,50 +1,18 @@
-"""Care for what one approves: who looks at it, for how long, and what they type out of it."""
+"""Care for what one approves: for how long somebody looks at it, and what they type out of it."""
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
-
-from django.db import connection
-from django.db.models.functions import Now
 
 from approvals_app.errors import LookFirst, NotTyped
-from approvals_app.models import Approval, Look
+from approvals_app.models import Approval
+from approvals_app.viewing import Viewer
 from audit_app.actors import Actor
 from audit_app.operation import clock
-
-PRESENT = timedelta(seconds=60)
-"""For how long a page that says nothing more is taken to be open; it says so every 20 seconds."""
-
-LOOK = """
-INSERT INTO looks (approval_id, user_id, first_at, last_at)
-VALUES (%s, %s, clock_timestamp(), clock_timestamp())
-ON CONFLICT (approval_id, user_id) DO UPDATE SET last_at = excluded.last_at,
-    first_at = CASE WHEN looks.last_at < excluded.last_at - interval '1 hour'
-        THEN excluded.first_at ELSE looks.first_at END
-"""
-
-
-def look(approval: Approval, by: Actor) -> None:
-    """``by`` has the page of ``approval`` open now."""
-    if approval.status == Approval.Status.PENDING:
-        with connection.cursor() as cursor:
-            cursor.execute(LOOK, [approval.pk, int(by.id)])
-
-
-def others(approvals: Iterable[UUID], by: Actor) -> dict[UUID, list[str]]:
-    """Who else has the pages of ``approvals`` open now, by their names."""
-    present = Look.objects.filter(approval__in=list(approvals), last_at__gt=Now() - PRESENT)
-    found: dict[UUID, list[str]] = {}
-    rows = present.exclude(user_id=int(by.id)).order_by("first_at")
-    for approval, name in rows.values_list("approval_id", "user__username"):
-        found.setdefault(approval, []).append(name)
-    return found
 
 
 def looked(approval: Approval, by: Actor, now: datetime) -> timedelta | None:
     """For how long ``by`` has looked at ``approval``; None: its page was not opened."""
-    first = Look.objects.filter(approval=approval, user_id=int(by.id)).values_list("first_at")
+    first = Viewer.objects.filter(approval=approval, user_id=int(by.id)).values_list("first_at")
     since = first.first()
     return max(now - since[0], timedelta()) if since else None
 

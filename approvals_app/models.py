@@ -328,34 +328,6 @@ class Approval(Subject):
         self.notes = notes
 
 
-class Look(models.Model):
-    """Somebody has the page of an approval open: who else is there, and for how long they looked.
-
-    It is no Subject: nothing is decided by it but when a yes may be said.
-    """
-
-    approval = models.ForeignKey(
-        Approval, on_delete=models.CASCADE, related_name="looks", db_comment="What is looked at."
-    )
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.CASCADE,
-        related_name="looks",
-        db_comment="Who looks.",
-    )
-    first_at = models.DateTimeField(db_comment="Since when, without a break of an hour.")
-    last_at = models.DateTimeField(db_comment="When the page was last known to be open.")
-
-    class Meta:
-        db_table = "looks"
-        db_table_comment = "Who has looked at which approval."
-        default_permissions = ()
-        constraints = (models.UniqueConstraint(fields=["approval", "user"], name="looks_one_each"),)
-
-    def __str__(self) -> str:
-        return f"{self.user} at {self.approval}"
-
-
 class Vote(Subject):
     """What one person said of one approval: yes, no, or what should be changed first.
 

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from django.apps import apps
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, User
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from audit_app.actors import Actor
 from audit_app.errors import NotFound
 from audit_app.querysets import SubjectQuerySet
-from sessions_app.models import Task, TaskRevision
+from sessions_app.models import Agent, Task, TaskRevision
 
 if TYPE_CHECKING:
     from approvals_app.models import (  # noqa: F401  # forward references
@@ -58,13 +58,16 @@ class ApprovalQuerySet(SubjectQuerySet["Approval"]):
             status="cast", voter_id=actor.id, approval=OuterRef("pk")
         )
         revised = TaskRevision.objects.filter(task=OuterRef("task"), edited_by__pk=actor.id)
+        name = OuterRef("task__on_behalf_of")
+        oneself = User.objects.filter(Q(username__iexact=name) | Q(email__iexact=name), pk=actor.id)
         return (
             self.pending()
             .asking(actor)
             .filter(Q(expires_at__gt=Now()) | Q(override__isnull=False))
-            .exclude(task__agent__owner_id=actor.id)
+            .exclude(task__agent__in=Agent.objects.filter(owner__pk=actor.id).values("pk"))
             .exclude(task__edited_by_id=actor.id)
             .exclude(Exists(revised))
+            .exclude(~Q(task__on_behalf_of=""), Exists(oneself))
             .exclude(override__opened_by_id=actor.id)
             .exclude(Exists(voted))
             .order_by("expires_at", "id")

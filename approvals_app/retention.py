@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 
-from approvals_app.models import Approval, Delegation, Look, Override, Vote
+from approvals_app.models import Approval, Delegation, Override, Vote
 from audit_app.actors import Actor
 from audit_app.bulk import ended_states, remove_all
 from audit_app.events import EventType
@@ -102,7 +102,6 @@ def _until_nothing_is_left(
 def _tasks(by: Actor, params: dict[str, Any]) -> Counter[str]:
     locked = _ids(LOCK_TASKS, params)
     whole = {"tasks": _ids(LOCK_APPROVALS, {"tasks": locked})}
-    Look.objects.filter(approval__task__in=whole["tasks"]).delete()
     _what_belongs_to(whole, by)
     approvals = remove_all(
         Approval,

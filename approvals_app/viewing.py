@@ -26,8 +26,10 @@ WITH gone AS (
         SELECT id FROM viewers WHERE seen_at < now() - interval '1 hour'
         ORDER BY seen_at LIMIT 100 FOR UPDATE SKIP LOCKED)
 )
-INSERT INTO viewers AS known (approval_id, user_id, seen_at) VALUES (%s, %s, now())
-ON CONFLICT (approval_id, user_id) DO UPDATE SET seen_at = now()
+INSERT INTO viewers AS known (approval_id, user_id, seen_at, first_at)
+VALUES (%s, %s, now(), now())
+ON CONFLICT (approval_id, user_id) DO UPDATE SET seen_at = now(), first_at = CASE
+        WHEN known.seen_at < now() - interval '10 minutes' THEN now() ELSE known.first_at END
     WHERE known.seen_at < now() - interval '20 seconds'
 """
 
@@ -82,6 +84,7 @@ class Viewer(models.Model):
         db_comment="Who looks.",
     )
     seen_at = models.DateTimeField(db_comment="When their page last said so.")
+    first_at = models.DateTimeField(db_comment="Since when, without a break of ten minutes.")
 
     class Meta:
         db_table = "viewers"

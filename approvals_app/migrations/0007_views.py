@@ -73,6 +73,10 @@ class Migration(migrations.Migration):
                     models.DateTimeField(db_comment="When their page last said so."),
                 ),
                 (
+                    "first_at",
+                    models.DateTimeField(db_comment="Since when, without a break of ten minutes."),
+                ),
+                (
                     "approval",
                     models.ForeignKey(
                         db_comment="What they look at; it may be gone.",

@@ -3,6 +3,7 @@
 import pytest
 
 from approvals_app.models import Approval, Vote
+from audit_app.actors import Actor
 from audit_app.models import Event
 from sessions_app import identities
 from sessions_app.models import Task
@@ -113,6 +114,12 @@ def test_on_whose_behalf_it_is_asked_has_no_voice(api, bot, say, erin, name):
     routed = api(bot).post("/tasks/route", body, headers={"Idempotency-Key": "k"}).json()
     approval = Approval.objects.get(task=routed["task_id"])
     assert code(say(erin, "approve", approval)) == (403, "separation_of_duties")
+
+
+def test_what_is_asked_on_ones_behalf_does_not_wait_for_one(bot, alice, bob):
+    TaskFactory(agent=bot, on_behalf_of="ALICE")
+    assert not Approval.objects.waiting_for(Actor.human(alice)).exists()
+    assert Approval.objects.waiting_for(Actor.human(bob)).count() == 1
 
 
 def test_a_policy_may_refuse_and_the_task_keeps_why(api, bot):

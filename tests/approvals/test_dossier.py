@@ -1,0 +1,110 @@
+"""What stands beside a decision: what was decided before of its kind, at a cost that stays."""
+
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from approvals_app import dossier
+from audit_app.actors import Actor
+from audit_app.errors import NotFound
+from tests.factories import AgentFactory, ReviewerFactory, TaskFactory, asked, policy
+
+FRAMES = ("SAVEPOINT", "RELEASE", "BEGIN", "COMMIT", "ROLLBACK")
+
+
+def read(task, person):
+    return dossier.read(asked(task, "finance").pk, Actor.human(person))
+
+
+@pytest.fixture
+def decided(bot, say):
+    """``decided(alice, "approve", notes=…)``: a task of the bot's that she decided on."""
+
+    def decide(person, word, *, notes="", agent=bot, **task):
+        approval = asked(TaskFactory(agent=agent, **task), "finance")
+        say(person, word, approval, notes=notes)
+        return approval
+
+    return decide
+
+
+def test_the_last_five_decisions_of_this_kind_by_this_agent(bot, alice, bob, decided):
+    decided(alice, "approve", notes="the oldest")
+    decided(alice, "reject", notes="no receipt")
+    for n in range(4):
+        decided(bob, "approve", notes=f"fine {n}")
+    decided(alice, "approve", agent=AgentFactory(), notes="another agent")
+    decided(alice, "approve", task_type="expense_approval", notes="another kind")
+
+    before = read(TaskFactory(agent=bot), alice).before
+
+    assert [each.notes for each in before] == ["fine 3", "fine 2", "fine 1", "fine 0", "no receipt"]
+    assert [each.decided_by for each in before] == [bob, bob, bob, bob, alice]
+
+
+def test_decisions_of_a_group_that_is_not_the_readers_stay_unknown(bot, alice, say):
+    policy("wires", match={"task_type": "wire_transfer"}, asks="1 finance, 1 legal")
+    lawyer = ReviewerFactory(username="lawyer", roles=["legal"])
+    wire = TaskFactory(agent=bot, task_type="wire_transfer")
+    say(lawyer, "approve", asked(wire, "legal"), notes="between us")
+    say(alice, "approve", asked(wire, "finance"), notes="paid in June")
+
+    before = read(TaskFactory(agent=bot, task_type="wire_transfer"), alice).before
+
+    assert "between us" not in [each.notes for each in before]
+    assert "paid in June" in [each.notes for each in before]
+
+
+def test_the_difference_is_to_the_last_that_was_approved_not_refused(bot, alice, decided):
+    decided(alice, "approve", data={"amount": "5"})
+    decided(alice, "reject", data={"amount": "900"})
+
+    lines = read(TaskFactory(agent=bot, data={"amount": "50"}), alice).since_last_time
+
+    changed = [(line[0], line[1].strip()) for line in lines if line[0] in "+-"]
+    assert changed == [("-", '"amount": "5"'), ("+", '"amount": "50"')]
+
+
+def test_the_first_of_its_kind_has_nothing_beside_it(bot, alice):
+    found = read(TaskFactory(agent=bot), alice)
+    assert (found.before, found.last_time, found.since_last_time) == ([], None, [])
+
+
+def test_what_deceives_is_found_in_the_payload_and_in_its_description(bot, alice):
+    task = TaskFactory(agent=bot, description="approve this now", data={"to": "p\u0430y\u200bpal"})
+    words = read(task, alice).findings.words()
+    assert "1 hidden character" in words
+    assert "1 sentence that speaks to the reader" in words
+
+
+def test_what_is_shown_is_what_the_digest_is_of(bot, alice):
+    task = TaskFactory(agent=bot, data={"amount": "5"})
+    found = read(task, alice)
+    assert found.payload_digest == asked(task, "finance").payload_digest
+    assert found.payload["data"] == {"amount": "5"}
+
+
+def test_charlie_of_another_group_is_told_of_nothing(bot, charlie):
+    with pytest.raises(NotFound):
+        read(TaskFactory(agent=bot), charlie)
+
+
+def test_a_dossier_costs_the_same_however_much_was_decided_before(bot, alice, decided):
+    def cost():
+        task = TaskFactory(agent=bot, trace_id=uuid4())
+        actor, approval = Actor.human(alice), asked(task, "finance")
+        with CaptureQueriesContext(connection) as sent:
+            found = dossier.read(approval.pk, actor)
+            assert all((found.drawing, found.machine, found.asked))
+            assert isinstance(found.since_last_time, list)
+        queries = [each["sql"] for each in sent.captured_queries]
+        return len([each for each in queries if not each.upper().startswith(FRAMES)])
+
+    decided(alice, "approve")
+    one = cost()
+    for _ in range(7):
+        decided(alice, "approve", notes="again")
+    assert cost() == one
+    assert one <= 12
