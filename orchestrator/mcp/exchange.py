@@ -8,7 +8,7 @@ docs/decisions/0018-mcp.md says why.
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from queue import SimpleQueue
 from typing import Any
 
@@ -18,8 +18,9 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from orchestrator.mcp.tools import server
 
 logger = logging.getLogger(__name__)
+logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells of each request, as we do
 
-Message = dict[str, Any]
+Message = MutableMapping[str, Any]
 SPOKEN = {"content-type", "cache-control", "x-accel-buffering"}
 
 

@@ -8,6 +8,7 @@ from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import PermissionDenied, UnsupportedMediaType
+from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -19,6 +20,17 @@ from sessions_app.authentication import BearerAuthentication
 KEPT_BACK = {"authorization", "cookie", "content-length"}
 
 
+class AnyAccepted(BaseContentNegotiation):
+    """The transport says itself what a client must accept. A GET for a stream has to be told 405:
+    clients take that for "there is none", and 406 for a failure."""
+
+    def select_parser(self, request: Any, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
 @extend_schema(exclude=True)
 class Mcp(APIView):
     """One message of JSON-RPC and its answer. No session is kept, so any process can answer.
@@ -27,6 +39,7 @@ class Mcp(APIView):
     """
 
     authentication_classes = (BearerAuthentication,)
+    content_negotiation_class = AnyAccepted
     throttle_classes = ()
 
     def post(self, request: Request) -> Any:

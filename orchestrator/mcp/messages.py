@@ -32,7 +32,8 @@ def _without_arguments(text: bytes, error: BadJSON) -> bytes:
     message = json.loads(text)
     params = message["params"]
     field = error.field.removeprefix(ARGUMENTS).lstrip(".") or "arguments"
-    reason = {"field": field, "detail": str(error.detail), "code": error.detail.code}
+    code = str(getattr(error.detail, "code", error.default_code))
+    reason = {"field": field, "detail": str(error.detail), "code": code}
     meta = params.get("_meta")
     params["arguments"] = {}
     params["_meta"] = {**(meta if isinstance(meta, dict) else {}), REFUSED: reason}

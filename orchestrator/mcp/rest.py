@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import connections
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from audit_app import tracing
 from orchestrator.api import problems
@@ -104,7 +104,7 @@ class Rest:
             **given,
         }
         try:
-            response = _handler().get_response(WSGIRequest(environ))
+            response = cast("HttpResponse", _handler().get_response(WSGIRequest(environ)))
             content, status = response.content, response.status_code
             response.close()
         finally:

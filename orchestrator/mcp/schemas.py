@@ -147,7 +147,8 @@ def input_schema(tool: str) -> dict[str, Any] | None:
 
 
 def output_schema(tool: str) -> dict[str, Any]:
-    """What ``tool`` gives when it is not refused."""
+    """What ``tool`` gives, or the problem that it answers with: some clients hold a refusal against
+    the schema, too."""
     return _outputs()[tool]
 
 
@@ -186,15 +187,14 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 def _standing_alone(schema: dict[str, Any]) -> dict[str, Any]:
     """``schema`` with the components of the OpenAPI document that it refers to."""
     known = _components()
-    if "$ref" in schema:
-        schema = known[schema["$ref"].rpartition("/")[2]]
+    schema = {"type": "object", "anyOf": [schema, _named("Problem")]}
     needed: dict[str, Any] = {}
     unread = [schema]
     while unread:
         for name in _referred(unread.pop()) - needed.keys():
             needed[name] = known[name]
             unread.append(known[name])
-    text = json.dumps({**schema, "$defs": needed} if needed else schema)
+    text = json.dumps({**schema, "$defs": needed})
     alone: dict[str, Any] = json.loads(text.replace("#/components/schemas/", "#/$defs/"))
     return alone
 

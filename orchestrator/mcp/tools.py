@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
 import anyio
@@ -27,6 +27,8 @@ from orchestrator.mcp.messages import refusal_in
 from orchestrator.mcp.rest import Refused, Rest
 from sessions_app.models import Task
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Json = dict[str, Any]
 Context = ServerRequestContext[Any, Any]
 Tell = Callable[[float, float, str], Awaitable[None]]
@@ -45,8 +47,7 @@ INSTRUCTIONS = (
 async def send_task(rest: Rest, given: Json, tell: Tell) -> Json:
     """Ask a role to do something. People may have to approve it first: then its status is
     awaiting_approval. With an idempotency_key, a repetition gets the same task."""
-    headers = _headers(given)
-    return await _in_thread(rest.post, "/tasks/route", given, headers)
+    return await _in_thread(rest.post, "/tasks/route", given, _headers_of(given))
 
 
 async def request_approval(rest: Rest, given: Json, tell: Tell) -> Json:
@@ -56,14 +57,13 @@ async def request_approval(rest: Rest, given: Json, tell: Tell) -> Json:
 
 async def notify(rest: Rest, given: Json, tell: Tell) -> Json:
     """Tell a role something that needs nobody's approval and no work."""
-    headers = _headers(given)
     task = {
         "task_type": Task.NOTIFICATION,
         "description": given["message"],
         "data": {"priority": given["priority"]} if "priority" in given else {},
     }
     body = {"target": given["target"], "task": task}
-    return await _in_thread(rest.post, "/tasks/route", body, headers)
+    return await _in_thread(rest.post, "/tasks/route", body, _headers_of(given))
 
 
 async def fetch_status(rest: Rest, given: Json, tell: Tell) -> Json:
@@ -196,7 +196,7 @@ def _in_the_tools_words(problem: Json) -> Json:
     return problem
 
 
-def _headers(given: Json) -> dict[str, str]:
+def _headers_of(given: Json) -> dict[str, str]:
     """Take out of ``given`` what REST is told in headers. Without a key, the call is one of its
     own."""
     key = given.pop("idempotency_key", None) or str(uuid4())
@@ -253,5 +253,5 @@ def _look(task_id: UUID, seconds: int, caller: str) -> tuple[bool, bool]:
     return place, news
 
 
-async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))

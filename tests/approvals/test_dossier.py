@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from approvals_app import dossier
 from audit_app.actors import Actor
 from audit_app.errors import NotFound
-from tests.factories import AgentFactory, ReviewerFactory, TaskFactory, asked, policy
+from tests.factories import AgentFactory, ReviewerFactory, TaskFactory, asked
 
 FRAMES = ("SAVEPOINT", "RELEASE", "BEGIN", "COMMIT", "ROLLBACK")
 
@@ -44,17 +44,16 @@ def test_the_last_five_decisions_of_this_kind_by_this_agent(bot, alice, bob, dec
     assert [each.decided_by for each in before] == [bob, bob, bob, bob, alice]
 
 
-def test_decisions_of_a_group_that_is_not_the_readers_stay_unknown(bot, alice, say):
-    policy("wires", match={"task_type": "wire_transfer"}, asks="1 finance, 1 legal")
+def test_decisions_that_only_another_group_was_asked_for_stay_unknown(bot, alice, say, decided):
     lawyer = ReviewerFactory(username="lawyer", roles=["legal"])
-    wire = TaskFactory(agent=bot, task_type="wire_transfer")
-    say(lawyer, "approve", asked(wire, "legal"), notes="between us")
-    say(alice, "approve", asked(wire, "finance"), notes="paid in June")
+    contract = TaskFactory(agent=bot, target="legal")
+    say(lawyer, "approve", asked(contract, "legal"), notes="between us")
+    decided(alice, "approve", notes="paid in June")
 
-    before = read(TaskFactory(agent=bot, task_type="wire_transfer"), alice).before
+    found = read(TaskFactory(agent=bot), alice)
 
-    assert "between us" not in [each.notes for each in before]
-    assert "paid in June" in [each.notes for each in before]
+    assert [each.notes for each in found.before] == ["paid in June"]
+    assert found.last_time.pk != contract.pk
 
 
 def test_the_difference_is_to_the_last_that_was_approved_not_refused(bot, alice, decided):
