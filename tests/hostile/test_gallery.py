@@ -1,0 +1,161 @@
+"""Whatever an agent writes is text: it is read as it is, its tricks are marked, nothing runs."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.factories import TaskFactory, the_approval
+from tests.hostile.gallery import GALLERY, STOLEN
+
+pytestmark = pytest.mark.browser
+
+NARROW = (
+    "long word",
+    "zalgo",
+    "many alike rows",
+    "userinfo",
+    "huge numbers",
+    "right-to-left file name",
+)
+"""What could push a page wider than a phone is."""
+
+WRITTEN = """() => {
+  const places = document.querySelectorAll(".o-main, .o-title, .o-lead");
+  const inside = [...places].flatMap(place => [...place.querySelectorAll("*")]);
+  return {
+    elements: [...new Set(inside.map(each => each.localName))],
+    attributes: [...new Set(inside.flatMap(each => each.getAttributeNames()))],
+    text: [...places].map(place => place.textContent).join("\\n"),
+  };
+}"""
+ELEMENTS = {
+    "section",
+    "div",
+    "details",
+    "summary",
+    "h3",
+    "h4",
+    "p",
+    "pre",
+    "code",
+    "dl",
+    "dt",
+    "dd",
+    "ol",
+    "ul",
+    "li",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "span",
+    "b",
+    "small",
+    "mark",
+    "data",
+    "time",
+    "label",
+    "input",
+}
+"""All that our templates draw there: no link, no form, nothing that loads or runs."""
+ATTRIBUTES = {
+    "class",
+    "id",
+    "role",
+    "tabindex",
+    "aria-label",
+    "aria-labelledby",
+    "aria-live",
+    "open",
+    "scope",
+    "title",
+    "value",
+    "datetime",
+    "data-search",
+    "type",
+    "for",
+}
+
+
+def opened(page: Page, bot, trick):
+    approval = the_approval(TaskFactory(agent=bot, description=trick.description, data=trick.data))
+    page.goto(f"/admin/approvals_app/approval/{approval.pk}/change/")
+    expect(page.get_by_role("button", name="Approve", exact=True)).to_be_visible()
+    return approval
+
+
+def unfold(page: Page) -> None:
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_what_an_agent_writes_is_text_and_its_tricks_are_marked(name, window, alice, bot):
+    trick = GALLERY[name]
+    page, watch = window(alice)
+    approval = opened(page, bot, trick)
+
+    for kind, words in trick.marks:
+        expect(page.locator(f"mark.{kind}", has_text=words).first).to_be_visible()
+    expect(page.locator(".o-found")).to_have_count(1 if trick.marks else 0)
+    if trick.honest:
+        expect(page.locator(".o-main mark")).to_have_count(0)
+
+    unfold(page)
+    written = page.evaluate(WRITTEN)
+    assert set(written["elements"]) <= ELEMENTS
+    assert set(written["attributes"]) <= ATTRIBUTES
+    for text in trick.shows:
+        assert _plain(text) in _plain(written["text"])
+
+    assert page.evaluate("window.ran") is None
+    assert page.evaluate("({}).ran") is None
+    assert page.url.endswith(f"/{approval.pk}/change/")
+    assert page.locator("form[action]").count() == _forms_of_ours(page)
+    assert watch.noted == []
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_no_trick_makes_a_phone_scroll_sideways(name, window, alice, bot):
+    page, _ = window(alice, width=360)
+    opened(page, bot, GALLERY[name])
+    unfold(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_alice_who_clicks_and_types_all_over_it_runs_nothing(window, alice, bot):
+    page, watch = window(alice)
+    for name in ("Alpine", "htmx", "out of an attribute", "script as a link", "a form of its own"):
+        opened(page, bot, GALLERY[name])
+        for part in page.locator(".o-main .o-payload, .o-main .o-words").all():
+            part.click(position={"x": 20, "y": 10})
+        page.keyboard.press("Tab")
+        assert page.evaluate("window.ran") is None
+    assert watch.noted == []
+
+
+def test_the_watch_sees_what_it_watches_for(window, alice, bot):
+    """Otherwise the tests above would hold on any page."""
+    page, watch = window(alice)
+    opened(page, bot, GALLERY["script"])
+    with page.expect_console_message(lambda said: "Security Policy" in said.text):
+        page.evaluate(f"document.body.append(Object.assign(new Image(), {{src: '{STOLEN}'}}))")
+    page.evaluate("alert('x')")
+    page.evaluate("fetch('/stolen').then(() => 0)")
+    kinds = {each.partition(":")[0] for each in watch.noted}
+    assert kinds == {"policy", "dialog", "request"}
+
+
+def test_the_gallery_is_large():
+    assert len(GALLERY) >= 40
+
+
+def _plain(text: str) -> str:
+    """A text without what a mark's words add, and with its blanks as one."""
+    for words in (" with Cyrillic letters", " with Greek letters", " speaks to the reader"):
+        text = text.replace(words, "")
+    return " ".join(text.split())
+
+
+def _forms_of_ours(page: Page) -> int:
+    return page.locator("form[action^='/']").count()
