@@ -42,6 +42,8 @@ PIECE = re.compile(
     # Full width, mathematical and enclosed letters and digits.
     r"|(?P<lookalike>[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\u24b6-\u24e9\U0001d400-\U0001d7ff]+)"
 )
+IN_ASCII = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]|://")
+"""Without one of these, no ASCII text has a piece: asked first, since that is quick."""
 WORD = re.compile(r"\w+")
 ALPHABETS = frozenset(("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU"))
 AS_LATIN = re.compile(
@@ -197,7 +199,9 @@ Piece = tuple[str, int, int]
 
 def _pieces(text: str, *, speaks: bool = True) -> Iterator[Piece]:
     """What is not plain in ``text``: kind, start and end, in order, none within another."""
-    found: list[Piece] = [(str(m.lastgroup), *m.span()) for m in PIECE.finditer(text)]
+    found: list[Piece] = []
+    if not text.isascii() or IN_ASCII.search(text):
+        found = [(str(m.lastgroup), *m.span()) for m in PIECE.finditer(text)]
     if not text.isascii():
         honest = NOT_AS_LATIN.search(text) is not None
         words = (word for word in WORD.finditer(text) if not word[0].isascii())
