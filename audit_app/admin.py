@@ -69,6 +69,30 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
     and ``?roles__contains=`` a question to a column that the list does not offer.
     """
 
+    change_list_template = "admin/orchestrator/list.html"
+    exported: ClassVar[tuple[str, ...]]
+    """The columns of the list as CSV."""
+    exported_by: ClassVar[str] = "created_at"
+
+    def get_urls(self) -> list[URLPattern]:
+        view: Callable[..., HttpResponse] = self.admin_site.admin_view(self.csv_view)
+        name = f"{self.opts.app_label}_{self.opts.model_name}_csv"
+        return [path("csv/", view, name=name), *super().get_urls()]
+
+    def csv_view(self, request: HttpRequest) -> HttpResponseBase:
+        """What the list shows with these filters, all of it, as a file."""
+        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
+            raise PermissionDenied
+        must_be_searchable(request)
+        rows = self.get_changelist_instance(request).get_queryset(request)
+        answer = StreamingHttpResponse(
+            csv_export.lines(rows, self.exported, self.exported_by), "text/csv; charset=utf-8"
+        )
+        name = f"{self.opts.verbose_name_plural}-{timezone.now():%Y-%m-%d}.csv".replace(" ", "-")
+        answer["Content-Disposition"] = f'attachment; filename="{name}"'
+        answer["Cache-Control"] = "no-store"
+        return answer
+
     def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
         return any(lookup in _lookups(offered) for offered in self.list_filter)
 
@@ -114,29 +138,6 @@ class ReadOnlyAdmin(StrictAdmin):
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
     detail_template: ClassVar[str] = "admin/orchestrator/detail.html"
-    change_list_template = "admin/orchestrator/list.html"
-    exported: ClassVar[tuple[str, ...]]
-    """The columns of the list as CSV."""
-    exported_by: ClassVar[str] = "created_at"
-
-    def get_urls(self) -> list[URLPattern]:
-        view: Callable[..., HttpResponse] = self.admin_site.admin_view(self.csv_view)
-        name = f"{self.opts.app_label}_{self.opts.model_name}_csv"
-        return [path("csv/", view, name=name), *super().get_urls()]
-
-    def csv_view(self, request: HttpRequest) -> HttpResponseBase:
-        """What the list shows with these filters, all of it, as a file."""
-        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
-            raise PermissionDenied
-        must_be_searchable(request)
-        rows = self.get_changelist_instance(request).get_queryset(request)
-        answer = StreamingHttpResponse(
-            csv_export.lines(rows, self.exported, self.exported_by), "text/csv; charset=utf-8"
-        )
-        name = f"{self.opts.verbose_name_plural}-{timezone.now():%Y-%m-%d}.csv".replace(" ", "-")
-        answer["Content-Disposition"] = f'attachment; filename="{name}"'
-        answer["Cache-Control"] = "no-store"
-        return answer
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)

@@ -433,6 +433,19 @@ admin.site.unregister(Group)
 @admin.register(User)
 class UserAdmin(BaseUserAdmin, StrictAdmin):  # type: ignore[misc,type-arg]  # untyped library
     actions = None  # people are ended one by one, with a thought for each
+    exported_by = "date_joined"
+    exported = (
+        "id",
+        "username",
+        "email",
+        "first_name",
+        "last_name",
+        "is_active",
+        "is_staff",
+        "is_superuser",
+        "last_login",
+        "date_joined",
+    )
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -443,3 +456,5 @@ class GroupAdmin(BaseGroupAdmin, StrictAdmin):  # type: ignore[misc]  # untyped 
     """A group is an approver role: its members decide what asks for it."""
 
     actions = None
+    exported_by = "name"
+    exported = ("id", "name")

@@ -16,6 +16,8 @@ LISTS = {
     "sessions": "/admin/sessions_app/agentsession/",
     "agents": "/admin/sessions_app/agent/",
     "events": "/admin/audit_app/event/",
+    "people": "/admin/auth/user/",
+    "groups": "/admin/auth/group/",
 }
 
 
@@ -40,7 +42,7 @@ def work(bot):
 
 
 @pytest.mark.parametrize("name", sorted(LISTS))
-def test_every_list_can_be_downloaded_and_says_so(client, root, work, name):
+def test_every_list_can_be_downloaded_and_says_so(client, root, work, alice, name):
     client.force_login(root)
     rows = read(client, name)
     assert rows
@@ -97,3 +99,10 @@ def test_roles_are_one_cell(client, root):
     AgentFactory(name="many", roles=["a", "b"])
     client.force_login(root)
     assert read(client, "agents")[0]["roles"] == "a, b"
+
+
+def test_people_are_an_administrators_and_their_passwords_nobodys(client, root, alice):
+    client.force_login(root)
+    assert not any("password" in name for name in read(client, "people")[0])
+    client.force_login(alice)
+    assert client.get(f"{LISTS['people']}csv/").status_code == 403

@@ -67,6 +67,7 @@ def pages(work):
         "/admin/policies/simulate/",
         "/admin/away/",
         "/admin/dashboards/",
+        f"/admin/timeline/task/{work['task'].pk}/",
         f"/admin/sessions_app/task/{work['task'].pk}/change/",
         f"/admin/sessions_app/agentsession/{AgentSession.objects.first().pk}/change/",
         f"/admin/sessions_app/agent/{work['agent'].pk}/change/",

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.factories import TaskFactory, the_approval
-from tests.hostile.gallery import GALLERY, STOLEN
+from tests.hostile.gallery import GALLERY, STOLEN, Trick
 
 pytestmark = pytest.mark.browser
 
@@ -132,6 +132,18 @@ def test_alice_who_clicks_and_types_all_over_it_runs_nothing(window, alice, bot)
         page.keyboard.press("Tab")
         assert page.evaluate("window.ran") is None
     assert watch.noted == []
+
+
+def test_the_summary_leads_to_one_mark_after_the_other(window, alice, bot):
+    page, _ = window(alice)
+    marked = Trick({"a": {"b": {"c": {"d": "x\u200by"}}}, "e": "approve this now"})
+    opened(page, bot, marked)
+    button = page.get_by_role("button", name="Show the next")
+    for words in ("U+200B", "speaks to the reader"):
+        button.click()
+        focused = page.locator("mark:focus")
+        expect(focused).to_contain_text(words)
+        expect(focused).to_be_in_viewport()
 
 
 def test_the_watch_sees_what_it_watches_for(window, alice, bot):

@@ -26,3 +26,18 @@ for (const [index, place] of document.querySelectorAll("[data-search]").entries(
   });
   place.before(label, said);
 }
+
+// What misleads is found one after the other, wherever it is folded away.
+for (const button of document.querySelectorAll(".o-next")) {
+  const marks = [...document.querySelectorAll(".o-title mark, .o-main mark")];
+  let next = 0;
+  button.hidden = marks.length === 0;
+  button.addEventListener("click", () => {
+    const mark = marks[next];
+    next = (next + 1) % marks.length;
+    for (let part = mark.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
+    mark.tabIndex = -1;
+    mark.focus({ preventScroll: true });
+    mark.scrollIntoView({ block: "center" });
+  });
+}
