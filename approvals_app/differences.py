@@ -1,11 +1,12 @@
 """What changed between two JSON values, line by line of their indented texts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import chain
 from typing import Any
 
 from audit_app.legible import pretty
+from sessions_app.models import TaskRevision
 
 AROUND = 3
 SAME = "="
@@ -24,6 +25,14 @@ def lines_of(before: Any, after: Any, most: int = 5_000) -> list[Line]:
     if len(old) + len(new) > most:
         return [(SAME, f"{len(old):,} lines became {len(new):,}: too long to compare here.")]
     return list(chain.from_iterable(_hunks(old, new)))
+
+
+def of_revisions(revisions: Sequence[TaskRevision]) -> list[Line]:
+    """What the last of ``revisions`` changed; nothing where there is one."""
+    if len(revisions) < 2:
+        return []
+    before, now = revisions[-2:]
+    return lines_of(before.read, now.read)
 
 
 def _lines(value: Any) -> list[str]:

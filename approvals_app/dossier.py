@@ -10,7 +10,7 @@ from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
 from approvals_app import policies, renderers
-from approvals_app.differences import Line, lines_of
+from approvals_app.differences import Line, lines_of, of_revisions
 from approvals_app.inbox import amount, sentence
 from approvals_app.models import Approval, Vote
 from approvals_app.timelines import states_of
@@ -92,10 +92,7 @@ class Dossier:
     @property
     def difference(self) -> list[Line]:
         """What the present revision changed."""
-        if len(self.revisions) < 2:
-            return []
-        before, now = self.revisions[-2:]
-        return lines_of(before.read, now.read)
+        return of_revisions(self.revisions)
 
     def voice_of(self, actor: Actor) -> Vote | None:
         """What ``actor`` said already, and can take back while the approval is pending."""

@@ -1,6 +1,5 @@
 """What waits for a reviewer, what they decided and what they asked for, as their inbox lists it."""
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -28,12 +27,12 @@ from django.db.models.expressions import RawSQL
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce, Left, Now
 
+from approvals_app.differences import Line, of_revisions
 from approvals_app.models import Approval, Override, Vote
 from approvals_app.viewing import LOOKING, Viewer
-from audit_app import legible
 from audit_app.actors import Actor
 from audit_app.legible import shortened
-from sessions_app.models import Task, TaskRevision
+from sessions_app.models import Task
 
 PAGE_SIZE = 20
 COUNTED = 99
@@ -173,9 +172,9 @@ class Row:
         return str(self.approval.pk)
 
     @property
-    def difference(self) -> list[tuple[str, str]]:
+    def difference(self) -> list[Line]:
         """What the present revision changed; it is read when it is asked for."""
-        return difference(Task.objects.get(pk=self.approval.task_id).all_revisions())
+        return of_revisions(Task.objects.get(pk=self.approval.task_id).all_revisions())
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,14 +296,6 @@ def reach(counts: Iterable[tuple[str, Any]]) -> str:
         if re.fullmatch(r"[0-9]{1,15}", str(count)):
             return f"{int(count):,} {REACH[name][int(count) != 1]}"
     return ""
-
-
-def difference(revisions: list[TaskRevision]) -> list[tuple[str, str]]:
-    """What the last of ``revisions`` changed: lines with ``+``, ``-`` or a blank before them."""
-    if len(revisions) < 2:
-        return []
-    before, after = (legible.pretty(r.read).splitlines() for r in revisions[-2:])
-    return [(line[0], line[2:]) for line in difflib.ndiff(before, after) if line[0] != "?"]
 
 
 def _decided(actor: Actor, number: int) -> Page:
