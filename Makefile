@@ -16,7 +16,7 @@ run: $(VENV)/.runtime ## set everything up and serve on http://127.0.0.1:8000 (P
 	@TRIAL=on $(BIN)/python manage.py dev
 
 test: $(VENV)/.dev ## the whole test suite
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 fuzz: $(VENV)/.dev ## the API against its own schema: 20,000 made-up requests (FUZZ_REQUESTS=… for more)
 	@FUZZ_REQUESTS=$${FUZZ_REQUESTS:-20000} $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/fuzz

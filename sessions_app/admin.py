@@ -376,6 +376,7 @@ class AgentAdmin(ReadOnlyAdmin):
         return self.page(
             request,
             "admin/sessions_app/agent_form.html",
+            status=400 if request.method == "POST" else 200,
             title=f"Change {agent.name}",
             lead="What it asked for before stays as it is; its keys go on.",
             button="Change the agent",

@@ -17,7 +17,8 @@ def test_alice_reads_a_refund_approves_it_and_its_agent_hears(signed_in, api, al
 
     expect(page.get_by_role("row", name=REFUND)).to_contain_text("42.50 EUR")
     page.get_by_role("link", name=REFUND).click()
-    expect(page.locator(".o-raw")).to_contain_text('"customer": 1007')
+    page.get_by_text("The whole payload, as JSON").click()
+    expect(page.locator(".o-raw").first).to_contain_text('"customer": 1007')
     expect(page.locator(".o-payload").last).to_contain_text("postage")
     page.get_by_label("Notes").fill("Checked the order.")
     page.get_by_role("button", name="Approve").click()
