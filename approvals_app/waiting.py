@@ -11,7 +11,7 @@ from django.db import connection
 from rest_framework.exceptions import Throttled
 
 from approvals_app.models import Approval
-from audit_app import tail
+from audit_app import bell
 from audit_app.metrics import WAITING_REQUESTS
 
 LONGEST = 60
@@ -55,13 +55,13 @@ def until_decided(approval_id: UUID, seconds: int, *, caller: str) -> bool:
     try:
         deadline = time.monotonic() + seconds
         while True:
-            heard = tail.bell.rung()  # before the look, so that no decision falls in between
+            heard = bell.bell.rung()  # before the look, so that no decision falls in between
             pending = Approval.objects.filter(pk=approval_id).unanswered().exists()
             connection.close()
             remaining = deadline - time.monotonic()
-            if not pending or remaining <= 0 or tail.bell.closing:
+            if not pending or remaining <= 0 or bell.bell.closing:
                 return True
-            tail.bell.wait(heard, remaining)
+            bell.bell.wait(heard, remaining)
     finally:
         WAITING_REQUESTS.dec()
         with _places:

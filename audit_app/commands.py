@@ -21,9 +21,9 @@ from psycopg import errors
 
 from audit_app import runs
 from audit_app.actors import Actor
+from audit_app.bell import bell
 from audit_app.durations import duration
 from audit_app.errors import OrchestratorError
-from audit_app.tail import bell
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 NAME_LENGTH = 150

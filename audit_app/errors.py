@@ -59,6 +59,14 @@ class Unprocessable(OrchestratorError):
     """The request contradicts an earlier one."""
 
 
+class Gone(OrchestratorError):
+    """What was asked for was there, and is not kept any longer."""
+
+
+class CursorExpired(Gone):
+    """Events behind this cursor are no longer kept; begin anew, without a cursor."""
+
+
 class InvalidTransition(Conflict):
     """This {what} is {state}; it can't {transition} any more or yet."""
 

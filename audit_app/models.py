@@ -89,12 +89,23 @@ def _generated(
     )
 
 
+class TransactionNumber(models.BigIntegerField):  # type: ignore[type-arg]  # not subscriptable
+    """PostgreSQL's ``xid8``, as an int. Read and ordered by; compared in SQL (querysets.py)."""
+
+    def db_type(self, connection: Any) -> str:
+        return "xid8"
+
+    def from_db_value(self, value: Any, *_: Any) -> int | None:
+        return None if value is None else int(value)
+
+
 class Event(models.Model):
     """One thing that happened. Written by trail.record; never changed, never removed.
 
     ``entry`` is the event: its RFC 8785 text. The columns that people query are generated from it
     by PostgreSQL, and a constraint rebuilds the text from them, so neither can say what the other
-    does not. ``position`` counts insertions; ``xid`` (not mapped) is the transaction that wrote it.
+    does not. ``position`` counts insertions; ``xid`` is the transaction that wrote it: in which
+    order events were committed is tail.py's to say.
     """
 
     id = models.GeneratedField(
@@ -106,6 +117,9 @@ class Event(models.Model):
     )
     position = models.BigIntegerField(
         editable=False, unique=True, db_comment="Order of insertion across all subjects."
+    )
+    xid = TransactionNumber(
+        editable=False, db_comment="The transaction that wrote it: what the guard looks for."
     )
     entry = models.TextField(
         db_comment="The event as RFC 8785 text: what is hashed is what was written."
@@ -171,6 +185,39 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event_type} by {self.actor}"
+
+
+class Era(models.Model):
+    """What the trail holds from before it was restored into this cluster: see tail.py."""
+
+    number = models.PositiveIntegerField(primary_key=True, db_comment="1 for the second era.")
+    after_position = models.BigIntegerField(
+        db_comment="The last position of the era before: where the restored events end."
+    )
+    began_at = models.DateTimeField(db_default=Now(), db_comment="When it was noticed.")
+
+    class Meta:
+        db_table = "trail_eras"
+        db_table_comment = "Where the trail was restored into a younger cluster."
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"after {self.after_position}"
+
+
+class TailReader(models.Model):
+    """How far a relay has read the trail: see relays.py."""
+
+    name = models.TextField(primary_key=True, db_comment="The relay.")
+    cursor = models.TextField(db_comment="Behind the last event that it told.")
+
+    class Meta:
+        db_table = "tail_readers"
+        db_table_comment = "How far each relay has read the trail."
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class RequestReceipt(models.Model):

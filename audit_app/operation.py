@@ -12,6 +12,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable, SerializationFail
 
 from audit_app import trail
 from audit_app.actors import Actor
+from audit_app.bell import bell
 from audit_app.errors import (
     Busy,
     Conflict,
@@ -23,7 +24,6 @@ from audit_app.errors import (
 )
 from audit_app.metrics import OPERATIONS
 from audit_app.receipts import Receipt, Replayed
-from audit_app.tail import bell
 
 tracer = trace.get_tracer("orchestrator")
 

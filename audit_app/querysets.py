@@ -1,6 +1,6 @@
 """Named reads of the ground floor."""
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from uuid import UUID
 
 from django.db import models
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from audit_app.models import Event, Subject  # noqa: F401  # forward references
 
 S = TypeVar("S", bound="Subject")
+
+SETTLED = """(audit_events.xid < pg_snapshot_xmin(pg_current_snapshot())
+    OR audit_events.xid < (SELECT public.audit_settled_before()))"""
+"""The first alone would do; the second looks closer where the cluster has other databases."""
 
 
 class SubjectQuerySet(models.QuerySet[S]):
@@ -37,6 +41,19 @@ class SubjectQuerySet(models.QuerySet[S]):
 
 
 class EventQuerySet(models.QuerySet["Event"]):
+    def behind(self, xid: int, position: int) -> Self:
+        """What comes after that event of that transaction, in the order of tail.py."""
+        rows: Any = self.extra(  # a comparison of rows, which querysets can't say
+            where=["(audit_events.xid, audit_events.position) > (%s::xid8, %s)"],
+            params=[str(xid), position],
+        )
+        return cast("Self", rows)
+
+    def settled(self) -> Self:
+        """What nothing can be committed before any more: see tail.py."""
+        rows: Any = self.extra(where=[SETTLED])  # noqa: S610  # querysets know no snapshots
+        return cast("Self", rows)
+
     def visible_to(self, actor: Actor) -> Self:
         """An auditor sees every event; others those of the subjects that they can see."""
         if actor.auditor:

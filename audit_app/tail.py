@@ -1,109 +1,154 @@
-"""Hearing of what was committed: a bell that rings in every process soon after any of them
-committed an operation.
+"""Reading the trail in the order of its commits, without gaps, from wherever one stopped.
 
-A notice is only a hint: whoever hears the bell looks at the rows, and looks once a second without
-it. So that writers never queue on NOTIFY's commit lock, nobody notifies inside a transaction: each
-process tells after its commits, at most once in ``COALESCE`` seconds, on a connection of its own.
+An event stands at its transaction's number and then its position. Readers stop below the oldest
+transaction that still runs in this database: whatever commits later has a higher number, so a
+cursor once passed is never written behind. ``position`` alone, which counts insertions, would skip
+whoever inserted first and committed last.
+
+Transaction numbers are a cluster's own. A dump that is restored into a younger cluster brings
+events from its future; they are an era of their own, that ended with them (table ``trail_eras``).
 """
 
-import logging
-import threading
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-import psycopg
-from django.conf import settings
 from django.db import connection
 
-logger = logging.getLogger(__name__)
+from audit_app.errors import CursorExpired
+from audit_app.models import Event
+from audit_app.querysets import SETTLED, EventQuerySet
 
-CHANNEL = "orchestrator_trail"
-COALESCE = 0.01
-LOOK_ANYWAY = 1.0
-DJANGOS_OWN = {"context", "cursor_factory", "prepare_threshold"}
+BATCH = 500
+WRITTEN = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,17})\.(0|[1-9]\d{0,17})", re.ASCII)
+
+BEGIN_ERA = """
+INSERT INTO trail_eras (number, after_position)
+SELECT coalesce((SELECT max(number) FROM trail_eras), 0) + 1, max(position) FROM audit_events
+WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
+  AND position > coalesce((SELECT max(after_position) FROM trail_eras), 0)
+HAVING max(position) IS NOT NULL
+ON CONFLICT DO NOTHING
+"""
+ERAS = "SELECT after_position FROM trail_eras ORDER BY number"
+LAST = f"""
+SELECT xid, position FROM audit_events
+WHERE {SETTLED} AND position > %s
+ORDER BY xid DESC, position DESC LIMIT 1
+"""  # noqa: S608  # nothing but our own text
 
 
-class Bell:
-    """``tell()`` after a commit; ``wait()`` for anybody's. Threads start when first needed, and
-    again when one of them lost the database."""
+@dataclass(frozen=True, slots=True, order=True)
+class Cursor:
+    """Behind one event of the trail; ``START`` is before all of them. Written ``era.xid.position``.
+
+    Cursors compare as the events behind which they stand were committed.
+    """
+
+    era: int
+    xid: int
+    position: int
+
+    def __str__(self) -> str:
+        return f"{self.era}.{self.xid}.{self.position}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        """The cursor that ``str`` wrote. Raises ValueError."""
+        match = WRITTEN.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text[:80]!r} is not a cursor of the trail.")
+        return cls(*map(int, match.groups()))
+
+
+START = Cursor(0, 0, 0)
+
+
+class _Cursor(Protocol):
+    def execute(self, statement: Any, params: Any = None, /) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+
+
+class Eras:
+    """After which position each era but the first begins. Read when first needed, and again by
+    ``refresh``, which whoever connects anew to the database calls."""
 
     def __init__(self) -> None:
-        self.closing = False
-        """Set when this process is asked to end: whoever waits should answer now."""
-        self._heard = 0
-        self._changed = threading.Condition()
-        self._untold = threading.Event()
-        self._stopping = threading.Event()
-        self._starting = threading.Lock()
-        self._threads: dict[str, threading.Thread] = {}
+        self._ends: Sequence[int] | None = None
 
-    def tell(self) -> None:
-        """Let every process know that something was committed. Returns at once."""
-        self._untold.set()
-        self._keep_running("teller", self._keep_telling)
+    def refresh(self, database: _Cursor) -> None:
+        """Ask ``database``, outside of a transaction that wrote something; begin an era where the
+        trail holds events from the future of this cluster."""
+        database.execute(BEGIN_ERA)
+        database.execute(ERAS)
+        self._ends = [position for (position,) in database.fetchall()]
 
-    def rung(self) -> int:
-        """How often the bell has rung: what ``wait`` takes as ``since``."""
-        self._keep_running("listener", self._keep_listening)
-        return self._heard
+    def forget(self) -> None:
+        self._ends = None
 
-    def wait(self, since: int, timeout: float) -> None:
-        """Return when the bell has rung since, a second passed, or ``timeout`` seconds did."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._heard != since, min(timeout, LOOK_ANYWAY))
+    @property
+    def ends(self) -> Sequence[int]:
+        """The last position of each era that has ended."""
+        if self._ends is None:
+            with connection.cursor() as database:
+                self.refresh(database)
+        assert self._ends is not None
+        return self._ends
 
-    def stop(self) -> None:
-        """End both threads, and with them their connections."""
-        self._stopping.set()
-        self._untold.set()
-        for thread in self._threads.values():
-            thread.join()
-        self._stopping.clear()
+    def of(self, position: int) -> int:
+        """The era in which the event at ``position`` was written."""
+        return sum(position > end for end in self.ends)
 
-    def _keep_running(self, name: str, work: Callable[["psycopg.Connection[Any]"], None]) -> None:
-        if name in self._threads and self._threads[name].is_alive():
-            return
-        with self._starting:
-            if name not in self._threads or not self._threads[name].is_alive():
-                thread = threading.Thread(target=self._work, args=(work,), name=name, daemon=True)
-                self._threads[name] = thread
-                thread.start()
-
-    def _work(self, work: Callable[["psycopg.Connection[Any]"], None]) -> None:
-        try:
-            with psycopg.connect(**connection_parameters(), autocommit=True) as own:
-                work(own)
-        except psycopg.OperationalError as error:
-            logger.warning("the bell lost the database: %s", str(error).strip())
-
-    def _keep_telling(self, own: "psycopg.Connection[Any]") -> None:
-        while not self._stopping.is_set():
-            self._untold.wait()
-            self._untold.clear()
-            own.execute(f"NOTIFY {CHANNEL}")
-            self._stopping.wait(COALESCE)
-
-    def _keep_listening(self, own: "psycopg.Connection[Any]") -> None:
-        own.execute(f"LISTEN {CHANNEL}")
-        self._ring()  # for what was committed before we listened
-        while not self._stopping.is_set():
-            for _ in own.notifies(timeout=LOOK_ANYWAY, stop_after=1):
-                self._ring()
-
-    def _ring(self) -> None:
-        with self._changed:
-            self._heard += 1
-            self._changed.notify_all()
+    @property
+    def present(self) -> int:
+        return len(self.ends)
 
 
-def connection_parameters() -> dict[str, Any]:
-    """Where to LISTEN: past a pooler that shares connections, since a notice reaches one alone.
+eras = Eras()
 
-    Without such an address it is how Django would connect, without what is Django's own.
+
+def cursor_of(event: Event) -> Cursor:
+    """The cursor behind ``event``."""
+    return Cursor(eras.of(event.position), event.xid, event.position)
+
+
+def end() -> Cursor:
+    """Behind the last event that nobody can still be written before."""
+    with connection.cursor() as database:
+        ends = eras.ends
+        database.execute(LAST, [ends[-1] if ends else 0])
+        last = database.fetchone()
+    return Cursor(eras.present, *map(int, last)) if last else Cursor(eras.present, 0, 0)
+
+
+def read(after: Cursor, limit: int = BATCH, *, among: EventQuerySet | None = None) -> list[Event]:
+    """Up to ``limit`` events behind ``after``, of those ``among``, in the order of their commits.
+
+    What is read is final: nothing is committed before the last one any more. Raises CursorExpired
+    where events behind ``after`` are no longer kept.
     """
-    if settings.DATABASE_DIRECT_URL:
-        return {"conninfo": settings.DATABASE_DIRECT_URL, "application_name": "orchestrator"}
-    return {n: v for n, v in connection.get_connection_params().items() if n not in DJANGOS_OWN}
+    must_be_kept(after)
+    rows = Event.objects.all() if among is None else among
+    found: list[Event] = []
+    while len(found) < limit and after.era <= eras.present:
+        ended = after.era < eras.present
+        here = rows.behind(after.xid, after.position)
+        if after.era:
+            here = here.filter(position__gt=eras.ends[after.era - 1])
+        here = here.filter(position__lte=eras.ends[after.era]) if ended else here.settled()
+        found += here.order_by("xid", "position")[: limit - len(found)]
+        after = Cursor(after.era + 1, 0, 0)
+    return found
 
 
-bell = Bell()
+def unsettled(after: Cursor) -> bool:
+    """Whether events behind ``after`` are committed that have to wait for older transactions."""
+    return Event.objects.behind(after.xid, after.position).exists()
+
+
+def must_be_kept(cursor: Cursor) -> None:
+    """Raises CursorExpired where the event of ``cursor`` was removed from the trail, and so maybe
+    others behind it."""
+    if cursor.position and not Event.objects.filter(position__lte=cursor.position).exists():
+        raise CursorExpired

@@ -48,7 +48,7 @@ def child_exit(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Let whoever waits for a decision answer when the worker is asked to end, so that it can."""
-    from audit_app.tail import bell
+    from audit_app.bell import bell
 
     def end(number: int, frame: Any) -> None:
         bell.closing = True

@@ -229,6 +229,7 @@ INSTALLED_APPS = [
     "django_otp",
     "django_otp.plugins.otp_totp",
     "django_otp.plugins.otp_static",
+    "procrastinate.contrib.django",
     "orchestrator",
     "orchestrator.signin",
     "audit_app",
@@ -327,6 +328,9 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
+
+# Jobs are declared where they belong, and imported with their app.
+PROCRASTINATE_AUTODISCOVER_MODULE_NAME = ""
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Orchestrator",
@@ -431,5 +435,6 @@ LOGGING = {
     "loggers": {
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "ERROR"},
+        "procrastinate": {"level": "WARNING"},
     },
 }

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import setup_databases, teardown_databases
 
-from audit_app.tail import bell
+from audit_app.bell import bell
 from sessions_app.models import Agent
 from tests.client import Api
 from tests.database import (

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from audit_app.tail import connection_parameters
+from audit_app.bell import connection_parameters
 
 LOOK_EVERY = 0.1
 """Seconds between two looks of the thread while the database is away."""

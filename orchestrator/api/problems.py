@@ -43,6 +43,7 @@ STATUS_OF = (
     (errors.Forbidden, 403),
     (errors.NotFound, 404),
     (errors.Conflict, 409),
+    (errors.Gone, 410),
     (errors.PreconditionFailed, 412),
     (errors.Unprocessable, 422),
 )

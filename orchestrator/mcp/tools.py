@@ -20,7 +20,7 @@ from rest_framework.exceptions import APIException
 from approvals_app import waiting
 from approvals_app.models import Approval
 from audit_app import tracing
-from audit_app.tail import bell
+from audit_app.bell import bell
 from orchestrator import __version__
 from orchestrator.mcp import schemas
 from orchestrator.mcp.messages import refusal_in

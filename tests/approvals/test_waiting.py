@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from approvals_app import operations, waiting
-from audit_app import tail
+from audit_app import bell
 from audit_app.actors import Actor
 from tests.factories import TaskFactory, approved, the_approval
 from tests.races.together import together
@@ -15,13 +15,13 @@ from tests.races.together import together
 @pytest.fixture
 def someone_waits(monkeypatch):
     """Set when a request has begun to wait for the bell."""
-    waits, wait = threading.Event(), tail.bell.wait
+    waits, wait = threading.Event(), bell.bell.wait
 
     def tell_and_wait(*given):
         waits.set()
         wait(*given)
 
-    monkeypatch.setattr(tail.bell, "wait", tell_and_wait)
+    monkeypatch.setattr(bell.bell, "wait", tell_and_wait)
     return waits
 
 

@@ -1,35 +1,197 @@
-"""Whoever waits hears of a commit, and not only because they look once a second."""
+"""The trail is read in the order of its commits: nobody who commits late is skipped."""
 
-import time
+import threading
+from uuid import uuid4
 
-from audit_app.tail import Bell, bell
-from tests.factories import SessionFactory
+import psycopg
+import pytest
+from django.db import connection
 
+from audit_app import tail
+from audit_app.errors import CursorExpired
+from audit_app.models import Era, Event
+from audit_app.operations import add_event
+from audit_app.tail import START, Cursor
+from tests.database import database_url, without_guards
 
-def rings(listening: Bell, since: int) -> bool:
-    """Whether the bell rings before a minute is over."""
-    end = time.monotonic() + 60
-    while listening.rung() == since and time.monotonic() < end:
-        listening.wait(since, 60)
-    return listening.rung() != since
-
-
-def test_an_operation_rings_the_bell_in_every_process(bot):
-    elsewhere = Bell()  # as another process has it: a connection of its own, no thread in common
-    try:
-        since = elsewhere.rung()
-        assert rings(elsewhere, since), "it rings once when it begins to listen"
-        since = elsewhere.rung()
-
-        SessionFactory(agent=bot)
-
-        assert rings(elsewhere, since)
-    finally:
-        elsewhere.stop()
+INSERT = """
+INSERT INTO audit_events (entry) VALUES (audit_entry(
+    event_type => 'agent.noted', actor => 'agent:bot', actor_id => 'x', subject_type => 'note',
+    subject_id => %s, seq => 1, from_state => NULL, to_state => NULL, role => NULL,
+    trace_id => NULL, metadata => '{}'))
+RETURNING position
+"""
 
 
-def test_a_bell_that_was_stopped_begins_anew(bot):
-    since = bell.rung()
-    bell.stop()
-    SessionFactory(agent=bot)
-    assert rings(bell, since)
+@pytest.fixture(autouse=True)
+def eras_are_read_anew():
+    tail.eras.forget()
+    yield
+    tail.eras.forget()
+
+
+def writer():
+    """Another process's connection, whose transaction is open until it commits."""
+    return psycopg.connect(database_url())
+
+
+def written_by(connection):
+    return connection.execute(INSERT, [uuid4()]).fetchone()[0]
+
+
+def positions(events):
+    return [event.position for event in events]
+
+
+def test_who_commits_late_is_not_skipped_as_it_would_be_by_position():
+    begin = tail.end()
+    with writer() as slow, writer() as quick:
+        first = written_by(slow)
+        second = written_by(quick)
+        quick.commit()
+
+        assert Event.objects.filter(position__gt=begin.position).get().position == second
+        assert tail.read(begin) == [], "what may still be written before is waited for"
+        assert tail.unsettled(begin)
+
+        slow.commit()
+
+    assert positions(tail.read(begin)) == [first, second]
+    # A reader who counts insertions had gone on behind the second by now.
+    assert not Event.objects.filter(position__gt=second).exists()
+
+
+def test_the_order_is_that_of_transactions_not_of_insertions():
+    begin = tail.end()
+    with writer() as older, writer() as younger:
+        older.execute("SELECT pg_current_xact_id()")
+        first_inserted = written_by(younger)
+        second_inserted = written_by(older)
+        younger.commit()
+        older.commit()
+
+    assert positions(tail.read(begin)) == [second_inserted, first_inserted]
+
+
+def test_nobody_waits_for_the_transactions_of_other_databases():
+    begin = tail.end()
+    with (
+        psycopg.connect(database_url(superuser=True, name="postgres")) as elsewhere,
+        writer() as own,
+    ):
+        elsewhere.execute("SELECT pg_current_xact_id()")
+        first = written_by(own)
+        own.commit()
+        assert positions(tail.read(begin)) == [first]
+
+        own.execute("SELECT pg_current_xact_id()")
+        with writer() as another:
+            written_by(another)
+        assert positions(tail.read(begin)) == [first], "those of this one are waited for"
+
+
+def test_many_writers_long_and_short_and_every_reader_gets_all_of_it_once():
+    writers, each = 6, 15
+    done = threading.Event()
+    begin = tail.end()
+
+    def write(number):
+        with writer() as own:
+            for turn in range(each):
+                for _ in range(1 + turn % 3):
+                    written_by(own)
+                if turn % 5 == number % 5:
+                    own.execute("SELECT pg_sleep(0.02)")  # a transaction that takes its time
+                own.rollback() if turn % 7 == 6 else own.commit()
+
+    def follow(seen, batch):
+        cursor = begin
+        try:
+            while True:
+                last = done.is_set()
+                events = tail.read(cursor, batch)
+                seen += positions(events)
+                cursor = tail.cursor_of(events[-1]) if events else cursor
+                if last and not events:
+                    return
+        finally:
+            connection.close()
+
+    readers = [([], 7), ([], 100)]
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(writers)]
+    following = [threading.Thread(target=follow, args=reader) for reader in readers]
+    for thread in threads + following:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    for thread in following:
+        thread.join()
+
+    committed = sorted(Event.objects.values_list("position", flat=True))
+    assert len(committed) > writers * each
+    for seen, _ in readers:
+        assert sorted(seen) == committed
+    assert readers[0][0] == readers[1][0], "every reader reads the same order"
+
+
+def test_a_cursor_goes_on_where_it_stopped(bot):
+    begin = tail.end()
+    for number in range(5):
+        add_event("agent.noted", by=bot.as_actor(), metadata={"number": number}, trace_id=None)
+    first = tail.read(begin, 2)
+    rest = tail.read(Cursor.parse(str(tail.cursor_of(first[-1]))))
+
+    assert [event.metadata["number"] for event in first + rest] == [0, 1, 2, 3, 4]
+    assert tail.read(tail.end()) == []
+    assert tail.end() == tail.cursor_of(rest[-1])
+
+
+def test_after_a_restore_into_a_younger_cluster_old_and_new_are_read_in_order(bot):
+    add_event("agent.noted", by=bot.as_actor(), metadata={"n": 1}, trace_id=None)
+    add_event("agent.noted", by=bot.as_actor(), metadata={"n": 2}, trace_id=None)
+    with without_guards() as cursor:
+        cursor.execute(
+            "UPDATE audit_events SET xid = (xid::text::bigint + 1000000000)::text::xid8"
+            " WHERE event_type = 'agent.noted'"
+        )
+    known = tail.cursor_of(Event.objects.get(metadata__n=1))
+    tail.eras.forget()
+
+    add_event("agent.noted", by=bot.as_actor(), metadata={"n": 3}, trace_id=None)
+    assert [e.metadata["n"] for e in tail.read(known)] == [2, 3]
+    assert tail.cursor_of(Event.objects.get(metadata__n=3)).era == 1
+    assert tail.end() == tail.cursor_of(Event.objects.get(metadata__n=3))
+    assert tail.cursor_of(Event.objects.get(metadata__n=2)) < tail.end()
+    assert [e.metadata["n"] for e in tail.read(START) if "n" in e.metadata] == [1, 2, 3]
+
+    tail.eras.forget()
+    assert tail.eras.present == 1, "an era begins once"
+    assert Era.objects.count() == 1
+
+
+def test_a_cursor_whose_events_are_gone_is_refused(bot):
+    add_event("agent.noted", by=bot.as_actor(), metadata={}, trace_id=None)
+    old = tail.end()
+    add_event("agent.noted", by=bot.as_actor(), metadata={}, trace_id=None)
+    tail.read(old)
+    with without_guards() as cursor:
+        cursor.execute("DELETE FROM audit_events WHERE position <= %s", [old.position])
+
+    with pytest.raises(CursorExpired):
+        tail.read(old)
+    assert len(tail.read(START)) == 1, "from the beginning is from what is kept"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1", "1.2", "1.2.3.4", "-1.2.3", "01.2.3", "1.2.x", "1.2.9999999999999999999", "١.2.3"],
+)
+def test_what_is_no_cursor_is_refused(text):
+    with pytest.raises(ValueError, match="not a cursor"):
+        Cursor.parse(text)
+
+
+def test_a_cursor_is_read_as_it_was_written():
+    assert Cursor.parse("0.0.0") == START
+    assert str(Cursor.parse("1.22.333")) == "1.22.333"

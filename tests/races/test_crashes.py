@@ -17,7 +17,7 @@ import os, signal, django
 django.setup()
 from django.test import Client
 from audit_app.receipts import Receipt
-from audit_app.tail import bell
+from audit_app.bell import bell
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,95 @@
+"""The process beside the web server that does what need not be done while somebody waits."""
+
+import asyncio
+import threading
+from typing import Any
+
+import psycopg
+import structlog
+from procrastinate import App, PsycopgConnector
+from procrastinate.contrib.django import app
+from procrastinate.exceptions import ConnectorException
+from psycopg_pool import PoolTimeout
+
+from audit_app.bell import LOOK_ANYWAY, bell, connection_parameters
+from audit_app.commands import SIGNALS, OperatorCommand
+
+log = structlog.get_logger("orchestrator.worker")
+
+SOON = 0.05
+"""Seconds until a relay looks again that only waits for an older transaction to end."""
+RETRY_AFTER = 1.0
+STALLED = 30
+"""Seconds without a sign of life after which a worker's jobs are somebody else's."""
+CONCURRENCY = 20
+GRACE = 10
+"""Seconds that a job has to end when the worker is asked to."""
+
+
+class Command(OperatorCommand):
+    help = (
+        "Read the trail and do what follows from it: webhooks, notices. Runs until it is stopped."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stopping = threading.Event()
+        relays = threading.Thread(target=_relay, args=(stopping,), name="relays")
+        relays.start()
+        try:
+            asyncio.run(self._work())
+        finally:
+            stopping.set()
+            bell.stop()
+            relays.join()
+        self.stdout.write("The worker has stopped.")
+
+    async def _work(self) -> None:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, ended.set)
+        self.stdout.write("The worker runs; Ctrl-C stops it.")
+        self.stdout.flush()
+        while not ended.is_set():
+            try:
+                await _do_jobs(ended)
+            except (ConnectorException, psycopg.OperationalError, PoolTimeout, OSError) as error:
+                log.warning("worker", failure=type(error).__name__)
+                await asyncio.sleep(RETRY_AFTER)
+
+
+async def _do_jobs(ended: asyncio.Event) -> None:
+    """Until ``ended``; then whatever was begun has GRACE seconds. Raises what says that the
+    database went away."""
+    place = connection_parameters()
+    async with await psycopg.AsyncConnection.connect(**place):
+        pass  # a pool would try for half a minute, and not let itself be stopped
+    with app.replace_connector(PsycopgConnector(kwargs=place, max_size=4)) as working:
+        async with working.open_async():
+            jobs = asyncio.create_task(
+                working.run_worker_async(
+                    concurrency=CONCURRENCY,
+                    fetch_job_polling_interval=LOOK_ANYWAY,
+                    shutdown_graceful_timeout=GRACE,
+                    delete_jobs="successful",
+                    install_signal_handlers=False,
+                )
+            )
+            rescue = asyncio.create_task(_rescue(working))
+            told = asyncio.create_task(ended.wait())
+            try:
+                await asyncio.wait({jobs, rescue, told}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (jobs, rescue, told):
+                    task.cancel()
+                results = await asyncio.gather(jobs, rescue, told, return_exceptions=True)
+            for result in results:
+                if isinstance(result, Exception):
+                    raise result
+
+
+async def _rescue(working: App) -> None:
+    """Give back what a worker had begun that is no more."""
+    while True:
+        for job in await working.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED):
+            await working.job_manager.retry_job(job)
+        await asyncio.sleep(STALLED / 2)
