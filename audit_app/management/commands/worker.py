@@ -57,6 +57,32 @@ class Command(OperatorCommand):
                 await asyncio.sleep(RETRY_AFTER)
 
 
+def _relay(stopping: threading.Event) -> None:
+    while not stopping.is_set():
+        heard = bell.rung()
+        pause = LOOK_ANYWAY
+        for relay in RELAYS.values():
+            pause = min(pause, _caught_up(relay, stopping))
+        bell.wait(heard, pause)
+    connection.close()
+
+
+def _caught_up(relay: Relay, stopping: threading.Event) -> float:
+    """Let ``relay`` tell all there is; return in how many seconds it should look again."""
+    try:
+        close_old_connections()
+        while not stopping.is_set() and relay.advance():
+            pass
+        return SOON if relay.waits_for_others() else LOOK_ANYWAY
+    except (DatabaseError, InterfaceError) as error:
+        log.warning("relay", relay=relay.name, failure=type(error).__name__)
+    except Exception:
+        # One that fails holds up no other; its events stay where they are.
+        log.exception("relay", relay=relay.name)
+    connection.close()
+    return RETRY_AFTER
+
+
 async def _do_jobs(ended: asyncio.Event) -> None:
     """Until ``ended``; then whatever was begun has GRACE seconds. Raises what says that the
     database went away."""
