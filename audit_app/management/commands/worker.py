@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 import structlog
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from procrastinate import App, PsycopgConnector
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException
@@ -13,6 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from audit_app.bell import LOOK_ANYWAY, bell, connection_parameters
 from audit_app.commands import SIGNALS, OperatorCommand
+from audit_app.relays import RELAYS, Relay
 
 log = structlog.get_logger("orchestrator.worker")
 
