@@ -34,6 +34,7 @@ class Override(Subject):
         CONDEMNED = "condemned"
 
     subject_type = "override"
+    task_path = "task_id"
     further_guards = ("freeze", "rightful", "reviewed", "kept")
     role_column = "role"
     trace_column = "trace_id"
@@ -123,6 +124,7 @@ class Approval(Subject):
 
     DECIDED = (Status.APPROVED, Status.REJECTED)
     subject_type = "approval"
+    task_path = "task_id"
     further_guards = (
         "freeze",
         "of_the_task",
@@ -345,6 +347,7 @@ class Vote(Subject):
         CHANGES = "changes"
 
     subject_type = "vote"
+    task_path = "approval__task_id"
     further_guards = ("freeze", "eligible", "open", "voice", "kept")
     role_column = "role"
     trace_column = "trace_id"
@@ -422,6 +425,7 @@ class Delegation(Subject):
         ENDED = "ended"
 
     subject_type = "delegation"
+    task_path = "approval__task_id"
     further_guards = ("freeze", "own", "kept")
 
     delegator = models.ForeignKey(

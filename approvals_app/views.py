@@ -6,12 +6,12 @@ from uuid import UUID
 
 from django.db.models import Prefetch
 from django.http import HttpResponse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from approvals_app import delegations, operations, overrides, waiting
+from approvals_app import delegations, operations, overrides
 from approvals_app.bulk import DECISIONS
 from approvals_app.filters import ApprovalFilter
 from approvals_app.models import Approval, Delegation, Override, Vote
@@ -29,15 +29,8 @@ from approvals_app.serializers import (
     RequestChangesSerializer,
     WithdrawVoteSerializer,
 )
-from audit_app.viewsets import OperationViewSet
+from audit_app.viewsets import PREFER, OperationViewSet
 from sessions_app.serializers import ApprovalSerializer, TaskSerializer
-
-PREFER = OpenApiParameter(
-    "Prefer",
-    str,
-    OpenApiParameter.HEADER,
-    description=f"wait=N (RFC 7240) holds the answer until the decision, N ≤ {waiting.LONGEST}.",
-)
 
 
 class ApprovalViewSet(OperationViewSet):
@@ -56,12 +49,11 @@ class ApprovalViewSet(OperationViewSet):
     def retrieve(self, request: Request, pk: UUID) -> Response:
         """One approval; with Prefer: wait=N, as soon as it is decided."""
         approval: Approval = self.visible().one(pk)
-        headers = {}
-        seconds = waiting.seconds_preferred(request.headers.get("Prefer", ""))
-        if seconds and waiting.until_decided(approval.pk, seconds, caller=str(self.actor)):
-            headers["Preference-Applied"] = f"wait={seconds}"
-            approval = self.visible().one(pk)
-        return Response(ApprovalSerializer(approval).data, headers=headers)
+        response = self._present(approval)
+        if "Prefer" not in request.headers:
+            return response
+        unanswered = Approval.objects.filter(pk=pk).unanswered().exists()
+        return self.held(response, approval.task.news_of(), answered=not unanswered)
 
     @extend_schema(request=RequestApprovalSerializer, responses={201: ApprovalSerializer})
     def create(self, request: Request) -> HttpResponse:

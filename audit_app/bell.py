@@ -32,8 +32,6 @@ class Bell:
     again when one of them lost the database."""
 
     def __init__(self) -> None:
-        self.closing = False
-        """Set when this process is asked to end: whoever waits should answer now."""
         self._heard = 0
         self._readers: list[Reader] = []
         self._changed = threading.Condition()

@@ -25,6 +25,9 @@ class Subject(models.Model):
     further_guards: ClassVar[tuple[str, ...]] = ()
     """Triggers of its table beside those that every such table has, without the table's name."""
 
+    task_path: ClassVar[str | None] = None
+    """How a row leads to the task that it belongs to, where it does."""
+
     role_column: ClassVar[str | None] = None
     trace_column: ClassVar[str | None] = None
     status: Any  # the FSM field of each subclass

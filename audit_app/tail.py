@@ -12,9 +12,10 @@ events from its future; they are an era of their own, that ended with them (tabl
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from django.db import connection
+from django.db.models import QuerySet
 
 from audit_app.errors import CursorExpired
 from audit_app.models import Event
@@ -122,14 +123,16 @@ def end() -> Cursor:
     return Cursor(eras.present, *map(int, last)) if last else Cursor(eras.present, 0, 0)
 
 
-def read(after: Cursor, limit: int = BATCH, *, among: EventQuerySet | None = None) -> list[Event]:
+def read(
+    after: Cursor, limit: int = BATCH, *, among: "QuerySet[Event] | None" = None
+) -> list[Event]:
     """Up to ``limit`` events behind ``after``, of those ``among``, in the order of their commits.
 
     What is read is final: nothing is committed before the last one any more. Raises CursorExpired
     where events behind ``after`` are no longer kept.
     """
     must_be_kept(after)
-    rows = Event.objects.all() if among is None else among
+    rows = cast("EventQuerySet", Event.objects.all() if among is None else among)
     found: list[Event] = []
     while len(found) < limit and after.era <= eras.present:
         ended = after.era < eras.present

@@ -19,11 +19,10 @@ class EventViewSet(OperationViewSet):
     serializer_class = EventSerializer
     filterset_class = EventFilter
     list_name = "events"
-    cursor_key = ("position",)
     cursor_only = True
 
     def list(self, request: Request) -> Response:
-        """What happened, in the order it was written: an auditor's all, others' own."""
+        """What happened, in the order it was committed: an auditor's all, others' own."""
         return self.listed(self.visible())
 
     @extend_schema(request=AddEventSerializer, responses={201: EventSerializer})

@@ -2,18 +2,20 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from django.db.models import QuerySet
 from django.http import Http404, HttpResponse
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from audit_app import waiting
 from audit_app.actors import Actor
 from audit_app.canonical import canonical
 from audit_app.errors import IdempotencyKeyReused, InvalidHeader, NotFound, OrchestratorError
@@ -21,6 +23,13 @@ from audit_app.models import Subject
 from audit_app.operation import Operation
 from audit_app.receipts import Answer, Receipt, Replayed, subject_of
 
+PREFER = OpenApiParameter(
+    "Prefer",
+    str,
+    OpenApiParameter.HEADER,
+    description=f"wait=N (RFC 7240) holds the answer until there is news, N ≤ {waiting.LONGEST}.",
+)
+H = TypeVar("H", HttpResponse, Response)
 KEPT_HEADERS = ("Location", "ETag")
 FINGERPRINTED_HEADERS = ("X-Session-Id", "If-Match")
 KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"|((?!")[!-~]{1,255})')
@@ -69,6 +78,22 @@ class OperationViewSet(GenericViewSet[Any]):
         """One page of ``rows`` as the request asks for it."""
         page = self.paginate_queryset(self.filter_queryset(rows))
         return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    def held(self, response: H, keys: Iterable[str], *, answered: bool) -> H:
+        """``response``, which ``Prefer: wait=N`` holds unless it is what the caller waits for.
+
+        ``keys`` are what it could change with: see watch.py. Raises TooManyWaiting.
+        """
+        request = self.request._request
+        seconds = waiting.seconds_preferred(self.request.headers.get("Prefer", ""))
+        if not seconds or not waiting.can_hold(request):
+            return response
+        if not answered:
+            held = waiting.Held(frozenset(keys), seconds)
+            if not waiting.hold(request, response, held, caller=str(self.actor)):
+                return response
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+        return response
 
     def body(self, serializer: type[serializers.Serializer[Any]]) -> dict[str, Any]:
         """The request's validated body. Raises ValidationError."""

@@ -1,17 +1,20 @@
-"""How the application is served: ``gunicorn -c orchestrator/gunicorn.py orchestrator.wsgi``."""
+"""How the application is served: ``gunicorn -c orchestrator/gunicorn.py orchestrator.asgi``."""
 
 import os
+import resource
 import signal
+import sys
 import tempfile
 from typing import Any
 
-from gunicorn.http import wsgi  # type: ignore[import-untyped]
+from gunicorn.asgi import protocol as asgi_protocol  # type: ignore[import-untyped]
 
 bind = os.environ.get("BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
-# A thread for each request in hand; those that wait for a decision (MAX_WAITERS) leave room.
-worker_class = "gthread"
-threads = 24
+worker_class = "asgi"
+wsgi_app = "orchestrator.asgi:application"
+worker_connections = 20_000
+backlog = 4096
 timeout = 90
 graceful_timeout = 10
 keepalive = 30
@@ -28,14 +31,8 @@ if workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="orchestrator-metrics-")
 
 
-class Response(wsgi.Response):  # type: ignore[misc]  # untyped library
-    """Answers that do not say which server, of which version, gives them."""
-
-    def default_headers(self) -> list[str]:
-        return [h for h in super().default_headers() if not h.startswith("Server:")]
-
-
-wsgi.Response = Response
+# Answers do not say which server, of which version, gives them.
+asgi_protocol._CACHED_SERVER_HEADER = b""
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -47,11 +44,16 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let whoever waits for a decision answer when the worker is asked to end, so that it can."""
-    from audit_app.bell import bell
+    """Let whoever waits be answered when the worker is asked to end, so that it can."""
+    from audit_app.watch import watch
 
-    def end(number: int, frame: Any) -> None:
-        bell.closing = True
-        worker.handle_exit(number, frame)
+    def end() -> None:
+        watch.close()
+        worker.handle_exit_signal()
 
-    signal.signal(signal.SIGTERM, end)
+    worker.loop.add_signal_handler(signal.SIGTERM, end)
+    # A connection each for those who wait, as many as the system lets us have.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # Whoever waits for the interpreter's lock gets it sooner: the loop must not wait for Django.
+    sys.setswitchinterval(0.001)

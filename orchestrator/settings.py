@@ -171,8 +171,8 @@ BREAK_GLASS_REVIEW = _duration("BREAK_GLASS_REVIEW", "24h", at_most=timedelta(da
 PAYLOAD_TEMPLATES = Path(folder) if (folder := env.str("PAYLOAD_TEMPLATES", default="")) else None
 TASK_LEASE = _duration("TASK_LEASE", "5m")
 MAX_BODY_BYTES = _positive("MAX_BODY_BYTES", 1024 * 1024)
-MAX_WAITERS = _positive("MAX_WAITERS", 16)
-MAX_WAITERS_PER_CALLER = _positive("MAX_WAITERS_PER_CALLER", 8)
+MAX_WAITERS = _positive("MAX_WAITERS", 15_000)
+MAX_WAITERS_PER_CALLER = _positive("MAX_WAITERS_PER_CALLER", 1000)
 RATE_LIMIT_PER_MINUTE = _positive("RATE_LIMIT_PER_MINUTE", 6000, least=0)
 ADDRESS_LIMIT_PER_MINUTE = _positive("ADDRESS_LIMIT_PER_MINUTE", 30_000, least=0)
 TRUSTED_PROXIES = _positive("TRUSTED_PROXIES", 0, least=0)
@@ -256,6 +256,7 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "orchestrator.urls"
 WSGI_APPLICATION = "orchestrator.wsgi.application"
+ASGI_APPLICATION = "orchestrator.asgi.application"
 APPEND_SLASH = False
 CSRF_FAILURE_VIEW = "orchestrator.api.problems.csrf_failure"
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES

@@ -1,4 +1,4 @@
-"""The WSGI door, for gunicorn."""
+"""Django, as the door (asgi.py) asks it in its threads."""
 
 import logging
 import os

@@ -42,14 +42,15 @@ class BearerAuthentication(BaseAuthentication):
             return None
         token = token.strip()
         try:
-            actor = _by_key(token) if token.startswith(MARK) else _by_jwt(token)
+            kind = "key" if token.startswith(MARK) else "jwt"
+            actor = _by_key(token) if kind == "key" else _by_jwt(token)
         except IssuerAway:
             raise
         except AuthenticationFailed:
             request._request.token_refused = True  # type: ignore[attr-defined]  # told in the header
             raise
         _name(request, str(actor))
-        return actor, "bearer"
+        return actor, kind
 
     def authenticate_header(self, request: Request) -> str:
         """RFC 6750: the error is named only where a token was given, and is to blame."""

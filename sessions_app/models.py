@@ -248,6 +248,7 @@ class Task(Subject):
     PAYLOAD_FIELDS = ("context", "data", "description", "from_role", "task_type", "to_role")
     EDITABLE = ("context", "data", "description")
     subject_type = "task"
+    task_path = "pk"
     further_guards = (
         "freeze",
         "quorum",
@@ -411,6 +412,15 @@ class Task(Subject):
         """Its approvals, as they were asked for."""
         found = self.approvals.all()  # of the floor above
         return sorted(found, key=lambda approval: (approval.created_at, str(approval.pk)))
+
+    def waits_for_people(self) -> bool:
+        """Whether nobody has decided, or asked its agent for changes, yet."""
+        found = self.approvals.blocking().unanswered()  # of the floor above
+        return self.status == self.Status.AWAITING_APPROVAL and bool(found.exists())
+
+    def news_of(self) -> list[str]:
+        """What a decision about it, or a wish for changes, can be news of: see watch.py."""
+        return [str(self.pk), *map(str, self.approvals.values_list("pk", flat=True))]
 
     def all_revisions(self) -> "list[TaskRevision]":
         """What it asked for, oldest first; the last is what it asks for now, and has no row."""

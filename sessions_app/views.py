@@ -18,7 +18,7 @@ from audit_app import tracing
 from audit_app.errors import InvalidHeader
 from audit_app.models import Subject
 from audit_app.serializers import UUID_TEXT
-from audit_app.viewsets import OperationViewSet
+from audit_app.viewsets import PREFER, OperationViewSet
 from sessions_app import operations
 from sessions_app.filters import SessionFilter, TaskFilter
 from sessions_app.models import AgentSession, Task
@@ -74,17 +74,20 @@ class SessionViewSet(OperationViewSet):
         )
 
     @extend_schema(
-        parameters=[OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER)],
+        parameters=[OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER), PREFER],
         responses={200: SessionSerializer, 304: None},
     )
     def retrieve(self, request: Request, pk: UUID) -> HttpResponse:
-        """One session; with If-None-Match, 304 when it has not changed."""
+        """One session; with If-None-Match, 304 when it has not changed. With Prefer: wait=N, as
+        soon as it has ended; with both, as soon as it has changed."""
         session = self.visible().one(pk)
         known = tags_named(request.headers.get("If-None-Match", ""))
         # Compared weakly (RFC 9110, 13.1.2); If-Match, below, is compared strongly.
         if {"*", etag(session)} & {tag.removeprefix("W/") for tag in known}:
-            return HttpResponse(status=304, headers={"ETag": etag(session)})
-        return self._present(session)
+            unchanged = HttpResponse(status=304, headers={"ETag": etag(session)})
+            return self.held(unchanged, [str(pk)], answered=False)
+        answered = bool(known) or session.status not in session.OPEN
+        return self.held(self._present(session), [str(pk)], answered=answered)
 
     @extend_schema(
         request=UpdateSessionSerializer,
@@ -122,9 +125,15 @@ class TaskViewSet(OperationViewSet):
         """The tasks that the caller routed or that are addressed to its roles, newest first."""
         return self.listed(with_approvals(self.visible()))
 
+    @extend_schema(parameters=[PREFER])
     def retrieve(self, request: Request, pk: UUID) -> Response:
-        """One task, with its approvals and the digest of its payload."""
-        return self._present(self.visible().one(pk))
+        """One task, with its approvals and the digest of its payload; with Prefer: wait=N, as soon
+        as it is decided or changes are asked for."""
+        task: Task = self.visible().one(pk)
+        response = self._present(task)
+        if "Prefer" not in request.headers:
+            return response
+        return self.held(response, task.news_of(), answered=not task.waits_for_people())
 
     @extend_schema(
         request=RouteTaskSerializer,
@@ -242,4 +251,4 @@ def etag(session: AgentSession) -> str:
 
 def tags_named(header: str) -> set[str]:
     """The entity tags of an If-Match or If-None-Match header."""
-    return {tag.strip() for tag in header.split(",")}
+    return {tag.strip() for tag in header.split(",")} - {""}

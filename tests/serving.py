@@ -23,7 +23,7 @@ def gunicorn(log: Path, environment: Mapping[str, str]) -> Iterator["subprocess.
     command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"]
     with log.open("w") as written:
         web = subprocess.Popen(
-            [*command, "orchestrator.wsgi"],
+            [*command, "orchestrator.asgi"],
             cwd=ROOT,
             env=environment,
             stdout=written,

@@ -44,6 +44,8 @@ class StrictFilterBackend(DjangoFilterBackend):  # type: ignore[misc]  # untyped
         if view.action != "list":
             return set()
         filters = set(view.filterset_class.base_filters)
+        if view.pagination_class is None:
+            return filters
         return PAGING | filters | (set() if view.cursor_only else {"page"})
 
 

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 
 from audit_app import tracing
 from audit_app.serializers import UUID_TEXT
+from audit_app.waiting import resumed
 from orchestrator import content_policy, telemetry
 from orchestrator.api import problems
 from orchestrator.api.availability import availability
@@ -70,6 +71,8 @@ class TraceMiddleware:
             structlog.contextvars.bind_contextvars(trace_id=str(trace_id))
             response = self._followed(request, trace_id)
         response.headers["X-Trace-Id"] = str(trace_id)
+        if resumed(request):
+            return response  # it was counted and logged when it came
         match = request.resolver_match
         route = match.route if match else None
         seconds = time.perf_counter() - began
@@ -81,6 +84,7 @@ class TraceMiddleware:
             status=response.status_code,
             actor=getattr(request, "actor_name", None),
             milliseconds=round(seconds * 1000, 1),
+            **({"held": True} if hasattr(response, "held") else {}),
         )
         return response
 
@@ -141,7 +145,7 @@ class LimitMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         quota = settings.ADDRESS_LIMIT_PER_MINUTE
-        if not quota or request.path.startswith(WITHOUT_DATABASE):
+        if not quota or resumed(request) or request.path.startswith(WITHOUT_DATABASE):
             return self._with_headers(request, self.get_response(request))
         try:
             limit = shares.count("address", address_of(request), quota)

@@ -14,6 +14,9 @@ from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from audit_app import tail
+from audit_app.models import Event
+
 DEFAULT_SIZE = 20
 MAX_SIZE = 100
 LARGEST = 999_999_999
@@ -22,7 +25,8 @@ LARGEST = 999_999_999
 class Pages(BasePagination):
     """Lists are wrapped under the view's ``list_name``.
 
-    A view with ``cursor_only`` has no page numbers. The key is the view's ``cursor_key``: the
+    A view with ``cursor_only`` is of the trail, and has no page numbers: it is paged in the order
+    of its commits (audit_app/tail.py). Elsewhere the key is the view's ``cursor_key``: the
     fields that the list is ordered by, ``-`` for descending, all in one direction and ending in a
     unique one.
     """
@@ -34,14 +38,17 @@ class Pages(BasePagination):
         if not view.cursor_only:
             self.page = _whole_number(request, "page", 1)
         self.by_key = view.cursor_only or "cursor" in request.query_params
-        queryset = queryset.order_by(*view.cursor_key)
         if self.by_key:
             return self._page_by_key(queryset, request.query_params.get("cursor", ""))
+        queryset = queryset.order_by(*view.cursor_key)
         self.total = queryset.count()
         start = (self.page - 1) * self.size
         return list(queryset[start : start + self.size]) if start < self.total else []
 
     def _page_by_key(self, queryset: "QuerySet[Any]", cursor: str) -> list[Any]:
+        if self.view.cursor_only:
+            return self._page_of_the_trail(queryset, cursor)
+        queryset = queryset.order_by(*self.view.cursor_key)
         if cursor:
             queryset = queryset.filter(_after(self.view.cursor_key, self._key(queryset, cursor)))
         rows = list(queryset[: self.size + 1])
@@ -50,6 +57,17 @@ class Pages(BasePagination):
         self.next_cursor = (
             sealed(_written(rows[-1], self.view.cursor_key), self.path) if more else None
         )
+        return rows
+
+    def _page_of_the_trail(self, events: Any, cursor: str) -> list[Event]:
+        try:
+            place = tail.Cursor.parse(cursor) if cursor else tail.START
+        except ValueError as error:
+            raise ValidationError({"cursor": "This cursor is not one of the trail's."}) from error
+        rows = tail.read(place, self.size + 1, among=events)
+        more = len(rows) > self.size
+        rows = rows[: self.size]
+        self.next_cursor = str(tail.cursor_of(rows[-1])) if more else None
         return rows
 
     def _key(self, queryset: "QuerySet[Any]", cursor: str) -> list[Any]:

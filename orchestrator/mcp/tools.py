@@ -1,26 +1,23 @@
 """The five tools."""
 
-import math
 import re
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import anyio
 import anyio.to_thread
 import mcp_types as types
 import orjson
-from django.db import connection
 from mcp.server import Server, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from rest_framework.exceptions import APIException
 
-from approvals_app import waiting
-from approvals_app.models import Approval
 from audit_app import tracing
-from audit_app.bell import bell
+from audit_app.waiting import places
+from audit_app.watch import watch
 from orchestrator import __version__
 from orchestrator.mcp import schemas
 from orchestrator.mcp.messages import refusal_in
@@ -34,7 +31,7 @@ Context = ServerRequestContext[Any, Any]
 Tell = Callable[[float, float, str], Awaitable[None]]
 
 LOOK_SECONDS = 2
-"""How long a wait goes without a word, and without noticing that nobody listens any more."""
+"""How long a wait goes without a word."""
 MOST_TASKS = 100
 ARGUMENT_OF_HEADER = {"Idempotency-Key": "idempotency_key", "X-Session-Id": "session_id"}
 INSTRUCTIONS = (
@@ -82,22 +79,15 @@ async def wait_for_decision(rest: Rest, given: Json, tell: Tell) -> Json:
     """Wait until people have decided on a task or asked for changes, or until timeout_seconds (60,
     at most 300) are over: then decided is false, and the call can be repeated."""
     task_id, seconds = given["task_id"], given.get("timeout_seconds", schemas.USUAL_WAIT)
+    mark = watch.mark()  # before the look, so that no decision falls in between
     task = await _in_thread(rest.get, f"/tasks/{task_id}")
-    began = time.monotonic()
-    while _waits(task):
-        passed = time.monotonic() - began
-        if passed >= seconds or bell.closing:
-            break
-        await tell(passed, seconds, f"Waiting for {_waited_for(task)}.")
-        rest_of_it = min(LOOK_SECONDS, math.ceil(seconds - passed))
-        look = partial(_look, UUID(str(task_id)), rest_of_it, rest.caller)
-        place, news = await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
-        if news:
-            task = await _in_thread(rest.get, f"/tasks/{task_id}")
-        if not place:
-            break
-    # Once more, since whoever called may not know of it any longer.
-    task = await _in_thread(rest.get, f"/tasks/{task_id}")
+    if _waits(task) and places.take(rest.caller):
+        try:
+            await _decided(rest, task, seconds, mark, tell)
+        finally:
+            places.leave(rest.caller)
+        # Once more, since whoever called may not know of it any longer.
+        task = await _in_thread(rest.get, f"/tasks/{task_id}")
     return {
         "decided": task["status"] != Task.Status.AWAITING_APPROVAL,
         "changes_requested": _changes_requested(task),
@@ -239,18 +229,19 @@ def _waited_for(task: Json) -> str:
     return ", ".join(sorted({approval["approver_role"] for approval in _pending(task)}))
 
 
-def _look(task_id: UUID, seconds: int, caller: str) -> tuple[bool, bool]:
-    """Wait for one of those that the task waits for: whether there was a place to wait in, and
-    whether there is something new. Raises TooManyWaiting."""
-    asked = Approval.objects.filter(task_id=task_id).blocking().unanswered()
-    first = asked.order_by("created_at", "id").values_list("pk", flat=True).first()
-    connection.close()
-    if first is None:
-        return True, True
-    place = waiting.until_decided(first, seconds, caller=caller)
-    news = not Approval.objects.filter(pk=first).unanswered().exists()
-    connection.close()
-    return place, news
+async def _decided(rest: Rest, task: Json, seconds: float, mark: int, tell: Tell) -> None:
+    """Return once ``task`` waits for people no longer, or ``seconds`` are over."""
+    began = time.monotonic()
+    while _waits(task) and not watch.closing:
+        passed = time.monotonic() - began
+        if passed >= seconds:
+            return
+        await tell(passed, seconds, f"Waiting for {_waited_for(task)}.")
+        about = [task["task_id"], *(approval["approval_id"] for approval in task["approvals"])]
+        rest_of_it = min(LOOK_SECONDS, seconds - passed)
+        if await watch.news(about, since=mark, timeout=rest_of_it):
+            mark = watch.mark()
+            task = await _in_thread(rest.get, f"/tasks/{task['task_id']}")
 
 
 async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

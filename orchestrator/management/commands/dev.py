@@ -208,7 +208,7 @@ def _serve(port: int) -> "subprocess.Popen[str]":
                 "gunicorn",
                 "-c",
                 "orchestrator/gunicorn.py",
-                "orchestrator.wsgi",
+                "orchestrator.asgi",
             ],
             cwd=settings.BASE_DIR,
             env={**os.environ, "PORT": str(port)},

@@ -1,0 +1,181 @@
+"""``GET /events``: the trail as server-sent events (WHATWG HTML, 9.2), in the order of its commits.
+
+Each event's ``id`` is its cursor: whoever comes back with it as Last-Event-ID goes on behind it,
+without loss or repetition.
+"""
+
+from collections.abc import Hashable
+from typing import Any
+from uuid import UUID
+
+import django_filters
+import orjson
+from django.db.models import Q, QuerySet
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import ValidationError
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+from audit_app import tail, waiting
+from audit_app.errors import InvalidHeader
+from audit_app.filters import IdFilter
+from audit_app.models import Event, Subject
+from audit_app.serializers import EventSerializer
+from audit_app.tail import Cursor
+from audit_app.viewsets import OperationViewSet
+from audit_app.waiting import Held
+from audit_app.watch import EVERYTHING
+
+AT_ONCE = 200
+"""Events in one look; there may be more behind them."""
+
+MOST_KEYS = 1000
+HUMANS_JUDGED_EVERY = 4.0
+TOKENS_JUDGED_EVERY = 30.0
+"""Seconds after which it is looked whether a person's session, an issuer's token, is still good. Of
+a key that is revoked the trail itself tells."""
+
+
+class Names(django_filters.BaseInFilter, django_filters.CharFilter):  # type: ignore[misc]
+    """Several, with commas between."""
+
+
+class StreamFilter(django_filters.FilterSet):  # type: ignore[misc]  # untyped library
+    task_id = IdFilter(method="of_task", help_text="The task, its approvals and their votes.")
+    session_id = IdFilter(method="of_session", help_text="The session, and all of its tasks.")
+    trace_id = IdFilter()
+    role = django_filters.CharFilter()
+    event_type = Names(help_text="One or more, with commas between.")
+    after = django_filters.CharFilter(
+        method="nothing", help_text="Where to go on, for who can't send Last-Event-ID."
+    )
+
+    class Meta:
+        model = Event
+        fields: tuple[str, ...] = ()
+
+    def of_task(self, rows: "QuerySet[Event]", name: str, value: UUID) -> "QuerySet[Event]":
+        return rows.filter(_of_tasks([value]))
+
+    def of_session(self, rows: "QuerySet[Event]", name: str, value: UUID) -> "QuerySet[Event]":
+        return rows.filter(Q(subject_id=value) | _of_tasks(_tasks_of(value)))
+
+    def nothing(self, rows: "QuerySet[Event]", name: str, value: str) -> "QuerySet[Event]":
+        return rows
+
+
+class EventStreamRenderer(BaseRenderer):
+    media_type = "text/event-stream"
+    format = "sse"
+    charset = "utf-8"
+
+    def render(self, data: Any, *_: Any) -> bytes:
+        return b"" if data is None else orjson.dumps(data, default=str)
+
+
+class EventStreamViewSet(OperationViewSet):
+    queryset = Event.objects.all()
+    serializer_class = EventSerializer
+    filterset_class = StreamFilter
+    pagination_class = None
+    renderer_classes = (EventStreamRenderer,)
+    list_name = "events"
+
+    @extend_schema(
+        operation_id="event_stream",
+        parameters=[OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER)],
+        responses={(200, "text/event-stream"): OpenApiTypes.STR},
+        filters=True,
+    )
+    def list(self, request: Request) -> HttpResponse:
+        """What happens from now on, or from Last-Event-ID on, as server-sent events: of what the
+        caller may see, what the filters ask for. An event's data is what GET /audit/events says."""
+        again = waiting.resumed(request._request)
+        begin = Cursor.parse(again.cursor) if again and again.cursor else self._begin()
+        end = max(begin, tail.end())
+        events = tail.read(begin, AT_ONCE, among=self.filter_queryset(self.visible()))
+        body = b"".join(map(_said, events))
+        more = len(events) == AT_ONCE
+        cursor = tail.cursor_of(events[-1]) if events else begin
+        if not more and end > cursor:
+            cursor = end
+            body += b"id: %s\n\n" % str(cursor).encode()
+        elif not again and not events:
+            body += b"id: %s\n\n" % str(cursor).encode()
+        response = HttpResponse(body, content_type="text/event-stream; charset=utf-8")
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Accel-Buffering"] = "no"  # nginx would keep it back
+        if waiting.can_hold(request._request):
+            held = Held(self._keys(), None, str(cursor), more, self._judged_every())
+            waiting.hold(request._request, response, held, caller=str(self.actor))
+        return response
+
+    def _begin(self) -> Cursor:
+        header = self.request.headers.get("Last-Event-ID")
+        given = header or self.request.query_params.get("after")
+        if not given:
+            return tail.end()
+        try:
+            cursor = Cursor.parse(given)
+        except ValueError:
+            said = "it is not the id of an event of this stream."
+            if header:
+                raise InvalidHeader(field="Last-Event-ID", reason=said) from None
+            raise ValidationError({"after": said.capitalize()}) from None
+        tail.must_be_kept(cursor)
+        return cursor
+
+    def _keys(self) -> frozenset[Hashable]:
+        """What news this stream is of: the narrowest that its filters name, and its caller."""
+        asked = self.request.query_params
+        keys: set[Hashable]
+        if task_id := asked.get("task_id"):
+            keys = {task_id.lower(), *_approvals_of([task_id])}
+        elif session_id := asked.get("session_id"):
+            tasks = _tasks_of(session_id)
+            newest = tasks.order_by("-created_at").values_list("pk", flat=True)[:MOST_KEYS]
+            keys = {session_id.lower(), *map(str, newest), *_approvals_of(tasks)}
+            keys |= {"task.routed", "task.claimed"}
+        elif trace_id := asked.get("trace_id"):
+            keys = {trace_id.lower()}
+        elif role := asked.get("role"):
+            keys = {role}
+        elif types := asked.get("event_type"):
+            keys = set(types.split(","))
+        else:
+            keys = {EVERYTHING}
+        return frozenset(keys | {self.actor.id})
+
+    def _judged_every(self) -> float | None:
+        if not self.actor.is_agent:
+            return HUMANS_JUDGED_EVERY
+        return TOKENS_JUDGED_EVERY if self.request.auth == "jwt" else None
+
+
+def _said(event: Event) -> bytes:
+    data = orjson.dumps(EventSerializer(event).data, default=str)
+    cursor = str(tail.cursor_of(event)).encode()
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (cursor, event.event_type.encode(), data)
+
+
+def _of_tasks(tasks: Any) -> Q:
+    """Events of ``tasks`` and of everything that belongs to them."""
+    found = Q()
+    for kind, model in Subject.kinds().items():
+        if model.task_path:
+            rows = model.objects.filter(**{f"{model.task_path}__in": tasks})
+            found |= Q(subject_type=kind, subject_id__in=rows.values("pk"))
+    return found
+
+
+def _tasks_of(session_id: Any) -> Any:
+    tasks = Subject.kinds()["task"].objects
+    return tasks.filter(Q(session_id=session_id) | Q(claimed_session_id=session_id))
+
+
+def _approvals_of(tasks: Any) -> set[str]:
+    approvals = Subject.kinds()["approval"].objects.filter(task_id__in=tasks)
+    newest = approvals.order_by("-created_at").values_list("pk", flat=True)[:MOST_KEYS]
+    return set(map(str, newest))

@@ -1,0 +1,177 @@
+"""Waiting for something to be recorded, without a thread and without a connection to the database.
+
+Each process reads the trail once, on the bell's connection, and wakes whoever waits for what an
+event is about. Who is woken looks for themselves: a wake is a hint, and may come too often. It is
+given as soon as an event can be seen, and once more when it is settled (tail.py), which is when
+those who read in commit order can read it.
+"""
+
+import asyncio
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import psycopg
+
+from audit_app.bell import bell
+from audit_app.querysets import SETTLED
+from audit_app.tail import LAST, Cursor, eras
+
+EVERYTHING = "*"
+"""The key of every event. The others, all of them texts, are its subject's id, those of the
+approval and the task that it names, its trace, its role and its type."""
+
+REMEMBERED = 50_000
+"""Keys of which it is known when they were last told; who looked before that looks again."""
+
+READ = f"""
+SELECT xid::text::bigint, position, {SETTLED}, subject_id::text, trace_id::text, role, event_type,
+    metadata ->> 'approval_id', metadata ->> 'task_id'
+FROM audit_events
+WHERE (xid, position) > (%s::xid8, %s) AND position > %s
+ORDER BY xid, position LIMIT 2000
+"""  # noqa: S608  # nothing but our own text
+
+
+class Watch:
+    """``mark()``, then look, then ``news()``: what is recorded after the mark is never missed.
+
+    Thread-safe; waiters may live in several event loops.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._mark = 0
+        self._forgotten = 0
+        self._told: OrderedDict[Hashable, int] = OrderedDict()
+        self._waiting: defaultdict[Hashable, set[asyncio.Future[None]]] = defaultdict(set)
+        self._cursor: Cursor | None = None
+        self._connection: Any = None
+        self._early: set[int] = set()
+        self._attached = False
+        self.closing = False
+        """Nobody is to wait any more, since the process ends."""
+
+    def mark(self) -> int:
+        """Where the watch stands: taken before one looks, and given to ``news`` afterwards."""
+        if not self._attached:
+            with self._lock:
+                if not self._attached:
+                    self._attached = True
+                    bell.attach(self._read)
+        return self._mark
+
+    async def news(self, keys: Iterable[Hashable], *, since: int, timeout: float) -> bool:
+        """Return True once something about one of ``keys`` was recorded after ``since`` or the
+        process ends, False after ``timeout`` seconds."""
+        keys = tuple(keys)
+        future = asyncio.get_running_loop().create_future()
+        with self._lock:
+            told = any(self._told.get(key, 0) > since for key in keys)
+            if told or since < self._forgotten or self.closing:
+                return True
+            for key in keys:
+                self._waiting[key].add(future)
+        try:
+            async with asyncio.timeout(timeout):
+                await future
+        except TimeoutError:
+            return False
+        finally:
+            with self._lock:
+                for key in keys:
+                    self._waiting[key].discard(future)
+                    if not self._waiting[key]:
+                        del self._waiting[key]
+        return True
+
+    def close(self) -> None:
+        """Let everybody who waits answer now."""
+        with self._lock:
+            self.closing = True
+            waiting = set().union(*self._waiting.values())
+        _wake(waiting)
+
+    def stop(self) -> None:
+        """Read no more, until somebody takes a mark again."""
+        with self._lock:
+            if self._attached:
+                bell.detach(self._read)
+            self._attached, self._cursor, self._connection = False, None, None
+
+    def _read(self, own: "psycopg.Connection[Any]") -> None:
+        """In the bell's thread, on its connection."""
+        with own.cursor() as cursor:
+            if self._connection is not own:
+                eras.refresh(cursor)
+                self._connection = own
+            if self._cursor is None:
+                self._begin(cursor)
+            while self._read_on(cursor):
+                pass
+
+    def _begin(self, cursor: "psycopg.Cursor[Any]") -> None:
+        cursor.execute(LAST, [eras.ends[-1] if eras.ends else 0])
+        xid, position = map(int, cursor.fetchone() or (0, 0))
+        self._cursor = Cursor(eras.present, xid, position)
+        with self._lock:  # whoever marked before that may have missed something
+            self._mark += 1
+            self._forgotten = self._mark
+            waiting = set().union(*self._waiting.values())
+        _wake(waiting)
+
+    def _read_on(self, cursor: "psycopg.Cursor[Any]") -> bool:
+        """Tell what is new; return whether there may be more."""
+        assert self._cursor is not None
+        place = self._cursor
+        if place.era < eras.present:  # restored meanwhile: what is before, nobody waits for
+            place = Cursor(eras.present, 0, 0)
+        start = eras.ends[-1] if eras.ends else 0
+        cursor.execute(READ, [str(place.xid), place.position, start])
+        rows = cursor.fetchall()
+        keys: set[Hashable] = set()
+        early: set[int] = set()
+        in_order = True
+        for xid, position, settled, *about in rows:
+            in_order = in_order and settled
+            if not in_order:
+                early.add(position)
+            else:
+                place = Cursor(eras.present, xid, position)
+            if in_order or position not in self._early:
+                keys.update(about)
+        self._cursor, self._early = place, early
+        if keys:
+            self._tell(keys - {None} | {EVERYTHING})
+        return len(rows) - len(early) >= 2000
+
+    def _tell(self, keys: set[Hashable]) -> None:
+        with self._lock:
+            self._mark += 1
+            woken: set[asyncio.Future[None]] = set()
+            for key in keys:
+                self._told[key] = self._mark
+                self._told.move_to_end(key)
+                woken |= self._waiting.get(key, set())
+            while len(self._told) > REMEMBERED:
+                self._forgotten = self._told.popitem(last=False)[1]
+        _wake(woken)
+
+
+def _wake(futures: Iterable["asyncio.Future[None]"]) -> None:
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
+    for future in futures:
+        by_loop[future.get_loop()].append(future)
+    for loop, theirs in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve, theirs)
+
+
+def _resolve(futures: list["asyncio.Future[None]"]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+
+
+watch = Watch()

@@ -1,0 +1,17 @@
+"""What gunicorn serves: ``gunicorn -c orchestrator/gunicorn.py orchestrator.asgi``."""
+
+from typing import TYPE_CHECKING
+
+from orchestrator.wsgi import application as django
+
+if TYPE_CHECKING:
+    from orchestrator.door import Door
+
+
+def _door() -> "Door":
+    from orchestrator.door import Door  # Django is set up now, which its imports need
+
+    return Door(django)
+
+
+application = _door()

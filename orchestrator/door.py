@@ -1,0 +1,274 @@
+"""The one door (ASGI 3), through which everything comes.
+
+What can be answered at once is Django's, in a thread (orchestrator/wsgi.py). What is held
+(audit_app/waiting.py) stays here, with neither a thread nor a connection to the database, and is
+asked of Django again after each piece of news.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from django.conf import settings
+
+from audit_app.waiting import DOOR, Held, Resumed
+from audit_app.watch import watch
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Django = Callable[[dict[str, Any], Any], Any]
+Headers = list[tuple[bytes, bytes]]
+
+THREADS = 24
+"""Requests in Django's hands at a time, in one process."""
+
+HEARTBEAT = 15.0
+"""Seconds after which a stream says that it is still there."""
+
+RETRY = b"retry: 1000\n\n"
+NAMES = {"CONTENT_LENGTH", "CONTENT_TYPE"}
+
+threads = ThreadPoolExecutor(THREADS, thread_name_prefix="django")
+
+
+class Disconnected(Exception):
+    """Whoever asked is gone."""
+
+
+@dataclass(slots=True)
+class Answer:
+    status: int = 500
+    headers: Headers = field(default_factory=list)
+    body: bytes = b""
+    held: Held | None = None
+    leave: Callable[[], None] | None = None
+    """Gives back the place that was taken to be held."""
+
+
+class Door:
+    """``django`` is a WSGI application that answers with Django's responses."""
+
+    def __init__(self, django: Django) -> None:
+        self.django = django
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] == "http":
+            with suppress(Disconnected):
+                await Request(self.django, scope, receive, send).answer()
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    watch.close()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+class Request:
+    """One request, until it is answered."""
+
+    def __init__(
+        self, django: Django, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
+        self.django = django
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.loop = asyncio.get_running_loop()
+
+    async def answer(self) -> None:
+        """Raises Disconnected."""
+        environ = _environ(self.scope, await self._body())
+        if not _may_be_held(self.scope):
+            await self._say(await self._ask(environ))
+            return
+        mark = watch.mark()  # before the look, so that nothing falls in between
+        environ[DOOR] = None
+        answer = await self._ask(environ)
+        if answer.held is None:
+            await self._say(answer)
+            return
+        gone = asyncio.ensure_future(self._until_gone())
+        try:
+            if answer.held.seconds is None:
+                await _first(self._stream(answer, environ, mark), gone)
+            else:
+                await _first(self._wait(answer, environ, mark, answer.held.seconds), gone)
+        finally:
+            gone.cancel()
+            if answer.leave:
+                answer.leave()
+
+    async def _wait(
+        self, answer: Answer, environ: dict[str, Any], mark: int, seconds: float
+    ) -> None:
+        """Until there is something to say, or the time is over."""
+        until = self.loop.time() + seconds
+        first, counted = answer, [h for h in answer.headers if h[0].startswith(b"ratelimit")]
+        environ["HTTP_X_TRACE_ID"] = _trace_of(answer)
+        environ[DOOR] = Resumed()
+        while answer.held and not watch.closing:
+            left = until - self.loop.time()
+            if left <= 0 or not await watch.news(answer.held.keys, since=mark, timeout=left):
+                break  # nothing that concerns it was recorded: the first answer still holds
+            mark = watch.mark()
+            answer = await self._ask(environ)
+        answer.headers = [*answer.headers, *counted] if answer is not first else answer.headers
+        await self._say(answer)
+
+    async def _stream(self, answer: Answer, environ: dict[str, Any], mark: int) -> None:
+        """Until whoever asks goes, or may not ask any more, or the process ends."""
+        environ["HTTP_X_TRACE_ID"] = _trace_of(answer)
+        headers = [(name, value) for name, value in answer.headers if name != b"content-length"]
+        await self._begin(answer.status, headers)
+        await self._go_on(RETRY + answer.body)
+        judged = self.loop.time()
+        while answer.held and not watch.closing:
+            held = answer.held
+            pause = min(HEARTBEAT, held.judged_every or HEARTBEAT)
+            if not held.more and not await watch.news(held.keys, since=mark, timeout=pause):
+                now = self.loop.time()
+                if held.judged_every is None or now - judged < held.judged_every:
+                    await self._go_on(b":\n\n")
+                    continue
+            mark, judged = watch.mark(), self.loop.time()
+            environ[DOOR] = Resumed(held.cursor)
+            answer = await self._ask(environ)
+            if answer.status == 200 and answer.body:
+                await self._go_on(answer.body)
+        await self._end()
+
+    async def _ask(self, environ: dict[str, Any]) -> Answer:
+        """What Django says. An answer that comes in pieces is passed on at once."""
+        answer = await self.loop.run_in_executor(threads, self._asked, dict(environ))
+        if isinstance(answer, Answer):
+            return answer
+        raise Disconnected
+
+    def _asked(self, environ: dict[str, Any]) -> Answer | None:
+        """In a thread. None where the answer was passed on already."""
+        environ["wsgi.input"] = BytesIO(environ["wsgi.input"])
+        answer = Answer()
+
+        def start(status: str, headers: list[tuple[str, str]], _: Any = None) -> Any:
+            answer.status = int(status.split(" ", 1)[0])
+            answer.headers = [
+                (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
+            ]
+
+        response = self.django(environ, start)
+        try:
+            if response.streaming and self.scope["method"] != "HEAD":
+                self._pass_on(answer, response)
+                return None
+            answer.body = b"" if response.streaming else response.content
+        finally:
+            response.close()
+        answer.held = getattr(response, "held", None)
+        answer.leave = getattr(response, "leave", None)
+        return answer
+
+    def _pass_on(self, answer: Answer, pieces: Iterable[bytes]) -> None:
+        def now(doing: Any) -> None:
+            asyncio.run_coroutine_threadsafe(doing, self.loop).result()
+
+        now(self._begin(answer.status, answer.headers))
+        for piece in pieces:
+            now(self._go_on(piece))
+        now(self._end())
+
+    async def _say(self, answer: Answer) -> None:
+        await self._begin(answer.status, answer.headers)
+        body = b"" if self.scope["method"] == "HEAD" else answer.body
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def _begin(self, status: int, headers: Headers) -> None:
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _go_on(self, body: bytes) -> None:
+        await self.send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def _end(self) -> None:
+        await self.send({"type": "http.response.body", "body": b""})
+
+    async def _body(self) -> bytes:
+        """The request's, whole, before a thread is taken for it; cut where it is too large."""
+        pieces: list[bytes] = []
+        size = 0
+        while size <= settings.MAX_BODY_BYTES:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+            if not message.get("more_body"):
+                break
+        return b"".join(pieces)
+
+    async def _until_gone(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+
+def _may_be_held(scope: MutableMapping[str, Any]) -> bool:
+    if scope["method"] != "GET":
+        return False
+    return scope["path"] == "/events" or any(name == b"prefer" for name, _ in scope["headers"])
+
+
+async def _first(work: Awaitable[None], gone: "asyncio.Future[None]") -> None:
+    """Do ``work`` unless ``gone`` ends before."""
+    doing = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            doing.result()
+    finally:
+        doing.cancel()
+
+
+def _trace_of(answer: Answer) -> str:
+    return next(value.decode() for name, value in answer.headers if name == b"x-trace-id")
+
+
+def _environ(scope: MutableMapping[str, Any], body: bytes) -> dict[str, Any]:
+    """What WSGI (PEP 3333) makes of a request; ``wsgi.input`` is bytes until it is asked."""
+    server, client = scope.get("server") or ("localhost", None), scope.get("client")
+    raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(raw_path.partition(b"?")[0]).decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "SERVER_NAME": server[0],
+        "SERVER_PORT": str(server[1] or 80),
+        "REMOTE_ADDR": client[0] if client else "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.get("scheme", "http"),
+        "wsgi.input": body,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for raw_name, raw_value in scope["headers"]:
+        name = raw_name.decode("latin-1").upper()
+        if "_" in name:
+            continue  # it would pass for another one
+        name, value = name.replace("-", "_"), raw_value.decode("latin-1")
+        name = name if name in NAMES else f"HTTP_{name}"
+        if name in environ:
+            value = environ[name] + ("; " if name == "HTTP_COOKIE" else ",") + value
+        environ[name] = value
+    return environ
