@@ -33,6 +33,7 @@ HEARTBEAT = 15.0
 """Seconds after which a stream says that it is still there."""
 
 RETRY = b"retry: 1000\n\n"
+OF_THE_BODY = {b"content-type", b"content-length", b"cache-control", b"x-accel-buffering"}
 NAMES = {"CONTENT_LENGTH", "CONTENT_TYPE"}
 
 threads = ThreadPoolExecutor(THREADS, thread_name_prefix="django")
@@ -50,6 +51,9 @@ class Answer:
     held: Held | None = None
     leave: Callable[[], None] | None = None
     """Gives back the place that was taken to be held."""
+
+    handover: Callable[[Send], Awaitable[None]] | None = None
+    """What answers instead."""
 
 
 class Door:
@@ -89,15 +93,18 @@ class Request:
     async def answer(self) -> None:
         """Raises Disconnected."""
         environ = _environ(self.scope, await self._body())
-        if not _may_be_held(self.scope):
-            await self._say(await self._ask(environ))
-            return
-        mark = watch.mark()  # before the look, so that nothing falls in between
-        environ[DOOR] = None
+        # Before the look, so that nothing falls in between.
+        mark = watch.mark() if _may_be_held(self.scope) else 0
         answer = await self._ask(environ)
-        if answer.held is None:
+        if answer.handover:
+            await self._hand_over(answer)
+        elif answer.held:
+            await self._hold(answer, environ, mark)
+        else:
             await self._say(answer)
-            return
+
+    async def _hold(self, answer: Answer, environ: dict[str, Any], mark: int) -> None:
+        assert answer.held
         gone = asyncio.ensure_future(self._until_gone())
         try:
             if answer.held.seconds is None:
@@ -108,6 +115,24 @@ class Request:
             gone.cancel()
             if answer.leave:
                 answer.leave()
+
+    async def _hand_over(self, answer: Answer) -> None:
+        """Let what Django handed over answer, under Django's headers."""
+        assert answer.handover
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                theirs = [(n.lower(), value) for n, value in message["headers"]]
+                ours = [h for h in answer.headers if h[0] not in OF_THE_BODY]
+                theirs = [h for h in theirs if h[0] in OF_THE_BODY]
+                message = {**message, "headers": [*theirs, *ours]}
+            await self.send(message)
+
+        gone = asyncio.ensure_future(self._until_gone())
+        try:
+            await _first(answer.handover(send), gone)
+        finally:
+            gone.cancel()
 
     async def _wait(
         self, answer: Answer, environ: dict[str, Any], mark: int, seconds: float
@@ -176,6 +201,7 @@ class Request:
             response.close()
         answer.held = getattr(response, "held", None)
         answer.leave = getattr(response, "leave", None)
+        answer.handover = getattr(response, "handover", None)
         return answer
 
     def _pass_on(self, answer: Answer, pieces: Iterable[bytes]) -> None:
@@ -202,7 +228,9 @@ class Request:
         await self.send({"type": "http.response.body", "body": b""})
 
     async def _body(self) -> bytes:
-        """The request's, whole, before a thread is taken for it; cut where it is too large."""
+        """The request's, whole, before a thread is taken for it; nothing where it is too large."""
+        if _announced(self.scope) > settings.MAX_BODY_BYTES:
+            return b""
         pieces: list[bytes] = []
         size = 0
         while size <= settings.MAX_BODY_BYTES:
@@ -220,6 +248,12 @@ class Request:
             pass
 
 
+def _announced(scope: MutableMapping[str, Any]) -> int:
+    """The Content-Length, which the server has judged already."""
+    given = (value for name, value in scope["headers"] if name == b"content-length")
+    return int(next(given, b"0"))
+
+
 def _may_be_held(scope: MutableMapping[str, Any]) -> bool:
     if scope["method"] != "GET":
         return False
@@ -235,6 +269,8 @@ async def _first(work: Awaitable[None], gone: "asyncio.Future[None]") -> None:
             doing.result()
     finally:
         doing.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await doing
 
 
 def _trace_of(answer: Answer) -> str:
@@ -261,6 +297,7 @@ def _environ(scope: MutableMapping[str, Any], body: bytes) -> dict[str, Any]:
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
+        DOOR: None,
     }
     for raw_name, raw_value in scope["headers"]:
         name = raw_name.decode("latin-1").upper()

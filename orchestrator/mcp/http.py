@@ -1,11 +1,13 @@
 """/mcp: the streamable HTTP transport, behind the same door as everything else."""
 
+import asyncio
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import connection
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import PermissionDenied, UnsupportedMediaType
 from rest_framework.negotiation import BaseContentNegotiation
@@ -13,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from audit_app.actors import Actor
+from audit_app.waiting import can_hold
 from orchestrator.mcp.messages import read
 from orchestrator.mcp.rest import Rest
 from sessions_app.authentication import BearerAuthentication
@@ -51,7 +54,7 @@ class Mcp(APIView):
         caller = user if isinstance(user, Actor) else Actor.human(user)
         rest = Rest.of(request._request, str(caller))
         connection.close()  # nothing is asked on this one while the call lasts
-        return _answered(_scope(request, rest), body)
+        return _handed_over(request, body, rest)
 
 
 def _refuse_other_origins(request: Request) -> None:
@@ -87,12 +90,28 @@ def _scope(request: Request, rest: Rest) -> dict[str, Any]:
     }
 
 
-def _answered(scope: dict[str, Any], body: bytes) -> HttpResponse | StreamingHttpResponse:
+def _handed_over(request: Request, body: bytes, rest: Rest) -> HttpResponse:
+    """The door goes on with it, in its event loop; behind another door it is answered here."""
     # Here, since the SDK takes a second to import: commands and servers without MCP go without.
-    from orchestrator.mcp.exchange import Exchange
+    from orchestrator.mcp import serving
 
-    exchange = Exchange(scope, body)
-    status, headers = exchange.start()
-    if headers.get("content-type", "").startswith("text/event-stream"):
-        return StreamingHttpResponse(exchange, status=status, headers=headers)
-    return HttpResponse(b"".join(exchange), status=status, headers=headers)
+    answer = partial(serving.answer, _scope(request, rest), body)
+    if not can_hold(request._request):
+        return asyncio.run(_whole(answer))
+    response = HttpResponse()
+    response.handover = answer  # type: ignore[attr-defined]  # read by the door
+    return response
+
+
+async def _whole(answer: Any) -> HttpResponse:
+    response = HttpResponse()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            response.status_code = message["status"]
+            response.headers = {n.decode(): v.decode() for n, v in message["headers"]}  # type: ignore[assignment]
+        else:
+            response.write(message.get("body", b""))
+
+    await answer(send)
+    return response

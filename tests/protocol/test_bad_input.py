@@ -1047,10 +1047,10 @@ class Server:
     def __init__(self, port):
         self.port = port
 
-    def told(self, *parts, end=True):
+    def told(self, *parts, end=False):
         """Everything that is answered to ``parts``, until the server hangs up.
 
-        ``end`` says that nothing more will come; without it, the server is to notice by itself.
+        With ``end`` the caller hangs up after them.
         """
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as raw:
             try:
@@ -1120,7 +1120,7 @@ def untouched(world):
 def asked(world, server, untouched):
     """``asked(method, path, lines, *body)``: what bot is answered, the body sent in parts."""
 
-    def ask(method, path, lines, *body, end=True):
+    def ask(method, path, lines, *body, end=False):
         who = f"Authorization: Bearer {world.bot.key}"
         kind = "Content-Type: application/json"
         return server.told(request_head(method, path, who, kind, *lines), *body, end=end)
@@ -1143,8 +1143,8 @@ class TestOnTheWire:
     @pytest.mark.parametrize("more", [1, 500])
     def test_a_body_shorter_than_it_was_said_to_be(self, asked, more):
         """What arrived is whole JSON; only the length tells that something was lost."""
-        answer = asked("POST", "/sessions", [f"Content-Length: {len(GOOD) + more}"], GOOD)
-        refusal(answer, "body")
+        lines = [f"Content-Length: {len(GOOD) + more}"]
+        assert asked("POST", "/sessions", lines, GOOD, end=True) == b""
 
     def test_a_body_longer_than_it_was_said_to_be(self, asked):
         answer = asked("POST", "/sessions", [f"Content-Length: {len(GOOD) - 1}"], GOOD)
@@ -1161,7 +1161,7 @@ class TestOnTheWire:
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_a_body_that_is_said_to_be_too_large_is_not_waited_for(self, asked, method):
         lines = [f"Content-Length: {settings.MAX_BODY_BYTES + 1}"]
-        answer = asked(method, "/sessions", lines, b"{", end=False)
+        answer = asked(method, "/sessions", lines, b"{")
         refusal(answer, "body", 413 if method == "POST" else 400)
 
     @pytest.mark.parametrize(
@@ -1263,5 +1263,5 @@ class TestOnTheWire:
 
     def test_a_caller_who_hangs_up_in_the_middle_leaves_nothing(self, server, asked):
         for part in (b"", GOOD[:7]):
-            asked("POST", "/sessions", [f"Content-Length: {len(GOOD)}"], part)
+            asked("POST", "/sessions", [f"Content-Length: {len(GOOD)}"], part, end=True)
         assert b" 200 " in server.told(request_head("GET", "/status"))

@@ -1,0 +1,49 @@
+"""Where the SDK's server runs: in the event loop of whoever calls it, one in each."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+from orchestrator.mcp.tools import server
+
+logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells of each request, as we do
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+
+_running: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Any]]" = WeakKeyDictionary()
+_managers: "WeakKeyDictionary[asyncio.AbstractEventLoop, Any]" = WeakKeyDictionary()
+
+
+async def answer(scope: MutableMapping[str, Any], body: bytes, send: Send) -> None:
+    """Answer one message, as ASGI does. Cancelled, it ends what it began."""
+    unread = [body]
+
+    async def receive() -> Message:
+        if not unread:
+            await asyncio.Event().wait()  # that nobody reads any more is told by a cancellation
+        return {"type": "http.request", "body": unread.pop(), "more_body": False}
+
+    await (await _manager()).handle_request(scope, receive, send)
+
+
+async def _manager() -> StreamableHTTPSessionManager:
+    loop = asyncio.get_running_loop()
+    if loop not in _managers:
+        _managers[loop] = loop.create_future()
+        _running[loop] = loop.create_task(_keep(_managers[loop]))
+    manager: StreamableHTTPSessionManager = await asyncio.shield(_managers[loop])
+    return manager
+
+
+async def _keep(started: "asyncio.Future[StreamableHTTPSessionManager]") -> None:
+    limit = settings.MAX_BODY_BYTES
+    manager = StreamableHTTPSessionManager(server(), stateless=True, max_request_body_size=limit)
+    async with manager.run():
+        started.set_result(manager)
+        await asyncio.Event().wait()
