@@ -66,6 +66,7 @@ def pages(work):
         "/admin/policies/new/",
         "/admin/policies/simulate/",
         "/admin/away/",
+        "/admin/notifications/",
         "/admin/dashboards/",
         f"/admin/timeline/task/{work['task'].pk}/",
         f"/admin/sessions_app/task/{work['task'].pk}/change/",
