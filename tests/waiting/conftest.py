@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from django.conf import settings
 
 from tests.serving import client_of, free_port, gunicorn, on_the_tests_database
 
@@ -40,6 +41,7 @@ class Server:
 def serving(place, **environment: str) -> Iterator[Server]:
     port = free_port()
     env = on_the_tests_database(port, DATA_DIR=str(place), METRICS_TOKEN=TOKEN, **environment)
+    env["SECRET_KEY"] = settings.SECRET_KEY  # whoever signs in here is signed in there
     with gunicorn(place / "log", env) as process:
         server = Server(port, process)
         with server.admin:
