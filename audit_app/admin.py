@@ -18,6 +18,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from procrastinate.contrib.django.models import ProcrastinateJob
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
@@ -26,6 +27,8 @@ from audit_app.actors import Actor
 from audit_app.events import EventType
 from audit_app.legible import Link, moment, visible
 from audit_app.models import Event, Subject
+
+admin.site.unregister(ProcrastinateJob)  # what a job does is told where it belongs
 
 GROUPS_OFFERED = 100
 LONGEST_SEARCH = 200

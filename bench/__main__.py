@@ -61,7 +61,7 @@ def serving(env: dict[str, str]) -> Iterator[str]:
     command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"]
     with (Path(env["DATA_DIR"]) / "web.log").open("w") as log:
         web = subprocess.Popen(
-            [*command, "orchestrator.wsgi"],
+            [*command, "orchestrator.asgi"],
             cwd=ROOT,
             env=env | {"PORT": url.rpartition(":")[2]},
             stdout=log,

@@ -75,6 +75,11 @@ class Lists:
 
 
 @dataclass(frozen=True)
+class Streams:
+    """What the caller sees of what happens, and no more."""
+
+
+@dataclass(frozen=True)
 class Makes:
     """Something of an agent's own; people are refused with this code."""
 
@@ -147,6 +152,7 @@ RULES = {
     ),
     "POST /approvals/bulk": Several("%(several)s"),
     "GET /audit/events": Lists("events"),
+    "GET /events": Streams(),
     "POST /audit/events": Makes(
         '{"event_type": "agent.noted", "metadata": {"of": "%(task)s"}}', "agents_only"
     ),
@@ -176,6 +182,7 @@ TELLING = {
     "agent_role": None,
     "approver_role": ASKED,
     "actor": "agent:asker",
+    "after": None,
     "created_after": None,
     "created_before": None,
     "cursor": None,
@@ -704,6 +711,16 @@ class TestTheApi:
                 answer = caller.ask("GET", f"{path}?{urlencode(query)}")
                 assert answer.status_code == 200, (path, query)
                 holds_only_what_is_seen(furnished, caller, rule, answer.json())
+
+    @asked_by([*OUTSIDERS, "an agent of the role that is asked"])
+    def test_streams_tell_what_they_see_and_no_more(self, furnished, caller):
+        for query in ("", "&task_id=%(task)s", "&session_id=%(session)s", "&trace_id=%(trace)s"):
+            there = f"/events?after=0.0.0{query % furnished.names()}"
+            answer = caller.ask("GET", there)
+            assert answer.status_code == 200, there
+            lines = answer.content.decode().splitlines()
+            rows = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+            holds_only_what_is_seen(furnished, caller, Lists("events"), {"events": rows})
 
     @asked_by(OUTSIDERS)
     def test_a_search_for_theirs_finds_what_a_search_for_nothing_finds(self, furnished, caller):

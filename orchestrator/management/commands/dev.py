@@ -73,7 +73,7 @@ class Command(BaseCommand):
             passwords, key = _demo_people(settings.DATA_DIR / "demo.json")
             connection.close()
             web = _serve(port)
-            children.append(web)
+            children += [web, _work()]
             _wait_until_up(port, web, stopping)
             self._say_where_to_look(port, passwords["alice"], key)
             if not stopping.is_set():
@@ -212,6 +212,18 @@ def _serve(port: int) -> "subprocess.Popen[str]":
             ],
             cwd=settings.BASE_DIR,
             env={**os.environ, "PORT": str(port)},
+            stdout=log,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def _work() -> "subprocess.Popen[str]":
+    with (settings.DATA_DIR / "worker.log").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "manage.py", "worker"],
+            cwd=settings.BASE_DIR,
             stdout=log,
             stderr=log,
             text=True,
