@@ -47,6 +47,9 @@ PROBLEM_RESPONSE = {
 PATTERNS = {
     "X-Trace-Id": r"^([0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
     r"|[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})$",
+    **dict.fromkeys(
+        ("after", "Last-Event-ID"), r"^(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,17})){2}$"
+    ),
     "Idempotency-Key": r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~][!-~]{0,254})$',
 }
 READ_PROBLEMS = ("400", "401", "403", "404", "406", "429", "503")
@@ -98,6 +101,8 @@ def describe_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 def _problems_of(method: str, operation: dict[str, Any]) -> tuple[str, ...]:
     if not operation.get("security"):
         return ("400",)  # open to all, /health and /status can refuse only a bad trace id
+    if operation["operationId"] in ("event_list", "event_stream"):
+        return (*READ_PROBLEMS, "410")
     return READ_PROBLEMS if method == "get" else WRITE_PROBLEMS
 
 

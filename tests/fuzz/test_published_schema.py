@@ -41,7 +41,7 @@ CONFIG = {
         # What the schema allows is done, or refused for who asks and what is there; never as
         # malformed, but for what no schema can say (BEYOND).
         "positive_data_acceptance": {
-            "expected-statuses": ["2xx", 304, 401, 403, 404, 409, 412, 415, 429]
+            "expected-statuses": ["2xx", 304, 401, 403, 404, 409, 410, 412, 415, 429]
         },
     },
 }
@@ -54,6 +54,7 @@ BEYOND = (
     "This task is a question: whoever approves it gives an answer.",
     "The form of the question can't be shown",
     "This cursor is not one of this list's.",
+    "This cursor is not one of the trail's.",
     "can't be held exactly by a double",
     "It must be one line of visible characters",
     "A text can't hold the character NUL.",
