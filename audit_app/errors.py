@@ -43,6 +43,10 @@ class AgentsOnly(Forbidden):
     """Only an agent can do this; the caller is a {kind}."""
 
 
+class WebhookAdministratorsOnly(Forbidden):
+    """Only an administrator can create or change webhooks."""
+
+
 class NotFound(OrchestratorError):
     """There is no such {what}, or it is not the caller's to see."""
 
@@ -65,6 +69,10 @@ class Gone(OrchestratorError):
 
 class CursorExpired(Gone):
     """Events behind this cursor are no longer kept; begin anew, without a cursor."""
+
+
+class WebhookNameTaken(Conflict):
+    """There is a webhook called {name} already."""
 
 
 class InvalidTransition(Conflict):

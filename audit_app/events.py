@@ -63,6 +63,13 @@ class EventType(models.TextChoices):
     KEY_ISSUED = "key.issued"
     KEY_REVOKED = "key.revoked"
 
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_CHANGED = "webhook.changed"
+    WEBHOOK_SECRET_ROTATED = "webhook.secret_rotated"  # noqa: S105  # a name, no secret
+    WEBHOOK_PAUSED = "webhook.paused"
+    WEBHOOK_RESUMED = "webhook.resumed"
+    WEBHOOK_DISABLED = "webhook.disabled"
+
     OPERATION_REFUSED = "operation.refused"
 
 

@@ -2,15 +2,18 @@
 every table whose changes are events (Subject)."""
 
 import uuid
+from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 from django.apps import apps
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
-from django_fsm import get_available_FIELD_transitions
+from django_fsm import FSMField, get_available_FIELD_transitions, transition
 
-from audit_app.events import EventType
-from audit_app.querysets import EventQuerySet
+from audit_app.events import EventType, recorded_as
+from audit_app.querysets import EventQuerySet, WebhookQuerySet
 
 
 class Subject(models.Model):
@@ -275,3 +278,142 @@ class CommandRun(models.Model):
 
     def __str__(self) -> str:
         return self.command
+
+
+class Webhook(Subject):
+    """An address that is told of events. Its secrets are sealed (vault.py), its changes events."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        PAUSED = "paused"
+        DISABLED = "disabled"
+
+    subject_type = "webhook"
+
+    name = models.CharField(max_length=150, unique=True, db_comment="What people call it.")
+    url = models.CharField(max_length=2000, db_comment="Where deliveries are sent.")
+    event_types = ArrayField(
+        models.CharField(max_length=150),
+        default=list,
+        blank=True,
+        db_comment="Which events, as globs; empty for all.",
+    )
+    roles = ArrayField(
+        models.CharField(max_length=150),
+        default=list,
+        blank=True,
+        db_comment="Of which roles, as globs; empty for all.",
+    )
+    secret = models.TextField(db_comment="What deliveries are signed with, sealed.")
+    old_secret = models.TextField(
+        blank=True, default="", db_comment="The one before, sealed; it signs as well for a while."
+    )
+    old_secret_until = models.DateTimeField(
+        null=True, db_comment="Until when the old secret signs as well."
+    )
+    status = FSMField(
+        choices=Status,
+        default=Status.ACTIVE,
+        protected=True,
+        db_comment="active, paused or disabled.",
+    )
+
+    objects = WebhookQuerySet.as_manager()
+
+    class Meta:
+        db_table = "webhooks"
+        db_table_comment = "Addresses that are told of events."
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def wants(self, event: Event) -> bool:
+        """Whether its filters let ``event`` through."""
+        return _matches(self.event_types, event.event_type) and (
+            not self.roles or _matches(self.roles, event.role or "")
+        )
+
+    @recorded_as(EventType.WEBHOOK_CHANGED)
+    def change(self, *, url: str, event_types: list[str], roles: list[str]) -> None:
+        self.url, self.event_types, self.roles = url, event_types, roles
+
+    @recorded_as(EventType.WEBHOOK_SECRET_ROTATED)
+    def rotate(self, *, secret: str, until: datetime) -> None:
+        self.old_secret, self.old_secret_until, self.secret = self.secret, until, secret
+
+    @recorded_as(EventType.WEBHOOK_PAUSED)
+    @transition(field=status, source=Status.ACTIVE, target=Status.PAUSED)
+    def pause(self) -> None: ...
+
+    @recorded_as(EventType.WEBHOOK_RESUMED)
+    @transition(field=status, source=(Status.PAUSED, Status.DISABLED), target=Status.ACTIVE)
+    def resume(self) -> None: ...
+
+    @recorded_as(EventType.WEBHOOK_DISABLED)
+    @transition(field=status, source=(Status.ACTIVE, Status.PAUSED), target=Status.DISABLED)
+    def disable(self) -> None: ...
+
+
+class Delivery(models.Model):
+    """One event for one webhook, and what came of it. Work, not evidence: it is no Subject."""
+
+    class Status(models.TextChoices):
+        WAITING = "waiting"
+        DELIVERED = "delivered"
+        FAILED = "failed"
+        HELD = "held"
+
+    id = models.BigAutoField(primary_key=True, db_comment="Identity.")
+    webhook = models.ForeignKey(
+        Webhook, on_delete=models.CASCADE, related_name="deliveries", db_comment="For whom."
+    )
+    event_id = models.UUIDField(db_comment="Of what; the webhook-id of every attempt.")
+    event_type = models.TextField(db_comment="The event's type.")
+    subject_id = models.UUIDField(db_comment="The event's subject, whose events go in order.")
+    cursor = models.TextField(db_comment="Where in the trail the event stands.")
+    status = models.CharField(
+        max_length=20,
+        choices=Status,
+        default=Status.WAITING,
+        db_comment="waiting, delivered, failed (given up), or held while its webhook rests.",
+    )
+    attempts = models.PositiveSmallIntegerField(default=0, db_comment="How often it was tried.")
+    first_attempt_at = models.DateTimeField(null=True, db_comment="When it was first tried.")
+    attempted_at = models.DateTimeField(null=True, db_comment="When it was last tried.")
+    next_attempt_at = models.DateTimeField(null=True, db_comment="When it is tried again.")
+    delivered_at = models.DateTimeField(null=True, db_comment="When it arrived.")
+    response_status = models.PositiveSmallIntegerField(
+        null=True, db_comment="The last answer's status."
+    )
+    response = models.TextField(
+        blank=True, default="", db_comment="How the last answer began, or why there was none."
+    )
+    milliseconds = models.PositiveIntegerField(null=True, db_comment="How long it took.")
+    created_at = models.DateTimeField(db_default=Now(), db_comment="When it was read in the trail.")
+
+    class Meta:
+        db_table = "webhook_deliveries"
+        db_table_comment = "What each webhook was told, and how it answered."
+        default_permissions = ()
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(fields=["webhook", "event_id"], name="webhook_deliveries_once"),
+        )
+        indexes = (
+            models.Index(fields=["webhook", "-id"], name="webhook_deliveries_newest"),
+            models.Index(
+                fields=["webhook", "status"],
+                condition=~models.Q(status="delivered"),
+                name="webhook_deliveries_open",
+            ),
+            models.Index(fields=["webhook", "-delivered_at"], name="webhook_deliveries_last"),
+            models.Index(fields=["created_at"], name="webhook_deliveries_age"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.event_type} for {self.webhook_id}"
+
+
+def _matches(globs: list[str], name: str) -> bool:
+    return not globs or any(fnmatchcase(name, glob) for glob in globs)

@@ -9,7 +9,7 @@ from audit_app.actors import Actor
 from audit_app.errors import NotFound
 
 if TYPE_CHECKING:
-    from audit_app.models import Event, Subject  # noqa: F401  # forward references
+    from audit_app.models import Event, Subject, Webhook  # noqa: F401  # forward references
 
 S = TypeVar("S", bound="Subject")
 
@@ -65,3 +65,9 @@ class EventQuerySet(models.QuerySet["Event"]):
             visible = model.objects.visible_to(actor).values("pk")
             seen |= models.Q(subject_type=kind, subject_id__in=visible)
         return self.filter(seen)
+
+
+class WebhookQuerySet(SubjectQuerySet["Webhook"]):
+    def visible_to(self, actor: Actor) -> Self:
+        """Whoever may read everything sees where everything goes."""
+        return self if actor.auditor else self.none()

@@ -105,7 +105,8 @@ class World:
                 values[name] = lot.choice(self.known[kind])
 
     def _learn(self, response: Response) -> None:
-        if response.status_code < 300 and response.content:
+        kinds = response.headers.get("content-type", [""])
+        if response.status_code < 300 and response.content and "json" in kinds[0]:
             for name, value in named(response.json()):
                 self._know(name, value)
 

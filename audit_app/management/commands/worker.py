@@ -9,6 +9,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from procrastinate import App, PsycopgConnector
 from procrastinate.contrib.django import app
+from procrastinate.contrib.django.db_cleanup import DjangoApp
 from procrastinate.exceptions import ConnectorException
 from psycopg_pool import PoolTimeout
 
@@ -91,28 +92,31 @@ async def _do_jobs(ended: asyncio.Event) -> None:
     place = connection_parameters()
     async with await psycopg.AsyncConnection.connect(**place):
         pass  # a pool would try for half a minute, and not let itself be stopped
-    with app.replace_connector(PsycopgConnector(kwargs=place, max_size=4)) as working:
-        async with working.open_async():
-            jobs = asyncio.create_task(
-                working.run_worker_async(
-                    concurrency=CONCURRENCY,
-                    fetch_job_polling_interval=LOOK_ANYWAY,
-                    shutdown_graceful_timeout=GRACE,
-                    delete_jobs="successful",
-                    install_signal_handlers=False,
-                )
+    # Another app with the same tasks: what defers jobs in this process does so in Django's
+    # transactions, and not on the connections on which jobs are fetched.
+    working = DjangoApp(connector=PsycopgConnector(kwargs=place, max_size=4))
+    working.tasks = app.tasks
+    async with working.open_async():
+        jobs = asyncio.create_task(
+            working.run_worker_async(
+                concurrency=CONCURRENCY,
+                fetch_job_polling_interval=LOOK_ANYWAY,
+                shutdown_graceful_timeout=GRACE,
+                delete_jobs="successful",
+                install_signal_handlers=False,
             )
-            rescue = asyncio.create_task(_rescue(working))
-            told = asyncio.create_task(ended.wait())
-            try:
-                await asyncio.wait({jobs, rescue, told}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (jobs, rescue, told):
-                    task.cancel()
-                results = await asyncio.gather(jobs, rescue, told, return_exceptions=True)
-            for result in results:
-                if isinstance(result, Exception):
-                    raise result
+        )
+        rescue = asyncio.create_task(_rescue(working))
+        told = asyncio.create_task(ended.wait())
+        try:
+            await asyncio.wait({jobs, rescue, told}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (jobs, rescue, told):
+                task.cancel()
+            results = await asyncio.gather(jobs, rescue, told, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
 
 
 async def _rescue(working: App) -> None:

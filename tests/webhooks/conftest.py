@@ -1,0 +1,110 @@
+"""A receiver of the tests' own, and webhooks that lead to it."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pytest
+from django.db import connection
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from audit_app import deliveries, webhooks
+from audit_app.models import Delivery
+from audit_app.relays import RELAYS
+from tests.factories import OPS
+
+
+class Receiver(ThreadingHTTPServer):
+    """Keeps what it is sent, and answers as ``answers`` says, by and by; else 200."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.got, self.answers = [], []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/told"
+
+    def said(self):
+        """The bodies, in the order in which they came."""
+        return [json.loads(each.body) for each in self.got]
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append(SimpleNamespace(headers=dict(self.headers), body=body))
+        answer = self.server.answers.pop(0) if self.server.answers else 200
+        status, headers, content = answer if isinstance(answer, tuple) else (answer, {}, b"ok")
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def receiver():
+    with Receiver() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def the_relay_has_begun(settings):
+    settings.WEBHOOK_ALLOWED_NETWORKS = ["127.0.0.0/8"]
+    RELAYS["webhooks"].advance()
+
+
+@pytest.fixture
+def webhook(receiver):
+    """Wants what agents note."""
+    hook, secret = webhooks.create_webhook(
+        "ours", by=OPS, url=receiver.url, event_types=["agent.*"], roles=[]
+    )
+    hook.secret_text = secret
+    return hook
+
+
+def relayed():
+    """Let the relay read all there is; return the deliveries in the trail's order."""
+    while RELAYS["webhooks"].advance():
+        pass
+    return list(Delivery.objects.order_by("pk"))
+
+
+def tried(delivery):
+    """One try of ``delivery``, as a job makes it; the TryAgain that it raised."""
+    try:
+        deliveries.deliver(delivery.pk)
+    except deliveries.TryAgain as again:
+        return again
+    finally:
+        delivery.refresh_from_db()
+    return None
+
+
+def jobs():
+    """The ids of the deliveries that jobs are there for, in the order in which they may run."""
+    return [job.args["delivery_id"] for job in ProcrastinateJob.objects.order_by("pk")]
+
+
+def made_older(days):
+    """All tries were made so many days earlier."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE webhook_deliveries"
+            " SET first_attempt_at = first_attempt_at - %s * interval '1 day',"
+            " delivered_at = delivered_at - %s * interval '1 day'",
+            [days, days],
+        )

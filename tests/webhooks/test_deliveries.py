@@ -1,0 +1,354 @@
+"""Webhooks: what happens is told to whoever is to be told, signed, in order, at least once."""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from uuid import uuid4
+
+import pytest
+from django.db import transaction
+from procrastinate.contrib.django.models import ProcrastinateJob
+from standardwebhooks import Webhook as Verifier
+from standardwebhooks import WebhookVerificationError
+
+from audit_app import deliveries, tail, vault, webhooks
+from audit_app.actors import Actor
+from audit_app.errors import (
+    Invalid,
+    InvalidTransition,
+    WebhookAdministratorsOnly,
+    WebhookNameTaken,
+)
+from audit_app.models import Delivery, Event, Webhook
+from audit_app.operations import add_event
+from audit_app.relays import RELAYS
+from tests.audit.test_tail import INSERT, writer
+from tests.database import database_url
+from tests.factories import OPS, TaskFactory
+from tests.webhooks.conftest import jobs, made_older, relayed, tried
+
+
+def note(agent, number=1):
+    add_event("agent.noted", by=agent.as_actor(), metadata={"n": number}, trace_id=uuid4())
+
+
+def test_an_event_arrives_signed_as_the_api_says_it(webhook, receiver, api, bot):
+    note(bot)
+    [delivery] = relayed()
+    assert tried(delivery) is None
+
+    [sent] = receiver.got
+    told = Verifier(webhook.secret_text).verify(sent.body, sent.headers)
+    [event] = api(bot).get("/audit/events", event_type="agent.noted").json()["events"]
+    assert told == {"type": "agent.noted", "timestamp": event["timestamp"], "data": event}
+    assert sent.headers["webhook-id"] == event["event_id"]
+    assert (delivery.status, delivery.response_status, delivery.response) == (
+        "delivered",
+        200,
+        "ok",
+    )
+    assert delivery.attempts == 1
+    assert delivery.delivered_at
+
+
+def test_what_was_changed_on_the_way_does_not_verify(webhook, receiver, bot):
+    note(bot)
+    tried(relayed()[0])
+    [sent] = receiver.got
+    with pytest.raises(WebhookVerificationError):
+        Verifier(webhook.secret_text).verify(sent.body.replace(b"1", b"2"), sent.headers)
+
+
+def test_for_a_day_both_secrets_sign(webhook, receiver, bot):
+    _, new = webhooks.rotate_secret(webhook.pk, by=OPS)
+    note(bot)
+    tried(relayed()[0])
+    [sent] = receiver.got
+    for secret in (webhook.secret_text, new):
+        assert Verifier(secret).verify(sent.body, sent.headers)
+    assert len(sent.headers["webhook-signature"].split()) == 2
+
+    hook = Webhook.objects.get(pk=webhook.pk)
+    later = deliveries.headers_of(
+        hook, Event.objects.get(event_type="agent.noted"), sent.body, hook.old_secret_until
+    )
+    assert len(later["webhook-signature"].split()) == 1
+
+
+def test_only_what_it_wants_is_noted_for_it(webhook, bot):
+    webhooks.change_webhook(
+        webhook.pk, by=OPS, url=webhook.url, event_types=["task.*", "approval.*"], roles=["fin*"]
+    )
+    TaskFactory(agent=bot)
+    note(bot)
+    assert [row.event_type for row in relayed()] == ["task.routed", "approval.requested"]
+
+
+def test_what_was_rolled_back_is_never_told(webhook, bot):
+    with writer() as own:
+        own.execute(INSERT, [uuid4()])
+        own.rollback()
+    note(bot, 2)
+    assert [Event.objects.get(pk=row.event_id).metadata for row in relayed()] == [{"n": 2}]
+
+
+def test_its_place_and_its_rows_are_written_together_or_not_at_all(webhook, bot):
+    relayed()
+    note(bot)
+    with suppress(RuntimeError), transaction.atomic():
+        deliveries.tell(tail.read(tail.START))
+        raise RuntimeError
+    assert not Delivery.objects.exists()
+    assert jobs() == []
+    [row] = relayed()
+    assert jobs() == [row.pk]
+    assert RELAYS["webhooks"].advance() == 0
+
+
+@pytest.mark.parametrize("answer", [500, 404, 301, 400])
+def test_a_failure_is_tried_again_later_and_noted(webhook, receiver, bot, answer):
+    receiver.answers = [(answer, {"Location": "/elsewhere"}, b"no\x00thing")]
+    note(bot)
+    [delivery] = relayed()
+    again = tried(delivery)
+
+    assert again.at == delivery.next_attempt_at
+    assert (delivery.status, delivery.attempts) == ("waiting", 1)
+    assert delivery.response_status == answer
+    assert "\x00" not in delivery.response
+    assert len(receiver.got) == 1, "no redirect is followed"
+    assert tried(delivery) is None
+    assert (delivery.status, delivery.attempts) == ("delivered", 2)
+    assert receiver.got[0].body == receiver.got[1].body
+    assert receiver.got[0].headers["webhook-id"] == receiver.got[1].headers["webhook-id"]
+
+
+def test_retry_after_is_heeded_within_a_day(webhook, receiver, bot):
+    receiver.answers = [(503, {"Retry-After": "7200"}, b""), (503, {"Retry-After": "9" * 30}, b"")]
+    note(bot)
+    [delivery] = relayed()
+    again = tried(delivery)
+    assert 7190 < (again.at - delivery.attempted_at).total_seconds() < 7210
+    again = tried(delivery)
+    assert 86_390 < (again.at - delivery.attempted_at).total_seconds() < 86_410
+
+
+def test_after_ten_tries_in_three_days_it_is_given_up(webhook, receiver, bot):
+    total = sum(pause.total_seconds() for pause in deliveries.SCHEDULE)
+    assert 3 * 86_400 < total < 4 * 86_400
+    receiver.answers = [500] * 10
+    note(bot)
+    [delivery] = relayed()
+    for _ in range(9):
+        assert tried(delivery)
+    assert tried(delivery) is None
+    assert (delivery.status, delivery.attempts) == ("failed", 10)
+
+
+def test_gone_disables_it_and_the_trail_says_so(webhook, receiver, bot):
+    receiver.answers = [410]
+    note(bot)
+    note(bot, 2)
+    first, second = relayed()
+    assert tried(first) is None
+    second.refresh_from_db()
+    webhook = Webhook.objects.get()
+    assert (webhook.status, first.status, second.status) == ("disabled", "failed", "held")
+    event = Event.objects.get(event_type="webhook.disabled")
+    assert (event.actor, event.metadata) == (
+        "system:webhooks",
+        {"reason": f"{receiver.url} answered 410 Gone."},
+    )
+    note(bot, 3)
+    assert len(relayed()) == 2
+
+
+def test_a_day_of_failures_pauses_it_and_it_goes_on_where_it_stopped(webhook, receiver, bot):
+    receiver.answers = [500, 500]
+    note(bot)
+    [first] = relayed()
+    assert tried(first)
+    made_older(2)
+    assert tried(first) is None
+    assert (Webhook.objects.get().status, first.status) == ("paused", "held")
+    assert Event.objects.filter(event_type="webhook.paused").count() == 1
+    note(bot, 2)
+    assert [row.status for row in relayed()] == ["held", "held"]
+
+    webhooks.resume(webhook.pk, by=OPS)
+    for row in relayed():
+        assert tried(row) is None
+    assert [told["data"]["metadata"]["n"] for told in receiver.said()[2:]] == [1, 2]
+
+
+def test_a_success_in_between_is_a_sign_of_life(webhook, receiver, bot):
+    receiver.answers = [500, 200, 500]
+    note(bot)
+    note(bot, 2)
+    first, second = relayed()
+    tried(first)
+    made_older(2)
+    tried(second)
+    assert tried(first), "tried again, and not paused"
+    assert Webhook.objects.get().status == "active"
+
+
+def test_each_subject_has_its_own_order(webhook, bot):
+    webhooks.change_webhook(
+        webhook.pk, by=OPS, url=webhook.url, event_types=["task.*", "approval.*"], roles=[]
+    )
+    TaskFactory(agent=bot)
+    locks = {row.pk: f"webhook:{webhook.pk}:{row.subject_id}" for row in relayed()}
+    kept = {j.args["delivery_id"]: j.lock for j in ProcrastinateJob.objects.all()}
+    assert kept == locks
+
+
+def test_replay_sends_everything_from_there_again_in_order(webhook, receiver, bot):
+    note(bot)
+    begin = tail.end()
+    for number in (2, 3):
+        note(bot, number)
+    for row in relayed():
+        tried(row)
+    receiver.got.clear()
+
+    assert webhooks.replay(webhook.pk, by=OPS, after=begin) == 2
+    again = Delivery.objects.filter(status="waiting").order_by("pk")
+    assert jobs()[-2:] == [row.pk for row in again]
+    for row in again:
+        tried(row)
+    assert [told["data"]["metadata"]["n"] for told in receiver.said()] == [2, 3]
+
+
+def test_one_can_be_sent_again(webhook, receiver, bot):
+    note(bot)
+    [row] = relayed()
+    tried(row)
+    webhooks.send_again(row.pk, by=OPS)
+    row.refresh_from_db()
+    assert (row.status, row.attempts) == ("waiting", 0)
+    tried(row)
+    assert len(receiver.got) == 2
+
+
+def test_what_waits_for_its_next_try_does_not_hold_back_what_is_resumed(webhook, receiver, bot):
+    receiver.answers = [500]
+    note(bot)
+    [row] = relayed()
+    tried(row)
+    webhooks.pause(webhook.pk, by=OPS)
+    tried(row)
+    assert row.status == "held"
+    webhooks.resume(webhook.pk, by=OPS)
+    assert jobs() == [row.pk]
+
+
+def test_an_answer_without_end_is_cut(webhook, receiver, bot):
+    receiver.answers = [(200, {}, b"x" * 1_000_000)]
+    note(bot)
+    [row] = relayed()
+    tried(row)
+    assert (row.status, len(row.response)) == ("delivered", deliveries.KEPT)
+
+
+def test_nobody_there_is_a_failure_that_says_so(webhook, receiver, bot):
+    url = "http://127.0.0.1:9/nobody"
+    webhooks.change_webhook(webhook.pk, by=OPS, url=url, event_types=[], roles=[])
+    relayed()
+    Delivery.objects.all().delete()
+    note(bot)
+    row = relayed()[-1]
+    assert tried(row)
+    assert row.response_status is None
+    assert "refused" in row.response
+
+
+def test_a_secret_that_can_not_be_read_is_said_and_nothing_is_sent(
+    webhook, receiver, bot, settings
+):
+    note(bot)
+    [row] = relayed()
+    settings.SECRET_KEY = "another" * 10
+    assert tried(row)
+    assert "Rotate" in row.response
+    assert not receiver.got
+
+
+def test_secrets_are_nowhere_in_the_trail_or_the_table(webhook):
+    _, new = webhooks.rotate_secret(webhook.pk, by=OPS)
+    told = json.dumps([event.entry for event in Event.objects.all()])
+    hook = Webhook.objects.get()
+    for secret in (webhook.secret_text, new):
+        assert secret not in told
+        assert secret not in hook.secret + hook.old_secret
+    assert vault.opened(hook.secret, purpose="webhooks") == new
+
+
+def test_only_administrators_make_webhooks(bot, alice, receiver):
+    given = {"url": receiver.url, "event_types": [], "roles": []}
+    for actor in (bot.as_actor(), Actor.human(alice)):
+        with pytest.raises(WebhookAdministratorsOnly):
+            webhooks.create_webhook("x", by=actor, **given)
+    webhooks.create_webhook("x", by=OPS, **given)
+    with pytest.raises(WebhookNameTaken):
+        webhooks.create_webhook("x", by=OPS, **given)
+
+
+def test_a_paused_one_can_not_be_paused(webhook):
+    webhooks.pause(webhook.pk, by=OPS)
+    with pytest.raises(InvalidTransition):
+        webhooks.pause(webhook.pk, by=OPS)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "x",
+        "ftp://x.example/",
+        "https://",
+        "https://user:secret@x.example/",
+        "https://x.example/#part",
+        "https://x.example/ y",
+        "https://x.example:0/",
+        "https://x.example:99999/",
+        "https://é.example/",
+        "https://x.example\\@y/",
+        "https://[::1/",
+    ],
+)
+def test_what_is_no_address_is_refused(url):
+    with pytest.raises(Invalid):
+        webhooks.create_webhook("x", by=OPS, url=url, event_types=[], roles=[])
+
+
+def test_in_production_it_is_https(settings):
+    settings.TRIAL = False
+    with pytest.raises(Invalid, match="https"):
+        webhooks.create_webhook("x", by=OPS, url="http://x.example/", event_types=[], roles=[])
+
+
+def test_the_worker_delivers_and_who_is_killed_in_between_delivers_again(webhook, receiver, bot):
+    """A worker that dies between the answer and its note sends twice, never not at all."""
+    code = (
+        "import os, django; django.setup()\n"
+        "from audit_app import deliveries\n"
+        "deliveries._noted = lambda *_: os._exit(9)\n"
+        "from django.core.management import call_command\n"
+        "call_command('worker')\n"
+    )
+    env = os.environ | {
+        "DATABASE_URL": database_url(),
+        "DJANGO_SETTINGS_MODULE": "orchestrator.settings",
+        "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
+    }
+    note(bot)
+    killed = subprocess.run([sys.executable, "-c", code], env=env, check=False, timeout=60)
+    assert killed.returncode == 9
+    [row] = Delivery.objects.all()
+    assert (row.status, len(receiver.got)) == ("waiting", 1)
+    tried(row)
+    assert len({sent.headers["webhook-id"] for sent in receiver.got}) == 1
+    assert len(receiver.got) == 2
