@@ -362,3 +362,6 @@ def subject_link(event: Event) -> Link | None:
         return None
     subject = event.subject_id
     return Link(f"{event.subject_type} {str(subject)[:8]}", address(model, subject))
+
+
+from audit_app import webhook_admin  # noqa: E402, F401  # registers itself, on the base above

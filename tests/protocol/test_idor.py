@@ -25,6 +25,7 @@ from django.urls import get_resolver
 
 from approvals_app import operations as approval_operations
 from approvals_app.models import Approval
+from audit_app import webhooks
 from audit_app.actors import Actor
 from audit_app.models import Event
 from sessions_app import identities, operations
@@ -52,8 +53,8 @@ SEES = {
     "a reviewer who owns the asking agent": "session task approval agent",
     "a member of another group who is no staff": "",
     "staff in no group": "",
-    "an auditor": "session task approval agent people",
-    "a superuser in no group": "session task approval agent people",
+    "an auditor": "session task approval agent webhook people",
+    "a superuser in no group": "session task approval agent webhook people",
 }
 STRANGERS = ("nobody", "an old key of the asker", "a key of a revoked agent")
 """They are told who they are not (401), whatever they ask for."""
@@ -233,9 +234,17 @@ PAGES = {
     "rotate": "nobody",
     "roles": "nobody",
     "revoke": "nobody",
+    "pause": "nobody",
+    "resume": "nobody",
+    "disable": "nobody",
+    "replay": "nobody",
+    "again": "nobody",
     "password_change": "nobody",
     "redirect": "everybody, to the page of that id",
 }
+DONE_AT_ONCE = ("rotate", "revoke", "pause", "resume", "disable", "replay", "again")
+"""What an administrator's mere POST does."""
+
 FRAME = {
     # Addresses about no row, and what is asked of them; None: nothing, for the reason given.
     "admin/": "",
@@ -278,6 +287,7 @@ MODELS = {
     "agentsession": "session",
     "event": "event",
     "agent": "agent",
+    "webhook": "webhook",
     "user": "people",
     "group": "people",
 }
@@ -361,11 +371,15 @@ class World:
             notes="canary-notes",
         )
         operations.claim(self.claimed.pk, by=self.worker.as_actor(), lease=timedelta(hours=1))
+        self.webhook, _ = webhooks.create_webhook(
+            "canary-webhook", by=OPS, url="https://canary.example/", event_types=[], roles=[]
+        )
         self.rows = {
             "session": [self.session.pk, another.pk],
             "task": [self.waiting.pk, self.claimed.pk],
             "approval": [self.pending.pk, self.decided.pk],
             "agent": [asker.pk],
+            "webhook": [self.webhook.pk],
             "user": [self.decider.pk],
             "group": [self.decider.groups.get().pk],
         }
@@ -918,7 +932,7 @@ class TestTheAdmin:
                     ("approval", "a reviewer of the group that is asked"),
                 ):
                     continue
-                if page.way in ("rotate", "revoke") and caller.who == ADMINISTRATORS:
+                if page.way in DONE_AT_ONCE and caller.who == ADMINISTRATORS:
                     continue
                 for method, form in forms(furnished):
                     answer = caller.ask(method, page.at(pk), form, content_type=FORM)
