@@ -6,4 +6,4 @@ class ApprovalsConfig(AppConfig):
     verbose_name = "Reviewing"
 
     def ready(self) -> None:
-        from approvals_app import receivers  # noqa: F401  # connects them
+        from approvals_app import notices, receivers  # noqa: F401  # connects them

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from approvals_app import notices, operations, policies, questions
+from approvals_app import operations, policies, questions
 from approvals_app.models import Approval, Vote
 from approvals_app.rules import Requirement
 from audit_app.actors import Actor
@@ -68,7 +68,6 @@ def remind(*, by: Actor, batch_size: int) -> Iterator[int]:
         for approval in Approval.objects.filter(pk__in=due).order_by("remind_at"):
             again_at = operations.next_reminder(approval, now)
             perform(approval.remind, by=by, again_at=again_at)
-            notices.of_deadline(approval)
         return len(due)
 
     return in_batches(batch, batch_size)

@@ -19,6 +19,7 @@ from approvals_app.models import Approval
 from approvals_app.pages import CHANGE
 from audit_app.admin import actor_of, may_read
 from audit_app.serializers import UUID_TEXT
+from audit_app.webhook_admin import may_see_webhooks
 from sessions_app.admin import may_change_agents
 
 READING = (
@@ -27,6 +28,7 @@ READING = (
     ("Sessions", "manage_history", "sessions_app_agentsession"),
     ("Audit events", "receipt_long", "audit_app_event"),
 )
+WEBHOOKS = (("Webhooks", "webhook", "audit_app_webhook"),)
 AGENTS = (("Agents", "smart_toy", "sessions_app_agent"),)
 PEOPLE = (("People", "person", "auth_user"), ("Groups", "group", "auth_group"))
 
@@ -116,10 +118,19 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             {"title": "Dashboards", "icon": "bar_chart", "link": reverse("pages:dashboards")}
         )
         items.append({"title": "Standing in", "icon": "sync_alt", "link": reverse("pages:away")})
+    items.append(
+        {
+            "title": "Notifications",
+            "icon": "notifications",
+            "link": reverse("pages:notifications"),
+        }
+    )
     if may_read(request) or request.user.has_perm(CHANGE):
         items.append({"title": "Policies", "icon": "rule", "link": reverse("pages:policies")})
     if may_read(request) or may_change_agents(request):
         items += _items(AGENTS)
+    if may_see_webhooks(request):
+        items += _items(WEBHOOKS)
     if request.user.has_perm("auth.view_user"):
         items += _items(PEOPLE)
     return [{"items": items}]

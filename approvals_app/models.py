@@ -1,7 +1,6 @@
 """Approvals, votes, delegations, overrides and policies: legal transitions and constraints, no
 I/O."""
 
-import uuid
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,10 +9,12 @@ from django.conf import settings
 from django.db import models
 from django_fsm import FSMField, transition
 
+from approvals_app.noticing import Notice as Notice
+from approvals_app.noticing import NoticeChannel as NoticeChannel
+from approvals_app.noticing import NoticeSettings as NoticeSettings
 from approvals_app.querysets import (
     ApprovalQuerySet,
     DelegationQuerySet,
-    NoticeQuerySet,
     OverrideQuerySet,
     PolicyQuerySet,
     VoteQuerySet,
@@ -554,166 +555,3 @@ class ApprovalPolicy(Subject):
     @recorded_as(EventType.POLICY_RESTORED)
     @transition(field=status, source=Status.RETIRED, target=Status.ACTIVE)
     def restore(self) -> None: ...
-
-
-class NoticeKind(models.TextChoices):
-    WORK = "work", "New decisions for your roles"
-    REMINDER = "reminder", "Reminders before a deadline"
-    ESCALATION = "escalation", "Decisions that others did not make in time"
-    BREAK_GLASS = "break_glass", "Break glass: what was approved alone, to be reviewed"
-    DECISION = "decision", "What became of what you, or an agent of yours, asked for"
-    WEBHOOK = "webhook", "Webhooks that were paused or disabled (administrators)"
-    TEST = "test", "A test of yours"
-
-    @classmethod
-    def chosen_from(cls) -> "list[NoticeKind]":
-        """Those that a person can have or not."""
-        return [kind for kind in cls if kind is not cls.TEST]
-
-
-class NoticeSettings(models.Model):
-    """How one person wants to be told. Whoever has none is told by e-mail, at once."""
-
-    class Digest(models.TextChoices):
-        AT_ONCE = "at_once", "At once"
-        HOURLY = "hourly", "Every hour, together"
-        DAILY = "daily", "Once a day, together"
-
-    person = models.OneToOneField(
-        settings.AUTH_USER_MODEL,
-        primary_key=True,
-        on_delete=models.CASCADE,
-        related_name="notice_settings",
-        db_comment="Whose they are.",
-    )
-    by_email = models.BooleanField(default=True, db_comment="Whether they are told by e-mail.")
-    without = models.JSONField(default=list, db_comment="Of which kinds they are not told.")
-    time_zone = models.CharField(
-        max_length=64, default="UTC", db_comment="In which their hours are meant."
-    )
-    quiet_from = models.TimeField(null=True, db_comment="From when they are left alone.")
-    quiet_until = models.TimeField(null=True, db_comment="Until when they are left alone.")
-    urgent_at_once = models.BooleanField(
-        default=True, db_comment="Whether what is due before they would be told is told at once."
-    )
-    digest = models.CharField(
-        max_length=7, choices=Digest, default=Digest.AT_ONCE, db_comment="How much at a time."
-    )
-    digest_hour = models.PositiveSmallIntegerField(
-        default=8, db_comment="At which hour, where it is once a day."
-    )
-
-    class Meta:
-        db_table = "notice_settings"
-        db_table_comment = "How people want to be told of what waits for them."
-        default_permissions = ()
-        constraints = (
-            models.CheckConstraint(
-                condition=models.Q(quiet_from__isnull=True, quiet_until__isnull=True)
-                | models.Q(quiet_from__isnull=False, quiet_until__isnull=False),
-                name="notice_settings_both_ends",
-            ),
-            models.CheckConstraint(
-                condition=models.Q(digest_hour__lte=23), name="notice_settings_an_hour"
-            ),
-        )
-
-    def __str__(self) -> str:
-        return f"how {self.person_id} is told"
-
-
-class NoticeChannel(models.Model):
-    """A chat, or another place, to which one person is told beside e-mail."""
-
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, editable=False, db_comment="Identity."
-    )
-    person = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.CASCADE,
-        related_name="notice_channels",
-        db_comment="Whose it is; nobody else sees it.",
-    )
-    sealed = models.TextField(
-        db_comment="Its apprise URL, a secret: encrypted with a key made of SECRET_KEY."
-    )
-    masked = models.CharField(max_length=300, db_comment="What is shown of it.")
-    service = models.CharField(max_length=100, db_comment="What it leads to, as apprise says.")
-    created_at = models.DateTimeField(auto_now_add=True, db_comment="When it was added.")
-
-    class Meta:
-        db_table = "notice_channels"
-        db_table_comment = "Where people are told, beside their e-mail."
-        default_permissions = ()
-        ordering = ("created_at", "id")
-
-    def __str__(self) -> str:
-        return f"{self.service} of {self.person_id}"
-
-
-class Notice(models.Model):
-    """That one event is told at one place: a person's e-mail, a channel of theirs, or a channel
-    that a role shares. It holds no words: they are found when it is sent, as things stand then."""
-
-    id = models.BigAutoField(primary_key=True, db_comment="Identity.")
-    event_id = models.UUIDField(db_comment="The event of the trail that is told.")
-    place = models.CharField(
-        max_length=300, db_comment="Where: email:PERSON, channel:ID or shared:DIGEST:ROLE."
-    )
-    person = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        null=True,
-        on_delete=models.CASCADE,
-        related_name="notices",
-        db_index=False,
-        db_comment="Who is told; empty where a role shares the place.",
-    )
-    kind = models.CharField(max_length=11, choices=NoticeKind, db_comment="What kind of notice.")
-    subject_id = models.UUIDField(
-        db_comment="What it is about: an approval, of a decision the task, of a webhook itself."
-    )
-    deadline_at = models.DateTimeField(null=True, db_comment="Until when something is to be done.")
-    created_at = models.DateTimeField(auto_now_add=True, db_comment="When the event was read.")
-    due_at = models.DateTimeField(db_comment="When it is to be sent, or tried again.")
-    sent_at = models.DateTimeField(null=True, db_comment="When it was sent.")
-    dropped_at = models.DateTimeField(
-        null=True, db_comment="When there was nothing to tell any more, or no place to tell it."
-    )
-    given_up_at = models.DateTimeField(
-        null=True, db_comment="When a day of trying to send it was over."
-    )
-    failures = models.PositiveSmallIntegerField(
-        default=0, db_comment="How often it could not be sent."
-    )
-    failure = models.CharField(
-        max_length=200, blank=True, db_comment="Why not, the last time; nothing secret."
-    )
-
-    objects = NoticeQuerySet.as_manager()
-
-    class Meta:
-        db_table = "notices"
-        db_table_comment = "Who is, and was, told of which event, and where."
-        default_permissions = ()
-        ordering = ("-id",)
-        constraints = (
-            models.UniqueConstraint(fields=["event_id", "place"], name="notices_once"),
-            models.CheckConstraint(
-                condition=models.Q(kind__in=[kind.value for kind in NoticeKind]),
-                name="notices_known_kind",
-            ),
-        )
-        indexes = (
-            models.Index(
-                fields=["place", "due_at"],
-                condition=models.Q(
-                    sent_at__isnull=True, dropped_at__isnull=True, given_up_at__isnull=True
-                ),
-                name="notices_open",
-            ),
-            models.Index(fields=["person", "-id"], name="notices_of_one"),
-            models.Index(fields=["created_at"], name="notices_age"),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.kind} to {self.place}"

@@ -1,65 +1,204 @@
-"""People are told by e-mail what can't wait until they look: after the commit, and never a secret
-or a payload, only where to look."""
+"""Who is told of what happened: one relay of the trail, with a row for each event and place.
 
-from collections.abc import Iterable
+It writes nothing else, and in the transaction of the relay's own cursor; that an event is told at a
+place is unique, so that one which is read twice is told once. What is due at once is a job beside
+it; everything else (quiet hours, digests, what failed) is found by the clock, in notifying.py.
+"""
 
-import structlog
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.mail import EmailMessage
-from django.db import transaction
 from django.db.models import Q
-from django.urls import reverse
 
-from approvals_app.models import Approval, Delegation, Override
+from approvals_app import channels, notifying, quiet
+from approvals_app.models import Approval, Delegation, NoticeChannel, NoticeSettings
+from approvals_app.noticing import Notice, NoticeKind
+from audit_app.events import EventType
+from audit_app.models import Event
+from audit_app.operation import clock
+from audit_app.relays import relay
+from sessions_app.models import Task
 
-log = structlog.get_logger("orchestrator.notices")
+ASKED = {EventType.APPROVAL_REQUESTED.value, EventType.APPROVAL_REMINDED.value}
+OUTCOMES = {
+    EventType.TASK_APPROVED.value,
+    EventType.TASK_REJECTED.value,
+    EventType.TASK_EXPIRED.value,
+}
+WEBHOOKS = {"webhook.paused", "webhook.disabled"}
+BATCH = 1_000
 
-
-def of_override(override: Override, roles: list[str]) -> None:
-    """Tell everyone of ``roles`` that somebody approved alone."""
-    body = (
-        f"{override.opened_by.get_username()} approved a task for {override.role} alone, by break "
-        f"glass, because: {override.reason}\n\nPlease review it until "
-        f"{override.review_due_at:%Y-%m-%d %H:%M UTC}: {_url(reverse('admin:index'))}\n"
-    )
-    _tell(_members(roles), f"Break glass: a task for {override.role} was approved alone", body)
-
-
-def of_deadline(approval: Approval) -> None:
-    """Remind whoever is asked, and whoever stands in for them."""
-    page = reverse("admin:approvals_app_approval_change", args=[approval.pk])
-    body = (
-        f"A decision for {approval.approver_role} is waited for until "
-        f"{approval.expires_at:%Y-%m-%d %H:%M UTC}: {_url(page)}\n"
-    )
-    _tell(
-        _members([approval.approver_role]), f"A decision for {approval.approver_role} is due", body
-    )
+channels.must_be_known(settings.NOTICE_CHANNELS)
 
 
-def _members(roles: Iterable[str]) -> list[str]:
-    members = Q(groups__name__in=roles)
-    seats = User.objects.filter(members)
-    away = Delegation.objects.in_force().filter(delegator__in=seats.values("pk"))
-    people = User.objects.filter(members | Q(pk__in=away.values("delegate_id")), is_active=True)
-    addresses = people.exclude(email="").values_list("email", flat=True)
-    return sorted(set(addresses))
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One event, and who is to know of it."""
+
+    event: Event
+    kind: NoticeKind
+    subject_id: UUID
+    people: frozenset[int]
+    role: str = ""
+    deadline: datetime | None = None
 
 
-def _tell(people: list[str], subject: str, body: str) -> None:
-    if not people or not settings.EMAIL_CONFIGURED:
+@relay("notices")
+def tell(events: list[Event]) -> None:
+    """Note who is told of ``events``, where and when; read again, they change nothing."""
+    told = [*_asked(events), *_decided(events), *_of_webhooks(events)]
+    if told:
+        now = clock()
+        rows = [*_to_people(told, now), *_to_roles(told, now)]
+        Notice.objects.bulk_create(rows, batch_size=BATCH, ignore_conflicts=True)
+        notifying.defer({row.place for row in rows if row.due_at <= now})
+
+
+def try_out(person: User, place: str) -> None:
+    """Send something to one place of ``person``, so that they see whether it arrives."""
+    row = {"event_id": uuid4(), "subject_id": uuid4(), "kind": NoticeKind.TEST}
+    Notice.objects.create(place=place, person=person, due_at=clock(), **row)
+    notifying.defer({place})
+
+
+def _asked(events: list[Event]) -> Iterator[Told]:
+    """New work, escalations, reviews of overrides, and reminders: for whoever may decide, by their
+    role or in somebody's seat. Whether they still may is looked at when it is sent."""
+    asking = [event for event in events if event.event_type in ASKED]
+    if not asking:
         return
+    found = Approval.objects.filter(pk__in=[event.subject_id for event in asking])
+    approvals = {row.pk: row for row in found.pending().prefetch_related("escalated_from")}
+    seats = _seats(approvals.values())
+    for event in asking:
+        approval = approvals.get(event.subject_id)
+        if approval is not None:
+            yield Told(
+                event,
+                _kind(event, approval),
+                approval.pk,
+                frozenset(seats[approval.approver_role] | seats[approval.pk]),
+                approval.approver_role,
+                approval.expires_at,
+            )
 
-    def send() -> None:
-        message = EmailMessage(" ".join(subject.split()), body, bcc=people)
-        try:
-            message.send()
-        except OSError as error:  # what was decided stands, whoever can be told of it
-            log.warning("mail", people=len(people), failure=type(error).__name__)
 
-    transaction.on_commit(send)
+def _kind(event: Event, approval: Approval) -> NoticeKind:
+    if event.event_type == EventType.APPROVAL_REMINDED:
+        return NoticeKind.REMINDER
+    if approval.override_id is not None:
+        return NoticeKind.BREAK_GLASS
+    return NoticeKind.ESCALATION if approval.escalated_from.all() else NoticeKind.WORK
 
 
-def _url(path: str) -> str:
-    return f"{settings.PUBLIC_URL.rstrip('/')}{path}"
+def _seats(approvals: Iterable[Approval]) -> dict[Any, set[int]]:
+    """Who may sit in a role's seats, by the role's name; and who in one of an approval alone, by
+    the approval's id."""
+    seats: dict[Any, set[int]] = defaultdict(set)
+    asked = list(approvals)
+    roles_of = defaultdict(set)
+    members = User.objects.filter(
+        groups__name__in={row.approver_role for row in asked}, is_active=True
+    )
+    for person, role in members.values_list("pk", "groups__name"):
+        seats[role].add(person)
+        roles_of[person].add(role)
+    given = Delegation.objects.in_force().filter(
+        Q(approval=None) | Q(approval__in=[row.pk for row in asked]),
+        delegator__in=list(roles_of),
+        delegate__is_active=True,
+    )
+    for delegator, delegate, approval in given.values_list("delegator", "delegate", "approval"):
+        for where in [approval] if approval else roles_of[delegator]:
+            seats[where].add(delegate)
+    return seats
+
+
+def _decided(events: list[Event]) -> Iterator[Told]:
+    """What became of a task: for the agent's owner, and for the person in whose name it asked."""
+    waited = Task.Status.AWAITING_APPROVAL
+    over = [e for e in events if e.event_type in OUTCOMES and e.from_state == waited]
+    if not over:
+        return
+    rows = Task.objects.filter(pk__in=[event.subject_id for event in over])
+    tasks = {task.pk: task for task in rows.select_related("agent")}
+    named = people_named(task.on_behalf_of for task in tasks.values())
+    for event in over:
+        task = tasks.get(event.subject_id)
+        if task is None:
+            continue
+        people = set(named[task.on_behalf_of.lower()])
+        if task.agent.owner_id is not None:
+            people.add(task.agent.owner_id)
+        yield Told(event, NoticeKind.DECISION, task.pk, frozenset(people))
+
+
+def people_named(names: Iterable[str]) -> dict[str, set[int]]:
+    """The active people whom ``names`` mean, by username or e-mail, under the name in small
+    letters."""
+    wanted = {name for name in names if name}
+    found: dict[str, set[int]] = defaultdict(set)
+    if not wanted:
+        return found
+    same = Q()
+    for name in wanted:
+        same |= Q(username__iexact=name) | Q(email__iexact=name)
+    people = User.objects.filter(same, is_active=True).values_list("pk", "username", "email")
+    for pk, *both in people:
+        for name in both:
+            found[name.lower()].add(pk)
+    return found
+
+
+def _of_webhooks(events: list[Event]) -> Iterator[Told]:
+    stopped = [event for event in events if event.event_type in WEBHOOKS]
+    if stopped:
+        administrators = User.objects.filter(is_active=True, is_superuser=True)
+        people = frozenset(administrators.values_list("pk", flat=True))
+        for event in stopped:
+            yield Told(event, NoticeKind.WEBHOOK, event.subject_id, people)
+
+
+def _to_people(told: list[Told], now: datetime) -> Iterator[Notice]:
+    everybody = set[int]().union(*(each.people for each in told))
+    people = User.objects.in_bulk(everybody)
+    wishes = NoticeSettings.objects.in_bulk(everybody)
+    further = defaultdict(list)
+    for channel, person in NoticeChannel.objects.filter(person__in=everybody).values_list(
+        "pk", "person"
+    ):
+        further[person].append(f"channel:{channel}")
+    for each in told:
+        for pk in sorted(each.people & people.keys()):
+            wish = wishes.get(pk) or NoticeSettings(person=people[pk])
+            if each.kind in wish.without or not people[pk].is_active:
+                continue
+            due = quiet.told_at(wish, now, each.deadline)
+            by_email = wish.by_email and people[pk].email and settings.EMAIL_CONFIGURED
+            places = [f"email:{pk}"] if by_email else []
+            for place in [*places, *further[pk]]:
+                yield _row(each, place, due, person_id=pk)
+
+
+def _to_roles(told: list[Told], now: datetime) -> Iterator[Notice]:
+    for each in told:
+        for url in settings.NOTICE_CHANNELS.get(each.role, ()) if each.role else ():
+            yield _row(each, notifying.shared_place(each.role, url), now)
+
+
+def _row(told: Told, place: str, due: datetime, **person: Any) -> Notice:
+    return Notice(
+        event_id=told.event.pk,
+        place=place,
+        kind=told.kind,
+        subject_id=told.subject_id,
+        deadline_at=told.deadline,
+        due_at=due,
+        **person,
+    )

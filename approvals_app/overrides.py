@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from approvals_app import notices, operations, policies
+from approvals_app import operations, policies
 from approvals_app.errors import ApprovalExpired, PayloadDigestMismatch
 from approvals_app.models import Approval, Override
 from approvals_app.rules import Requirement
@@ -62,5 +62,4 @@ def break_glass(approval_id: UUID, *, by: Actor, payload_digest: str, reason: st
             deny_threshold=min(each.deny_threshold for each in theirs),
             reason="Reviews what was approved alone.",
         )
-    notices.of_override(override, roles)
     return override

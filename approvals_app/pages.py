@@ -19,6 +19,7 @@ from django.utils import timezone
 from approvals_app import delegations, dossier, policies, rulebook, timelines
 from approvals_app.dashboards import WINDOWS, figures
 from approvals_app.models import ApprovalPolicy, Delegation
+from approvals_app.notice_pages import notifications
 from approvals_app.policy_files import FileInvalid, dump, dump_file, parse_file
 from approvals_app.rules import Rule
 from approvals_app.simulation import Report, simulate
@@ -388,4 +389,5 @@ urlpatterns = [
     path("dashboards/", readers(dashboards), name="dashboards"),
     path("timeline/<slug:kind>/<path:name>/", readers(timeline), name="timeline"),
     path("away/", readers(away), name="away"),
+    path("notifications/", admin.site.admin_view(notifications), name="notifications"),
 ]

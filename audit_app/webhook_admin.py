@@ -1,7 +1,7 @@
 """Webhooks: where events are told, how that goes, and what an administrator can do about it."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -140,7 +140,7 @@ class WebhookAdmin(ReadOnlyAdmin):
                 ("Roles", " ".join(row.roles) or "all"),
                 ("Last arrived", row.last),
                 ("Waiting", row.open_),
-                ("Old secret signs until", row.old_secret_until),
+                ("Old secret signs until", _in_words(row.old_secret_until)),
                 ("Created", row.created_at),
                 ("Last change", row.updated_at),
                 ("Webhook", row.pk),
@@ -274,6 +274,11 @@ def may_change(request: HttpRequest) -> bool:
 def _administrators_post(request: HttpRequest) -> None:
     if request.method != "POST" or not may_change(request):
         raise PermissionDenied
+
+
+def _in_words(until: datetime | None) -> str | None:
+    """A moment to come, which is not so long ago."""
+    return f"{until:%Y-%m-%d %H:%M} UTC" if until and until > timezone.now() else None
 
 
 def _done(

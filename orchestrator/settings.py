@@ -5,11 +5,13 @@ loopback only, a secret made on the first start. Otherwise nothing is guessed: w
 unsafe is refused by name.
 """
 
+import json
 import re
 import secrets
 import sys
 from collections.abc import MutableMapping
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,13 @@ def _choice(name: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ImproperlyConfigured(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
     return value
+
+
+def _networks(name: str) -> list[str]:
+    try:
+        return [str(ip_network(text)) for text in env.list(name, default=[])]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}.") from None
 
 
 def database(url: str) -> dict[str, Any]:
@@ -173,6 +182,7 @@ TASK_LEASE = _duration("TASK_LEASE", "5m")
 MAX_BODY_BYTES = _positive("MAX_BODY_BYTES", 1024 * 1024)
 MAX_WAITERS = _positive("MAX_WAITERS", 15_000)
 MAX_WAITERS_PER_CALLER = _positive("MAX_WAITERS_PER_CALLER", 1000)
+WEBHOOK_ALLOWED_NETWORKS = _networks("WEBHOOK_ALLOWED_NETWORKS")
 RATE_LIMIT_PER_MINUTE = _positive("RATE_LIMIT_PER_MINUTE", 6000, least=0)
 ADDRESS_LIMIT_PER_MINUTE = _positive("ADDRESS_LIMIT_PER_MINUTE", 30_000, least=0)
 TRUSTED_PROXIES = _positive("TRUSTED_PROXIES", 0, least=0)
@@ -439,3 +449,49 @@ LOGGING = {
         "procrastinate": {"level": "WARNING"},
     },
 }
+
+
+# How people are told of what waits for them
+def _notice_channels() -> dict[str, list[str]]:
+    """Which apprise URLs each role shares: JSON, or the path of a file of it."""
+    given = env.str("NOTICE_CHANNELS", default="").strip()
+    if not given:
+        return {}
+    try:
+        text = given if given.startswith("{") else Path(given).read_text()
+        found: Any = json.loads(text)
+    except OSError as error:
+        said = f"NOTICE_CHANNELS can't be read: {error.strerror}."
+        raise ImproperlyConfigured(said) from None
+    except ValueError:
+        raise ImproperlyConfigured("NOTICE_CHANNELS must be JSON, or a file of it.") from None
+    well = isinstance(found, dict) and all(
+        isinstance(urls, list) and all(isinstance(url, str) for url in urls)
+        for urls in found.values()
+    )
+    if not well:
+        raise ImproperlyConfigured("NOTICE_CHANNELS must name a list of apprise URLs for a role.")
+    return dict(found)
+
+
+NOTICE_CHANNELS = _notice_channels()
+NOTICE_SCHEMES = env.list(
+    "NOTICE_SCHEMES",
+    default=[
+        "discord",
+        "gchat",
+        "mmosts",
+        "msteams",
+        "ntfys",
+        "pover",
+        "rockets",
+        "slack",
+        "tgram",
+        "workflows",
+        "wxteams",
+        "zulip",
+    ],
+)
+NOTICE_PRIVATE_NETWORKS = env.bool("NOTICE_PRIVATE_NETWORKS", default=False)
+# Its warnings may name addresses, which are secrets; what failed is logged by ourselves.
+LOGGING["loggers"]["apprise"] = {"level": "CRITICAL"}  # type: ignore[index]

@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 from django.contrib.auth.models import Group, Permission
-from django.core import mail
 from django.utils import timezone
 
 from approvals_app import operations
@@ -155,14 +154,6 @@ def test_while_one_is_overdue_the_next_is_refused(bot, task, finance, say, break
     assert code(glass(say, breaker, another)) == (409, "override_overdue")
     say(erin, "reject", review(task, "legal"))
     assert glass(say, breaker, another).status_code == 201
-
-
-def test_everyone_of_the_roles_is_told(finance, say, breaker, bob, dave, erin, charlie):
-    glass(say, breaker, finance)
-    (told,) = mail.outbox
-    assert set(told.bcc) == {"dave@example.com", "erin@example.com"}
-    assert "alice approved a task for finance alone" in told.body
-    assert "The data centre burns." in told.body
 
 
 def test_nothing_takes_a_review_away(bot, task, finance, say, breaker, run, late):

@@ -95,7 +95,7 @@ async def _do_jobs(ended: asyncio.Event) -> None:
     # Another app with the same tasks: what defers jobs in this process does so in Django's
     # transactions, and not on the connections on which jobs are fetched.
     working = DjangoApp(connector=PsycopgConnector(kwargs=place, max_size=4))
-    working.tasks = app.tasks
+    working.tasks, working.periodic_registry = app.tasks, app.periodic_registry
     async with working.open_async():
         jobs = asyncio.create_task(
             working.run_worker_async(

@@ -1,0 +1,62 @@
+"""The worker that operators run tells people, of its own."""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from approvals_app.models import Notice
+from audit_app.relays import RELAYS
+from tests.database import database_url
+from tests.factories import TaskFactory
+from tests.notices.conftest import text
+
+
+@contextmanager
+def worker(mailbox):
+    """In the end it must stop as asked, and have said nothing of an error."""
+    running = subprocess.Popen(
+        [sys.executable, "manage.py", "worker"],
+        env=os.environ | {"DATABASE_URL": database_url(), "EMAIL_URL": mailbox.url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield
+    finally:
+        running.terminate()
+        said = running.communicate(timeout=30)[0]
+    assert "Traceback" not in said, said
+
+
+@pytest.fixture
+def alice(alice):
+    alice.email = "alice@example.com"
+    alice.save()
+    return alice
+
+
+def test_a_mail_arrives_without_anybody_looking(mailbox, bot, alice):
+    RELAYS["notices"].advance()
+    TaskFactory(agent=bot)
+    with worker(mailbox):
+        mail = mailbox.one()
+    assert mail["To"] == "alice@example.com"
+    assert "is asked of finance" in text(mail)
+
+
+def test_what_became_due_by_the_clock_arrives_too(mailbox, alice):
+    """Nobody deferred a job for it, as at the end of quiet hours, or after a failure."""
+    ids = {"event_id": uuid4(), "subject_id": uuid4()}
+    place = f"email:{alice.pk}"
+    Notice.objects.create(**ids, place=place, person=alice, kind="test", due_at=timezone.now())
+    assert not ProcrastinateJob.objects.exists()
+    with worker(mailbox):
+        mail = mailbox.one()
+    assert "This is a test" in text(mail)
