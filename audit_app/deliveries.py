@@ -24,7 +24,6 @@ from standardwebhooks import Webhook as Signer
 from audit_app import destinations, vault
 from audit_app.actors import Actor
 from audit_app.destinations import DestinationRefused
-from audit_app.metrics import DELIVERIES
 from audit_app.models import Delivery, Event, Webhook
 from audit_app.operation import clock
 from audit_app.relays import relay
@@ -280,7 +279,6 @@ def _noted(
         delivery.delivered_at = now
     delivery.save()
     told = "retried" if status == Delivery.Status.WAITING else status
-    DELIVERIES.labels(told).inc()
     log.info(
         "delivery",
         webhook=delivery.webhook.name,

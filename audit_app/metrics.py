@@ -12,8 +12,3 @@ WAITING_REQUESTS = Gauge(
     "Requests held by Prefer: wait.",
     multiprocess_mode="livesum",
 )
-DELIVERIES = Counter(
-    "orchestrator_webhook_deliveries_total",
-    "Tries of deliveries by outcome: delivered, retried (it will be tried again) or failed.",
-    ["outcome"],
-)

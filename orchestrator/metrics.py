@@ -59,6 +59,27 @@ RUNS = """
     FROM command_runs ORDER BY 1
 """
 
+WEBHOOKS = """
+    SELECT w.name, w.status,
+        count(d.id) FILTER (WHERE d.status = 'waiting'),
+        count(d.id) FILTER (WHERE d.status = 'held'),
+        count(d.id) FILTER (WHERE d.status = 'failed'),
+        extract(epoch FROM clock_timestamp() - min(d.created_at)
+            FILTER (WHERE d.status = 'waiting'))::float,
+        (SELECT extract(epoch FROM max(delivered_at))::float FROM webhook_deliveries
+            WHERE webhook_id = w.id)
+    FROM webhooks w LEFT JOIN webhook_deliveries d
+        ON d.webhook_id = w.id AND d.status <> 'delivered'
+    GROUP BY w.id ORDER BY 1
+"""
+RELAYS = """
+    SELECT name, coalesce((
+        SELECT extract(epoch FROM clock_timestamp() - timestamp)::float FROM audit_events
+        WHERE (xid, position) > (split_part(cursor, '.', 2)::xid8, split_part(cursor, '.', 3)::bigint)
+        ORDER BY xid, position LIMIT 1), 0)
+    FROM tail_readers ORDER BY 1
+"""
+
 
 class FromDatabase(Collector):
     """Asked at each scrape, and the same whichever process answers."""
@@ -68,7 +89,7 @@ class FromDatabase(Collector):
         found: list[Metric] = []
         try:
             if not availability.away:
-                found = [*_waiting(), *_runs()]
+                found = [*_waiting(), *_runs(), *_webhooks(), *_relays()]
         except (DatabaseError, InterfaceError):
             availability.suspect()
         up.add_metric([], 1 if found else 0)
@@ -119,6 +140,41 @@ def _runs() -> Iterator[Metric]:
         for kind, count in json.loads(rows).items():
             done.add_metric([command, kind], count)
     yield from (success, runs, failures, took, done)
+
+
+def _webhooks() -> Iterator[Metric]:
+    deliveries = GaugeMetricFamily(
+        "orchestrator_webhook_deliveries",
+        "Deliveries that did not arrive, by state.",
+        labels=["webhook", "state"],
+    )
+    oldest = GaugeMetricFamily(
+        "orchestrator_webhook_oldest_waiting_seconds", "Age of the oldest.", labels=["webhook"]
+    )
+    success = GaugeMetricFamily(
+        "orchestrator_webhook_success_timestamp_seconds", "Last arrival.", labels=["webhook"]
+    )
+    active = GaugeMetricFamily(
+        "orchestrator_webhook_active", "1 unless it is paused or disabled.", labels=["webhook"]
+    )
+    for name, status, waiting, held, failed, age, last in _rows(WEBHOOKS):
+        for state, count in (("waiting", waiting), ("held", held), ("failed", failed)):
+            deliveries.add_metric([name, state], count)
+        oldest.add_metric([name], age or 0)
+        success.add_metric([name], last or 0)
+        active.add_metric([name], status == "active")
+    yield from (deliveries, oldest, success, active)
+
+
+def _relays() -> Iterator[Metric]:
+    behind = GaugeMetricFamily(
+        "orchestrator_relay_behind_seconds",
+        "Age of the oldest event that the worker has not read.",
+        labels=["relay"],
+    )
+    for name, seconds in _rows(RELAYS):
+        behind.add_metric([name], seconds)
+    yield behind
 
 
 def _rows(statement: str) -> list[Any]:

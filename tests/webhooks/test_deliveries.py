@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from io import StringIO
 from uuid import uuid4
 
 import pytest
+from django.core.management import call_command
 from django.db import transaction
 from procrastinate.contrib.django.models import ProcrastinateJob
 from standardwebhooks import Webhook as Verifier
@@ -25,7 +27,7 @@ from audit_app.models import Delivery, Event, Webhook
 from audit_app.operations import add_event
 from audit_app.relays import RELAYS
 from tests.audit.test_tail import INSERT, writer
-from tests.database import database_url
+from tests.database import database_url, without_guards
 from tests.factories import OPS, TaskFactory
 from tests.webhooks.conftest import jobs, made_older, relayed, tried
 
@@ -352,3 +354,28 @@ def test_the_worker_delivers_and_who_is_killed_in_between_delivers_again(webhook
     tried(row)
     assert len({sent.headers["webhook-id"] for sent in receiver.got}) == 1
     assert len(receiver.got) == 2
+
+
+def test_what_is_over_for_long_is_purged_and_what_waits_is_not(webhook, receiver, bot):
+    note(bot)
+    note(bot, 2)
+    first, second = relayed()
+    tried(first)
+    with without_guards() as cursor:
+        cursor.execute("UPDATE webhook_deliveries SET created_at = now() - interval '31 days'")
+    call_command("purge", stdout=StringIO())
+    assert list(Delivery.objects.all()) == [second]
+
+
+def test_metrics_tell_how_deliveries_go(webhook, receiver, bot, client):
+    receiver.answers = [500]
+    note(bot)
+    tried(relayed()[0])
+    told = client.get("/metrics").content.decode()
+    assert 'orchestrator_webhook_deliveries{state="waiting",webhook="ours"} 1.0' in told
+    assert 'orchestrator_webhook_active{webhook="ours"} 1.0' in told
+    assert 'orchestrator_webhook_success_timestamp_seconds{webhook="ours"} 0.0' in told
+    assert 'orchestrator_relay_behind_seconds{relay="webhooks"} 0.0' in told
+    note(bot, 2)
+    told = client.get("/metrics").content.decode()
+    assert 'orchestrator_relay_behind_seconds{relay="webhooks"} 0.0' not in told

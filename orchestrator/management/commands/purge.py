@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandParser
+from django.utils import timezone
 
 from approvals_app import retention
 from audit_app.actors import Actor
 from audit_app.commands import BatchCommand, length_of_time
+from audit_app.models import Delivery
 from orchestrator.api.throttling import WINDOW_SECONDS
 from orchestrator.models import RateLimit
 
@@ -41,7 +44,11 @@ class Command(BatchCommand):
 
 
 def _forget_what_passed() -> None:
-    """What keeps nobody's work: sign-ins that are over, and limits of earlier minutes."""
+    """What keeps nobody's work: sign-ins that are over, limits of earlier minutes, and what
+    webhooks were told long ago."""
     call_command("clearsessions")
+    over = (Delivery.Status.DELIVERED, Delivery.Status.FAILED)
+    past = timezone.now() - timedelta(days=settings.WEBHOOK_LOG_DAYS)
+    Delivery.objects.filter(created_at__lt=past, status__in=over).delete()
     this_minute = int(time.time() // WINDOW_SECONDS)
     RateLimit.objects.filter(window__lt=this_minute - 1).delete()
