@@ -75,7 +75,8 @@ WEBHOOKS = """
 RELAYS = """
     SELECT name, coalesce((
         SELECT extract(epoch FROM clock_timestamp() - timestamp)::float FROM audit_events
-        WHERE (xid, position) > (split_part(cursor, '.', 2)::xid8, split_part(cursor, '.', 3)::bigint)
+        WHERE (xid, position)
+            > (split_part(cursor, '.', 2)::xid8, split_part(cursor, '.', 3)::bigint)
         ORDER BY xid, position LIMIT 1), 0)
     FROM tail_readers ORDER BY 1
 """

@@ -378,4 +378,4 @@ def test_metrics_tell_how_deliveries_go(webhook, receiver, bot, client):
     assert 'orchestrator_relay_behind_seconds{relay="webhooks"} 0.0' in told
     note(bot, 2)
     told = client.get("/metrics").content.decode()
-    assert 'orchestrator_relay_behind_seconds{relay="webhooks"} 0.0' not in told
+    assert 'orchestrator_relay_behind_seconds{relay="webhooks"} 0.0\n' not in told

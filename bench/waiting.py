@@ -1,0 +1,206 @@
+"""How soon a waiter learns of a decision: ``python -m bench.waiting [--waiters 1 1000 10000]``.
+
+So many requests wait, each for a task of its own, on one process of the server, by long-poll or by
+a stream; then some of those approvals are decided, one after the other, by the operation in
+another process. Measured is from the return of the commit to the last byte of the waiter's answer,
+with one clock. Beside them, one client that asks once a second.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PORT = 8479
+DECIDED = 100
+ALONE = 30
+"""Decisions of which each has one waiter, and no other beside it."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--waiters", type=int, nargs="+", default=[1, 1000, 10_000])
+    asked = parser.parse_args()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+    os.environ.update(TRIAL="on", LOG_FORMAT="json", RATE_LIMIT_PER_MINUTE="0")
+    os.environ.update(ADDRESS_LIMIT_PER_MINUTE="0", MAX_WAITERS_PER_CALLER="20000")
+    os.environ.update(MAX_WAITERS="20000", DJANGO_SETTINGS_MODULE="orchestrator.settings")
+    with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as place:
+        os.environ["DATA_DIR"] = place
+        _measured(Path(place), asked.waiters)
+
+
+def _measured(place: Path, waiters: list[int]) -> None:
+    from orchestrator import embedded_postgres
+
+    server = embedded_postgres.start(place / "postgres")
+    os.environ["DATABASE_URL"] = server.url
+    try:
+        import django
+
+        django.setup()
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        from django.core.management import call_command
+
+        call_command("migrate", verbosity=0)
+        web = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"],
+            cwd=ROOT,
+            env={**os.environ, "PORT": str(PORT)},
+            stdout=(place / "log").open("w"),
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _table(waiters, web.pid)
+        finally:
+            web.terminate()
+            web.wait(timeout=60)
+    finally:
+        embedded_postgres.stop(place / "postgres")
+
+
+def _table(waiters: list[int], pid: int) -> None:
+    print("| waiters | way | p50 ms | p99 ms | most ms | memory of the server, MB |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for way in ("poll of 1 s", "long-poll", "stream"):
+        for number in waiters if way != "poll of 1 s" else [1]:
+            times = sorted(asyncio.run(_one(number, way)))
+            p50 = statistics.median(times)
+            p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
+            shown = " | ".join(f"{1000 * value:.1f}" for value in (p50, p99, times[-1]))
+            print(f"| {number} | {way} | {shown} | {_memory(pid):.0f} |", flush=True)
+
+
+async def _one(number: int, way: str) -> list[float]:
+    """Seconds from each of DECIDED decisions to its waiter."""
+    decided = min(number, DECIDED) if way != "poll of 1 s" else 10
+    rounds = ALONE if number == 1 and way != "poll of 1 s" else 1
+    times: list[float] = []
+    for _ in range(rounds):
+        work = await asyncio.to_thread(_work, max(number, decided))
+        if way == "poll of 1 s":
+            for task, approval in work["tasks"]:
+                times.append(await _polled(work, task, approval))
+            continue
+        waits = [asyncio.create_task(_held(way, work["key"], task)) for task, _ in work["tasks"]]
+        await asyncio.to_thread(_all_held, work["key"], number)
+        step = max(1, number // decided)
+        for index in range(0, step * decided, step):
+            done = await asyncio.to_thread(_decide, work["person"], work["tasks"][index][1])
+            times.append(await waits[index] - done)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        await asyncio.to_thread(_all_held, work["key"], 0)
+    return times
+
+
+async def _held(way: str, key: str, task: str) -> float:
+    """When the answer to one waiter was there."""
+    path = f"/tasks/{task}" if way == "long-poll" else f"/events?task_id={task}"
+    while True:
+        reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
+        try:
+            head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
+            writer.write(f"{head}Prefer: wait=60\r\n\r\n".encode())
+            said = b"awaiting_approval"
+            if way == "long-poll":
+                headers = await reader.readuntil(b"\r\n\r\n")
+                length = int(headers.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                said = await reader.readexactly(length)
+                if b'"status":"awaiting_approval"' in said:
+                    continue  # a minute is over
+            else:
+                while b"event: task.approved" not in said:
+                    said = await reader.readline()
+            return time.monotonic()
+        finally:
+            writer.close()
+
+
+async def _polled(work: dict, task: str, approval: object) -> float:  # type: ignore[type-arg]
+    import httpx
+
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{PORT}", headers={"Authorization": f"Bearer {work['key']}"}
+    ) as client:
+        await asyncio.sleep(time.monotonic() % 1)
+        decision = asyncio.create_task(asyncio.to_thread(_decide, work["person"], approval))
+        while (await client.get(f"/tasks/{task}")).json()["status"] == "awaiting_approval":
+            await asyncio.sleep(1)
+        return time.monotonic() - await decision
+
+
+def _work(number: int) -> dict:  # type: ignore[type-arg]
+    """An agent with ``number`` tasks that wait, and a person who can decide on them."""
+    from uuid import uuid4
+
+    from django.contrib.auth.models import Group, User
+
+    from audit_app.actors import Actor
+    from sessions_app import identities, operations
+
+    by = Actor.system("bench")
+    agent, key = identities.create_agent(f"agent {uuid4()}", by=by, roles=["asks"])
+    person = User.objects.create(username=str(uuid4()), is_staff=True)
+    person.groups.add(Group.objects.get_or_create(name="decides")[0])
+    tasks = []
+    for count in range(number):
+        task = operations.route_task(
+            by=agent.as_actor(),
+            target="decides",
+            task_type="bench_approval",
+            description="",
+            data={"n": count},
+            context={},
+            idempotency_key=str(uuid4()),
+            session_id=None,
+            trace_id=uuid4(),
+        )
+        tasks.append((str(task.pk), task.approvals.get()))
+    return {"key": key.text, "person": person, "tasks": tasks}
+
+
+def _decide(person: object, approval: object) -> float:
+    """When the decision was committed."""
+    from approvals_app import operations
+    from audit_app.actors import Actor
+
+    operations.approve(
+        approval.pk,  # type: ignore[attr-defined]
+        by=Actor.human(person),  # type: ignore[arg-type]
+        payload_digest=approval.payload_digest,  # type: ignore[attr-defined]
+    )
+    return time.monotonic()
+
+
+def _all_held(key: str, number: int) -> None:
+    """Return once so many requests are held."""
+    import httpx
+
+    while True:
+        told = httpx.get(f"http://127.0.0.1:{PORT}/metrics", timeout=60).text
+        held = float(told.split("\norchestrator_waiting_requests ")[1].split("\n")[0])
+        if held == number:
+            return
+        time.sleep(0.1)
+
+
+def _memory(pid: int) -> float:
+    """Of the largest process below ``pid``."""
+    below = subprocess.run(["ps", "-o", "rss=", "--ppid", str(pid)], capture_output=True, text=True)
+    return max(map(int, below.stdout.split())) / 1024
+
+
+if __name__ == "__main__":
+    main()
