@@ -82,16 +82,14 @@ class Bell:
                 thread.start()
 
     def _work(self, work: Reader) -> None:
-        lost = False
+        said = ""
         while not self._stopping.is_set():
             try:
                 with psycopg.connect(**connection_parameters(), autocommit=True) as own:
-                    lost = False
                     work(own)
-            except psycopg.OperationalError as error:
-                if not lost:
-                    logger.warning("the bell lost the database: %s", str(error).strip())
-                lost = True
+            except psycopg.Error as error:  # it is away, or not migrated yet
+                if said != (said := str(error).strip()):
+                    logger.warning("the bell lost the database: %s", said)
             if not self._readers:
                 return  # whoever needs it begins anew
             self._stopping.wait(RETRY_AFTER)
