@@ -12,7 +12,6 @@ import django_filters
 import orjson
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.renderers import BaseRenderer
@@ -32,6 +31,17 @@ AT_ONCE = 200
 """Events in one look; there may be more behind them."""
 
 MOST_KEYS = 1000
+SAID = {
+    "type": "object",
+    "description": "Each event of the stream; data is an event as GET /audit/events gives it.",
+    "properties": {
+        "id": {"type": "string", "description": "Where it stands: for Last-Event-ID."},
+        "event": {"type": "string", "description": "Its event_type."},
+        "data": {"type": "string", "description": "JSON."},
+        "retry": {"type": "integer"},
+    },
+}
+TYPES = "One or more, with commas between."
 HUMANS_JUDGED_EVERY = 4.0
 TOKENS_JUDGED_EVERY = 30.0
 """Seconds after which it is looked whether a person's session, an issuer's token, is still good. Of
@@ -47,7 +57,7 @@ class StreamFilter(django_filters.FilterSet):  # type: ignore[misc]  # untyped l
     session_id = IdFilter(method="of_session", help_text="The session, and all of its tasks.")
     trace_id = IdFilter()
     role = django_filters.CharFilter()
-    event_type = Names(help_text="One or more, with commas between.")
+    event_type = Names(help_text=TYPES)
     after = django_filters.CharFilter(
         method="nothing", help_text="Where to go on, for who can't send Last-Event-ID."
     )
@@ -85,8 +95,11 @@ class EventStreamViewSet(OperationViewSet):
 
     @extend_schema(
         operation_id="event_stream",
-        parameters=[OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER)],
-        responses={(200, "text/event-stream"): OpenApiTypes.STR},
+        parameters=[
+            OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER),
+            OpenApiParameter("event_type", str, description=TYPES),
+        ],
+        responses={(200, "text/event-stream"): SAID},
         filters=True,
     )
     def list(self, request: Request) -> HttpResponse:
@@ -114,14 +127,14 @@ class EventStreamViewSet(OperationViewSet):
 
     def _begin(self) -> Cursor:
         header = self.request.headers.get("Last-Event-ID")
-        given = header or self.request.query_params.get("after")
-        if not given:
+        given = self.request.query_params.get("after") if header is None else header
+        if given is None:
             return tail.end()
         try:
             cursor = Cursor.parse(given)
         except ValueError:
             said = "it is not the id of an event of this stream."
-            if header:
+            if header is not None:
                 raise InvalidHeader(field="Last-Event-ID", reason=said) from None
             raise ValidationError({"after": said.capitalize()}) from None
         tail.must_be_kept(cursor)

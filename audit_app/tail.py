@@ -22,7 +22,7 @@ from audit_app.models import Event
 from audit_app.querysets import SETTLED, EventQuerySet
 
 BATCH = 500
-WRITTEN = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,17})\.(0|[1-9]\d{0,17})", re.ASCII)
+WRITTEN = re.compile(r"(\d{1,9})\.(\d{1,18})\.(\d{1,18})", re.ASCII)
 
 BEGIN_ERA = """
 INSERT INTO trail_eras (number, after_position)

@@ -47,9 +47,7 @@ PROBLEM_RESPONSE = {
 PATTERNS = {
     "X-Trace-Id": r"^([0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
     r"|[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})$",
-    **dict.fromkeys(
-        ("after", "Last-Event-ID"), r"^(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,17})){2}$"
-    ),
+    **dict.fromkeys(("after", "Last-Event-ID"), r"^[0-9]{1,9}\.[0-9]{1,18}\.[0-9]{1,18}$"),
     "Idempotency-Key": r'^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~][!-~]{0,254})$',
 }
 READ_PROBLEMS = ("400", "401", "403", "404", "406", "429", "503")
@@ -79,7 +77,8 @@ class Schema(AutoSchema):
         return f"{serializer_name}Page"
 
     def _is_list_view(self, serializer: Any = None) -> bool:
-        return getattr(self.view, "action", None) == "list"
+        pages = getattr(self.view, "pagination_class", None)
+        return pages is not None and getattr(self.view, "action", None) == "list"
 
 
 def describe_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def test_a_cursor_whose_events_are_gone_is_refused(bot):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "1", "1.2", "1.2.3.4", "-1.2.3", "01.2.3", "1.2.x", "1.2.9999999999999999999", "١.2.3"],
+    ["", "1", "1.2", "1.2.3.4", "-1.2.3", "1.2.x", "1.2.9999999999999999999", "١.2.3"],
 )
 def test_what_is_no_cursor_is_refused(text):
     with pytest.raises(ValueError, match="not a cursor"):

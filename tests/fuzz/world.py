@@ -85,10 +85,11 @@ class World:
         case.headers.pop("Prefer", None)
         valid = case.meta is not None and case.meta.generation.mode.is_positive
         unspecified = coverage_scenario(case) == CoverageScenario.UNSPECIFIED_HTTP_METHOD
-        if (valid or unspecified) and case.headers.get("X-Trace-Id") == "0":
-            # Both are filled from a template that knows no pattern, and a malformed one is refused
-            # before anything else is looked at.
-            del case.headers["X-Trace-Id"]
+        for name in ("X-Trace-Id", "Last-Event-ID"):
+            if (valid or unspecified) and case.headers.get(name) == "0":
+                # Both are filled from a template that knows no pattern, and a malformed one is
+                # refused before anything else is looked at.
+                del case.headers[name]
         caller = lot.choices(self.callers, weights=(6, 6, 5, 2, 1))[0]
         self.said = caller
         response: Response = case.call(**caller)

@@ -232,7 +232,7 @@ def test_a_cursor_that_retention_has_passed_is_410(server, bot):
     assert (gone.status_code, gone.json()["code"]) == (410, "cursor_expired")
 
 
-@pytest.mark.parametrize("given", ["x", "1.2", "-1.0.0", "0.0.0x"])
+@pytest.mark.parametrize("given", ["x", "1.2", "-1.0.0", "0.0.0x", "0"])
 def test_what_is_no_cursor_is_refused_by_name(api, bot, given):
     by_header = api(bot).get("/events", {"Last-Event-ID": given})
     assert by_header.status_code == 400
