@@ -1,4 +1,4 @@
-"""How soon a waiter learns of a decision: ``python -m bench.waiting [--waiters 1 1000 10000]``.
+"""How soon a waiter learns of a decision: ``python -m bench.waiting [--waiters 1 1000]``.
 
 So many requests wait, each for a task of its own, on one process of the server, by long-poll or by
 a stream; then some of those approvals are decided, one after the other, by the operation in
@@ -27,7 +27,8 @@ ALONE = 30
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--waiters", type=int, nargs="+", default=[1, 1000, 10_000])
+    parser.add_argument("--waiters", type=int, nargs="+", default=[1, 1000])
+    parser.add_argument("--ways", nargs="+", default=["poll of 1 s", "long-poll", "stream"])
     asked = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -37,10 +38,10 @@ def main() -> None:
     os.environ.update(MAX_WAITERS="20000", DJANGO_SETTINGS_MODULE="orchestrator.settings")
     with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as place:
         os.environ["DATA_DIR"] = place
-        _measured(Path(place), asked.waiters)
+        _measured(Path(place), asked.waiters, asked.ways)
 
 
-def _measured(place: Path, waiters: list[int]) -> None:
+def _measured(place: Path, waiters: list[int], ways: list[str]) -> None:
     from orchestrator import embedded_postgres
 
     server = embedded_postgres.start(place / "postgres")
@@ -61,7 +62,7 @@ def _measured(place: Path, waiters: list[int]) -> None:
             stderr=subprocess.STDOUT,
         )
         try:
-            _table(waiters, web.pid)
+            _table(waiters, ways, web.pid)
         finally:
             web.terminate()
             web.wait(timeout=60)
@@ -69,10 +70,10 @@ def _measured(place: Path, waiters: list[int]) -> None:
         embedded_postgres.stop(place / "postgres")
 
 
-def _table(waiters: list[int], pid: int) -> None:
+def _table(waiters: list[int], ways: list[str], pid: int) -> None:
     print("| waiters | way | p50 ms | p99 ms | most ms | memory of the server, MB |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for way in ("poll of 1 s", "long-poll", "stream"):
+    for way in ways:
         for number in waiters if way != "poll of 1 s" else [1]:
             times = sorted(asyncio.run(_one(number, way)))
             p50 = statistics.median(times)
@@ -189,7 +190,7 @@ def _all_held(key: str, number: int) -> None:
     import httpx
 
     while True:
-        told = httpx.get(f"http://127.0.0.1:{PORT}/metrics", timeout=60).text
+        told = httpx.get(f"http://127.0.0.1:{PORT}/metrics", timeout=600).text
         held = float(told.split("\norchestrator_waiting_requests ")[1].split("\n")[0])
         if held == number:
             return
