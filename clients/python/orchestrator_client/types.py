@@ -1,0 +1,469 @@
+"""The shapes of the API. Written by generate.py from docs/openapi.json."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+
+class AddEventRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    event_type: str
+    """A name of the agent's own, under agent."""
+
+    metadata: NotRequired[dict[str, Any]]
+
+
+class Approval(TypedDict):
+    """An approval, on its own or within its task; the floor above makes the rows."""
+
+    approval_id: str
+    task_id: str
+    approver_role: str
+    status: Literal["pending", "approved", "rejected", "expired", "withdrawn"]
+    reason: str
+    notes: str
+    decided_by: NotRequired[str | None]
+    """A username."""
+
+    decision_at: str | None
+    expires_at: str
+    payload_digest: str
+    """Lowercase hex SHA-256."""
+
+    revision: int
+    """The revision of the task that it is about."""
+
+    needed: int
+    """How many of the role must say yes."""
+
+    deny_threshold: int
+    """How many noes reject the task."""
+
+    votes: list[Vote]
+    escalated_to: str | None
+    """What is waited for instead."""
+
+    override_id: str | None
+    """The break-glass override that it reviews."""
+
+    created_at: str
+
+
+class ApprovalPage(TypedDict):
+    approvals: list[Approval]
+    total: NotRequired[int]
+    total_is_estimate: NotRequired[bool]
+    """Whether there are more than 10,000, and total is the planner's guess."""
+
+    page: NotRequired[int]
+    page_size: NotRequired[int]
+    next_cursor: NotRequired[str | None]
+
+
+class ApproveRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    payload_digest: str
+    """Of the payload that was seen."""
+
+    notes: NotRequired[str]
+    answer: NotRequired[Any]
+    """Where the task is a question: what its schema asks for."""
+
+    typed: NotRequired[str]
+    """Where the policy wants a member of the payload typed out: its value."""
+
+
+class BatchTaskRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    target: str
+    task: TaskBodyRequest
+    context: NotRequired[dict[str, Any]]
+    on_behalf_of: NotRequired[str]
+    """The person whom the agent asks for, by username or e-mail: can't approve it."""
+
+    idempotency_key: str
+    """One task per key, over this path and /tasks/route."""
+
+
+class BreakGlassRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    payload_digest: str
+    """Of the payload that was seen."""
+
+    reason: str
+
+
+class BulkItemRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    payload_digest: str
+    """Of the payload that was seen."""
+
+    notes: NotRequired[str]
+    approval_id: str
+    decision: Literal["approve", "reject"]
+
+
+class BulkRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    decisions: list[BulkItemRequest]
+
+
+class BulkResult(TypedDict):
+    approval_id: str
+    approval: NotRequired[Approval]
+    problem: NotRequired[dict[str, Any]]
+    """Why this one was refused (RFC 9457)."""
+
+
+class BulkResults(TypedDict):
+    results: list[BulkResult]
+
+
+class CancelRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    reason: NotRequired[str]
+
+
+class ClaimRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    lease_seconds: NotRequired[int]
+
+
+class CompleteRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    result: NotRequired[Any]
+
+
+class DecisionRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    payload_digest: str
+    """Of the payload that was seen."""
+
+    notes: NotRequired[str]
+
+
+class DelegateRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    to: str
+    """The username of somebody who works here."""
+
+    reason: NotRequired[str]
+
+
+class Delegation(TypedDict):
+    delegation_id: str
+    delegator: str
+    delegate: str
+    approval_id: str | None
+    starts_at: str
+    ends_at: str | None
+    reason: str
+    status: Literal["active", "ended"]
+    created_at: str
+
+
+class EditRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    description: NotRequired[str]
+    data: NotRequired[dict[str, Any]]
+    context: NotRequired[dict[str, Any]]
+    payload_digest: str
+    """Of the payload that was seen."""
+
+    notes: NotRequired[str]
+
+
+class Event(TypedDict):
+    event_id: str
+    event_type: str
+    actor: str
+    """Who did it, as kind:name."""
+
+    role: str | None
+    subject_type: str
+    subject_id: str
+    from_state: str | None
+    to_state: str | None
+    seq: int
+    """Gapless count of the subject's events."""
+
+    timestamp: str
+    trace_id: str | None
+    metadata: dict[str, Any]
+
+
+class EventPage(TypedDict):
+    events: list[Event]
+    next_cursor: str | None
+
+
+class FailRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    error: NotRequired[Any]
+
+
+class Health(TypedDict):
+    status: Literal["ok", "unavailable"]
+    version: str
+    database: Literal["ok", "unavailable", "not asked"]
+
+
+class OpenSessionRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    agent_role: str
+    task_id: NotRequired[str | None]
+    metadata: NotRequired[dict[str, Any]]
+
+
+class OpenedSession(TypedDict):
+    session_id: str
+    status: Literal["pending", "active", "completed", "failed", "expired"]
+
+
+class Override(TypedDict):
+    override_id: str
+    task_id: str
+    revision: int
+    opened_by: str
+    reason: str
+    review_due_at: str
+    status: Literal["open", "upheld", "condemned"]
+    created_at: str
+
+
+class PolicyOfTask(TypedDict):
+    """Which version of which policy judged the present revision, and why."""
+
+    name: str
+    """Empty where none matched."""
+
+    version: int | None
+    verdict: Literal["approve", "require", "refuse", ""]
+    why: str
+
+
+class Problem(TypedDict):
+    """RFC 9457. The data of some errors come along as further members."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    """Stable; see docs/errors.md."""
+
+    trace_id: str | None
+    errors: NotRequired[list[dict[str, Any]]]
+
+
+class RequestApprovalRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    task_id: str
+    approver_role: str
+    reason: NotRequired[str]
+
+
+class RequestChangesRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    payload_digest: str
+    """Of the payload that was seen."""
+
+    message: str
+
+
+class ReviseTaskRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    description: NotRequired[str]
+    data: NotRequired[dict[str, Any]]
+    context: NotRequired[dict[str, Any]]
+
+
+class Revision(TypedDict):
+    """What a task asked for, or asks for now."""
+
+    revision: int
+    payload: dict[str, Any]
+    payload_digest: str
+    edited_by: NotRequired[str | None]
+    replaced_at: NotRequired[str | None]
+    """Null: it is the present one."""
+
+
+class Revisions(TypedDict):
+    revisions: list[Revision]
+
+
+class RouteBatchRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    tasks: list[BatchTaskRequest]
+
+
+class RouteTaskRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    target: str
+    task: TaskBodyRequest
+    context: NotRequired[dict[str, Any]]
+    on_behalf_of: NotRequired[str]
+    """The person whom the agent asks for, by username or e-mail: can't approve it."""
+
+
+class RoutedBatch(TypedDict):
+    results: list[RoutedOfMany]
+    """In the order of the tasks."""
+
+
+class RoutedOfMany(TypedDict):
+    status: int
+    """What POST /tasks/route would have answered."""
+
+    task: NotRequired[RoutedTask]
+    problem: NotRequired[dict[str, Any]]
+    """Why this one was refused (RFC 9457)."""
+
+    replayed: NotRequired[bool]
+    """True: this key was answered so before."""
+
+
+class RoutedTask(TypedDict):
+    task_id: str
+    status: Literal[
+        "awaiting_approval",
+        "approved",
+        "rejected",
+        "expired",
+        "cancelled",
+        "claimed",
+        "completed",
+        "failed",
+    ]
+    trace_id: str
+
+
+class Session(TypedDict):
+    session_id: str
+    agent_role: str
+    state: Literal["pending", "active", "completed", "failed", "expired"]
+    metadata: dict[str, Any]
+    task_id: str | None
+    created_at: str
+    updated_at: str
+
+
+class SessionPage(TypedDict):
+    sessions: list[Session]
+    total: NotRequired[int]
+    total_is_estimate: NotRequired[bool]
+    """Whether there are more than 10,000, and total is the planner's guess."""
+
+    page: NotRequired[int]
+    page_size: NotRequired[int]
+    next_cursor: NotRequired[str | None]
+
+
+class Task(TypedDict):
+    task_id: str
+    task_type: str
+    description: str
+    from_role: str
+    to_role: str
+    status: Literal[
+        "awaiting_approval",
+        "approved",
+        "rejected",
+        "expired",
+        "cancelled",
+        "claimed",
+        "completed",
+        "failed",
+    ]
+    data: dict[str, Any]
+    context: dict[str, Any]
+    session_id: str | None
+    trace_id: str
+    idempotency_key: str
+    payload_digest: str
+    """SHA-256 of the RFC 8785 text of the object of context, data, description, from_role,
+    task_type and to_role."""
+
+    revision: int
+    edited_by: NotRequired[str | None]
+    """A username."""
+
+    on_behalf_of: str
+    policy: PolicyOfTask
+    approvals: list[Approval]
+    approved_until: str | None
+    claimed_by: NotRequired[str | None]
+    lease_expires_at: str | None
+    result: Any
+    error: Any
+    created_at: str
+    updated_at: str
+
+
+class TaskBodyRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    task_type: str
+    description: NotRequired[str]
+    data: NotRequired[dict[str, Any]]
+
+
+class TaskPage(TypedDict):
+    tasks: list[Task]
+    total: NotRequired[int]
+    total_is_estimate: NotRequired[bool]
+    """Whether there are more than 10,000, and total is the planner's guess."""
+
+    page: NotRequired[int]
+    page_size: NotRequired[int]
+    next_cursor: NotRequired[str | None]
+
+
+class UpdateSessionRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    task_id: NotRequired[str]
+    status: NotRequired[Literal["pending", "active", "completed", "failed", "expired"]]
+    metadata: NotRequired[dict[str, Any]]
+    """Merged as RFC 7396 says."""
+
+
+class Vote(TypedDict):
+    """What one person said of an approval; withdrawn votes are in the trail alone."""
+
+    voter: str
+    seat_of: str
+    """In whose place; mostly the voter's own."""
+
+    choice: Literal["yes", "no", "changes"]
+    notes: str
+    answer: Any
+    """Where the task is a question."""
+
+    at: str
+
+
+class WithdrawVoteRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    reason: NotRequired[str]

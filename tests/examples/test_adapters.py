@@ -1,0 +1,77 @@
+"""Each framework asks people by its own means, and executes exactly what they approved."""
+
+import pytest
+
+from sessions_app.models import Task
+from tests.clients.conftest import decide
+
+pytestmark = pytest.mark.xdist_group("examples")
+
+NOT_APPROVED = 3
+ADAPTERS = {
+    "decorator": (NOT_APPROVED, "{}", "ArgumentsRefused"),
+    "langgraph_interrupt": (NOT_APPROVED, "Not paid. {}", "TypeError"),
+    "openai_agents_approval": (0, "{}", "ModelBehaviorError"),
+    "pydantic_ai_deferred": (0, "{}", "ValidationError"),
+}
+"""What each ends with when people said no: its exit status, and what it says of their words; and
+the error that it reports where what was approved is not what the function takes."""
+
+each_adapter = pytest.mark.parametrize("adapter", ADAPTERS)
+
+
+def edited(task, editor, approver, data):
+    """Whoever edits something can't approve it."""
+    decide(task.pk, editor, "edit", data=data)
+    decide(task.pk, approver)
+
+
+@each_adapter
+def test_what_was_approved_is_executed_and_reported(adapter, start, alice):
+    program = start(adapter, "42.50")
+    task = program.asks()
+    assert (task.to_role, task.task_type) == ("finance", "refund_approval")
+    assert task.description == "Refund 42.50 EUR to customer 1007."
+    assert task.data == {"amount": "42.50", "currency": "EUR", "customer": 1007}
+    decide(task.pk, alice)
+    assert program.ends() == (0, ["paying 42.50 EUR to customer 1007", "42.50 EUR paid"])
+    task = Task.objects.get()
+    assert (task.status, task.result) == ("completed", "42.50 EUR paid")
+
+
+@each_adapter
+def test_what_a_reviewer_made_of_it_is_executed(adapter, start, alice, bob):
+    program = start(adapter, "42.50")
+    edited(program.asks(), alice, bob, {"amount": "40.00", "currency": "USD", "customer": 1008})
+    assert program.ends() == (0, ["paying 40.00 USD to customer 1008", "40.00 USD paid"])
+    task = Task.objects.get()
+    assert (task.status, task.result) == ("completed", "40.00 USD paid")
+
+
+@each_adapter
+def test_a_no_is_told_in_the_reviewers_words(adapter, start, alice):
+    program = start(adapter, "42.50")
+    decide(program.asks().pk, alice, "reject", notes="Twice the price.")
+    status, line, _ = ADAPTERS[adapter]
+    assert program.ends() == (status, [line.format("rejected: alice: Twice the price.")])
+    assert Task.objects.get().status == "rejected"
+
+
+@each_adapter
+def test_a_wish_for_changes_is_told_and_takes_the_task_back(adapter, start, alice):
+    program = start(adapter, "42.50")
+    decide(program.asks().pk, alice, "request_changes", message="To the card, please.")
+    status, line, _ = ADAPTERS[adapter]
+    said = "changes_requested: alice: To the card, please."
+    assert program.ends() == (status, [line.format(said)])
+    assert Task.objects.get().status == "cancelled"
+
+
+@each_adapter
+def test_what_the_function_does_not_take_is_not_executed(adapter, start, alice, bob):
+    program = start(adapter, "42.50")
+    edited(program.asks(), alice, bob, {"amount": "40.00", "currency": "EUR"})
+    _, lines = program.ends()
+    assert not any(line.startswith("paying") for line in lines)
+    task = Task.objects.get()
+    assert (task.status, task.error["type"]) == ("failed", ADAPTERS[adapter][2])
