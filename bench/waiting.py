@@ -12,13 +12,13 @@ import logging
 import os
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from bench import serving
+from bench.machine import memory_of
+
 PORT = 8479
 DECIDED = 100
 ALONE = 30
@@ -33,20 +33,14 @@ def main() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
-    os.environ.update(TRIAL="on", LOG_FORMAT="json", RATE_LIMIT_PER_MINUTE="0")
-    os.environ.update(ADDRESS_LIMIT_PER_MINUTE="0", MAX_WAITERS_PER_CALLER="20000")
-    os.environ.update(MAX_WAITERS="20000", DJANGO_SETTINGS_MODULE="orchestrator.settings")
     with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as place:
-        os.environ["DATA_DIR"] = place
         _measured(Path(place), asked.waiters, asked.ways)
 
 
 def _measured(place: Path, waiters: list[int], ways: list[str]) -> None:
-    from orchestrator import embedded_postgres
-
-    server = embedded_postgres.start(place / "postgres")
-    os.environ["DATABASE_URL"] = server.url
-    try:
+    with serving.postgres(place) as server:
+        told = serving.environment(place, server)
+        os.environ.update(told)
         import django
 
         django.setup()
@@ -54,20 +48,8 @@ def _measured(place: Path, waiters: list[int], ways: list[str]) -> None:
         from django.core.management import call_command
 
         call_command("migrate", verbosity=0)
-        web = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"],
-            cwd=ROOT,
-            env={**os.environ, "PORT": str(PORT)},
-            stdout=(place / "log").open("w"),
-            stderr=subprocess.STDOUT,
-        )
-        try:
+        with serving.gunicorn(place / "log", told, port=PORT) as web:
             _table(waiters, ways, web.pid)
-        finally:
-            web.terminate()
-            web.wait(timeout=60)
-    finally:
-        embedded_postgres.stop(place / "postgres")
 
 
 def _table(waiters: list[int], ways: list[str], pid: int) -> None:
@@ -79,7 +61,8 @@ def _table(waiters: list[int], ways: list[str], pid: int) -> None:
             p50 = statistics.median(times)
             p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
             shown = " | ".join(f"{1000 * value:.1f}" for value in (p50, p99, times[-1]))
-            print(f"| {number} | {way} | {shown} | {_memory(pid):.0f} |", flush=True)
+            memory = memory_of(pid)["pss"]
+            print(f"| {number} | {way} | {shown} | {memory:.0f} |", flush=True)
 
 
 async def _one(number: int, way: str) -> list[float]:
@@ -195,12 +178,6 @@ def _all_held(key: str, number: int) -> None:
         if held == number:
             return
         time.sleep(0.1)
-
-
-def _memory(pid: int) -> float:
-    """Of the largest process below ``pid``."""
-    below = subprocess.run(["ps", "-o", "rss=", "--ppid", str(pid)], capture_output=True, text=True)
-    return max(map(int, below.stdout.split())) / 1024
 
 
 if __name__ == "__main__":

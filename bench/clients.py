@@ -1,0 +1,104 @@
+"""Load over HTTP, by ``wrk``: a client in C whose own part of the machine is small."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import httpx
+
+from bench.errors import BenchError
+from bench.harness import Run
+
+CLIENTS = 4
+SCRIPT = Path(__file__).parent / "wrk.lua"
+MISSING = "wrk is missing, the client that sends the load; on Debian and Ubuntu: apt install wrk"
+
+
+@cache
+def _patient() -> httpx.Client:
+    """Made once: what it prepares for TLS takes longer than a request."""
+    return httpx.Client(timeout=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent; ``{n}`` in any part becomes the request's number, in twelve digits, and
+    ``{line}`` in the path one line after the other of the file ``lines``."""
+
+    method: str
+    path: str
+    body: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    lines: Path | None = None
+
+    def send(self, url: str, number: int) -> httpx.Response:
+        """Once, to look at the answer. Raises BenchError where it is not a success."""
+
+        def numbered(text: str) -> str:
+            return text.replace("{n}", f"{number:012}")
+
+        headers = {name: numbered(value) for name, value in self.headers.items()}
+        path, body = numbered(self.path), numbered(self.body)
+        if self.lines is not None:
+            path = path.replace("{line}", self.lines.read_text().splitlines()[-1])
+        answer = _patient().request(self.method, url + path, content=body, headers=headers)
+        if not answer.is_success:
+            said = answer.text[:500]
+            raise BenchError(f"{self.method} {path} answered {answer.status_code}: {said}")
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Wrk:
+    """One request, sent from CLIENTS connections that are kept open."""
+
+    url: str
+    request: Request
+
+    def run(self, seconds: float, first: int) -> Run:
+        headers = [f"{name}: {value}" for name, value in self.request.headers.items()]
+        given = [self.request.method, self.request.path, self.request.body, str(first), *headers]
+        # wrk takes whole seconds.
+        command = ["wrk", "-t1", f"-c{CLIENTS}", f"-d{max(1, round(seconds))}s", "--timeout", "30s"]
+        lines = str(self.request.lines or "")
+        output, cpu = timed(
+            [*command, "-s", str(SCRIPT), self.url, "--", *given], BENCH_LINES=lines
+        )
+        told = json.loads(output.rstrip().rpartition("\n")[2])
+        if not told["done"]:
+            raise BenchError(f"{self.request.method} {self.request.path}: none got through.")
+        if told["refused"] or told["broken"]:
+            self.request.send(self.url, first)  # says what it was refused, if it is so every time
+            raise BenchError(
+                f"Of {told['done']} requests {self.request.method} {self.request.path}, "
+                f"{told['refused']} were refused and {told['broken']} broke off."
+            )
+        ms = 1000
+        seconds = told["microseconds"] / 1e6
+        return Run(told["done"], seconds, told["p50"] / ms, told["p99"] / ms, cpu)
+
+
+def timed(command: list[str], **told: str) -> tuple[str, float]:
+    """What ``command`` printed, and the seconds of CPU that it used. Raises BenchError."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, **told})
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        err.seek(0)
+        if process.returncode:
+            words = (err.read().strip() or out.read().strip())[-1000:]
+            raise BenchError(f"{Path(command[0]).name} ended with {process.returncode}: {words}")
+        return out.read(), used.ru_utime + used.ru_stime
+
+
+def need_wrk() -> None:
+    """Raises BenchError where there is none."""
+    if shutil.which("wrk") is None:
+        raise BenchError(MISSING)

@@ -1,0 +1,65 @@
+"""Rows made from one that is there, in bulk: what requests use up, prepared before they are timed.
+
+Triggers do not fire, as in a replica; whatever else the database holds, it holds of these too.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+COLUMNS = """
+    SELECT column_name FROM information_schema.columns
+    WHERE table_schema = 'public' AND table_name = %s AND is_generated = 'NEVER'
+      AND is_identity = 'NO' AND coalesce(column_default, '') NOT LIKE 'nextval%%'
+    ORDER BY ordinal_position
+"""
+
+
+def copy(
+    admin: "psycopg.Connection[Any]",
+    table: str,
+    row: Mapping[str, object],
+    replaced: Mapping[str, str],
+    numbers: range,
+    *,
+    columns: Sequence[str] = (),
+) -> None:
+    """Insert, for each of ``numbers``, the rows of ``table`` that ``row`` names by their columns,
+    with each text of ``replaced`` wherever it stands become the other, ``{n}`` in it the number.
+
+    ``admin`` is a superuser's. Raises psycopg.Error.
+    """
+    if not columns:
+        columns = [name for (name,) in admin.execute(COLUMNS, [table]).fetchall()]
+    named = [sql.Identifier(column) for column in columns]
+    changed: sql.Composable = sql.SQL("to_jsonb(template)::text")
+    for old, new in replaced.items():
+        changed = sql.SQL("replace({}, {}, replace({}, '{{n}}', lpad(n::text, 12, '0')))").format(
+            changed, sql.Literal(old), sql.Literal(new)
+        )
+    statement = sql.SQL(
+        "INSERT INTO {table} ({columns}) SELECT {values} FROM {table} template,"
+        " generate_series({first}, {last}) n,"
+        " jsonb_populate_record(NULL::{table}, ({changed})::jsonb) made WHERE {which}"
+    ).format(
+        table=sql.Identifier(table),
+        columns=sql.SQL(", ").join(named),
+        values=sql.SQL(", ").join(sql.SQL("made.{}").format(name) for name in named),
+        first=sql.Literal(numbers.start),
+        last=sql.Literal(numbers.stop - 1),
+        changed=changed,
+        which=sql.SQL(" AND ").join(
+            sql.SQL("template.{} = {}").format(sql.Identifier(name), sql.Literal(value))
+            for name, value in row.items()
+        ),
+    )
+    with admin.transaction():
+        admin.execute("SET LOCAL session_replication_role = replica")
+        admin.execute(statement)
+
+
+def numbered(identity: str) -> str:
+    """The identity of each copy of a row: the row's own but for its end, which is the number."""
+    return f"{identity[:-12]}{{n}}"

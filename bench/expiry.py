@@ -1,0 +1,277 @@
+"""What expiry costs beside one bare statement: ``python -m bench.expiry [--rows 1000000 5000000]``.
+
+A database of so many sessions (or, by ``--of approvals``, tasks with an approval each) is filled
+for each number, 200,000 of them overdue and spread evenly. They are expired by the command's own
+batches, each a transaction; and by one statement that does the same to the same rows, with its
+events and triggers. The two take turns, and what they did is undone in between. Each row is the
+median of the pairs; what counts is the ratio of rows a second. A run whose ratios spread by more
+than a quarter gives no figure. The longest transaction and an empty run are timed as well.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from bench.measuring import database, run, server
+
+OVERDUE = 200_000
+PAIRS = 3
+EMPTY_RUNS = 20
+SPREAD = 0.25
+WEEK = timedelta(days=7)
+
+AGENT = """
+INSERT INTO agents (id, version, created_at, updated_at, name, roles, status)
+VALUES ('00000000-0000-4000-8000-000000000001', 1, now(), now(), 'bot', ARRAY['support'], 'active')
+"""
+NUMBERED = """
+SELECT n, md5(%(kind)s || n)::uuid AS id, n %% (%(rows)s / %(overdue)s) = 0 AS late,
+    now() - (%(rows)s - n) * interval '1 second' - interval '30 days' AS at
+FROM generate_series(1, %(rows)s) n
+"""
+SESSIONS = f"""
+INSERT INTO sessions (id, version, created_at, updated_at, role, status, metadata, trace_id,
+    agent_id)
+SELECT id, 1, at, at, 'support', CASE WHEN late THEN 'active' ELSE 'completed' END, '{{}}',
+    gen_random_uuid(), '00000000-0000-4000-8000-000000000001' FROM ({NUMBERED}) made
+"""  # noqa: S608  # our own text
+TASKS = f"""
+INSERT INTO tasks (id, version, created_at, updated_at, task_type, description, from_role, to_role,
+    data, context, payload, revision, trace_id, idempotency_key, status, agent_id, on_behalf_of,
+    policy, verdict, why)
+SELECT id, 1, at, at, 'refund', '', 'support', 'finance', '{{}}', '{{}}',
+    '{{"context":{{}},"data":{{}},"description":"","from_role":"support","task_type":"refund",'
+        || '"to_role":"finance"}}', 1, gen_random_uuid(), 'key-' || n,
+    CASE WHEN late THEN 'awaiting_approval' ELSE 'completed' END,
+    '00000000-0000-4000-8000-000000000001', '', '', '', '' FROM ({NUMBERED}) made;
+INSERT INTO approvals (id, version, created_at, updated_at, approver_role, status, reason,
+    payload_digest, expires_at, notes, trace_id, task_id, at_deadline, deny_threshold, needed,
+    reminders, revision, risk, type_out)
+SELECT md5('approval' || id)::uuid, 1, created_at, created_at, 'finance',
+    CASE status WHEN 'completed' THEN 'withdrawn' ELSE 'pending' END, '', payload_digest,
+    created_at + interval '1 day', '', trace_id, id, '{{"escalate":[],"then":"reject"}}', 1, 1,
+    '[]', 1, 'normal', '' FROM tasks
+"""  # noqa: S608  # our own text
+FIRST_EVENT = """
+INSERT INTO audit_events (entry)
+SELECT audit_entry(event_type => '{event}', actor => 'agent:bot', actor_id => '1',
+    subject_type => '{kind}', subject_id => id, seq => 1, from_state => NULL, to_state => status,
+    role => '', trace_id => trace_id, metadata => '{{}}', at => created_at)
+FROM {table} WHERE status = '{status}'
+"""
+BARE = """
+WITH changed AS (
+    UPDATE {table} SET status = 'expired', version = version + 1, updated_at = clock_timestamp()
+    WHERE status = '{status}' AND {late}
+    RETURNING id, version, updated_at, {role} AS role, trace_id
+)
+INSERT INTO audit_events (entry)
+SELECT audit_entry(event_type => '{kind}.expired', actor => 'system:bare', actor_id => 'bare',
+    subject_type => '{kind}', subject_id => id, seq => version, from_state => '{status}',
+    to_state => 'expired', role => role, trace_id => trace_id, metadata => '{{"reason":"overdue"}}',
+    at => updated_at)
+FROM changed
+"""
+UNDO = """
+UPDATE {table} SET status = '{status}', version = 1, updated_at = created_at
+WHERE status = 'expired'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A table whose rows expire, and the event that each began with."""
+
+    table: str
+    kind: str
+    status: str
+    role: str
+    late: str
+    first_event: str
+
+    def written(self, text: str) -> str:
+        return text.format(
+            table=self.table,
+            kind=self.kind,
+            status=self.status,
+            role=self.role,
+            late=self.late,
+            event=self.first_event,
+        )
+
+
+SESSION = Expired(
+    "sessions",
+    "session",
+    "active",
+    "role",
+    "updated_at < clock_timestamp() - interval '7 days'",
+    "session.opened",
+)
+APPROVAL = Expired(
+    "approvals",
+    "approval",
+    "pending",
+    "approver_role",
+    "expires_at <= clock_timestamp()",
+    "approval.requested",
+)
+TASK = Expired(
+    "tasks",
+    "task",
+    "awaiting_approval",
+    "to_role",
+    "id IN (SELECT task_id FROM approvals WHERE status = 'expired')",
+    "task.routed",
+)
+EXPIRED = {"sessions": (SESSION,), "approvals": (APPROVAL, TASK)}
+FILLED = {"sessions": SESSIONS, "approvals": TASKS}
+
+
+@dataclass(slots=True)
+class Measured:
+    rows: int
+    ours: list[float] = field(default_factory=list)
+    """Seconds for all that was overdue, in each pair."""
+
+    bare: list[float] = field(default_factory=list)
+    transactions: list[float] = field(default_factory=list)
+    empty: list[float] = field(default_factory=list)
+
+    @property
+    def ratios(self) -> list[float]:
+        return [bare / ours for ours, bare in zip(self.ours, self.bare, strict=True)]
+
+    @property
+    def spread(self) -> float:
+        return (max(self.ratios) - min(self.ratios)) / statistics.median(self.ratios)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--of", choices=EXPIRED, default="sessions")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 5_000_000])
+    parser.add_argument("--overdue", type=int, default=OVERDUE)
+    parser.add_argument("--batch-size", type=int, default=1000)
+    parser.add_argument("--pairs", type=int, default=PAIRS)
+    parser.add_argument("--place", type=Path, help="a folder that keeps the databases")
+    asked = parser.parse_args()
+    with server(asked.place, {"shared_buffers": "1GB", "max_wal_size": "8GB"}) as url:
+        found = []
+        for rows in asked.rows:
+            place = database(
+                url,
+                f"expiry_{asked.of}_{rows}_{asked.overdue}",
+                partial(_fill, asked=asked, rows=rows),
+                filled="agents",
+            )
+            found.append(_measured(asked, rows, place))
+        _told(found, asked)
+
+
+def _fill(builder: "psycopg.Connection[Any]", asked: argparse.Namespace, rows: int) -> None:
+    values = {"rows": rows, "overdue": asked.overdue, "kind": asked.of}
+    run(builder, AGENT, {})
+    run(builder, FILLED[asked.of], values)
+    for each in EXPIRED[asked.of]:
+        builder.execute(each.written(FIRST_EVENT).encode())
+
+
+def _measured(asked: argparse.Namespace, rows: int, place: str) -> Measured:
+    found = Measured(rows)
+    for pair in range(asked.pairs):
+        sides: list[Callable[[], None]] = [
+            lambda: found.ours.append(_by_batches(asked, found)),
+            lambda: found.bare.append(_by_one_statement(asked, place)),
+        ]
+        for side in sides if pair % 2 else reversed(sides):
+            _undo(asked, place)
+            side()
+    for _ in range(EMPTY_RUNS):
+        began = time.perf_counter()
+        assert not list(_batches(asked))
+        found.empty.append(time.perf_counter() - began)
+    _undo(asked, place)
+    return found
+
+
+def _batches(asked: argparse.Namespace) -> Iterator[int]:
+    from approvals_app.expiry import expire_approvals
+    from audit_app.actors import Actor
+    from sessions_app.expiry import expire_sessions
+
+    by = Actor.system("bench")
+    if asked.of == "sessions":
+        return expire_sessions(by=by, older_than=WEEK, batch_size=asked.batch_size)
+    return expire_approvals(by=by, batch_size=asked.batch_size)
+
+
+def _by_batches(asked: argparse.Namespace, found: Measured) -> float:
+    began = last = time.perf_counter()
+    done = 0
+    for batch in _batches(asked):
+        now = time.perf_counter()
+        found.transactions.append(now - last)
+        last, done = now, done + batch
+    if done != asked.overdue:
+        raise SystemExit(f"{done} were expired, and {asked.overdue} are overdue.")
+    return time.perf_counter() - began
+
+
+def _by_one_statement(asked: argparse.Namespace, place: str) -> float:
+    with psycopg.connect(place) as connection:
+        began = time.perf_counter()
+        for each in EXPIRED[asked.of]:
+            done = connection.execute(each.written(BARE).encode()).rowcount
+            if done != asked.overdue:
+                raise SystemExit(f"{done} were expired, and {asked.overdue} are overdue.")
+        connection.commit()
+        return time.perf_counter() - began
+
+
+def _undo(asked: argparse.Namespace, place: str) -> None:
+    """Make them overdue again, as if nothing had happened to the tables."""
+    with psycopg.connect(place, autocommit=True) as admin:
+        admin.execute("SET session_replication_role = replica")
+        for each in EXPIRED[asked.of]:
+            admin.execute(each.written(UNDO).encode())
+        admin.execute("DELETE FROM audit_events WHERE seq > 1")
+        tables = ", ".join(each.table for each in EXPIRED[asked.of])
+        admin.execute(f"VACUUM (ANALYZE) {tables}, audit_events".encode())
+        admin.execute("CHECKPOINT")
+
+
+def _told(found: list[Measured], asked: argparse.Namespace) -> None:
+    print(f"\n{asked.overdue:,} overdue {asked.of}, {asked.batch_size:,} a transaction\n")
+    print(
+        "| among | ours, rows/s | one statement, rows/s | ratio | spread | longest transaction ms"
+    )
+    print("| --- | --- | --- | --- | --- | --- |")
+    for one in found:
+        ours, bare = (asked.overdue / statistics.median(times) for times in (one.ours, one.bare))
+        ratio = f"{statistics.median(one.ratios):.2f}" if one.spread <= SPREAD else "too noisy"
+        longest = 1000 * max(one.transactions)
+        print(
+            f"| {one.rows:,} | {ours:,.0f} | {bare:,.0f} | {ratio} | {one.spread:.0%} "
+            f"| {longest:.0f} |"
+        )
+    for one in found:
+        empty = 1000 * statistics.median(one.empty)
+        print(f"\nAn empty run among {one.rows:,}: {empty:.1f} ms")
+    if len(found) > 1:
+        cost = statistics.median(found[-1].ours) / statistics.median(found[0].ours)
+        print(f"\nThe cost among {found[-1].rows:,} over that among {found[0].rows:,}: {cost:.2f}")
+
+
+if __name__ == "__main__":
+    main()

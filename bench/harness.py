@@ -1,0 +1,175 @@
+"""Two sides measured in pairs: one after the other within seconds, so that both had the same
+machine; what counts is the ratio of each pair, their median, and how far they lie apart."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from bench.machine import Meter
+
+NOISY_SPREAD = 0.25
+"""Spread of the ratios, relative to their median, above which there is no figure."""
+
+NOISY_OTHERS = 0.10
+"""Share of the machine that others may take, in the median of the runs."""
+
+LEAST_PAIRS = 5
+WARM_UP_SECONDS = 1.0
+SETTLE_SECONDS = 0.1
+"""For what was under way when the last run ended."""
+
+A_RUN = 10_000_000
+"""Numbers that a run may use up: no two requests of a database have the same."""
+
+_firsts = itertools.count(100_000_000_000, A_RUN)
+"""Twelve digits, so that a number can be the last part of a UUID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one side did in one run."""
+
+    done: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    client_cpu: float
+
+    @property
+    def rate(self) -> float:
+        return self.done / self.seconds
+
+
+class Side(Protocol):
+    """Something that is done again and again, from so many connections at once."""
+
+    def run(self, seconds: float, first: int) -> Run:
+        """Do it for so long; the requests are numbered from ``first``. Raises BenchError where one
+        of them failed."""
+
+
+Prepare = Callable[[int, int], None]
+"""``prepare(first, count)`` makes what the requests with these numbers use up."""
+
+
+@dataclass(slots=True)
+class Measured:
+    """One side over all pairs."""
+
+    name: str
+    per_second: float = 0.0
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    cpu_ms: dict[str, float] = field(default_factory=dict)
+    """Milliseconds of CPU a request, by who used it."""
+    statements: int | None = None
+    round_trips: int | None = None
+    memory_mb: dict[str, float] = field(default_factory=dict)
+
+
+Contender = tuple[Measured, Side, Prepare | None]
+
+
+@dataclass(slots=True)
+class Comparison:
+    """Us beside another, in one operation."""
+
+    operation: str
+    ours: Measured
+    other: Measured
+    ratios: list[float]
+    others: float
+    """Share of the machine that neither side used, but somebody did."""
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        return statistics.median(self.ratios)
+
+    @property
+    def spread(self) -> float:
+        return (max(self.ratios) - min(self.ratios)) / self.ratio
+
+    @property
+    def noise(self) -> str:
+        """Why there is no figure; empty if there is one."""
+        if len(self.ratios) < LEAST_PAIRS:
+            return f"a trial: {LEAST_PAIRS} pairs are the least"
+        if self.spread > NOISY_SPREAD:
+            return f"too noisy: the ratios spread by {self.spread:.0%}"
+        if self.others > NOISY_OTHERS:
+            return f"too noisy: others used {self.others:.0%} of the machine"
+        return ""
+
+    def as_json(self) -> dict[str, Any]:
+        told = {"ratio": self.ratio, "spread": self.spread, "noise": self.noise}
+        return asdict(self) | told
+
+
+@dataclass(frozen=True, slots=True)
+class Harness:
+    """How long and how often; and whose CPU is counted, by name and first process."""
+
+    seconds: float
+    pairs: int
+    watched: Mapping[str, int]
+
+    def compare(
+        self,
+        operation: str,
+        ours: "Contender",
+        other: "Contender",
+    ) -> Comparison:
+        """Pairs of runs, either side first in every other one, after a run of each to warm up."""
+        runs: tuple[list[_Metered], list[_Metered]] = ([], [])
+        sides = (ours, other)
+        rates = [self._once(*side[1:], WARM_UP_SECONDS, expected=0).run.rate for side in sides]
+        for number in range(self.pairs):
+            for which in (0, 1) if number % 2 == 0 else (1, 0):
+                _, side, prepare = sides[which]
+                metered = self._once(side, prepare, self.seconds, expected=rates[which])
+                rates[which] = max(rates[which], metered.run.rate)
+                runs[which].append(metered)
+        for (measured, _, _), of_side in zip(sides, runs, strict=True):
+            _sum_up(measured, of_side)
+        ratios = [mine.run.rate / theirs.run.rate for mine, theirs in zip(*runs, strict=True)]
+        others = statistics.median(metered.cpu["others"] for metered in runs[0] + runs[1])
+        return Comparison(operation, ours[0], other[0], ratios, others)
+
+    def _once(
+        self, side: Side, prepare: Prepare | None, seconds: float, *, expected: float
+    ) -> "_Metered":
+        first = next(_firsts)
+        if prepare is not None:
+            # Half as many again as it did at its best, or what no side of this kind reaches.
+            prepare(first, int(seconds * (1.5 * expected or 3000)) + 100)
+        time.sleep(SETTLE_SECONDS)
+        meter = Meter(self.watched)
+        run = side.run(seconds, first)
+        return _Metered(run, meter.read(client=run.client_cpu, seconds=run.seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class _Metered:
+    run: Run
+    cpu: dict[str, float]
+
+
+def next_first() -> int:
+    """The first of numbers that no run uses."""
+    return next(_firsts)
+
+
+def _sum_up(measured: Measured, runs: list[_Metered]) -> None:
+    median = statistics.median
+    measured.per_second = median(one.run.rate for one in runs)
+    measured.p50_ms = median(one.run.p50_ms for one in runs)
+    measured.p99_ms = median(one.run.p99_ms for one in runs)
+    measured.cpu_ms = {
+        name: median(1000 * one.cpu[name] / one.run.done for one in runs)
+        for name in runs[0].cpu
+        if name != "others"
+    }

@@ -1,0 +1,282 @@
+"""How long lists take where there is much: ``python -m bench.lists [--rows 50000 5000000]``.
+
+A database of so many sessions, tasks, approvals and events each (lists_rows.py) is filled for each
+number. Then every list is asked for, with every filter, by five callers: ``root``, who reads
+everything; alice, who reviews for finance; the agent ``many``, who made most of it; ``payer``, to
+whose role half of the tasks go; and ``few``, who made twenty rows. One request at a time, in one
+process through the whole of Django, by turns at both sizes, so that both had the same machine.
+What counts is the ratio; where the yardstick says that others used the machine, a row is marked.
+
+``--place`` keeps the databases: to fill the large one takes half an hour and 20 GB.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import lists_rows
+from bench.measuring import NOISY, database, server, sizes, yardstick
+
+TABLES = ("sessions", "tasks", "approvals", "audit_events")
+CALLERS = ("root", "alice", "many", "payer", "few")
+PEOPLE = ("root", "alice")
+TURNS = 5
+A_TURN = 3
+ALLOWED = 1.5
+BEFORE = 999 * 20 - 1
+"""Rows before the last one of page 999."""
+
+PATIENCE = 2.0
+"""Seconds: a request that takes as long is asked for once a turn."""
+
+NOBODY = "00000000-0000-4000-8000-000000000000"
+MANY, RARE, NONE = "many", "rare", "none"
+
+
+@dataclass(slots=True)
+class Asked:
+    """One list as one caller asks for it, and how long that took, by the number of rows."""
+
+    who: str
+    name: str
+    paths: dict[int, str]
+    times: dict[int, list[float]] = field(default_factory=dict)
+    slower: float = 1.0
+
+    def p50(self, rows: int) -> float:
+        return statistics.median(self.times[rows])
+
+    def ratio(self, small: int, large: int) -> float:
+        return self.p50(large) / self.p50(small)
+
+
+class Database:
+    """Where the rows are, and its callers' clients."""
+
+    def __init__(self, url: str, rows: int) -> None:
+        self.rows = rows
+        self.name = f"lists_{rows}"
+        self.place = database(url, self.name, lambda builder: lists_rows.fill(builder, rows))
+        self.clients = {who: _client(who) for who in CALLERS}
+
+    def use(self) -> None:
+        """Make Django's connection one to it."""
+        from django.db import connection
+
+        if connection.settings_dict["NAME"] != self.name:
+            connection.close()
+            connection.settings_dict["NAME"] = self.name
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, nargs=2, default=[50_000, 5_000_000])
+    parser.add_argument("--only", default="", help="lists whose name holds this")
+    parser.add_argument("--who", nargs="+", choices=CALLERS, default=CALLERS)
+    parser.add_argument("--turns", type=int, default=TURNS)
+    parser.add_argument("--place", type=Path, help="a folder that keeps the databases")
+    asked = parser.parse_args()
+    small, large = sorted(asked.rows)
+    with server(asked.place, {"shared_buffers": "2GB", "max_wal_size": "8GB"}) as url:
+        databases = [Database(url, small), Database(url, large)]
+        for each in databases:
+            print(", ".join(f"{n:,} {table}" for table, n in sizes(each.place, TABLES).items()))
+        _told(_measured(databases, asked), small, large)
+
+
+def _client(who: str) -> Any:
+    from django.contrib.auth.models import User
+    from django.test import Client
+
+    if who not in PEOPLE:
+        return Client(headers={"host": "localhost", "authorization": f"Bearer ork_{who}"})
+    client = Client(headers={"host": "localhost"})
+    client.force_login(User.objects.get(username=who))
+    return client
+
+
+def _actor(who: str) -> Any:
+    from django.contrib.auth.models import User
+
+    from audit_app.actors import Actor
+    from sessions_app.models import Agent
+
+    if who in PEOPLE:
+        return Actor.human(User.objects.get(username=who))
+    return Agent.objects.get(name=who).as_actor()
+
+
+def _paths() -> Iterator[tuple[str, str]]:
+    """The name of each list and its path; ``{one_session}`` is a place for an id."""
+    sessions = {
+        "state": ("completed", "failed", "pending"),
+        "agent_role": ("support", "billing", "nobody"),
+        "task_id": ("much", "ticket-1", "nothing"),
+        "created_after": ("{half}", "{late}", "2100-01-01T00:00:00Z"),
+        "created_before": ("{half}", "{early}", "1970-01-01T00:00:00Z"),
+    }
+    tasks = {
+        "to_role": ("finance", "museum", "nobody"),
+        "from_role": ("support", "billing", "nobody"),
+        "status": ("completed", "failed", "awaiting_approval"),
+        "task_type": ("refund_3", "audit", "nothing"),
+        "session_id": ("{one_session}", "{rare_session}", NOBODY),
+        "trace_id": ("{one_trace}", "{rare_trace}", NOBODY),
+    }
+    approvals = {
+        "status": ("approved", "rejected", "pending"),
+        "approver_role": ("finance", "museum", "nobody"),
+        "task_id": ("{one_task}", "{rare_task}", NOBODY),
+    }
+    events = {
+        "event_type": ("task.routed", "task.revised", "vote.cast"),
+        "role": ("finance", "museum", "nobody"),
+        "actor": ("agent:many", "agent:few", "agent:nobody"),
+        "subject": ("{one_task}", "{rare_task}", NOBODY),
+        "trace_id": ("{one_trace}", "{rare_trace}", NOBODY),
+        "from": ("{half}", "{late}", "2100-01-01T00:00:00Z"),
+        "to": ("{half}", "{early}", "1970-01-01T00:00:00Z"),
+    }
+    lists = {
+        "/sessions": sessions,
+        "/tasks": tasks,
+        "/approvals": approvals,
+        "/audit/events": events,
+    }
+    for path, filters in lists.items():
+        yield path, path
+        yield f"{path}, page 1,000 by cursor", f"{path}?cursor={{cursor}}"
+        if path != "/audit/events":
+            yield f"{path}, page 100", f"{path}?page=100"
+        for name, values in filters.items():
+            for kind, value in zip((MANY, RARE, NONE), values, strict=True):
+                yield f"{path}, {name}: {kind}", f"{path}?{name}={value}"
+    yield "/sessions/{id}/tasks", "/sessions/{own_session}/tasks"
+
+
+def _values(who: str) -> dict[str, str]:
+    """What stands in the places of a path, in the database in use."""
+    from sessions_app.models import AgentSession, Task
+
+    by = _actor(who)
+    newest = Task.objects.order_by("-created_at")
+    one, rare = newest[5_000], newest.filter(task_type="audit").first()
+    assert rare is not None
+    first = newest.last()
+    assert first is not None
+    span = newest[0].created_at - first.created_at
+    mine = Task.objects.visible_to(by).order_by("-created_at").first()
+    own = AgentSession.objects.visible_to(by).filter(tasks=mine).first() or one.session
+    at = {"half": 0.5, "late": 0.999, "early": 0.001}
+    return {
+        **{
+            name: f"{first.created_at + span * part:%Y-%m-%dT%H:%M:%SZ}"
+            for name, part in at.items()
+        },
+        "one_session": str(one.session_id),
+        "one_task": str(one.pk),
+        "one_trace": str(one.trace_id),
+        "rare_session": str(rare.session_id),
+        "rare_task": str(rare.pk),
+        "rare_trace": str(rare.trace_id),
+        "own_session": str(own and own.pk),
+    }
+
+
+def _cursors(who: str) -> dict[str, str]:
+    """By list, the cursor before the thousandth page; where there are fewer, before the first."""
+    from approvals_app.models import Approval
+    from audit_app import tail
+    from audit_app.models import Event
+    from orchestrator.api.pagination import sealed, written
+    from sessions_app.models import AgentSession, Task
+
+    by, key = _actor(who), ("-created_at", "-id")
+    found = {}
+    for path, model in {"/sessions": AgentSession, "/tasks": Task, "/approvals": Approval}.items():
+        rows = model.objects.visible_to(by).order_by(*key)[BEFORE : BEFORE + 1]
+        found[path] = "".join(sealed(written(row, key), path) for row in rows)
+    events = Event.objects.order_by("xid", "position")[BEFORE : BEFORE + 1]
+    return found | {"/audit/events": "".join(str(tail.cursor_of(event)) for event in events)}
+
+
+def _measured(databases: list[Database], asked: argparse.Namespace) -> list[Asked]:
+    found, best = [], min(yardstick() for _ in range(5))
+    for who in asked.who:
+        values, cursors = {}, {}
+        for each in databases:
+            each.use()
+            values[each.rows], cursors[each.rows] = _values(who), _cursors(who)
+        for name, template in _paths():
+            if asked.only not in name:
+                continue
+            one = Asked(who, name, {})
+            for each in databases:
+                each.use()
+                cursor = cursors[each.rows].get(template.partition("?")[0], "")
+                given = values[each.rows] | {"cursor": cursor}
+                one.paths[each.rows] = template.format(**given)
+                one.times[each.rows] = []
+            now = yardstick()
+            best = min(best, now)
+            one.slower = now / best
+            _timed(one, databases, asked.turns)
+            found.append(one)
+            small, large = (each.rows for each in databases)
+            print(_line(one, small, large), flush=True)
+    return found
+
+
+def _timed(one: Asked, databases: list[Database], turns: int) -> None:
+    for turn in range(turns + 1):
+        for each in databases:
+            each.use()
+            client, path = each.clients[one.who], one.paths[each.rows]
+            for _ in range(A_TURN):
+                began = time.perf_counter()
+                answer = client.get(path)
+                took = time.perf_counter() - began
+                if answer.status_code not in (200, 404):
+                    raise SystemExit(f"{path} of {one.who} answered {answer.status_code}.")
+                if turn or took > PATIENCE:  # the first turn is a warm-up
+                    one.times[each.rows].append(1000 * took)
+                if took > PATIENCE:
+                    break
+        if turn and any(one.p50(each.rows) > 1000 * PATIENCE for each in databases):
+            return
+
+
+def _line(one: Asked, small: int, large: int) -> str:
+    ratio = one.ratio(small, large)
+    said = ["too much"] if ratio > ALLOWED else []
+    said += ["noisy"] if one.slower > NOISY else []
+    before, after = one.p50(small), one.p50(large)
+    columns = f"| {one.who} | {one.name} | {before:.1f} | {after:.1f} | {ratio:.2f} "
+    return f"{columns}| {', '.join(said)} |"
+
+
+def _told(found: list[Asked], small: int, large: int) -> None:
+    print(f"\nBy caller: the ratio of {large:,} to {small:,} rows\n")
+    print("| who | lists | median ratio | largest | over the allowed | p50 ms at most |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for who in dict.fromkeys(one.who for one in found):
+        theirs = [one for one in found if one.who == who]
+        ratios = [one.ratio(small, large) for one in theirs]
+        over = sum(ratio > ALLOWED for ratio in ratios)
+        slowest = max(one.p50(large) for one in theirs)
+        print(
+            f"| {who} | {len(theirs)} | {statistics.median(ratios):.2f} | {max(ratios):.2f} "
+            f"| {over} | {slowest:.0f} |"
+        )
+    if sum(one.slower > NOISY for one in found) * 4 > len(found):
+        print("\nThe machine was too noisy for these figures to be used.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What the benchmarks that run in one process share: a database of their own, filled once, and a
+machine that says when others used it."""
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from bench.machine import description
+
+NOISY = 1.5
+"""How much slower than at its best the yardstick may be before a figure is marked."""
+
+FRAMES = ("SAVEPOINT", "RELEASE", "BEGIN", "COMMIT", "ROLLBACK")
+
+
+@contextmanager
+def server(kept: Path | None, settings: Mapping[str, str] | None = None) -> Iterator[str]:
+    """A PostgreSQL with full durability, in the folder ``kept`` or in one that is removed, and
+    Django set up; the URL of its superuser. Says what machine this is."""
+    os.environ.update(TRIAL="on", LOG_LEVEL="WARNING", RATE_LIMIT_PER_MINUTE="0")
+    os.environ.update(ADDRESS_LIMIT_PER_MINUTE="0", DJANGO_SETTINGS_MODULE="orchestrator.settings")
+    with ExitStack() as stack:
+        place = kept or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrator-bench-"))
+        )
+        os.environ["DATA_DIR"] = str(place)
+        from orchestrator import embedded_postgres
+
+        found = embedded_postgres.start(place / "postgres", settings=settings)
+        os.environ["DATABASE_URL"] = found.url
+        try:
+            import django
+
+            django.setup()
+            logging.disable(logging.INFO)
+            told = description(found.url).items()
+            print(", ".join(f"{name} {value}" for name, value in told), flush=True)
+            yield found.url
+        finally:
+            embedded_postgres.stop(place / "postgres")
+
+
+def database(
+    url: str,
+    name: str,
+    fill: Callable[["psycopg.Connection[Any]"], None],
+    *,
+    filled: str = "sessions",
+) -> str:
+    """Make Django's connection one to the database ``name``; where its table ``filled`` is empty,
+    ``fill`` it, by a superuser's connection on which no trigger fires. Its URL."""
+    from django.core.management import call_command
+    from django.db import connection
+
+    with psycopg.connect(url, autocommit=True) as admin:
+        known = admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
+        if known is None:
+            admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    connection.close()
+    connection.settings_dict["NAME"] = name
+    call_command("migrate", verbosity=0)
+    place = url.rpartition("/")[0] + f"/{name}"
+    with psycopg.connect(place) as builder:
+        some = sql.SQL("SELECT 1 FROM {} LIMIT 1").format(sql.Identifier(filled))
+        if builder.execute(some).fetchone() is None:
+            began = time.monotonic()
+            builder.execute("SET session_replication_role = replica")
+            builder.execute("SET work_mem = '256MB'")
+            builder.execute("SET maintenance_work_mem = '1GB'")
+            builder.commit()
+            fill(builder)
+            builder.commit()
+            print(f"{name} was built in {time.monotonic() - began:.0f} s.", flush=True)
+            with psycopg.connect(place, autocommit=True) as admin:
+                admin.execute("VACUUM (ANALYZE)")
+    return place
+
+
+def run(builder: "psycopg.Connection[Any]", script: str, values: Mapping[str, Any]) -> None:
+    """Each of the statements of ``script``, with ``values``."""
+    for statement in script.split(";\n"):
+        if statement.strip():
+            builder.execute(statement.encode(), values)
+
+
+def sizes(place: str, tables: tuple[str, ...]) -> dict[str, int]:
+    """How many there are in each of ``tables``."""
+    counted = {}
+    with psycopg.connect(place, autocommit=True) as admin:
+        for table in tables:
+            row = admin.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table)))
+            counted[table] = (row.fetchone() or (0,))[0]
+    return counted
+
+
+def yardstick() -> float:
+    """Seconds of a piece of work that is always the same, some here and some in PostgreSQL."""
+    from django.db import connection
+
+    began = time.perf_counter()
+    sum(n * n for n in range(300_000))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT sum(g) FROM generate_series(1, 100000) g")
+        cursor.fetchone()
+    return time.perf_counter() - began

@@ -1,0 +1,206 @@
+"""What we are measured by: our operations, each as a request, with what it needs made ahead."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import psycopg
+from psycopg import sql
+
+from bench import serving
+from bench.clients import Request
+from bench.copies import copy
+from bench.harness import SETTLE_SECONDS, Prepare
+from bench.serving import Served
+from orchestrator.embedded_postgres import Server
+
+ASKED: dict[str, Any] = {"task_type": "refund_approval", "data": {"amount": "42.50"}}
+TASK = {"target": "finance", "task": ASKED}
+READ = 100
+"""Tasks of the agent that reads them: five pages."""
+
+TO_DECIDE, TO_READ = "1", "2"
+"""What tasks are made ahead for: the first digit of all their identities."""
+
+PASSWORD = "bench"  # noqa: S105  # of somebody in a database that is thrown away
+JSON = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A request that stands for one operation; ``prepare`` makes what it uses up."""
+
+    name: str
+    request: Request
+    prepare: Prepare | None = None
+    note: str = ""
+
+
+def identity(purpose: str, kind: str) -> str:
+    """Of something that is made ahead: a UUID that ends with its number."""
+    return f"{purpose}{kind:0>7}-0000-4000-8000-{{n}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A task that waits, of which others are made."""
+
+    task: UUID
+    approval: UUID
+    trace: UUID
+    events: tuple[UUID, UUID]
+    """That it was routed, and that the approval was requested."""
+    digest: str
+
+    def replaced(self, purpose: str) -> dict[str, str]:
+        identities = (self.task, self.approval, self.trace, *self.events)
+        kinds = ("a", "b", "c", "d", "e")
+        return {
+            str(one): identity(purpose, kind) for one, kind in zip(identities, kinds, strict=True)
+        }
+
+
+@dataclass(slots=True)
+class World:
+    """The agents, the person and the templates in our database; no server yet."""
+
+    admin: "psycopg.Connection[tuple[object, ...]]"
+    asking_key: str
+    reading_key: str
+    waiting: Template
+    session: UUID
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def log_in(self, served: Served) -> None:
+        """Alice, whom the tasks wait for, by the form in the admin."""
+        with httpx.Client(base_url=served.url, timeout=60) as browser:
+            browser.get("/admin/login/").raise_for_status()
+            form = {"username": "alice", "password": PASSWORD, "next": "/admin/"}
+            form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
+            browser.post("/admin/login/", data=form)
+            self.cookies = {name: browser.cookies[name] for name in ("csrftoken", "sessionid")}
+
+    def prepare(self, first: int, count: int) -> None:
+        """Make tasks that wait for alice, with these numbers."""
+        copies_of(self.admin, self.waiting, TO_DECIDE, range(first, first + count))
+
+
+def operations(world: World) -> list[Operation]:
+    asking = {"Authorization": f"Bearer {world.asking_key}"}
+    reading = {"Authorization": f"Bearer {world.reading_key}"}
+    once = JSON | asking | {"Idempotency-Key": "bench-{n}"}
+    cookie = "; ".join(f"{name}={value}" for name, value in world.cookies.items())
+    person = JSON | {"Cookie": cookie, "X-CSRFToken": world.cookies["csrftoken"]}
+    seen = json.dumps({"payload_digest": world.waiting.digest})
+    a_task = identity(TO_READ, "a").replace("{n}", f"{1:012}")
+    return [
+        Operation(
+            "POST /tasks/route", Request("POST", "/tasks/route", json.dumps(TASK), headers=once)
+        ),
+        Operation(
+            "POST /sessions",
+            Request("POST", "/sessions", json.dumps({"agent_role": "bench"}), headers=once),
+        ),
+        Operation(
+            "GET /sessions/{id}", Request("GET", f"/sessions/{world.session}", headers=asking)
+        ),
+        Operation("GET /tasks/{id}", Request("GET", f"/tasks/{a_task}", headers=reading)),
+        Operation("GET /tasks (20)", Request("GET", "/tasks?page_size=20", headers=reading)),
+        Operation(
+            "POST /approvals/{id}/approve",
+            Request("POST", f"/approvals/{identity(TO_DECIDE, 'b')}/approve", seen, headers=person),
+            world.prepare,
+        ),
+    ]
+
+
+@contextmanager
+def world(place: Path, server: Server) -> Iterator[World]:
+    """Our database, migrated and inhabited."""
+    os.environ.update(serving.environment(place, server))
+    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=serving.ROOT, check=True)
+    import django
+
+    django.setup()
+    logging.disable(logging.INFO)
+    with psycopg.connect(server.url, autocommit=True) as admin:
+        yield _inhabited(admin)
+
+
+def _inhabited(admin: "psycopg.Connection[tuple[object, ...]]") -> World:
+    from django.contrib.auth.models import Group, User
+    from django.db import connection
+
+    from audit_app.actors import Actor
+    from sessions_app import identities
+    from sessions_app import operations as floor
+
+    alice = User.objects.create_user("alice", password=PASSWORD, is_staff=True)
+    alice.groups.add(Group.objects.create(name="finance"))
+    create_agent = partial(identities.create_agent, by=Actor.system("bench"), roles=["bench"])
+    (asking, asking_key), (reading, reading_key) = create_agent("asks"), create_agent("reads")
+    waiting = template(asking.as_actor())
+    copies_of(admin, template(reading.as_actor()), TO_READ, range(1, READ + 1))
+    session = floor.open_session(by=asking.as_actor(), agent_role="bench", trace_id=uuid4())
+    connection.close()
+    return World(admin, asking_key.text, reading_key.text, waiting, session.pk)
+
+
+def template(by: object) -> Template:
+    """One task of this agent's that waits for finance."""
+    from audit_app.models import Event
+    from sessions_app import operations as floor
+
+    trace_id = uuid4()
+    task = floor.route_task(
+        by=by,  # type: ignore[arg-type]
+        target="finance",
+        **ASKED,
+        description="",
+        context={},
+        idempotency_key=str(trace_id),
+        session_id=None,
+        trace_id=trace_id,
+    )
+    approval = task.approvals.get()
+    routed, requested = (Event.objects.get(subject_id=one.pk).pk for one in (task, approval))
+    return Template(task.pk, approval.pk, trace_id, (routed, requested), approval.payload_digest)
+
+
+def copies_of(
+    admin: "psycopg.Connection[tuple[object, ...]]",
+    template: Template,
+    purpose: str,
+    numbers: range,
+) -> None:
+    """Tasks like ``template``, their approvals and the events of both."""
+    make = partial(copy, admin, replaced=template.replaced(purpose), numbers=numbers)
+    make("tasks", {"id": template.task})
+    make("approvals", {"id": template.approval})
+    for event in template.events:
+        make("audit_events", {"id": event}, columns=["entry"])
+
+
+def rows(admin: "psycopg.Connection[tuple[object, ...]]") -> dict[str, int]:
+    """How many rows each table has, once nothing is under way any more."""
+    tables = admin.execute("SELECT relname FROM pg_stat_user_tables ORDER BY relname").fetchall()
+    counts = [
+        sql.SQL("SELECT {}, count(*) FROM {}").format(str(name), sql.Identifier(str(name)))
+        for (name,) in tables
+    ]
+    counting, before = sql.SQL(" UNION ALL ").join(counts), None
+    while before != (counted := {str(name): n for name, n in admin.execute(counting)}):
+        before = counted
+        time.sleep(SETTLE_SECONDS)
+    return {name: int(str(count)) for name, count in counted.items()}

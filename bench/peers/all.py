@@ -1,0 +1,10 @@
+"""Everybody beside whom we are measured, in this order."""
+
+from bench.peers import Peer
+from bench.peers.awaithumans import AwaitHumans
+from bench.peers.stock_drf import StockDRF
+from bench.peers.stock_fastapi import StockFastAPI
+from bench.peers.stock_prefect import Prefect
+from bench.peers.stock_restate import Restate
+
+PEERS: tuple[Peer, ...] = (StockDRF(), StockFastAPI(), AwaitHumans(), Restate(), Prefect())

@@ -1,0 +1,94 @@
+"""awaithumans: a server that asks humans for agents, on PostgreSQL as it is deployed."""
+
+import base64
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+
+from bench import ours
+from bench.clients import Request
+from bench.copies import copy, numbered
+from bench.peers import Case, venv
+from bench.serving import ROOT, Served, answering, free_port, running
+
+PINNED = ("awaithumans[server]==0.1.12", "sqlalchemy==2.0.58")
+"""SQLAlchemy 2.1 takes another driver for its migrations than the one that it installs."""
+
+KEY = "the template's"
+"""Its idempotency key, of which each copy has its own."""
+
+SCHEMA = {"type": "object", "properties": {"approved": {"type": "boolean"}}}
+ASKED = {
+    "task": "refund_approval",
+    "payload": {"amount": "42.50"},
+    "payload_schema": {"type": "object", "properties": {"amount": {"type": "string"}}},
+    "response_schema": SCHEMA,
+    "timeout_seconds": 604_800,
+}
+
+
+class AwaitHumans:
+    name = "awaithumans"
+    on_postgres = True
+
+    def __init__(self) -> None:
+        self._token = uuid4().hex
+
+    def install(self) -> None:
+        venv("awaithumans", *PINNED)
+
+    @contextmanager
+    def served(self, place: Path, database_url: str, log: Path) -> Iterator[Served]:
+        port = free_port()
+        program = venv("awaithumans", *PINNED).with_name("awaithumans")
+        command = [str(program), "serve", "--host", "127.0.0.1", "--port", str(port)]
+        told = {
+            "AWAITHUMANS_DATABASE_URL": database_url,
+            "AWAITHUMANS_PAYLOAD_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode(),
+            "AWAITHUMANS_ADMIN_API_TOKEN": self._token,
+            "AWAITHUMANS_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        }
+        with running(command, log, cwd=ROOT, **told) as pid:
+            yield answering(Served(f"http://127.0.0.1:{port}", pid), "/api/health", log)
+
+    def cases(self, served: Served, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
+        headers = ours.JSON | {"Authorization": f"Bearer {self._token}"}
+
+        def creation(key: str) -> Request:
+            body = json.dumps(ASKED | {"idempotency_key": key})
+            return Request("POST", "/api/tasks", body, headers)
+
+        yield Case("POST /tasks/route", creation("bench-{n}"), "one task for a key, too")
+
+        waiting = creation(KEY).send(served.url, 0).json()["id"]
+        body = json.dumps({"response": {"approved": True}})
+        complete = Request("POST", f"/api/tasks/{numbered(waiting)}/complete", body, headers)
+
+        def prepare(first: int, count: int) -> None:
+            numbers = range(first, first + count)
+            copy(
+                admin,
+                "tasks",
+                {"id": waiting},
+                {waiting: numbered(waiting), KEY: numbered(waiting)},
+                numbers,
+            )
+
+        yield Case(
+            "POST /approvals/{id}/approve",
+            complete,
+            "by the server's one token, which may everything; nobody asks who may decide, and "
+            "nothing is bound to what was shown",
+            prepare,
+        )
+
+        done = creation("done").send(served.url, 0).json()["id"]
+        Request("POST", f"/api/tasks/{done}/complete", body, headers).send(served.url, 0)
+        poll = Request("GET", f"/api/tasks/{done}/poll", headers=headers)
+        yield Case("GET /tasks/{id}", poll, "what its client asks for to learn of a decision")

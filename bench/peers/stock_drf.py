@@ -1,0 +1,94 @@
+"""Django REST framework as most would write it (drf/), in our own environment's Django."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+
+from bench import ours
+from bench.clients import Request
+from bench.copies import copy, numbered
+from bench.peers import Case, run
+from bench.serving import ROOT, Served, answering, free_port, running
+
+
+class StockDRF:
+    name = "stock DRF"
+    on_postgres = True
+
+    def install(self) -> None:
+        """It is Django and DRF, which we have."""
+
+    @contextmanager
+    def served(self, place: Path, database_url: str, log: Path) -> Iterator[Served]:
+        told = {"DATABASE_URL": database_url, "DJANGO_SETTINGS_MODULE": "bench.peers.drf.settings"}
+        run([sys.executable, "-m", "django", "migrate", "-v0"], told=told)
+        port = free_port()
+        server = [sys.executable, "-m", "gunicorn", "--workers", "1", "--threads", "4"]
+        command = [*server, "--bind", f"127.0.0.1:{port}", "bench.peers.drf.wsgi"]
+        with running(command, log, cwd=ROOT, **told) as pid:
+            yield answering(Served(f"http://127.0.0.1:{port}", pid), "/tasks/", log, status=401)
+
+    def cases(self, served: Served, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
+        asking, reading = (_headers(admin, name) for name in ("asks", "reads"))
+        body = json.dumps({**ours.ASKED, "target": "finance"})
+        create = Request("POST", "/tasks/", body, asking)
+        yield Case("POST /tasks/route", create, "no Idempotency-Key, no trail, no policy")
+
+        mine = Template.made(served, admin, Request("POST", "/tasks/", body, reading))
+        mine.copy(admin, range(1, ours.READ))
+        one = Request("GET", f"/tasks/{mine.task}/", headers=reading)
+        yield Case("GET /tasks/{id}", one, "the same")
+        page = Request("GET", "/tasks/", headers=reading)
+        yield Case("GET /tasks (20)", page, "the same")
+
+        waiting = Template.made(served, admin, create)
+        yield Case(
+            "POST /approvals/{id}/approve",
+            Request("POST", f"/approvals/{waiting.copies}/approve/", "{}", asking),
+            "by a token; no digest, no vote, no trail, and nobody asks who may decide",
+            lambda first, count: waiting.copy(admin, range(first, first + count)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A task that waits, of which others are made."""
+
+    task: str
+    approval: str
+
+    @classmethod
+    def made(cls, served: Served, admin: "psycopg.Connection[Any]", create: Request) -> "Template":
+        task = create.send(served.url, 0).json()["id"]
+        found = admin.execute("SELECT id FROM drf_approval WHERE task_id = %s", [task]).fetchone()
+        return cls(task, str(found and found[0]))
+
+    @property
+    def copies(self) -> str:
+        """The identity of each copy, and of its approval."""
+        return numbered(self.task)
+
+    def copy(self, admin: "psycopg.Connection[Any]", numbers: range) -> None:
+        replaced = {self.task: self.copies, self.approval: self.copies}
+        copy(admin, "drf_task", {"id": self.task}, replaced, numbers)
+        copy(admin, "drf_approval", {"id": self.approval}, replaced, numbers)
+
+
+def _headers(admin: "psycopg.Connection[Any]", name: str) -> dict[str, str]:
+    """Those of a new user's requests."""
+    token = uuid4().hex
+    admin.execute(
+        "WITH made AS (INSERT INTO auth_user (password, is_superuser, username, first_name,"
+        " last_name, email, is_staff, is_active, date_joined)"
+        " VALUES ('!', false, %s, '', '', '', false, true, now()) RETURNING id)"
+        " INSERT INTO authtoken_token (key, created, user_id) SELECT %s, now(), id FROM made",
+        [name, token],
+    )
+    return ours.JSON | {"Authorization": f"Token {token}"}

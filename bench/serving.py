@@ -1,0 +1,116 @@
+"""PostgreSQL with full durability and our server as it is deployed, for as long as a block runs."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from bench.errors import BenchError
+from orchestrator import embedded_postgres
+from orchestrator.database_roles import Login, establish
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that answers, ours or another's; ``pid`` is of its first process."""
+
+    url: str
+    pid: int
+    beside: Mapping[str, int] = field(default_factory=dict)
+    """Processes that it does not work without, by name."""
+
+
+@contextmanager
+def postgres(place: Path) -> Iterator[embedded_postgres.Server]:
+    """PostgreSQL under ``place``, in which our two roles are what they are in production."""
+    server = embedded_postgres.start(place / "postgres")
+    try:
+        owner, application = Login.of(server.owner_url), Login.of(server.application_url)
+        with psycopg.connect(server.url) as admin:
+            establish(admin, owner=owner, application=application)
+        yield server
+    finally:
+        embedded_postgres.stop(place / "postgres")
+
+
+def environment(place: Path, server: embedded_postgres.Server) -> dict[str, str]:
+    """What our server is told: as deployed, but that nothing is refused for being too much."""
+    return {
+        "TRIAL": "on",
+        "DATA_DIR": str(place),
+        "DATABASE_URL": server.application_url,
+        "DATABASE_OWNER_URL": server.owner_url,
+        "LOG_FORMAT": "json",
+        "RATE_LIMIT_PER_MINUTE": "0",
+        "ADDRESS_LIMIT_PER_MINUTE": "0",
+        "MAX_WAITERS": "20000",
+        "MAX_WAITERS_PER_CALLER": "20000",
+        "DJANGO_SETTINGS_MODULE": "orchestrator.settings",
+    }
+
+
+@contextmanager
+def gunicorn(log: Path, told: Mapping[str, str], *, port: int = 0) -> Iterator[Served]:
+    """Our server with what it is ``told`` by its environment, at any port unless one is given."""
+    command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"]
+    port = port or free_port()
+    with running([*command, "orchestrator.asgi"], log, cwd=ROOT, **told, PORT=str(port)) as pid:
+        yield answering(Served(f"http://127.0.0.1:{port}", pid), "/health", log)
+
+
+@contextmanager
+def running(command: list[str], log: Path, *, cwd: Path, **told: str) -> Iterator[int]:
+    """A process of ``command``, its words in ``log``; it is ended with the block."""
+    with log.open("a") as written:
+        process = subprocess.Popen(
+            command, cwd=cwd, env={**os.environ, **told}, stdout=written, stderr=written
+        )
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def answering(served: Served, path: str, log: Path, *, status: int = 200) -> Served:
+    """``served``, once it answers at ``path``. Raises BenchError with the last words in its
+    ``log`` where it ends, or stays silent."""
+    deadline = time.monotonic() + START_SECONDS
+    said: object = None
+    while time.monotonic() < deadline and not _has_ended(served.pid):
+        try:
+            said = httpx.get(served.url + path, timeout=START_SECONDS).status_code
+        except httpx.TransportError as error:
+            said = error
+        if said == status:
+            return served
+        time.sleep(0.1)
+    words = " ".join(log.read_text(errors="replace").split()[-60:])
+    raise BenchError(f"{served.url}{path} should answer {status}, but: {said}. {words}")
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether our child has, without reaping it."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
