@@ -24,6 +24,7 @@ from audit_app.admin import (
     RecentFilter,
     RoleFilter,
     StrictAdmin,
+    WordsAdmin,
     actor_of,
     address,
     trace_link,
@@ -64,7 +65,7 @@ class TaskRoleFilter(RoleFilter):
 
 
 @admin.register(Task)
-class TaskAdmin(ReadOnlyAdmin):
+class TaskAdmin(WordsAdmin):
     """What agents ask of roles, the newest first."""
 
     list_display = ("what", "asks", "to", "state", "routed")
@@ -86,7 +87,7 @@ class TaskAdmin(ReadOnlyAdmin):
         "trace_id",
     )
     search_fields = ("description",)
-    search_help_text = "Words of the description"
+    list_select_related = ("agent",)
     detail_template = "admin/sessions_app/task.html"
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
@@ -344,7 +345,7 @@ class AgentAdmin(ReadOnlyAdmin):
                 return self._key_page(request, agent, key)
         return self.page(
             request,
-            "admin/sessions_app/agent_form.html",
+            "admin/orchestrator/form.html",
             title="Add an agent",
             lead="Its API key is shown once, on the next page.",
             button="Create the agent",
@@ -375,7 +376,7 @@ class AgentAdmin(ReadOnlyAdmin):
                 return redirect("admin:sessions_app_agent_change", agent_id)
         return self.page(
             request,
-            "admin/sessions_app/agent_form.html",
+            "admin/orchestrator/form.html",
             status=400 if request.method == "POST" else 200,
             title=f"Change {agent.name}",
             lead="What it asked for before stays as it is; its keys go on.",
@@ -403,10 +404,15 @@ class AgentAdmin(ReadOnlyAdmin):
         return redirect("admin:sessions_app_agent_change", agent_id)
 
     def _key_page(self, request: HttpRequest, agent: Agent, key: NewKey) -> HttpResponse:
-        """The one page that ever shows ``key``; like all of the admin's, no browser stores it."""
-        title = f"The key of {agent.name}"
-        return self.page(
-            request, "admin/sessions_app/key.html", title=title, agent=agent, key=key.text
+        note = "Copy it now: only its hash is kept, and it is not shown again."
+        return self.secret_page(
+            request,
+            agent,
+            key.text,
+            tab="New key",
+            title=f"The key of {agent.name}",
+            label="API key",
+            note=note,
         )
 
 
@@ -451,6 +457,9 @@ class UserAdmin(BaseUserAdmin, StrictAdmin):  # type: ignore[misc,type-arg]  # u
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 
+    class Media:
+        js = ("audit/choosers.js",)
+
 
 @admin.register(Group)
 class GroupAdmin(BaseGroupAdmin, StrictAdmin):  # type: ignore[misc]  # untyped library
@@ -459,3 +468,6 @@ class GroupAdmin(BaseGroupAdmin, StrictAdmin):  # type: ignore[misc]  # untyped 
     actions = None
     exported_by = "name"
     exported = ("id", "name")
+
+    class Media:
+        js = ("audit/choosers.js",)

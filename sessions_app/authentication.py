@@ -16,6 +16,7 @@ from rest_framework.request import Request
 
 from audit_app.actors import Actor, Assurance
 from audit_app.errors import NotFound
+from audit_app.prepared import Prepared
 from sessions_app import identities, oidc
 from sessions_app.keys import MARK, hash_of
 from sessions_app.models import Agent, AgentKey
@@ -89,17 +90,22 @@ def _name(request: Request, actor: str) -> None:
     request._request.actor_name = actor  # type: ignore[attr-defined]
 
 
+def _live(hash: str) -> Any:
+    live = Q(revoked_at__isnull=True) | Q(revoked_at__gt=Now())
+    keys = AgentKey.objects.filter(live, hash=hash, agent__status=Agent.Status.ACTIVE)
+    return keys.select_related("agent").order_by()
+
+
+_live_keys: Prepared[AgentKey] = Prepared(_live)
+
+
 def _by_key(token: str) -> Actor:
     if len(token) > oidc.LARGEST_TOKEN:
         raise AuthenticationFailed("This API key is unknown or revoked.", code="invalid_key")
-    live = Q(revoked_at__isnull=True) | Q(revoked_at__gt=Now())
-    key = (
-        AgentKey.objects.filter(live, hash=hash_of(token), agent__status=Agent.Status.ACTIVE)
-        .select_related("agent")
-        .first()
-    )
-    if key is None:
+    found = _live_keys(hash=hash_of(token))
+    if not found:
         raise AuthenticationFailed("This API key is unknown or revoked.", code="invalid_key")
+    key = found[0]
     if key.last_used_at is None or timezone.now() - key.last_used_at > LAST_USED_PRECISION:
         AgentKey.objects.filter(pk=key.pk).update(last_used_at=Now())
     return key.agent.as_actor()

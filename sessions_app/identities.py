@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from audit_app.actors import Actor
+from audit_app.actors import Actor, may_administer
 from audit_app.errors import NotFound
 from audit_app.events import EventType
 from audit_app.operation import operation, violated
@@ -169,8 +169,5 @@ def _described(agent: Agent) -> dict[str, Any]:
 
 
 def _administrators_only(by: Actor) -> None:
-    """The system (a command run by ops) or a person with the right to change agents."""
-    if by.is_agent:
-        raise AdministratorsOnly
-    if by.is_human and not User.objects.get(pk=by.id).has_perm("sessions_app.change_agent"):
+    if not may_administer(by, "sessions_app.change_agent"):
         raise AdministratorsOnly

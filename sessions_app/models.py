@@ -135,7 +135,11 @@ class AgentSession(Subject):
     trace_column = "trace_id"
 
     agent = models.ForeignKey(
-        Agent, on_delete=models.PROTECT, related_name="sessions", db_comment="Whose session it is."
+        Agent,
+        on_delete=models.PROTECT,
+        related_name="sessions",
+        db_index=False,
+        db_comment="Whose session it is.",
     )
     role = models.CharField(max_length=ROLE_LENGTH, db_comment="The role the agent works in.")
     task_id = models.CharField(
@@ -175,6 +179,8 @@ class AgentSession(Subject):
             models.Index(fields=["status", "-created_at"], name="sessions_status"),
             models.Index(fields=["-created_at", "-id"], name="sessions_created_at"),
             models.Index(fields=["agent", "-created_at"], name="sessions_agent_newest"),
+            models.Index(fields=["agent", "status", "-created_at"], name="sessions_agent_status"),
+            models.Index(fields=["role", "-created_at"], name="sessions_role"),
             models.Index(
                 fields=["updated_at"],
                 condition=models.Q(status__in=["pending", "active"]),
@@ -249,6 +255,7 @@ class Task(Subject):
     EDITABLE = ("context", "data", "description")
     subject_type = "task"
     task_path = "pk"
+    shown_with = ("claimed_by", "edited_by")
     further_guards = (
         "freeze",
         "quorum",
@@ -263,7 +270,11 @@ class Task(Subject):
     trace_column = "trace_id"
 
     agent = models.ForeignKey(
-        Agent, on_delete=models.PROTECT, related_name="tasks", db_comment="Who routed it."
+        Agent,
+        on_delete=models.PROTECT,
+        related_name="tasks",
+        db_index=False,
+        db_comment="Who routed it.",
     )
     session = models.ForeignKey(
         AgentSession,
@@ -327,6 +338,7 @@ class Task(Subject):
         null=True,
         on_delete=models.PROTECT,
         related_name="claims",
+        db_index=False,
         db_comment="The agent that executes it.",
     )
     claimed_session = models.ForeignKey(
@@ -360,7 +372,7 @@ class Task(Subject):
         db_table_comment = "What agents ask of roles."
         ordering = ("-created_at", "-id")
         constraints = (
-            models.UniqueConstraint(fields=["agent", "idempotency_key"], name="tasks_once_per_key"),
+            models.UniqueConstraint(fields=["idempotency_key", "agent"], name="tasks_once_per_key"),
             models.CheckConstraint(
                 condition=models.Q(
                     status__in=[
@@ -387,10 +399,13 @@ class Task(Subject):
             ),
         )
         indexes = (
-            models.Index(fields=["idempotency_key"], name="tasks_idempotency_key"),
             models.Index(fields=["trace_id"], name="tasks_trace_id"),
             models.Index(fields=["-created_at", "-id"], name="tasks_created_at"),
             models.Index(fields=["to_role", "status", "-created_at"], name="tasks_inbox"),
+            models.Index(fields=["to_role", "-created_at"], name="tasks_to_role"),
+            models.Index(fields=["from_role", "-created_at"], name="tasks_from_role"),
+            models.Index(fields=["status", "-created_at"], name="tasks_status"),
+            models.Index(fields=["task_type", "-created_at"], name="tasks_type"),
             models.Index(fields=["agent", "-created_at"], name="tasks_routed_by"),
             models.Index(
                 fields=["lease_expires_at"],
@@ -413,14 +428,25 @@ class Task(Subject):
         found = self.approvals.all()  # of the floor above
         return sorted(found, key=lambda approval: (approval.created_at, str(approval.pk)))
 
+    def unanswered(self) -> list[Any]:
+        """Its pending approvals, where nobody has asked its agent for changes: of which the agent
+        has nothing to do but to wait."""
+        pending = [each for each in self.approvals_asked if each.status == "pending"]
+        to_change = {
+            each.revision
+            for each in pending
+            if any(vote.choice == "changes" for vote in each.votes_cast)
+        }
+        return [each for each in pending if each.revision not in to_change]
+
     def waits_for_people(self) -> bool:
         """Whether nobody has decided, or asked its agent for changes, yet."""
-        found = self.approvals.blocking().unanswered()  # of the floor above
-        return self.status == self.Status.AWAITING_APPROVAL and bool(found.exists())
+        waits = self.status == self.Status.AWAITING_APPROVAL
+        return waits and any(each.override_id is None for each in self.unanswered())
 
     def news_of(self) -> list[str]:
         """What a decision about it, or a wish for changes, can be news of: see watch.py."""
-        return [str(self.pk), *map(str, self.approvals.values_list("pk", flat=True))]
+        return [str(self.pk), *(str(each.pk) for each in self.approvals_asked)]
 
     def all_revisions(self) -> "list[TaskRevision]":
         """What it asked for, oldest first; the last is what it asks for now, and has no row."""

@@ -8,7 +8,6 @@ from uuid import UUID
 from django.db import IntegrityError
 
 from audit_app.actors import Actor
-from audit_app.canonical import digest
 from audit_app.errors import (
     AgentsOnly,
     IdempotencyKeyReused,
@@ -33,14 +32,8 @@ from sessions_app.errors import (
 )
 from sessions_app.merge import merge_patch
 from sessions_app.models import AgentSession, Task
-from sessions_app.revisions import judged, revise, told
-from sessions_app.verdicts import Kind
-
-FIRST_STATE = {
-    Kind.APPROVE: Task.Status.APPROVED,
-    Kind.REQUIRE: Task.Status.AWAITING_APPROVAL,
-    Kind.REFUSE: Task.Status.REJECTED,
-}
+from sessions_app.revisions import judged, revise
+from sessions_app.routing import Router, begin, said_of
 
 
 @operation("session.open")
@@ -83,7 +76,7 @@ def update_session(
     If-Match names. Raises NotFound, AgentsOnly, StaleVersion, InvalidTransition, MetadataTooLarge.
     """
     _agents_only(by)
-    session = AgentSession.objects.visible_to(by).locked(session_id)
+    session = AgentSession.objects.known_locked(by, session_id)
     if expected_versions is not None and session.version not in expected_versions:
         raise StaleVersion(session, what="session")
     changes: dict[str, Any] = {}
@@ -124,37 +117,24 @@ def route_task(
     RoleNotHeld, UnknownSession, SessionClosed, IdempotencyKeyReused (the key's first task is older
     than its receipt).
     """
-    agent = _agents_only(by)
-    session = _open_session_of(by, session_id)
-    if session:
-        _holds(by, session.role)
-    elif not by.roles:
-        raise RoleNotHeld(role=target)
-    asked: dict[str, Any] = {
-        "agent_id": agent,
-        "session": session,
-        "task_type": task_type,
-        "description": description,
-        "from_role": session.role if session else by.roles[0],
-        "to_role": target,
-        "data": {} if data is None else data,
-        "context": {} if context is None else context,
-        "trace_id": trace_id,
-        "idempotency_key": idempotency_key,
-        "on_behalf_of": on_behalf_of,
-    }
-    verdict = judged(Task(**asked))
-    task = Task(**asked, status=FIRST_STATE[verdict.kind])
-    task.judge(verdict)
-    task.seal_payload()
-    said = {"payload_digest": digest(task.payload), **told(verdict)}
+    task = router(by, session_id, trace_id).asks(
+        target=target,
+        task_type=task_type,
+        idempotency_key=idempotency_key,
+        description=description,
+        data=data,
+        context=context,
+        on_behalf_of=on_behalf_of,
+    )
+    verdict = judged(task)
+    begin(task, verdict)
     try:
-        create(task, EventType.TASK_ROUTED, by=by, details=said)
+        create(task, EventType.TASK_ROUTED, by=by, details=said_of(task, verdict))
     except IntegrityError as error:
         if violated(error) == "tasks_once_per_key":
             raise IdempotencyKeyReused from error
         raise
-    signals.task_judged.send(Task, task=task, verdict=verdict, by=by)
+    signals.task_judged.send(Task, judged=[(task, verdict)], by=by)
     return task
 
 
@@ -172,7 +152,7 @@ def revise_task(
     Raises AgentsOnly, NotFound, NotRouter, InvalidTransition, NothingRevised.
     """
     _agents_only(by)
-    task = Task.objects.visible_to(by).locked(task_id)
+    task = Task.objects.known_locked(by, task_id)
     _routed_by(task, by)
     given = {"description": description, "data": data, "context": context}
     revise(task, by=by, changes={name: v for name, v in given.items() if v is not None})
@@ -191,7 +171,7 @@ def claim(task_id: UUID, *, by: Actor, lease: timedelta, session_id: UUID | None
     SessionClosed.
     """
     agent = _agents_only(by)
-    task = Task.objects.visible_to(by).locked(task_id)
+    task = Task.objects.known_locked(by, task_id)
     _holds(by, task.to_role, task)
     if task.task_type == Task.NOTIFICATION:
         raise InvalidTransition(
@@ -216,7 +196,7 @@ def complete(
 
     Raises NotFound, NotClaimant, LeaseExpired, InvalidTransition.
     """
-    task = Task.objects.visible_to(by).locked(task_id)
+    task = Task.objects.known_locked(by, task_id)
     if task.task_type == Task.NOTIFICATION and task.status == Task.Status.APPROVED:
         agent = _agents_only(by)
         _holds(by, task.to_role, task)
@@ -230,7 +210,7 @@ def complete(
 @operation("task.fail")
 def fail(task_id: UUID, *, by: Actor, error: Any = None, session_id: UUID | None = None) -> Task:
     """Report a claimed task failed. Raises as ``complete`` does."""
-    task = Task.objects.visible_to(by).locked(task_id)
+    task = Task.objects.known_locked(by, task_id)
     _holds_lease(task, by, session_id)
     perform(task.fail, by=by, error=error)
     return task
@@ -239,11 +219,20 @@ def fail(task_id: UUID, *, by: Actor, error: Any = None, session_id: UUID | None
 @operation("task.cancel")
 def cancel(task_id: UUID, *, by: Actor, reason: str = "") -> Task:
     """Take a task back, approvals and all. Raises NotFound, NotRouter, InvalidTransition."""
-    task = Task.objects.visible_to(by).locked(task_id)
+    task = Task.objects.known_locked(by, task_id)
     _routed_by(task, by)
     perform(task.cancel, by=by, details={"reason": reason})
     signals.task_closed.send(Task, task=task, by=by, why="The task was cancelled.")
     return task
+
+
+def router(by: Actor, session_id: UUID | None, trace_id: UUID) -> Router:
+    """Who routes. Raises AgentsOnly, RoleNotHeld, UnknownSession, SessionClosed."""
+    agent = _agents_only(by)
+    session = _open_session_of(by, session_id)
+    if session:
+        _holds(by, session.role)
+    return Router(agent, by.roles, session, trace_id)
 
 
 def _agents_only(by: Actor) -> UUID:

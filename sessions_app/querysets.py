@@ -1,14 +1,17 @@
 """Named reads of this floor."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
+from django.apps import apps
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from audit_app.actors import Actor
+from audit_app.prepared import Prepared, attach
 from audit_app.querysets import SubjectQuerySet
 
 if TYPE_CHECKING:
@@ -63,3 +66,27 @@ class TaskQuerySet(SubjectQuerySet["Task"]):
         with suppress(ValueError):  # it may work on something that is not a task of ours
             mine |= Q(pk=UUID(session.task_id or ""))
         return self.filter(mine)
+
+
+def read_approvals(tasks: "Sequence[Task]") -> None:
+    """What a task's shape on the wire needs of the floor above, for all of ``tasks`` at once."""
+    if not tasks:
+        return
+    ids = [task.pk for task in tasks]
+    approvals = _approvals(tasks=ids)
+    attach(tasks, "approvals", approvals, "task_id")
+    attach(approvals, "votes", _votes(tasks=ids) if approvals else (), "approval_id")
+
+
+def _approvals_of(tasks: list[UUID]) -> Any:
+    approvals: Any = apps.get_model("approvals_app", "Approval").objects
+    return approvals.filter(task__in=tasks).select_related("decided_by").order_by()
+
+
+def _votes_of(tasks: list[UUID]) -> Any:
+    votes: Any = apps.get_model("approvals_app", "Vote").objects
+    return votes.filter(approval__task__in=tasks).select_related("voter", "seat_of")
+
+
+_approvals: Prepared[Any] = Prepared(_approvals_of)
+_votes: Prepared[Any] = Prepared(_votes_of)

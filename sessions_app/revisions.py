@@ -1,10 +1,11 @@
 """What a task asks for: judged when it is routed, and again with each revision of it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from audit_app.actors import Actor
 from audit_app.canonical import digest
-from audit_app.errors import InvalidTransition
+from audit_app.errors import InvalidTransition, OrchestratorError
 from audit_app.trail import perform
 from sessions_app import signals
 from sessions_app.errors import NothingRevised
@@ -15,12 +16,20 @@ STAYS = ("agent_id", "task_type", "from_role", "to_role", "on_behalf_of")
 
 
 def judged(task: Task) -> Verdict:
-    """What the floor above says of ``task`` as it is asked for now."""
-    answers: list[Any] = [answer for _, answer in signals.task_judging.send(Task, task=task)]
+    """What the floor above says of ``task`` as it is asked for now. Raises what refuses it."""
+    (said,) = all_judged([task])
+    if isinstance(said, OrchestratorError):
+        raise said
+    return said
+
+
+def all_judged(tasks: Sequence[Task]) -> Sequence[Verdict | OrchestratorError]:
+    """What the floor above says of each of ``tasks``, or what refuses it."""
+    answers: list[Any] = [answer for _, answer in signals.task_judging.send(Task, tasks=tasks)]
     if len(answers) != 1:
         raise RuntimeError("Nobody is there to say who must approve a task: none is accepted.")
-    verdict: Verdict = answers[0]
-    return verdict
+    said: Sequence[Verdict | OrchestratorError] = answers[0]
+    return said
 
 
 def told(verdict: Verdict) -> dict[str, Any]:
@@ -71,4 +80,4 @@ def revise(
         perform(task.approve, by=Actor.system("policy"))
     elif verdict.kind is Kind.REFUSE:
         perform(task.reject, by=Actor.system("policy"))
-    signals.task_judged.send(Task, task=task, verdict=verdict, by=by)
+    signals.task_judged.send(Task, judged=[(task, verdict)], by=by)

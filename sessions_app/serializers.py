@@ -1,9 +1,11 @@
 """Shapes of sessions and tasks on the wire."""
 
+import re
 from typing import Any
 
 from rest_framework import serializers
 
+from audit_app.batch_viewsets import PartsField
 from audit_app.serializers import (
     JSONObjectField,
     JSONValueField,
@@ -15,6 +17,8 @@ from audit_app.serializers import (
 from sessions_app.models import ROLE_LENGTH, AgentSession, Task
 
 MAX_LEASE_SECONDS = 3600
+MAX_BATCH = 500
+KEY = re.compile(r"[ -~]{1,255}")
 
 
 class SessionSerializer(serializers.Serializer[Any]):
@@ -149,6 +153,29 @@ class RouteTaskSerializer(RequestSerializer):
     )
 
 
+class KeyField(TextField):
+    """An Idempotency-Key, as the header has it without its quotes."""
+
+    default_error_messages = {"invalid": "It must be 1 to 255 visible ASCII characters."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=255, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        key = super().to_internal_value(data)
+        if not KEY.fullmatch(key):
+            self.fail("invalid")
+        return key
+
+
+class BatchTaskSerializer(RouteTaskSerializer):
+    idempotency_key = KeyField(help_text="One task per key, over this path and /tasks/route.")
+
+
+class RouteBatchSerializer(RequestSerializer):
+    tasks = PartsField(child=BatchTaskSerializer(), min_length=1, max_length=MAX_BATCH)
+
+
 class ReviseTaskSerializer(RequestSerializer):
     description = TextField(required=False, allow_blank=True, max_length=20_000)
     data = JSONObjectField(required=False)  # type: ignore[assignment]
@@ -175,6 +202,19 @@ class RoutedTaskSerializer(serializers.Serializer[Any]):
     task_id = serializers.UUIDField(source="id")
     status = serializers.ChoiceField(Task.Status.choices)
     trace_id = serializers.UUIDField()
+
+
+class RoutedOfManySerializer(serializers.Serializer[Any]):
+    status = serializers.IntegerField(help_text="What POST /tasks/route would have answered.")
+    task = RoutedTaskSerializer(required=False)
+    problem = JSONObjectField(required=False, help_text="Why this one was refused (RFC 9457).")
+    replayed = serializers.BooleanField(
+        required=False, help_text="True: this key was answered so before."
+    )
+
+
+class RoutedBatchSerializer(serializers.Serializer[Any]):
+    results = RoutedOfManySerializer(many=True, help_text="In the order of the tasks.")
 
 
 class ClaimSerializer(RequestSerializer):

@@ -1,27 +1,31 @@
 """Sessions and tasks over HTTP: parse, call, render."""
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Prefetch
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from audit_app import tracing
+from audit_app.batch_viewsets import BatchViewSet
 from audit_app.errors import InvalidHeader
-from audit_app.models import Subject
-from audit_app.serializers import UUID_TEXT
+from audit_app.receipts import Answer
+from audit_app.serializers import UUID_TEXT, shaped
 from audit_app.viewsets import PREFER, OperationViewSet
 from sessions_app import operations
+from sessions_app.batch import route_tasks
 from sessions_app.filters import SessionFilter, TaskFilter
 from sessions_app.models import AgentSession, Task
+from sessions_app.querysets import read_approvals
 from sessions_app.serializers import (
     CancelSerializer,
     ClaimSerializer,
@@ -31,6 +35,8 @@ from sessions_app.serializers import (
     OpenSessionSerializer,
     ReviseTaskSerializer,
     RevisionsSerializer,
+    RouteBatchSerializer,
+    RoutedBatchSerializer,
     RoutedTaskSerializer,
     RouteTaskSerializer,
     SessionSerializer,
@@ -64,7 +70,8 @@ class SessionViewSet(OperationViewSet):
 
         def present(session: AgentSession) -> Response:
             headers = {"Location": f"/sessions/{session.pk}", "ETag": etag(session)}
-            return Response(OpenedSessionSerializer(session).data, status=201, headers=headers)
+            opened = shaped(OpenedSessionSerializer, session)
+            return Response(opened, status=201, headers=headers)
 
         return self.answer(
             operations.open_session,
@@ -80,7 +87,7 @@ class SessionViewSet(OperationViewSet):
     def retrieve(self, request: Request, pk: UUID) -> HttpResponse:
         """One session; with If-None-Match, 304 when it has not changed. With Prefer: wait=N, as
         soon as it has ended; with both, as soon as it has changed."""
-        session = self.visible().one(pk)
+        session = AgentSession.objects.known(self.actor, pk)
         known = tags_named(request.headers.get("If-None-Match", ""))
         # Compared weakly (RFC 9110, 13.1.2); If-Match, below, is compared strongly.
         if {"*", etag(session)} & {tag.removeprefix("W/") for tag in known}:
@@ -104,7 +111,7 @@ class SessionViewSet(OperationViewSet):
         )
 
     def _present(self, session: AgentSession) -> Response:
-        return Response(SessionSerializer(session).data, headers={"ETag": etag(session)})
+        return Response(self.shape(session), headers={"ETag": etag(session)})
 
     def _expected_versions(self) -> frozenset[int] | None:
         given = self.request.headers.get("If-Match")
@@ -115,21 +122,26 @@ class SessionViewSet(OperationViewSet):
         return frozenset(int(tag[1:-1]) for tag in tags_named(given) if VERSION.fullmatch(tag))
 
 
-class TaskViewSet(OperationViewSet):
-    queryset = Task.objects.all()
+class TasksViewSet(OperationViewSet):
+    queryset = Task.objects.select_related(*Task.shown_with)
     serializer_class = TaskSerializer
     filterset_class = TaskFilter
     list_name = "tasks"
 
+    def read_beside(self, rows: Sequence[Task]) -> None:
+        read_approvals(rows)
+
+
+class TaskViewSet(TasksViewSet, BatchViewSet):
     def list(self, request: Request) -> Response:
         """The tasks that the caller routed or that are addressed to its roles, newest first."""
-        return self.listed(with_approvals(self.visible()))
+        return self.listed(self.visible())
 
     @extend_schema(parameters=[PREFER])
     def retrieve(self, request: Request, pk: UUID) -> Response:
         """One task, with its approvals and the digest of its payload; with Prefer: wait=N, as soon
         as it is decided or changes are asked for."""
-        task: Task = self.visible().one(pk)
+        task = Task.objects.known(self.actor, pk)
         response = self._present(task)
         if "Prefer" not in request.headers:
             return response
@@ -150,7 +162,7 @@ class TaskViewSet(OperationViewSet):
 
         def present(task: Task) -> Response:
             headers = {"Location": f"/tasks/{task.pk}"}
-            return Response(RoutedTaskSerializer(task).data, status=202, headers=headers)
+            return Response(shaped(RoutedTaskSerializer, task), status=202, headers=headers)
 
         return self.answer(
             operations.route_task,
@@ -164,6 +176,43 @@ class TaskViewSet(OperationViewSet):
             **asked["task"],
         )
 
+    @extend_schema(
+        request=RouteBatchSerializer, responses=RoutedBatchSerializer, parameters=[SESSION_HEADER]
+    )
+    @action(
+        detail=False,
+        methods=["post"],
+        url_path="route:batch",
+        pagination_class=None,
+        filterset_class=None,
+    )
+    def route_batch(self, request: Request) -> Response:
+        """Route up to 500 tasks, each as POST /tasks/route would under its own key: what one is
+        refused, the others are not. A header Idempotency-Key is not heeded."""
+        parts = self.body(RouteBatchSerializer)["tasks"]
+        self.idempotency_key()  # one that is none is refused here, too
+        self.counted_as(len(parts))
+        asked: Any = request.data
+        renderer: Any = request.accepted_renderer
+        shape = RoutedTaskSerializer()
+
+        def present(task: Task) -> Answer:
+            body: bytes = renderer.render(shape.to_representation(task))
+            headers = {"Content-Type": "application/json", "Location": f"/tasks/{task.pk}"}
+            return Answer(202, body.decode(), headers, task.subject_type, task.pk)
+
+        return self.answer_each(
+            route_tasks,
+            [part if isinstance(part, ValidationError) else _wanted(**part) for part in parts],
+            asked["tasks"],
+            path=request.path.removesuffix(":batch"),
+            name="task",
+            as_part_of=operations.route_task,
+            present=present,
+            trace_id=tracing.ensure(),
+            session_id=self._session_id(),
+        )
+
     @extend_schema(request=ReviseTaskSerializer, responses=TaskSerializer)
     @action(detail=True, methods=["post"])
     def revise(self, request: Request, pk: UUID) -> HttpResponse:
@@ -175,7 +224,7 @@ class TaskViewSet(OperationViewSet):
     def revisions(self, request: Request, pk: UUID) -> Response:
         """Every payload that the task had, oldest first; the last is the present one."""
         task: Task = self.visible().select_related("edited_by").one(pk)
-        return Response(RevisionsSerializer({"revisions": task.all_revisions()}).data)
+        return Response(shaped(RevisionsSerializer, {"revisions": task.all_revisions()}))
 
     @extend_schema(request=ClaimSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER])
     @action(detail=True, methods=["post"])
@@ -211,7 +260,8 @@ class TaskViewSet(OperationViewSet):
         return self.answer(operation, pk, present=self._present, **given)
 
     def _present(self, task: Task) -> Response:
-        return Response(TaskSerializer(task).data)
+        self.read_beside([task])
+        return Response(self.shape(task))
 
     def _session_id(self) -> UUID | None:
         given = self.request.headers.get("X-Session-Id")
@@ -222,26 +272,16 @@ class TaskViewSet(OperationViewSet):
         return UUID(given)
 
 
-class SessionTaskViewSet(OperationViewSet):
-    queryset = Task.objects.all()
-    serializer_class = TaskSerializer
-    filterset_class = TaskFilter
-    list_name = "tasks"
-
+class SessionTaskViewSet(TasksViewSet):
     def list(self, request: Request, session_id: UUID) -> Response:
         """The tasks that a session works on or routed, one per idempotency key."""
-        session = AgentSession.objects.visible_to(self.actor).one(session_id)
-        return self.listed(with_approvals(self.visible().of_session(session)))
+        session = AgentSession.objects.known(self.actor, session_id)
+        return self.listed(self.visible().of_session(session))
 
 
-def with_approvals(tasks: Any) -> Any:
-    """``tasks`` with what their shape on the wire needs, in a fixed number of queries."""
-    approvals = Subject.kinds()["approval"].objects.select_related("decided_by")
-    votes = Subject.kinds()["vote"].objects.select_related("voter", "seat_of")
-    return tasks.select_related("claimed_by", "edited_by").prefetch_related(
-        Prefetch("approvals", approvals.order_by("created_at", "id")),
-        Prefetch("approvals__votes", votes),
-    )
+def _wanted(task: dict[str, Any], **given: Any) -> dict[str, Any]:
+    """A validated request to route a task, as the operation takes it."""
+    return given | task
 
 
 def etag(session: AgentSession) -> str:
