@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.models import AnonymousUser, Group, Permission, User
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import F, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Concat
 
 
 class ActorKind(StrEnum):
@@ -28,6 +31,7 @@ SECOND_FACTORS_ACR = frozenset(
 )
 
 CLOCK_SKEW_SECONDS = 60
+READ_EVERYTHING = "audit_app.read_everything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,8 @@ class Actor:
 
     ``id`` is the primary key as text (of a Django user or an Agent; for the system, the name of
     what runs), ``roles`` are an agent's roles
-    (its first is the one it speaks as) or a human's group names, and an ``auditor`` may
+    (its first is the one it speaks as) or a human's group names, ``rights`` the permissions that a
+    human or a group of theirs was given by name, and an ``auditor`` may
     read everything. ``assurance`` is how a human proved who they are. What an Actor says of roles
     is as old as the request: a rule that matters
     asks the database again, under the lock.
@@ -89,6 +94,7 @@ class Actor:
     name: str
     roles: tuple[str, ...] = ()
     auditor: bool = False
+    rights: frozenset[str] = field(default=frozenset(), compare=False)
     assurance: Assurance = field(default_factory=Assurance, compare=False)
 
     def __str__(self) -> str:
@@ -111,14 +117,20 @@ class Actor:
         """The actor behind a signed-in Django user, with the roles that their groups give.
 
         Whoever authenticated the user has left an Assurance on it as ``assurance``; without one,
-        nothing is known, and nothing is enough.
+        nothing is known, and nothing is enough. Whoever is ``with_standing`` costs no statement,
+        anybody else one.
         """
+        known: Any = user
+        if not hasattr(user, "group_names"):
+            known = with_standing(User.objects.filter(pk=user.pk or 0)).first()
+        rights = frozenset(known.rights_given) if known and user.is_active else frozenset()
         return cls(
             kind=ActorKind.HUMAN,
             id=str(user.pk),
             name=user.get_username(),
-            roles=tuple(user.groups.order_by("name").values_list("name", flat=True)),
-            auditor=user.has_perm("audit_app.read_everything"),
+            roles=tuple(known.group_names) if known else (),
+            auditor=user.is_active and (user.is_superuser or READ_EVERYTHING in rights),
+            rights=rights,
             assurance=getattr(user, "assurance", None) or Assurance(),
         )
 
@@ -126,3 +138,28 @@ class Actor:
     def system(cls, name: str) -> "Actor":
         """The orchestrator itself, acting as a command or a sweeper called ``name``."""
         return cls(kind=ActorKind.SYSTEM, id=name, name=name, auditor=True)
+
+
+def with_standing(users: "QuerySet[User]") -> "QuerySet[Any]":
+    """``users``, each with ``group_names`` and with ``rights_given``: the permissions that they or
+    those groups were given, as ``app.codename``. All in the statement that reads them."""
+    groups = Group.objects.filter(user=OuterRef("pk")).order_by("name")
+    person = OuterRef(OuterRef("pk"))
+    own = User.user_permissions.through.objects.filter(user=person)
+    of_groups = Group.permissions.through.objects.filter(group__user=person)
+    given = Permission.objects.filter(
+        Q(pk__in=own.values("permission")) | Q(pk__in=of_groups.values("permission"))
+    ).order_by()
+    name = Concat(F("content_type__app_label"), Value("."), F("codename"))
+    return users.annotate(
+        group_names=ArraySubquery(groups.values("name")),
+        rights_given=ArraySubquery(given.annotate(name_=name).values("name_")),
+    )
+
+
+def may_administer(by: Actor, permission: str) -> bool:
+    """Whether ``by`` is the system (a command run by ops), or a person with the right now."""
+    if not by.is_human:
+        return not by.is_agent
+    person = User.objects.filter(pk=by.id).first()
+    return person is not None and person.has_perm(permission)

@@ -11,7 +11,7 @@ from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.auth.models import Group
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import Model, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -25,13 +25,16 @@ from unfold.paginator import InfinitePaginator
 from audit_app import csv_export
 from audit_app.actors import Actor
 from audit_app.events import EventType
-from audit_app.legible import Link, moment, visible
+from audit_app.legible import Link, moment, visible, who
 from audit_app.models import Event, Subject
 
 admin.site.unregister(ProcrastinateJob)  # what a job does is told where it belongs
 
 GROUPS_OFFERED = 100
 LONGEST_SEARCH = 200
+SEARCHED = 5_000
+"""Among how many rows, the newest that the filters leave, words are looked for: nobody waits for a
+look through all there ever was."""
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -88,13 +91,8 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
             raise PermissionDenied
         must_be_searchable(request)
         rows = self.get_changelist_instance(request).get_queryset(request)
-        answer = StreamingHttpResponse(
-            csv_export.lines(rows, self.exported, self.exported_by), "text/csv; charset=utf-8"
-        )
-        name = f"{self.opts.verbose_name_plural}-{timezone.now():%Y-%m-%d}.csv".replace(" ", "-")
-        answer["Content-Disposition"] = f'attachment; filename="{name}"'
-        answer["Cache-Control"] = "no-store"
-        return answer
+        name = str(self.opts.verbose_name_plural)
+        return csv_export.download(rows, self.exported, time=self.exported_by, name=name)
 
     def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
         return any(lookup in _lookups(offered) for offered in self.list_filter)
@@ -197,6 +195,17 @@ class ReadOnlyAdmin(StrictAdmin):
         frame = self.admin_site.each_context(request) | {"opts": self.opts}
         return TemplateResponse(request, template, frame | context, status=status)
 
+    def secret_page(
+        self, request: HttpRequest, row: Model, secret: str, **words: Any
+    ) -> HttpResponse:
+        """The one page that ever shows ``secret``, which is ``row``'s; like all of the admin's, no
+        browser stores it. ``words``: the tab, a
+        title, a label and a note."""
+        back = address(type(row), row.pk)
+        what = self.opts.verbose_name
+        template = "admin/orchestrator/secret.html"
+        return self.page(request, template, key=secret, back=back, what=what, **words)
+
     def add_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
         raise PermissionDenied
 
@@ -214,6 +223,25 @@ class ReadOnlyAdmin(StrictAdmin):
 
     def delete_model(self, *args: Any, **kwargs: Any) -> None:
         raise PermissionDenied
+
+
+class WordsAdmin(ReadOnlyAdmin):
+    """A list whose ``search_fields`` are sentences, which no index has."""
+
+    search_help_text = f"Words, in the newest {SEARCHED:,}"
+    list_select_related: ClassVar[tuple[str, ...]]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: "QuerySet[Any]", search_term: str
+    ) -> tuple["QuerySet[Any]", bool]:
+        if search_term.strip():
+            # What the reader may see is asked within; asked again of the words, it costs seconds.
+            newest = queryset.order_by("-created_at", "-id").values("pk")[:SEARCHED]
+            rows = self.model._default_manager.filter(pk__in=newest)
+            queryset = rows.select_related(*self.list_select_related)
+        found: tuple[QuerySet[Any], bool]
+        found = super().get_search_results(request, queryset, search_term)
+        return found
 
 
 class ExactFilter(admin.SimpleListFilter):
@@ -278,7 +306,7 @@ class EventTypeFilter(ExactFilter):
 class EventAdmin(ReadOnlyAdmin):
     """The trail, the newest first."""
 
-    list_display = ("at", "what", "who", "subject", "change")
+    list_display = ("at", "what", "by", "subject", "change")
     exported_by = "timestamp"
     exported = (
         "id",
@@ -322,8 +350,8 @@ class EventAdmin(ReadOnlyAdmin):
         return visible(event.event_type)
 
     @admin.display(description="By")
-    def who(self, event: Event) -> SafeString:
-        return visible(event.actor)
+    def by(self, event: Event) -> SafeString:
+        return who(event.actor)
 
     @admin.display(description="Subject")
     def subject(self, event: Event) -> SafeString:

@@ -19,6 +19,9 @@ from django.db import connection
 logger = logging.getLogger(__name__)
 
 CHANNEL = "orchestrator_trail"
+NOTICE = f"BEGIN; SET LOCAL synchronous_commit = off; NOTIFY {CHANNEL}; COMMIT"
+"""A hint may be lost with the machine: it does not wait for the disk, as every commit would."""
+
 COALESCE = 0.01
 LOOK_ANYWAY = 1.0
 RETRY_AFTER = 0.25
@@ -55,9 +58,6 @@ class Bell:
         on its connection; from now on the listener lives until ``stop``."""
         self._readers.append(reader)
         self._keep_running("listener", self._keep_listening)
-
-    def detach(self, reader: Reader) -> None:
-        self._readers.remove(reader)
 
     def wait(self, since: int, timeout: float) -> None:
         """Return when the bell has rung since, a second passed, or ``timeout`` seconds did."""
@@ -98,7 +98,7 @@ class Bell:
         while not self._stopping.is_set():
             self._untold.wait()
             self._untold.clear()
-            own.execute(f"NOTIFY {CHANNEL}")
+            own.execute(NOTICE)
             self._stopping.wait(COALESCE)
 
     def _keep_listening(self, own: "psycopg.Connection[Any]") -> None:

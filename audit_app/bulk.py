@@ -1,15 +1,24 @@
-"""One transition of many rows: changed and recorded by one statement a batch."""
+"""Many rows made, or one transition of many: changed and recorded by one statement a batch."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
 
+import orjson
 from django.db import connection, transaction
+from django.db.models import Field
 from django_fsm import Transition
 
+from audit_app import tracing
 from audit_app.actors import Actor
 from audit_app.canonical import canonical
+from audit_app.errors import OrchestratorError
 from audit_app.events import EventType
 from audit_app.models import Subject
+from audit_app.prepared import planned_once
+from audit_app.trail import bounded, refused
+
+S = TypeVar("S", bound=Subject)
 
 BATCH = """
 WITH due AS MATERIALIZED (
@@ -156,3 +165,134 @@ def remove_all(
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return int(cursor.rowcount)
+
+
+CREATION = """
+WITH moment AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
+), added AS (
+    INSERT INTO {table} AS row ({columns}, version, created_at, updated_at)
+    SELECT {columns}, 1, moment.at + given.ordinality * interval '1 microsecond',
+        moment.at + given.ordinality * interval '1 microsecond'
+    FROM moment, ROWS FROM (json_populate_recordset(NULL::{table}, %(rows)s::json))
+        WITH ORDINALITY AS given
+    ORDER BY {order} {unless}
+    RETURNING row.id, row.status, row.created_at, {role} AS role, {trace} AS trace_id
+)
+INSERT INTO audit_events (entry)
+SELECT audit_entry(
+    event_type => %(event_type)s, actor => %(actor)s, actor_id => %(actor_id)s,
+    subject_type => %(subject_type)s, subject_id => added.id, seq => 1, from_state => NULL,
+    to_state => added.status, role => added.role, trace_id => added.trace_id,
+    metadata => told.metadata, at => added.created_at)
+FROM ROWS FROM (json_to_recordset(%(told)s::json) AS (id uuid, metadata text)) WITH ORDINALITY
+    AS told JOIN added USING (id)
+ORDER BY told.ordinality
+RETURNING subject_id, timestamp
+"""
+SET_BY_THE_STATEMENT = {"version", "created_at", "updated_at"}
+
+
+def create_all(
+    subjects: Sequence[S],
+    event: EventType,
+    *,
+    by: Actor,
+    details: Sequence[Mapping[str, Any]],
+    once: Sequence[str] = (),
+) -> list[S]:
+    """Insert ``subjects``, all of one kind, each with its first event, of which its ``details`` are
+    the metadata: in one statement. Return those that were inserted. Each is a microsecond younger
+    than the one before it, so that their order is known.
+
+    One whose columns ``once``, a unique key, are taken is left out; rivals insert in the order of
+    these columns, so that nobody waits in a circle. Raises MetadataTooLarge.
+    """
+    if not subjects:
+        return []
+    model = type(subjects[0])
+    fields = [f for f in model._meta.concrete_fields if not f.generated]
+    fields = [f for f in fields if f.attname not in SET_BY_THE_STATEMENT]
+    key = ", ".join(once)
+    statement = CREATION.format(
+        table=model._meta.db_table,
+        columns=", ".join(str(field.column) for field in fields),
+        order=key or "id",
+        unless=f"ON CONFLICT ({key}) DO NOTHING" if once else "",
+        role=f"row.{model.role_column}" if model.role_column else "NULL",
+        trace=f"row.{model.trace_column}" if model.trace_column else "NULL::uuid",
+    )
+    values = {
+        "rows": _rows(subjects, fields),
+        "event_type": event.value,
+        "actor": str(by),
+        "actor_id": by.id,
+        "subject_type": model.subject_type,
+        "told": as_json(
+            [
+                {"id": subject.pk, "metadata": bounded(each)}
+                for subject, each in zip(subjects, details, strict=True)
+            ]
+        ),
+    }
+    with planned_once() as cursor:
+        cursor.execute(statement, values)
+        moments = dict(cursor.fetchall())
+    for subject in (created := [each for each in subjects if each.pk in moments]):
+        subject.version = 1
+        subject.created_at = subject.updated_at = moments[subject.pk]
+        subject._state.adding, subject._state.db = False, connection.alias
+    return created
+
+
+def _rows(subjects: Sequence[Subject], fields: "Sequence[Field[Any, Any]]") -> str:
+    """The columns of each, as JSON that PostgreSQL makes rows of."""
+    names = [(str(field.column), field.attname) for field in fields]
+    rows = [{column: getattr(each, name) for column, name in names} for each in subjects]
+    return as_json(rows)
+
+
+def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as PostgreSQL reads them: one text is sent and read faster than arrays are."""
+    return orjson.dumps(rows, default=_interval).decode()
+
+
+def _interval(value: Any) -> str:
+    if isinstance(value, timedelta):
+        return f"{value.days} days {value.seconds} seconds {value.microseconds} microseconds"
+    raise TypeError(value)
+
+
+REFUSALS = """
+INSERT INTO audit_events (entry)
+SELECT audit_entry(
+    event_type => %(event_type)s, actor => %(actor)s, actor_id => %(actor_id)s,
+    subject_type => 'refusal', subject_id => gen_random_uuid(), seq => 1, from_state => NULL,
+    to_state => NULL, role => refusal.role, trace_id => refusal.trace_id,
+    metadata => refusal.metadata)
+FROM json_to_recordset(%(refusals)s::json) AS refusal (role text, trace_id uuid, metadata text)
+"""
+
+
+def record_refusals(operation: str, refusals: Sequence[OrchestratorError], *, by: Actor) -> None:
+    """Write, in one statement, that ``by`` asked for ``operation`` so many times and was refused;
+    those ``refusals`` that are about no row are not events."""
+    about = [(refusal, refusal.subject) for refusal in refusals if refusal.subject is not None]
+    if not about:
+        return
+    rows = [
+        {
+            "role": subject.audit_role,
+            "trace_id": subject.audit_trace or tracing.current(),
+            "metadata": bounded(refused(operation, refusal, subject)),
+        }
+        for refusal, subject in about
+    ]
+    values = {
+        "event_type": EventType.OPERATION_REFUSED.value,
+        "actor": str(by),
+        "actor_id": by.id,
+        "refusals": as_json(rows),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(REFUSALS, values)

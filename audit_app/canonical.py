@@ -1,9 +1,19 @@
 """RFC 8785 (JSON Canonicalization Scheme): one text for one JSON value, and its digest."""
 
 import hashlib
+import json
+import re
 from typing import Any
 
 import rfc8785
+
+_plain = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, sort_keys=True, separators=(",", ":")
+).encode
+UNPLAIN = re.compile(r'(?:":|[\[,])-?[0-9]+(?:[.e]|(?<=[0-9]{16}))')
+"""A fraction or a large number within an object or a list: what the standard library may write
+otherwise than the RFC, as the order of names that are not ASCII. A text that only looks so is no
+harm."""
 
 
 def canonical(value: Any) -> str:
@@ -12,7 +22,10 @@ def canonical(value: Any) -> str:
     Raises ``ValueError`` for what has no canonical form: NaN, infinities, integers beyond
     2**53 - 1, lone surrogates. (The HTTP parser refuses them before they get here.)
     """
-    return rfc8785.dumps(value).decode()
+    # The library is written in Python; for what most values are, the standard one says the same.
+    text = _plain(value)
+    plain = text.isascii() and not isinstance(value, int | float) and not UNPLAIN.search(text)
+    return text if plain else rfc8785.dumps(value).decode()
 
 
 def digest(text: str) -> str:

@@ -1,73 +1,22 @@
-"""What webhooks are told: read from the trail, kept as rows, sent by jobs.
+"""What webhooks are told: read from the trail, kept as rows, for each of them a job (sending.py).
 
-At least once, with the event's id to know it by; in order for each webhook and subject, since a job
-waits while an earlier one of its lock is tried again. Signed as Standard Webhooks says.
+In order for each webhook and subject, since a job waits while an earlier one of its lock is tried
+again.
 """
 
-import random
-import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import httpx
-import orjson
-import structlog
-from django.conf import settings
 from django.db import connection
-from django.db.models import Max, Min, QuerySet
-from procrastinate import BaseRetryStrategy, RetryDecision
+from django.db.models import QuerySet
 from procrastinate.contrib.django import app
-from procrastinate.jobs import Job
-from standardwebhooks import Webhook as Signer
 
-from audit_app import destinations, vault
-from audit_app.actors import Actor
-from audit_app.destinations import DestinationRefused
 from audit_app.models import Delivery, Event, Webhook
-from audit_app.operation import clock
 from audit_app.relays import relay
-from audit_app.serializers import EventSerializer
 from audit_app.tail import Cursor, cursor_of
 
-log = structlog.get_logger("orchestrator.webhooks")
-
 PURPOSE = "webhooks"
-SCHEDULE = tuple(
-    timedelta(seconds=seconds)
-    for seconds in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
-)
-"""Between one try and the next: ten tries in three days and a bit."""
-
-JITTER = 0.1
-TIMEOUT = 10.0
-"""Seconds for a whole request."""
-
-READ_AT_MOST = 4096
-"""Bytes of an answer; what is kept of it is shorter."""
-
-KEPT = 500
-FAILING_FOR = timedelta(days=1)
-"""After so long without any success, a webhook is paused."""
-
+JOB = "deliver_webhook"
 FORGET = "DELETE FROM procrastinate_jobs WHERE lock = ANY(%s) AND status = 'todo'"
-GONE = 410
-US = Actor.system("webhooks")
-
-
-class TryAgain(Exception):
-    """The delivery did not succeed, and is due again at ``at``."""
-
-    def __init__(self, at: datetime) -> None:
-        self.at = at
-        super().__init__(at.isoformat())
-
-
-class _WhenItSays(BaseRetryStrategy):
-    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
-        if isinstance(exception, TryAgain):
-            return RetryDecision(retry_at=exception.at)
-        return RetryDecision(retry_in={"seconds": 30})  # the database went away, say
 
 
 @relay("webhooks")
@@ -120,189 +69,8 @@ def send_again(rows: "QuerySet[Delivery]") -> None:
 
 def _defer(rows: Iterable[Delivery]) -> None:
     for row in rows:
-        deliver.configure(lock=_lock(row)).defer(delivery_id=row.pk)
+        app.configure_task(JOB, lock=_lock(row)).defer(delivery_id=row.pk)
 
 
 def _lock(row: Delivery) -> str:
     return f"webhook:{row.webhook_id}:{row.subject_id}"
-
-
-@app.task(name="deliver_webhook", retry=_WhenItSays())
-def deliver(delivery_id: int) -> None:
-    """One try. Raises TryAgain where another one is due."""
-    delivery = Delivery.objects.select_related("webhook").filter(pk=delivery_id).first()
-    if delivery is None or delivery.status != Delivery.Status.WAITING:
-        return
-    webhook = delivery.webhook
-    if webhook.status != Webhook.Status.ACTIVE:
-        Delivery.objects.filter(pk=delivery_id).update(status=Delivery.Status.HELD)
-        return
-    event = Event.objects.filter(pk=delivery.event_id).first()
-    if event is None:
-        _noted(delivery, Delivery.Status.FAILED, Outcome(None, "The event is no longer kept.", 0))
-        return
-    outcome = _sent(webhook, event)
-    if outcome.arrived:
-        _noted(delivery, Delivery.Status.DELIVERED, outcome)
-        return
-    if outcome.status == GONE:
-        _noted(delivery, Delivery.Status.FAILED, outcome)
-        _rest(webhook, "disable", f"{webhook.url} answered 410 Gone.")
-        return
-    if delivery.attempts >= len(SCHEDULE):
-        _noted(delivery, Delivery.Status.FAILED, outcome)
-        return
-    at = _due(delivery.attempts, outcome)
-    _noted(delivery, Delivery.Status.WAITING, outcome, at)
-    if _fails_for_long(webhook):
-        _rest(webhook, "pause", "Nothing arrived for a day.")
-        return
-    raise TryAgain(at)
-
-
-class Outcome:
-    """What came of one request."""
-
-    def __init__(
-        self, status: int | None, said: str, milliseconds: int, retry_after: int = 0
-    ) -> None:
-        self.status = status
-        self.said = said.replace("\x00", "\ufffd")[:KEPT]
-        self.milliseconds = milliseconds
-        self.retry_after = retry_after
-
-    @property
-    def arrived(self) -> bool:
-        return self.status is not None and 200 <= self.status < 300
-
-
-def body_of(event: Event) -> bytes:
-    """What is sent of ``event``: the same bytes at every try."""
-    data = EventSerializer(event).data
-    whole = {"type": event.event_type, "timestamp": data["timestamp"], "data": data}
-    return orjson.dumps(whole, default=str)
-
-
-def headers_of(webhook: Webhook, event: Event, body: bytes, now: datetime) -> dict[str, str]:
-    """Standard Webhooks' own, signed with each secret that is good now. Raises Unreadable."""
-    secrets = [webhook.secret]
-    if webhook.old_secret and webhook.old_secret_until and webhook.old_secret_until > now:
-        secrets.append(webhook.old_secret)
-    signatures = (
-        Signer(vault.opened(secret, purpose=PURPOSE)).sign(str(event.pk), now, body.decode())
-        for secret in secrets
-    )
-    return {
-        "Content-Type": "application/json",
-        "User-Agent": "orchestrator",
-        "webhook-id": str(event.pk),
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": " ".join(signatures),
-    }
-
-
-def _sent(webhook: Webhook, event: Event) -> Outcome:
-    began = time.monotonic()
-
-    def took() -> int:
-        return int((time.monotonic() - began) * 1000)
-
-    body = body_of(event)
-    try:
-        headers = headers_of(webhook, event, body, datetime.now(UTC))
-        with _request(webhook.url, headers, body, began) as (response, said):
-            after = response.headers.get("Retry-After", "")
-            wait = min(int(after), 86_400) if after.isascii() and after.isdigit() else 0
-            if response.is_redirect:
-                said = "It answered with a redirect, which is not followed."
-            return Outcome(response.status_code, said, took(), wait)
-    except DestinationRefused as refused:
-        return Outcome(None, str(refused), took())
-    except vault.Unreadable:
-        return Outcome(None, "Its secret can't be read: SECRET_KEY changed. Rotate it.", took())
-    except (httpx.HTTPError, OSError, UnicodeError) as error:
-        return Outcome(None, f"{type(error).__name__}: {error}", took())
-
-
-class _request:  # noqa: N801  # used as a function
-    """One request to the judged address of ``url``, and the beginning of its answer."""
-
-    def __init__(self, url: str, headers: dict[str, str], body: bytes, began: float) -> None:
-        self.began = began
-        to = destinations.resolve(url, allowed=settings.WEBHOOK_ALLOWED_NETWORKS)
-        asked = httpx.URL(url)
-        self.client = httpx.Client(
-            timeout=TIMEOUT, trust_env=False, follow_redirects=False, verify=_trust()
-        )
-        self.stream = self.client.stream(
-            "POST",
-            asked.copy_with(host=to.address),
-            headers=headers | {"Host": asked.netloc.decode()},
-            content=body,
-            extensions={"sni_hostname": to.host},
-        )
-
-    def __enter__(self) -> tuple[httpx.Response, str]:
-        response = self.stream.__enter__()
-        said = b""
-        for piece in response.iter_raw():
-            said += piece
-            if len(said) >= READ_AT_MOST or time.monotonic() - self.began > TIMEOUT:
-                break
-        return response, said[:READ_AT_MOST].decode(errors="replace")
-
-    def __exit__(self, *error: Any) -> None:
-        self.stream.__exit__(*error)
-        self.client.close()
-
-
-def _trust() -> Any:
-    return httpx.create_ssl_context(trust_env=True)
-
-
-def _due(attempts: int, outcome: Outcome) -> datetime:
-    pause = SCHEDULE[attempts].total_seconds() * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
-    return clock() + timedelta(seconds=max(pause, outcome.retry_after))
-
-
-def _noted(
-    delivery: Delivery, status: str, outcome: Outcome, next_at: datetime | None = None
-) -> None:
-    now = clock()
-    delivery.status = status
-    delivery.attempts += 1
-    delivery.first_attempt_at = delivery.first_attempt_at or now
-    delivery.attempted_at, delivery.next_attempt_at = now, next_at
-    delivery.response_status, delivery.response = outcome.status, outcome.said
-    delivery.milliseconds = outcome.milliseconds
-    if status == Delivery.Status.DELIVERED:
-        delivery.delivered_at = now
-    delivery.save()
-    told = "retried" if status == Delivery.Status.WAITING else status
-    log.info(
-        "delivery",
-        webhook=delivery.webhook.name,
-        outcome=told,
-        status=outcome.status,
-        attempt=delivery.attempts,
-        milliseconds=outcome.milliseconds,
-    )
-
-
-def _fails_for_long(webhook: Webhook) -> bool:
-    """Whether nothing arrived since its first failure after its last success, and that is long."""
-    last = webhook.deliveries.aggregate(last=Max("delivered_at"))["last"]
-    tried = webhook.deliveries.filter(delivered_at=None, first_attempt_at__isnull=False)
-    if last:
-        tried = tried.filter(first_attempt_at__gt=last)
-    since = tried.aggregate(since=Min("first_attempt_at"))["since"]
-    return since is not None and clock() - since > FAILING_FOR
-
-
-def _rest(webhook: Webhook, how: str, why: str) -> None:
-    """Pause or disable ``webhook``, unless somebody did so meanwhile."""
-    from audit_app import webhooks  # its operations stand above
-
-    if Webhook.objects.filter(pk=webhook.pk, status=Webhook.Status.ACTIVE).exists():
-        getattr(webhooks, how)(webhook.pk, by=US, why=why)
-    webhook.deliveries.filter(status=Delivery.Status.WAITING).update(status=Delivery.Status.HELD)

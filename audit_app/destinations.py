@@ -50,21 +50,26 @@ def must_be_fit(url: str, *, plain: bool) -> None:
 
 
 def resolve(url: str, *, allowed: Sequence[str]) -> Destination:
-    """The address that ``url`` leads to, judged. ``allowed`` are networks that are let through.
-
-    Every address that its name has must be fit, or none is taken. Raises DestinationRefused, and
-    OSError where the name can't be resolved.
-    """
+    """The address that ``url`` leads to, judged. Raises what ``addresses_of`` raises."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
+    return Destination(str(addresses_of(host, port, allowed=allowed)[0]), port, host)
+
+
+def addresses_of(host: str, port: int, *, allowed: Sequence[str] = ()) -> list[Address]:
+    """The addresses that ``host`` has, judged. ``allowed`` are networks that are let through.
+
+    Every one of them must be fit, or none is given. Raises DestinationRefused, and OSError where
+    the name can't be resolved.
+    """
     networks = [ip_network(network) for network in allowed]
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [ip_address(str(place[4][0]).partition("%")[0]) for place in found]
     for address in addresses:
         if not (is_public(address) or any(address in network for network in networks)):
             raise DestinationRefused(f"{host} leads to {address}, which is not a public address.")
-    return Destination(str(addresses[0]), port, host)
+    return list(dict.fromkeys(addresses))
 
 
 def is_public(address: Address) -> bool:

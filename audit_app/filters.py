@@ -6,8 +6,10 @@ from typing import Any
 
 import django_filters
 from django import forms
+from django.db.models import QuerySet
 from django_filters.fields import IsoDateTimeField
 
+from audit_app import tail
 from audit_app.models import Event
 from audit_app.serializers import UUID_TEXT
 
@@ -57,8 +59,12 @@ class EventFilter(django_filters.FilterSet):  # type: ignore[misc]  # untyped li
         fields: tuple[str, ...] = ()
 
 
+def _since(rows: "QuerySet[Event]", _: str, moment: datetime) -> "QuerySet[Event]":
+    return tail.since(moment, rows)
+
+
 EventFilter.base_filters["from"] = MomentFilter(
-    field_name="timestamp", lookup_expr="gte", help_text="Not before (RFC 3339)."
+    field_name="timestamp", method=_since, help_text="Not before (RFC 3339)."
 )
 EventFilter.base_filters["to"] = MomentFilter(
     field_name="timestamp", lookup_expr="lt", help_text="Before (RFC 3339)."

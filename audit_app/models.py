@@ -31,6 +31,9 @@ class Subject(models.Model):
     task_path: ClassVar[str | None] = None
     """How a row leads to the task that it belongs to, where it does."""
 
+    shown_with: ClassVar[tuple[str, ...]] = ()
+    """Whom callers are told of with a row of it, to be read with it."""
+
     role_column: ClassVar[str | None] = None
     trace_column: ClassVar[str | None] = None
     status: Any  # the FSM field of each subclass
@@ -106,7 +109,7 @@ class TransactionNumber(models.BigIntegerField):  # type: ignore[type-arg]  # no
 
 
 class Event(models.Model):
-    """One thing that happened. Written by trail.record; never changed, never removed.
+    """One thing that happened. Written by trail.py; never changed, never removed.
 
     ``entry`` is the event: its RFC 8785 text. The columns that people query are generated from it
     by PostgreSQL, and a constraint rebuilds the text from them, so neither can say what the other

@@ -1,5 +1,6 @@
 """Named reads of the ground floor."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from uuid import UUID
 
@@ -7,11 +8,14 @@ from django.db import models
 
 from audit_app.actors import Actor
 from audit_app.errors import NotFound
+from audit_app.prepared import Prepared
 
 if TYPE_CHECKING:
     from audit_app.models import Event, Subject, Webhook  # noqa: F401  # forward references
 
 S = TypeVar("S", bound="Subject")
+
+_known: dict[tuple[Any, bool], Prepared[Any]] = {}
 
 SETTLED = """(audit_events.xid < pg_snapshot_xmin(pg_current_snapshot())
     OR audit_events.xid < (SELECT public.audit_settled_before()))"""
@@ -24,6 +28,29 @@ class SubjectQuerySet(models.QuerySet[S]):
     def visible_to(self, actor: Actor) -> Self:
         """Only the rows that ``actor`` may know of; anything else does not exist for them."""
         raise TypeError(f"{self.model.__name__} does not say who may see it.")
+
+    def known(self, actor: Actor, pk: UUID) -> S:
+        """``visible_to(actor).one(pk)``, prepared. Raises NotFound."""
+        return self._found(actor, pk, locked=False)
+
+    def known_locked(self, actor: Actor, pk: UUID) -> S:
+        """``visible_to(actor).locked(pk)``, prepared. Raises NotFound, and Busy as ``locked``."""
+        return self._found(actor, pk, locked=True)
+
+    def _found(self, actor: Actor, pk: UUID, *, locked: bool) -> S:
+        model = self.model
+        if (model, locked) not in _known:
+
+            def build(actor: Actor, pk: UUID) -> Any:
+                rows = model.objects.visible_to(actor).filter(pk=pk).order_by()
+                if model.shown_with:
+                    rows = rows.select_related(*model.shown_with)
+                return rows.select_for_update(no_key=True, of=("self",)) if locked else rows
+
+            _known[model, locked] = Prepared(build)
+        for row in _known[model, locked](actor, pk=pk):
+            return cast("S", row)
+        raise NotFound(what=model.subject_type)
 
     def one(self, pk: UUID | str) -> S:
         """The row, unlocked. Raises NotFound."""
@@ -56,18 +83,51 @@ class EventQuerySet(models.QuerySet["Event"]):
 
     def visible_to(self, actor: Actor) -> Self:
         """An auditor sees every event; others those of the subjects that they can see."""
-        if actor.auditor:
-            return self
+        return self if actor.auditor else self.filter(_of_what_is_visible(actor, _in))
+
+    def known_to(self, actor: Actor) -> Self:
+        """The same, asked of each event by itself: for the events near a place in the trail, of
+        which PostgreSQL is not to look up everything that ``actor`` may see."""
+        return self if actor.auditor else self.filter(_of_what_is_visible(actor, _exists))
+
+    def of_few(self, actor: Actor, most: int) -> Self | None:
+        """The same, by the ids of everything that ``actor`` may see; None where there are more
+        than ``most``."""
         from audit_app.models import Subject
 
-        seen = models.Q(actor_id=actor.id, actor=str(actor))
-        for kind, model in Subject.kinds().items():
-            visible = model.objects.visible_to(actor).values("pk")
-            seen |= models.Q(subject_type=kind, subject_id__in=visible)
-        return self.filter(seen)
+        first, *others = (
+            model.objects.visible_to(actor).order_by("-created_at").values("pk")[: most + 1]
+            for model in Subject.kinds().values()
+        )
+        together = first.union(*others, all=True).order_by()  # or the first one's order is theirs
+        seen = [row["pk"] for row in together[: most + 1]]
+        if len(seen) > most:
+            return None
+        return self.filter(models.Q(subject_id__in=seen) | _by(actor))
 
 
 class WebhookQuerySet(SubjectQuerySet["Webhook"]):
     def visible_to(self, actor: Actor) -> Self:
         """Whoever may read everything sees where everything goes."""
         return self if actor.auditor else self.none()
+
+
+def _by(actor: Actor) -> models.Q:
+    return models.Q(actor_id=actor.id, actor=str(actor))
+
+
+def _of_what_is_visible(actor: Actor, asked: Callable[[Any], models.Q]) -> models.Q:
+    from audit_app.models import Subject
+
+    seen = _by(actor)
+    for kind, model in Subject.kinds().items():
+        seen |= models.Q(subject_type=kind) & asked(model.objects.visible_to(actor))
+    return seen
+
+
+def _in(rows: Any) -> models.Q:
+    return models.Q(subject_id__in=rows.values("pk"))
+
+
+def _exists(rows: Any) -> models.Q:
+    return models.Q(models.Exists(rows.filter(pk=models.OuterRef("subject_id"))))

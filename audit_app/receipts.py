@@ -5,17 +5,19 @@ key waits on that row until we commit (then it reads our answer) or roll back (t
 so there is no in-flight state and nothing to mend after a crash.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import OperationalError, connection
+from django.db import OperationalError
 from psycopg.errors import LockNotAvailable
 
 from audit_app.errors import IdempotencyKeyReused, OrchestratorError, RequestInProgress
 from audit_app.models import RequestReceipt, Subject
+from audit_app.prepared import planned_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ ON CONFLICT (caller, endpoint, key) DO UPDATE
     WHERE kept.created_at < clock_timestamp() - make_interval(secs => %(ttl)s)
 RETURNING id
 """
+SETTLE = """
+UPDATE request_receipts
+SET status = %s, body = %s, headers = %s, subject_type = %s, subject_id = %s WHERE id = %s
+"""
 
 
 @dataclass(slots=True)
@@ -71,7 +77,7 @@ class Receipt:
         request was, RequestInProgress when one is still running after ``lock_timeout``.
         """
         try:
-            with connection.cursor() as cursor:
+            with planned_once() as cursor:
                 cursor.execute(
                     CLAIM,
                     {
@@ -110,13 +116,18 @@ class Receipt:
         self._keep(self.present_refusal(error))
 
     def _keep(self, answer: Answer) -> None:
-        RequestReceipt.objects.filter(pk=self._row).update(
-            status=answer.status,
-            body=answer.body,
-            headers=dict(answer.headers),
-            subject_type=answer.subject_type,
-            subject_id=answer.subject_id,
-        )
+        with planned_once() as cursor:
+            cursor.execute(
+                SETTLE,
+                [
+                    answer.status,
+                    answer.body,
+                    json.dumps(dict(answer.headers)),
+                    answer.subject_type,
+                    answer.subject_id,
+                    self._row,
+                ],
+            )
         self.answer = answer
 
 

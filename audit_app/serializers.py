@@ -1,19 +1,43 @@
 """Shapes on the wire. A request's unknown field is refused by name."""
 
 import re
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 from uuid import UUID
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 from audit_app.events import AGENT_EVENT
 from audit_app.legible import UNSEEN
 
+S = TypeVar("S", bound=serializers.Serializer[Any])
+
 UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 """RFC 9562's form, and none of the others that Python takes."""
+no_surrogates = ProhibitSurrogateCharactersValidator()
 UNKNOWN_NAMED = 20
 """How many unknown fields an answer names: a body can hold thousands."""
+
+
+@cache
+def _only(serializer: type[S]) -> S:
+    """One is enough, since it keeps nothing of what it is asked; to make one costs more than to use
+    it."""
+    return serializer()
+
+
+def shaped(serializer: type[serializers.Serializer[Any]], row: Any) -> dict[str, Any]:
+    """``row`` on the wire."""
+    shape: dict[str, Any] = _only(serializer).to_representation(row)
+    return shape
+
+
+def validated(serializer: type[serializers.Serializer[Any]], body: Any) -> dict[str, Any]:
+    """What ``serializer`` makes of a request's body. Raises ValidationError."""
+    found: dict[str, Any] = _only(serializer).run_validation(body)
+    return found
 
 
 class RequestSerializer(serializers.Serializer[Any]):
@@ -33,10 +57,15 @@ class TextField(serializers.CharField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, **kwargs)
+        # It looks at each character, in Python.
+        kind = ProhibitSurrogateCharactersValidator
+        self.validators = [each for each in self.validators if not isinstance(each, kind)]
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             raise serializers.ValidationError("Not a text.", code="invalid")
+        if not data.isascii():
+            no_surrogates(data)
         return super().to_internal_value(data)
 
 

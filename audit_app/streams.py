@@ -21,7 +21,7 @@ from audit_app import tail, waiting
 from audit_app.errors import InvalidHeader
 from audit_app.filters import IdFilter
 from audit_app.models import Event, Subject
-from audit_app.serializers import EventSerializer
+from audit_app.serializers import EventSerializer, shaped
 from audit_app.tail import Cursor
 from audit_app.viewsets import OperationViewSet
 from audit_app.waiting import Held
@@ -107,21 +107,21 @@ class EventStreamViewSet(OperationViewSet):
         caller may see, what the filters ask for. An event's data is what GET /audit/events says."""
         again = waiting.resumed(request._request)
         begin = Cursor.parse(again.cursor) if again and again.cursor else self._begin()
-        end = max(begin, tail.end())
+        end = tail.end()
         events = tail.read(begin, AT_ONCE, among=self.filter_queryset(self.visible()))
         body = b"".join(map(_said, events))
         more = len(events) == AT_ONCE
-        cursor = tail.cursor_of(events[-1]) if events else begin
-        if not more and end > cursor:
-            cursor = end
-            body += b"id: %s\n\n" % str(cursor).encode()
-        elif not again and not events:
+        behind = tail.cursor_of(events[-1]) if events else begin
+        cursor = behind if more else max(behind, end)
+        if cursor != behind or not (again or events):
             body += b"id: %s\n\n" % str(cursor).encode()
         response = HttpResponse(body, content_type="text/event-stream; charset=utf-8")
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # nginx would keep it back
         if waiting.can_hold(request._request):
-            held = Held(self._keys(), None, str(cursor), more, self._judged_every())
+            held = Held(
+                self._keys(), cursor=str(cursor), more=more, judged_every=self._judged_every()
+            )
             waiting.hold(request._request, response, held, caller=str(self.actor))
         return response
 
@@ -131,14 +131,12 @@ class EventStreamViewSet(OperationViewSet):
         if given is None:
             return tail.end()
         try:
-            cursor = Cursor.parse(given)
+            return Cursor.parse(given)
         except ValueError:
             said = "it is not the id of an event of this stream."
             if header is not None:
                 raise InvalidHeader(field="Last-Event-ID", reason=said) from None
             raise ValidationError({"after": said.capitalize()}) from None
-        tail.must_be_kept(cursor)
-        return cursor
 
     def _keys(self) -> frozenset[Hashable]:
         """What news this stream is of: the narrowest that its filters name, and its caller."""
@@ -168,7 +166,7 @@ class EventStreamViewSet(OperationViewSet):
 
 
 def _said(event: Event) -> bytes:
-    data = orjson.dumps(EventSerializer(event).data, default=str)
+    data = orjson.dumps(shaped(EventSerializer, event), default=str)
     cursor = str(tail.cursor_of(event)).encode()
     return b"id: %s\nevent: %s\ndata: %s\n\n" % (cursor, event.event_type.encode(), data)
 

@@ -12,16 +12,29 @@ events from its future; they are an era of their own, that ended with them (tabl
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, cast
 
 from django.db import connection
 from django.db.models import QuerySet
 
+from audit_app.actors import Actor
 from audit_app.errors import CursorExpired
 from audit_app.models import Event
 from audit_app.querysets import SETTLED, EventQuerySet
 
 BATCH = 500
+FEW = 1_000
+"""Things whose events are looked up by their ids: as many as cost no more than a long look."""
+
+SLOWEST = timedelta(hours=1)
+"""No transaction lasts as long: statements end after a minute, and so do idle transactions."""
+
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+STEPS = (100, 400, 1_500, 3_000)
+"""How many events a page looks through, a little first: mostly that is enough."""
+
 WRITTEN = re.compile(r"(\d{1,9})\.(\d{1,18})\.(\d{1,18})", re.ASCII)
 
 BEGIN_ERA = """
@@ -68,6 +81,7 @@ START = Cursor(0, 0, 0)
 
 class _Cursor(Protocol):
     def execute(self, statement: Any, params: Any = None, /) -> Any: ...
+    def fetchone(self) -> Any: ...
     def fetchall(self) -> list[Any]: ...
 
 
@@ -105,6 +119,11 @@ class Eras:
     def present(self) -> int:
         return len(self.ends)
 
+    @property
+    def last_end(self) -> int:
+        """The position behind which the present era begins."""
+        return self.ends[-1] if self.ends else 0
+
 
 eras = Eras()
 
@@ -117,10 +136,34 @@ def cursor_of(event: Event) -> Cursor:
 def end() -> Cursor:
     """Behind the last event that nobody can still be written before."""
     with connection.cursor() as database:
-        ends = eras.ends
-        database.execute(LAST, [ends[-1] if ends else 0])
-        last = database.fetchone()
-    return Cursor(eras.present, *map(int, last)) if last else Cursor(eras.present, 0, 0)
+        return end_in(database)
+
+
+def end_in(database: _Cursor) -> Cursor:
+    """The same, asked on a connection of the caller's."""
+    database.execute(LAST, [eras.last_end])
+    xid, position = map(int, database.fetchone() or (0, 0))
+    return Cursor(eras.present, xid, position)
+
+
+def last_before(moment: datetime) -> Event | None:
+    """The event that was recorded last before ``moment``; only where it stands is read."""
+    earlier = Event.objects.filter(timestamp__lt=moment).order_by("-timestamp")
+    return earlier.only("xid", "position").first()
+
+
+def since(moment: datetime, among: "QuerySet[Event]") -> "QuerySet[Event]":
+    """Of ``among``, what was recorded at ``moment`` or later, looked for from near there on.
+
+    What is recorded SLOWEST after an event is of a transaction that got its number later, so that
+    it stands behind that event.
+    """
+    rows = cast("EventQuerySet", among.filter(timestamp__gte=moment))
+    long_before = moment - min(SLOWEST, moment - BEGINNING)
+    place = last_before(long_before)
+    if place is None or place.position <= eras.last_end:
+        return rows
+    return rows.behind(place.xid, place.position).filter(position__gt=eras.last_end)
 
 
 def read(
@@ -145,6 +188,54 @@ def read(
     return found
 
 
+def page(
+    after: Cursor, limit: int, *, among: "QuerySet[Event]", by: Actor
+) -> tuple[list[Event], Cursor | None]:
+    """Up to ``limit`` events behind ``after``, of those ``among`` that ``by`` may know of, and the
+    cursor to go on from; None at the end.
+
+    Where ``by`` may know of few things, their events are looked up; of much, the trail is looked
+    through, but never through more than STEPS allow: then there are fewer events than ``limit``,
+    maybe none, and more may follow. At the end stands what is committed and not final yet as well,
+    so that everybody reads what they just did: no cursor passes it. Raises CursorExpired.
+    """
+    rows = cast("EventQuerySet", among)
+    until = end()
+    found, following = _final_page(after, limit, rows, by, until)
+    if following is None and len(found) < limit:
+        last = max(after, until, *(cursor_of(event) for event in found[-1:]))
+        fresh = rows.behind(last.xid, last.position).filter(position__gt=eras.last_end)
+        found += fresh.known_to(by).order_by("xid", "position")[: limit - len(found)]
+    return found, following
+
+
+def _final_page(
+    after: Cursor, limit: int, rows: EventQuerySet, by: Actor, until: Cursor
+) -> tuple[list[Event], Cursor | None]:
+    if by.auditor:
+        return _cut(read(after, limit + 1, among=rows), limit)
+    theirs = rows.of_few(by, FEW)
+    if theirs is not None:
+        # What begins to be visible after we asked what is comes later than ``until``: were anything
+        # as late shown now, the cursor would pass it over.
+        events = read(after, limit + 1, among=theirs)
+        return _cut([event for event in events if cursor_of(event) <= until], limit)
+    found: list[Event] = []
+    for step in STEPS:
+        near = read(after, step, among=rows.only("position", "xid"))
+        known = rows.known_to(by).filter(pk__in=[event.pk for event in near])
+        found += sorted(known, key=cursor_of)
+        if len(found) > limit or len(near) < step:
+            return _cut(found, limit)
+        after = cursor_of(near[-1])
+    return found, after
+
+
+def _cut(found: list[Event], limit: int) -> tuple[list[Event], Cursor | None]:
+    more = len(found) > limit
+    return found[:limit], cursor_of(found[limit - 1]) if more else None
+
+
 def unsettled(after: Cursor) -> bool:
     """Whether events behind ``after`` are committed that have to wait for older transactions."""
     return Event.objects.behind(after.xid, after.position).exists()
@@ -153,5 +244,8 @@ def unsettled(after: Cursor) -> bool:
 def must_be_kept(cursor: Cursor) -> None:
     """Raises CursorExpired where the event of ``cursor`` was removed from the trail, and so maybe
     others behind it."""
-    if cursor.position and not Event.objects.filter(position__lte=cursor.position).exists():
+    if not cursor.position:
+        return
+    first = Event.objects.order_by("position").values_list("position", flat=True).first()
+    if first is None or first > cursor.position:
         raise CursorExpired

@@ -1,12 +1,14 @@
-"""Secrets that have to be read again are kept encrypted, with a key that comes from SECRET_KEY.
+"""Secrets that have to be read again are kept encrypted, with a key that comes from SECRET_KEY;
+and so do the keys that others verify signatures with.
 
-Fernet (AES-128-CBC with HMAC-SHA256) under a key derived by HKDF (RFC 5869). What was sealed under
-one of SECRET_KEY_FALLBACKS is still opened.
+Fernet (AES-128-CBC with HMAC-SHA256) and Ed25519 (RFC 8032), under keys derived by HKDF (RFC 5869).
+What was sealed under one of SECRET_KEY_FALLBACKS is still opened, and those sign as well.
 """
 
 import base64
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
@@ -29,12 +31,19 @@ def opened(token: str, *, purpose: str) -> str:
         raise Unreadable from None
 
 
+def signing_keys(purpose: str) -> list[Ed25519PrivateKey]:
+    """What is signed with for ``purpose``: the present key, and then those before it."""
+    return [Ed25519PrivateKey.from_private_bytes(key) for key in _derived(f"signing {purpose}")]
+
+
 def _keys(purpose: str) -> MultiFernet:
-    secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    return MultiFernet([Fernet(_key(secret, purpose)) for secret in secrets])
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in _derived(purpose)])
 
 
-def _key(secret: str, purpose: str) -> bytes:
+def _derived(purpose: str) -> list[bytes]:
+    """32 bytes of each SECRET_KEY, the present one first."""
     info = f"orchestrator.{purpose}".encode()
-    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret.encode())
-    return base64.urlsafe_b64encode(derived)
+    return [
+        HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret.encode())
+        for secret in [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    ]

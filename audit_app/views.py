@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from audit_app import operations, tracing
 from audit_app.filters import EventFilter
 from audit_app.models import Event
-from audit_app.serializers import AddEventSerializer, EventSerializer
+from audit_app.serializers import AddEventSerializer, EventSerializer, shaped
 from audit_app.viewsets import OperationViewSet
 
 
@@ -22,8 +22,11 @@ class EventViewSet(OperationViewSet):
     cursor_only = True
 
     def list(self, request: Request) -> Response:
-        """What happened, in the order it was committed: an auditor's all, others' own."""
-        return self.listed(self.visible())
+        """What happened, in the order it was committed: an auditor's all, others' own.
+
+        A page may hold fewer events than asked for, or none, while there is a next_cursor.
+        """
+        return self.listed(self.get_queryset())  # the tail shows what the caller may know of
 
     @extend_schema(request=AddEventSerializer, responses={201: EventSerializer})
     def create(self, request: Request) -> HttpResponse:
@@ -31,7 +34,7 @@ class EventViewSet(OperationViewSet):
         asked = self.body(AddEventSerializer)
 
         def present(event: Any) -> Response:
-            return Response(EventSerializer(event).data, status=201)
+            return Response(shaped(EventSerializer, event), status=201)
 
         return self.answer(
             operations.add_event,

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
@@ -22,6 +22,7 @@ from audit_app.errors import IdempotencyKeyReused, InvalidHeader, NotFound, Orch
 from audit_app.models import Subject
 from audit_app.operation import Operation
 from audit_app.receipts import Answer, Receipt, Replayed, subject_of
+from audit_app.serializers import shaped, validated
 
 PREFER = OpenApiParameter(
     "Prefer",
@@ -46,6 +47,7 @@ class OperationViewSet(GenericViewSet[Any]):
     cursor_key: ClassVar[tuple[str, ...]] = ("-created_at", "-id")
     cursor_only: ClassVar[bool] = False
     lookup_value_converter = "uuid"
+    serializer_class: type[serializers.Serializer[Any]]
     request: Request
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -76,8 +78,16 @@ class OperationViewSet(GenericViewSet[Any]):
 
     def listed(self, rows: "QuerySet[Any]") -> Response:
         """One page of ``rows`` as the request asks for it."""
-        page = self.paginate_queryset(self.filter_queryset(rows))
-        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+        page: Any = self.paginate_queryset(self.filter_queryset(rows))
+        self.read_beside(page)
+        return self.get_paginated_response([self.shape(row) for row in page])
+
+    def read_beside(self, rows: "Sequence[Any]") -> None:
+        """Read what the shape of ``rows`` needs beside them, for all at once."""
+
+    def shape(self, row: Any) -> dict[str, Any]:
+        """``row`` as this viewset's callers see it."""
+        return shaped(self.serializer_class, row)
 
     def held(self, response: H, keys: Iterable[str], *, answered: bool) -> H:
         """``response``, which ``Prefer: wait=N`` holds unless it is what the caller waits for.
@@ -97,10 +107,7 @@ class OperationViewSet(GenericViewSet[Any]):
 
     def body(self, serializer: type[serializers.Serializer[Any]]) -> dict[str, Any]:
         """The request's validated body. Raises ValidationError."""
-        form = serializer(data=self.request.data)
-        form.is_valid(raise_exception=True)
-        validated: dict[str, Any] = form.validated_data
-        return validated
+        return validated(serializer, self.request.data)
 
     def answer(
         self,
@@ -169,8 +176,6 @@ class OperationViewSet(GenericViewSet[Any]):
     def _receipt(self, present: Callable[[Any], Response], part: str = "") -> Receipt:
         """How this request, or a part of it, is answered; without a key nothing is kept of it."""
         request, key = self.request, self.idempotency_key()
-        headers = {name: request.headers.get(name, "") for name in FINGERPRINTED_HEADERS}
-        asked = canonical([request.data, request.META["QUERY_STRING"], headers]) if key else ""
 
         def kept(result: Any) -> Answer:
             return self._kept(present(result), *subject_of(result))
@@ -182,10 +187,19 @@ class OperationViewSet(GenericViewSet[Any]):
             caller=f"{self.actor.kind}:{self.actor.id}",
             endpoint=f"{request.method} {request.path}",
             key=key + part if key else "",
-            fingerprint=hashlib.sha256(asked.encode()).hexdigest(),
+            fingerprint=self._fingerprint(request.data) if key else "",
             present=kept,
             present_refusal=refusal,
         )
+
+    @cached_property
+    def _fingerprinted_headers(self) -> dict[str, str]:
+        return {name: self.request.headers.get(name, "") for name in FINGERPRINTED_HEADERS}
+
+    def _fingerprint(self, body: Any) -> str:
+        """What tells this request, with that body, from another one."""
+        asked = canonical([body, self.request.META["QUERY_STRING"], self._fingerprinted_headers])
+        return hashlib.sha256(asked.encode()).hexdigest()
 
     def _kept(
         self, response: HttpResponse | Response, subject_type: str = "", subject_id: Any = None

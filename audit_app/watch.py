@@ -16,12 +16,13 @@ import psycopg
 
 from audit_app.bell import bell
 from audit_app.querysets import SETTLED
-from audit_app.tail import LAST, Cursor, eras
+from audit_app.tail import Cursor, end_in, eras
 
 EVERYTHING = "*"
 """The key of every event. The others, all of them texts, are its subject's id, those of the
 approval and the task that it names, its trace, its role and its type."""
 
+AT_ONCE = 2000
 REMEMBERED = 50_000
 """Keys of which it is known when they were last told; who looked before that looks again."""
 
@@ -30,7 +31,7 @@ SELECT xid::text::bigint, position, {SETTLED}, subject_id::text, trace_id::text,
     metadata ->> 'approval_id', metadata ->> 'task_id'
 FROM audit_events
 WHERE (xid, position) > (%s::xid8, %s) AND position > %s
-ORDER BY xid, position LIMIT 2000
+ORDER BY xid, position LIMIT %s
 """  # noqa: S608  # nothing but our own text
 
 
@@ -93,13 +94,6 @@ class Watch:
             waiting = set().union(*self._waiting.values())
         _wake(waiting)
 
-    def stop(self) -> None:
-        """Read no more, until somebody takes a mark again."""
-        with self._lock:
-            if self._attached:
-                bell.detach(self._read)
-            self._attached, self._cursor, self._connection = False, None, None
-
     def _read(self, own: "psycopg.Connection[Any]") -> None:
         """In the bell's thread, on its connection."""
         with own.cursor() as cursor:
@@ -112,9 +106,7 @@ class Watch:
                 pass
 
     def _begin(self, cursor: "psycopg.Cursor[Any]") -> None:
-        cursor.execute(LAST, [eras.ends[-1] if eras.ends else 0])
-        xid, position = map(int, cursor.fetchone() or (0, 0))
-        self._cursor = Cursor(eras.present, xid, position)
+        self._cursor = end_in(cursor)
         with self._lock:  # whoever marked before that may have missed something
             self._mark += 1
             self._forgotten = self._mark
@@ -127,8 +119,7 @@ class Watch:
         place = self._cursor
         if place.era < eras.present:  # restored meanwhile: what is before, nobody waits for
             place = Cursor(eras.present, 0, 0)
-        start = eras.ends[-1] if eras.ends else 0
-        cursor.execute(READ, [str(place.xid), place.position, start])
+        cursor.execute(READ, [str(place.xid), place.position, eras.last_end, AT_ONCE])
         rows = cursor.fetchall()
         keys: set[Hashable] = set()
         early: set[int] = set()
@@ -144,7 +135,7 @@ class Watch:
         self._cursor, self._early = place, early
         if keys:
             self._tell(keys - {None} | {EVERYTHING})
-        return len(rows) - len(early) >= 2000
+        return len(rows) - len(early) >= AT_ONCE
 
     def _tell(self, keys: set[Hashable]) -> None:
         with self._lock:

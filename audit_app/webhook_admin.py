@@ -8,7 +8,8 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
@@ -19,7 +20,7 @@ from audit_app import tail, webhooks
 from audit_app.admin import ReadOnlyAdmin, actor_of
 from audit_app.errors import Invalid, NotFound, OrchestratorError
 from audit_app.legible import badge, in_a_list, moment, visible
-from audit_app.models import Delivery, Event, Webhook
+from audit_app.models import Delivery, Webhook
 
 LOGGED = 50
 """Deliveries on the page of a webhook, the newest."""
@@ -81,9 +82,14 @@ class WebhookAdmin(ReadOnlyAdmin):
         rows = super().get_queryset(request)
         if may_change(request):
             rows = Webhook.objects.order_by("name")
-        waiting = Q(deliveries__status__in=(Delivery.Status.WAITING, Delivery.Status.HELD))
+        # Looked up one by one, by their indexes: what was delivered grows, and is not counted.
+        theirs = Delivery.objects.filter(webhook=OuterRef("pk"))
+        arrived = theirs.filter(delivered_at__isnull=False).order_by("-delivered_at")
+        undelivered = theirs.filter(status__in=(Delivery.Status.WAITING, Delivery.Status.HELD))
+        number = undelivered.order_by().values("webhook").annotate(number=Count("pk"))
         counted: QuerySet[Any] = rows.annotate(
-            last=Max("deliveries__delivered_at"), open_=Count("deliveries", filter=waiting)
+            last=Subquery(arrived.values("delivered_at")[:1]),
+            open_=Coalesce(Subquery(number.values("number")), 0),
         )
         return counted
 
@@ -141,6 +147,7 @@ class WebhookAdmin(ReadOnlyAdmin):
                 ("Last arrived", row.last),
                 ("Waiting", row.open_),
                 ("Old secret signs until", _in_words(row.old_secret_until)),
+                ("Public key", webhooks.public_key(row)),
                 ("Created", row.created_at),
                 ("Last change", row.updated_at),
                 ("Webhook", row.pk),
@@ -229,7 +236,7 @@ class WebhookAdmin(ReadOnlyAdmin):
             messages.error(request, "Choose how far back.")
             return _page_of(webhook_id)
         since = timezone.now() - SPANS[str(request.POST["span"])][1]
-        before = Event.objects.filter(timestamp__lt=since).order_by("-timestamp").first()
+        before = tail.last_before(since)
         after = tail.cursor_of(before) if before else tail.START
         try:
             number = webhooks.replay(webhook_id, by=actor_of(request), after=after)
@@ -250,14 +257,22 @@ class WebhookAdmin(ReadOnlyAdmin):
 
     def _form(self, request: HttpRequest, form: forms.Form, **context: Any) -> HttpResponse:
         status = 400 if request.method == "POST" else 200
-        template = "admin/sessions_app/agent_form.html"
+        template = "admin/orchestrator/form.html"
         return self.page(request, template, status=status, form=form, **context)
 
     def _secret_page(self, request: HttpRequest, webhook: Webhook, secret: str) -> HttpResponse:
-        """The one page that ever shows ``secret``; no browser stores it."""
-        title = f"The secret of {webhook.name}"
-        return self.page(
-            request, "admin/audit_app/secret.html", title=title, webhook=webhook, secret=secret
+        note = (
+            "Copy it now: it is kept encrypted, and not shown again. The one before, if there was "
+            "one, signs as well for 24 hours."
+        )
+        return self.secret_page(
+            request,
+            webhook,
+            secret,
+            tab="New secret",
+            title=f"The secret of {webhook.name}",
+            label="Signing secret",
+            note=note,
         )
 
 

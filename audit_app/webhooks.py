@@ -5,12 +5,12 @@ import secrets
 from datetime import timedelta
 from uuid import UUID
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.db import IntegrityError
 
 from audit_app import deliveries, destinations, tail, vault
-from audit_app.actors import Actor
+from audit_app.actors import Actor, may_administer
 from audit_app.errors import Invalid, WebhookAdministratorsOnly, WebhookNameTaken
 from audit_app.events import EventType
 from audit_app.models import Delivery, Event, Webhook
@@ -148,10 +148,19 @@ def fit_globs(given: str, field: str) -> list[str]:
     return globs
 
 
+def public_key(webhook: Webhook) -> str:
+    """What whoever holds no secret verifies deliveries with (``whpk_…``, Ed25519, v1a)."""
+    key = signing_keys(webhook)[0].public_key().public_bytes_raw()
+    return "whpk_" + base64.b64encode(key).decode()
+
+
+def signing_keys(webhook: Webhook) -> list[Ed25519PrivateKey]:
+    """Of this webhook alone, so that no other is sent what was signed for it."""
+    return vault.signing_keys(f"{deliveries.PURPOSE} {webhook.pk}")
+
+
 def _administrators_only(by: Actor) -> None:
-    if by.is_agent:
-        raise WebhookAdministratorsOnly
-    if by.is_human and not User.objects.get(pk=by.id).has_perm(CHANGE_WEBHOOKS):
+    if not may_administer(by, CHANGE_WEBHOOKS):
         raise WebhookAdministratorsOnly
 
 

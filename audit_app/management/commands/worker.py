@@ -6,10 +6,10 @@ from typing import Any
 
 import psycopg
 import structlog
+from asgiref.sync import sync_to_async
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from procrastinate import App, PsycopgConnector
-from procrastinate.contrib.django import app
-from procrastinate.contrib.django.db_cleanup import DjangoApp
+from procrastinate.contrib.django import DjangoApp, app
 from procrastinate.exceptions import ConnectorException
 from psycopg_pool import PoolTimeout
 
@@ -53,6 +53,8 @@ class Command(OperatorCommand):
         self.stdout.write("The worker runs; Ctrl-C stops it.")
         self.stdout.flush()
         while not ended.is_set():
+            # Periodic jobs are deferred on Django's connection, which an outage leaves broken.
+            await sync_to_async(close_old_connections)()
             try:
                 await _do_jobs(ended)
             except (ConnectorException, psycopg.OperationalError, PoolTimeout, OSError) as error:
