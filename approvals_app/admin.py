@@ -1,7 +1,7 @@
 """The reviewers' pages: what waits for them, and the page that a decision is made on."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -44,9 +44,9 @@ from approvals_app.forms import LONGEST_NOTES, DecisionForm, EditForm
 from approvals_app.models import Approval
 from audit_app import legible
 from audit_app.admin import (
-    ReadOnlyAdmin,
     RecentFilter,
     RoleFilter,
+    WordsAdmin,
     actor_of,
 )
 from audit_app.errors import Conflict, Invalid, NotFound, OrchestratorError
@@ -64,7 +64,7 @@ class ApproverRoleFilter(RoleFilter):
 
 
 @admin.register(Approval)
-class ApprovalAdmin(ReadOnlyAdmin):
+class ApprovalAdmin(WordsAdmin):
     """Every approval that the reader may know of; its page is where it is decided."""
 
     list_display = ("asked", "asks", "role", "state", "requested", "decided")
@@ -84,7 +84,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
         "decision_at",
     )
     search_fields = ("task__description",)
-    search_help_text = "Words of the description"
+    list_select_related = ("task__agent", "decided_by")
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         return super().get_queryset(request).select_related("task__agent", "decided_by")
@@ -255,8 +255,9 @@ class ApprovalAdmin(ReadOnlyAdmin):
             found = dossier.read(approval_id, actor_of(request))
         except NotFound as error:
             raise Http404(str(error)) from error
+        looked = timedelta()
         if found.approval.status == Approval.Status.PENDING:
-            viewing.looked(approval_id, request.user)
+            looked = viewing.looked(approval_id, request.user)
         obstacle, kept = found.obstacle, ""
         if isinstance(obstacle, PROOFS_MISSING):
             obstacle = None  # whoever tries to decide is asked for the proof then
@@ -275,12 +276,12 @@ class ApprovalAdmin(ReadOnlyAdmin):
             "longest_notes": LONGEST_NOTES,
             "own": found.voice_of(actor_of(request)),
             "can_take_back": policies.open_to_voices(found.approval),
-            "can_break_glass": policies.may_break_glass(int(actor_of(request).id)),
+            "can_break_glass": policies.BREAK_GLASS in actor_of(request).rights,
             "delegates": dossier.delegates(actor_of(request)) if not obstacle else [],
             "fields": questions.fields(found.task, request.POST),
             "to_type": looking.to_type(found.approval),
             "typed": request.POST.get("typed", ""),
-            "look_left": looking.seconds_left(found.approval, actor_of(request)),
+            "look_left": looking.seconds_left(found.approval, looked),
         }
         return self.page(request, "admin/approvals_app/decision.html", status=status, **context)
 

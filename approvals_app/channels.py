@@ -6,11 +6,9 @@ the moment of connecting, no address but public ones: looked at then, since a na
 elsewhere a moment later, and a redirect anywhere.
 """
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,7 +17,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from audit_app import vault
-from audit_app.destinations import is_public
+from audit_app.destinations import DestinationRefused, addresses_of
 
 LONGEST = 2_000
 TELLING = 16
@@ -134,22 +132,18 @@ def _guarded_connect(address: tuple[str, int], *args: Any, **kwargs: Any) -> Any
     if not _guarded.get():
         return _connect(address, *args, **kwargs)
     host, port = address
-    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    places = list(dict.fromkeys(str(place[4][0]) for place in found))
-    if not places or not all(is_public(_address(place)) for place in places):
-        raise OSError("This address is not public.")
+    try:
+        places = addresses_of(host.strip("[]"), port)
+    except DestinationRefused:
+        raise OSError("This address is not public.") from None
     error: OSError | None = None
     for place in places:
         try:
-            return _connect((place, port), *args, **kwargs)
+            return _connect((str(place), port), *args, **kwargs)
         except OSError as failed:
             error = failed
     assert error is not None
     raise error
-
-
-def _address(place: str) -> IPv4Address | IPv6Address:
-    return ip_address(place.partition("%")[0])
 
 
 # apprise speaks through requests, requests through urllib3; neither lets a caller look at the

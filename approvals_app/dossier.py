@@ -6,20 +6,21 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.utils import timezone
 
 from approvals_app import policies, renderers
-from approvals_app.differences import Line, lines_of, of_revisions
+from approvals_app.differences import Line, lines_of, of_tasks
 from approvals_app.inbox import amount, sentence
 from approvals_app.models import Approval, Vote
-from approvals_app.timelines import states_of
+from approvals_app.querysets import of_known_tasks
+from approvals_app.timelines import LOOKED_THROUGH, known_to, states_of
 from audit_app import legible
 from audit_app.actors import Actor
 from audit_app.errors import OrchestratorError
 from audit_app.machines import Machine, machine
 from audit_app.models import Event
-from sessions_app.models import Task, TaskRevision
+from sessions_app.models import Task
 
 TRAIL_SHOWN = 100
 BEFORE = 5
@@ -35,7 +36,7 @@ class Dossier:
 
     ``payload`` is read from the text whose digest is ``payload_digest``, so that nothing else than
     what is shown can be approved with it. ``obstacle`` says why the reader can't decide; None: they
-    can.
+    can. ``difference`` is what the present revision changed.
     """
 
     approval: Approval
@@ -45,7 +46,7 @@ class Dossier:
     trail: list[Event]
     trail_is_longer: bool
     obstacle: OrchestratorError | None
-    revisions: list[TaskRevision]
+    difference: list[Line]
     before: list[Approval]
     last_time: Task | None
 
@@ -89,11 +90,6 @@ class Dossier:
         asked = {a.pk for a in self.asked}
         return [a for a in self.others if a.pk not in asked]
 
-    @property
-    def difference(self) -> list[Line]:
-        """What the present revision changed."""
-        return of_revisions(self.revisions)
-
     def voice_of(self, actor: Actor) -> Vote | None:
         """What ``actor`` said already, and can take back while the approval is pending."""
         votes = self.approval.votes_cast
@@ -127,36 +123,61 @@ def read(approval_id: UUID, actor: Actor) -> Dossier:
     )
     approval: Approval = visible.one(approval_id)
     task = approval.task
+    others, before = _beside(approval, actor)
     votes = Prefetch("votes", Vote.objects.select_related("voter", "seat_of"))
-    others = task.approvals.exclude(pk=approval.pk).select_related("decided_by", "override")
-    events = Event.objects.filter(trace_id=task.trace_id).visible_to(actor)
-    latest = list(events.order_by("-position")[: TRAIL_SHOWN + 1])
+    prefetch_related_objects([approval, *others], votes)
+    latest = _trail(task, actor)
     return Dossier(
         approval=approval,
         payload=json.loads(task.payload),
         payload_digest=task.payload_digest,
-        others=list(others.prefetch_related(votes).order_by("created_at", "id")),
+        others=others,
         trail=latest[:TRAIL_SHOWN][::-1],
         trail_is_longer=len(latest) > TRAIL_SHOWN,
-        obstacle=_obstacle(approval, actor),
-        revisions=task.all_revisions() if task.revision > 1 else [],
-        before=_before(approval, actor),
+        obstacle=_obstacle(approval, others, actor),
+        difference=of_tasks([task.pk]).get(task.pk, []) if task.revision > 1 else [],
+        before=before,
         last_time=_last_time(task, actor),
     )
 
 
-def _before(approval: Approval, actor: Actor) -> list[Approval]:
-    """The last decisions on what this agent asked of this kind, among its latest tasks."""
-    decided = Approval.objects.visible_to(actor).filter(
-        task__in=_latest(approval.task), override=None, status__in=DECIDED
+def _trail(task: Task, actor: Actor) -> list[Event]:
+    """The latest of what happened in the task's trace, of which ``actor`` may know."""
+    events = Event.objects.filter(trace_id=task.trace_id).order_by("-position")
+    if not actor.auditor:
+        near = events.values("pk")[:LOOKED_THROUGH]
+        events = Event.objects.filter(known_to(actor), pk__in=near).order_by("-position")
+    return list(events[: TRAIL_SHOWN + 1])
+
+
+def _beside(approval: Approval, actor: Actor) -> tuple[list[Approval], list[Approval]]:
+    """The other approvals of the task, oldest first; and the last decisions on what this agent
+    asked of this kind, among its latest tasks, newest first. One statement for both."""
+    every = Approval.objects.select_related("decided_by", "override").exclude(pk=approval.pk)
+    others = every.filter(task=approval.task_id).order_by()
+    decided = (
+        every.filter(of_known_tasks(actor, "task"), task__in=_latest(approval.task))
+        .filter(override=None, status__in=DECIDED)
+        .exclude(task=approval.task_id)
+        .order_by("-updated_at")[:BEFORE]
     )
-    others = decided.exclude(task=approval.task_id).select_related("decided_by")
-    return list(others.order_by("-updated_at")[:BEFORE])
+    found: list[Approval] = list(others.union(decided, all=True))
+    return (
+        sorted(
+            (each for each in found if each.task_id == approval.task_id),
+            key=lambda each: (each.created_at, str(each.pk)),
+        ),
+        sorted(
+            (each for each in found if each.task_id != approval.task_id),
+            key=lambda each: each.updated_at,
+            reverse=True,
+        ),
+    )
 
 
 def _last_time(task: Task, actor: Actor) -> Task | None:
     """The last task like this one that was approved, of those that ``actor`` may read."""
-    others = Task.objects.visible_to(actor).filter(pk__in=_latest(task), status__in=APPROVED)
+    others = Task.objects.filter(of_known_tasks(actor), pk__in=_latest(task), status__in=APPROVED)
     return others.exclude(pk=task.pk).only("payload", "created_at").order_by("-created_at").first()
 
 
@@ -167,13 +188,29 @@ def _latest(task: Task) -> "QuerySet[Any]":
     return Task.objects.filter(pk__in=latest.values("pk"), task_type=task.task_type).values("pk")
 
 
-def _obstacle(approval: Approval, actor: Actor) -> OrchestratorError | None:
+def _obstacle(approval: Approval, others: list[Approval], actor: Actor) -> OrchestratorError | None:
     """What the decision would be refused with if it were made now."""
     try:
-        policies.seat_of(approval, actor, timezone.now())
+        policies.seat_of(approval, actor, timezone.now(), _said(approval, others), on_a_page=True)
     except OrchestratorError as refusal:
         return refusal
     return None
+
+
+def _said(approval: Approval, others: list[Approval]) -> list[Vote]:
+    """VoteQuerySet.in_one_decision_with, of votes that are read already."""
+    together = (
+        each
+        for each in (approval, *others)
+        if (each.revision, each.override_id) == (approval.revision, approval.override_id)
+    )
+    said = [
+        vote
+        for each in together
+        for vote in each.votes_cast
+        if not (each.status == Approval.Status.EXPIRED and vote.choice == Vote.Choice.YES)
+    ]
+    return sorted(said, key=lambda vote: (vote.created_at, str(vote.pk)))
 
 
 def delegates(actor: Actor) -> list[str]:

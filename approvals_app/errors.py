@@ -1,6 +1,6 @@
 """What can be refused on this floor."""
 
-from audit_app.errors import Conflict, Forbidden, Invalid, NotFound
+from audit_app.errors import Busy, Conflict, Forbidden, Invalid, NotFound
 
 
 class HumansOnly(Forbidden):
@@ -55,6 +55,10 @@ class ChangesRequested(Conflict):
 
 class NoVote(Conflict):
     """The caller has no vote on this that could be withdrawn."""
+
+
+class NotJudgedYet(Busy):
+    """Judging the tasks before this one took too long; the same request can be sent again."""
 
 
 class UnknownPerson(Invalid):

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import path, reverse
@@ -17,6 +18,7 @@ from django.utils.http import quote_etag
 from approvals_app import inbox, viewing
 from approvals_app.models import Approval
 from approvals_app.pages import CHANGE
+from audit_app import csv_export
 from audit_app.admin import actor_of, may_read
 from audit_app.serializers import UUID_TEXT
 from audit_app.webhook_admin import may_see_webhooks
@@ -33,9 +35,9 @@ AGENTS = (("Agents", "smart_toy", "sessions_app_agent"),)
 PEOPLE = (("People", "person", "auth_user"), ("Groups", "group", "auth_group"))
 
 
-def staff(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def staff(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Whoever may see the admin's first page."""
-    wrapped: Callable[..., HttpResponse] = admin.site.admin_view(view)
+    wrapped: Callable[..., HttpResponseBase] = admin.site.admin_view(view)
     return wrapped
 
 
@@ -67,6 +69,15 @@ def inbox_list(request: HttpRequest) -> HttpResponse:
     assert answer is not None  # there was a response to choose from
     answer.headers["ETag"] = etag
     return answer
+
+
+def inbox_csv(request: HttpRequest) -> HttpResponseBase:
+    """What a tab of the inbox lists, all of it, as a file."""
+    if request.method not in ("GET", "HEAD"):
+        raise PermissionDenied
+    filters = _filters(request.GET)
+    rows, columns = inbox.exported(actor_of(request), filters)
+    return csv_export.download(rows, columns, time="created_at", name=f"inbox-{filters.tab}")
 
 
 def inbox_views(request: HttpRequest) -> HttpResponse:
@@ -201,6 +212,7 @@ def _to_inbox(filters: inbox.Filters) -> HttpResponse:
 app_name = "inbox"
 urlpatterns = [
     path("inbox/", staff(inbox_list), name="list"),
+    path("inbox/csv/", staff(inbox_csv), name="csv"),
     path("inbox/views/", staff(inbox_views), name="views"),
     path("inbox/looking/<uuid:approval_id>/", staff(looking), name="looking"),
 ]

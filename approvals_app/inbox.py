@@ -27,8 +27,9 @@ from django.db.models.expressions import RawSQL
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce, Left, Now
 
-from approvals_app.differences import Line, of_revisions
+from approvals_app.differences import Line, of_tasks
 from approvals_app.models import Approval, Override, Vote
+from approvals_app.querysets import of_known_tasks
 from approvals_app.viewing import LOOKING, Viewer
 from audit_app.actors import Actor
 from audit_app.legible import shortened
@@ -61,6 +62,35 @@ REACH = {
     "count": ("item", "items"),
 }
 """Members of a task's data that say how many it touches: a number, or a list of them."""
+
+EXPORTED = {
+    "waiting": (
+        "id",
+        "task_id",
+        "task__task_type",
+        "task__description",
+        "task__agent__name",
+        "task__from_role",
+        "approver_role",
+        "risk",
+        "needed",
+        "created_at",
+        "expires_at",
+    ),
+    "decided": (
+        "id",
+        "approval_id",
+        "approval__task_id",
+        "approval__task__task_type",
+        "approval__task__description",
+        "approval__task__agent__name",
+        "choice",
+        "created_at",
+        "approval__status",
+    ),
+    "asked": ("id", "task_type", "description", "agent__name", "to_role", "status", "created_at"),
+}
+"""The columns of each tab as a file."""
 
 AGES = {
     "1h": ("1 hour", timedelta(hours=1)),
@@ -166,15 +196,12 @@ class Row:
     missing: int = 0
     looking: list[str] = field(default_factory=list)
     changes_asked: bool = False
+    difference: list[Line] = field(default_factory=list)
+    """What the present revision changed, where several are decided at once."""
 
     @property
     def key(self) -> str:
         return str(self.approval.pk)
-
-    @property
-    def difference(self) -> list[Line]:
-        """What the present revision changed; it is read when it is asked for."""
-        return of_revisions(Task.objects.get(pk=self.approval.task_id).all_revisions())
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,15 +273,20 @@ def page(actor: Actor, filters: Filters) -> Page:
 def several(actor: Actor, ids: Iterable[UUID]) -> list[Row]:
     """Those of ``ids`` that ``actor`` may know of, in their order."""
     ids = list(ids)
-    rows = _shown(Approval.objects.filter(_known(actor, "task"), pk__in=ids), actor)
+    rows = _shown(Approval.objects.filter(of_known_tasks(actor, "task"), pk__in=ids), actor)
     found = {row.pk: row for row in rows}
-    return [_row(found[pk]) for pk in ids if pk in found]
+    revised = [row.task_id for row in found.values() if row.revision > 1]
+    changed = of_tasks(revised) if revised else {}
+    return [
+        _row(found[pk], difference=changed.get(found[pk].task_id, [])) for pk in ids if pk in found
+    ]
 
 
 def overrides(actor: Actor) -> list[Override]:
     """What was approved alone, and has not been reviewed yet."""
     open_ones = Override.objects.visible_to(actor).filter(status=Override.Status.OPEN)
-    return list(open_ones.select_related("opened_by", "task").order_by("review_due_at")[:10])
+    told = open_ones.select_related("opened_by", "task").defer(*_bulky("task"))
+    return list(told.order_by("review_due_at")[:10])
 
 
 def waiting(actor: Actor) -> int:
@@ -298,30 +330,52 @@ def reach(counts: Iterable[tuple[str, Any]]) -> str:
     return ""
 
 
-def _decided(actor: Actor, number: int) -> Page:
-    """The votes that the reader cast, newest first, of what they may still know of."""
+def exported(actor: Actor, filters: Filters) -> tuple["QuerySet[Any]", tuple[str, ...]]:
+    """What a tab lists with its filters, all pages of it, and the columns of it as a file."""
+    rows: QuerySet[Any]
+    match filters.tab:
+        case "decided":
+            rows = _votes_of(actor)
+        case "asked":
+            rows = _asked_by(actor)
+        case _:
+            rows = filters.matching(Approval.objects.waiting_for(actor))
+    return rows, EXPORTED[filters.tab]
+
+
+def _votes_of(actor: Actor) -> "QuerySet[Vote]":
+    """The latest votes that ``actor`` cast, of what they may still know of."""
     mine = (
         Vote.objects.cast()
         .filter(voter_id=int(actor.id))
         .order_by("-created_at")[:BACK]
         .values("pk")
     )
-    known = Vote.objects.filter(_known(actor, "approval__task"), pk__in=mine)
-    votes = known.annotate(**_told("approval__task")).order_by("-created_at", "-id")
+    return Vote.objects.filter(of_known_tasks(actor, "approval__task"), pk__in=mine)
+
+
+def _decided(actor: Actor, number: int) -> Page:
+    """The votes that the reader cast, newest first."""
+    votes = _votes_of(actor).annotate(**_told("approval__task")).order_by("-created_at", "-id")
     votes = votes.select_related("approval__task__agent", "approval__decided_by")
     return _of_what_is_over(votes.defer(*_bulky("approval__task")), number, _decided_row)
 
 
-def _asked(actor: Actor, number: int) -> Page:
-    """The tasks that agents of the reader's routed, or on the reader's behalf, newest first."""
+def _asked_by(actor: Actor) -> "QuerySet[Task]":
+    """The latest tasks that agents of ``actor``'s routed, or on ``actor``'s behalf."""
     theirs = RawSQL(ASKED, [BACK, actor.id, BACK, actor.id])  # noqa: S611  # a constant
+    return Task.objects.filter(pk__in=theirs)
+
+
+def _asked(actor: Actor, number: int) -> Page:
+    """The tasks that the reader asked for, newest first."""
     waits_for = Approval.objects.pending().filter(task=OuterRef("pk")).order_by("approver_role")
     tasks = (
-        Task.objects.filter(pk__in=theirs)
+        _asked_by(actor)
         .annotate(
             **_told(""),
             waits_for=ArraySubquery(waits_for.values("approver_role")[:5]),
-            known=ExpressionWrapper(_known(actor, ""), BooleanField()),
+            known=ExpressionWrapper(of_known_tasks(actor), BooleanField()),
         )
         .select_related("agent")
         .order_by("-created_at", "-id")
@@ -390,15 +444,6 @@ class _CountOf(Func):
     )
 
 
-def _known(actor: Actor, task: str) -> Q:
-    """Whose task ``actor`` may know of: TaskQuerySet.visible_to, asked of few rows one by one."""
-    if actor.auditor:
-        return Q(pk__isnull=False)
-    asked = Approval.objects.asking(actor).filter(task=OuterRef(f"{task}_id" if task else "pk"))
-    before = f"{task}__" if task else ""
-    return Q(**{f"{before}to_role__in": actor.roles}) | Q(Exists(asked))
-
-
 def _holding(words: str) -> Q:
     """What has all of ``words`` in its payload, or words that begin so: of what waits, by the
     index, and of what is reviewed after an override, which is little."""
@@ -419,12 +464,13 @@ def _page_number(given: str) -> int:
     return min(max(int(given), 1), LAST_PAGE)
 
 
-def _row(found: Any) -> Row:
+def _row(found: Any, **more: Any) -> Row:
     return Row(
         approval=found,
         missing=max(found.needed - found.yes, 0),
         looking=found.looking,
         changes_asked=found.changes_asked,
+        **more,
         **_of_the_task(found.task, found),
     )
 
@@ -437,7 +483,7 @@ def _asked_row(task: Any) -> Asked:
     return Asked(task, waits_for=task.waits_for, known=task.known, **_of_the_task(task, task))
 
 
-def _of_the_task(task: Task, found: Any) -> dict[str, str]:
+def _of_the_task(task: Task, found: Any) -> dict[str, Any]:
     return {
         "sentence": sentence(task, found.said),
         "amount": amount(found.amount, found.currency),

@@ -7,7 +7,6 @@ from approvals_app.errors import LookFirst, NotTyped
 from approvals_app.models import Approval
 from approvals_app.viewing import Viewer
 from audit_app.actors import Actor
-from audit_app.operation import clock
 
 
 def looked(approval: Approval, by: Actor, now: datetime) -> timedelta | None:
@@ -17,11 +16,11 @@ def looked(approval: Approval, by: Actor, now: datetime) -> timedelta | None:
     return max(now - since[0], timedelta()) if since else None
 
 
-def seconds_left(approval: Approval, by: Actor) -> int:
-    """How much longer ``by`` has to look at ``approval``."""
+def seconds_left(approval: Approval, looked: timedelta) -> int:
+    """How much longer whoever has ``looked`` at ``approval`` has to."""
     if not approval.look_for:
         return 0
-    left = approval.look_for - (looked(approval, by, clock()) or timedelta())
+    left = approval.look_for - looked
     return max(0, -(-left // timedelta(seconds=1)))
 
 

@@ -9,9 +9,7 @@ from django.conf import settings
 from django.db import models
 from django_fsm import FSMField, transition
 
-from approvals_app.noticing import Notice as Notice
-from approvals_app.noticing import NoticeChannel as NoticeChannel
-from approvals_app.noticing import NoticeSettings as NoticeSettings
+from approvals_app import noticing  # noqa: F401  # has models of this app, too
 from approvals_app.querysets import (
     ApprovalQuerySet,
     DelegationQuerySet,
@@ -127,6 +125,7 @@ class Approval(Subject):
 
     DECIDED = (Status.APPROVED, Status.REJECTED)
     subject_type = "approval"
+    shown_with = ("decided_by",)
     task_path = "task_id"
     further_guards = (
         "freeze",
@@ -171,6 +170,7 @@ class Approval(Subject):
         null=True,
         on_delete=models.PROTECT,
         related_name="requested_approvals",
+        db_index=False,
         db_comment="The agent that asked for one more human; empty where policy asked.",
     )
     payload_digest = models.CharField(
@@ -270,6 +270,7 @@ class Approval(Subject):
         )
         indexes = (
             models.Index(fields=["status", "-created_at"], name="approvals_status"),
+            models.Index(fields=["approver_role", "-created_at"], name="approvals_role"),
             models.Index(fields=["-created_at", "-id"], name="approvals_created_at"),
             models.Index(
                 fields=["approver_role", "expires_at"],

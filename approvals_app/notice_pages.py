@@ -16,8 +16,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from approvals_app import channels, notices, quiet
-from approvals_app.models import NoticeChannel, NoticeSettings
-from approvals_app.noticing import Notice, NoticeKind
+from approvals_app.noticing import Notice, NoticeChannel, NoticeKind, NoticeSettings
 from audit_app.serializers import UUID_TEXT
 
 MOST_CHANNELS = 5

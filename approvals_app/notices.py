@@ -17,8 +17,8 @@ from django.contrib.auth.models import User
 from django.db.models import Q
 
 from approvals_app import channels, notifying, quiet
-from approvals_app.models import Approval, Delegation, NoticeChannel, NoticeSettings
-from approvals_app.noticing import Notice, NoticeKind
+from approvals_app.models import Approval, Delegation
+from approvals_app.noticing import Notice, NoticeChannel, NoticeKind, NoticeSettings
 from audit_app.events import EventType
 from audit_app.models import Event
 from audit_app.operation import clock
@@ -31,7 +31,7 @@ OUTCOMES = {
     EventType.TASK_REJECTED.value,
     EventType.TASK_EXPIRED.value,
 }
-WEBHOOKS = {"webhook.paused", "webhook.disabled"}
+WEBHOOKS = {EventType.WEBHOOK_PAUSED.value, EventType.WEBHOOK_DISABLED.value}
 BATCH = 1_000
 
 channels.must_be_known(settings.NOTICE_CHANNELS)

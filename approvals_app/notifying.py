@@ -7,10 +7,9 @@ a worker began that died is sent by another: at least once.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import wraps
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -20,19 +19,16 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.mail import EmailMessage
-from django.db import close_old_connections, connection
+from django.db import connection
 from django.db.models import F, Q
 from django.db.models.functions import Now
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from procrastinate.contrib.django import app
-from procrastinate.contrib.django.django_connector import DjangoConnector
-from procrastinate.manager import JobManager
-from procrastinate.tasks import configure_task
 from procrastinate.types import JSONDict
 
 from approvals_app import channels, quiet
-from approvals_app.models import Approval, NoticeChannel, NoticeSettings
-from approvals_app.noticing import Notice, NoticeKind
+from approvals_app.models import Approval
+from approvals_app.noticing import Notice, NoticeChannel, NoticeKind, NoticeSettings
 from audit_app import vault
 from audit_app.actors import Actor
 from audit_app.legible import UNSEEN, shortened
@@ -98,30 +94,12 @@ class NotSent(Exception):
 
 def defer(places: Iterable[str]) -> None:
     """Have what is due at ``places`` sent, once the present transaction commits."""
-    # Through Django's connection, whichever connector the worker uses for itself.
-    manager = JobManager(DjangoConnector())
-    jobs = configure_task(name=deliver.name, job_manager=manager, queue=QUEUE)
     wanted: list[JSONDict] = [{"place": place} for place in sorted(places)]
     if wanted:
-        jobs.batch_defer(*wanted)
-
-
-def _by_itself(work: Callable[..., None]) -> Callable[..., None]:
-    """A job's connection is its thread's: it may have died since, and is not kept."""
-
-    @wraps(work)
-    def done(*args: Any, **kwargs: Any) -> None:
-        close_old_connections()
-        try:
-            work(*args, **kwargs)
-        finally:
-            close_old_connections()
-
-    return done
+        deliver.batch_defer(*wanted)
 
 
 @app.task(queue=QUEUE, name="notices.deliver")
-@_by_itself
 def deliver(place: str) -> None:
     """Send what is due at ``place``, all of it in one message."""
     rows = _claimed(place)
@@ -135,7 +113,6 @@ def deliver(place: str) -> None:
 
 @app.periodic(cron="* * * * *")
 @app.task(queue=QUEUE, name="notices.sweep", queueing_lock="notices.sweep")
-@_by_itself
 def sweep(timestamp: int) -> None:
     """What became due by the clock is sent, and what is long over is removed."""
     due = Notice.objects.due().order_by().values_list("place", flat=True).distinct()
@@ -186,7 +163,7 @@ def _still_so(rows: list[Notice]) -> dict[int, Line]:
             line = _outcome_line(tasks[row.subject_id])
         elif row.kind == NoticeKind.WEBHOOK and person and person.is_superuser:
             said = "A webhook was paused or disabled; its receiver is told of no events."
-            line = Line(said, _webhook_page(row.subject_id))
+            line = Line(said, reverse("admin:audit_app_webhook_change", args=[row.subject_id]))
         elif row.kind == NoticeKind.TEST:
             said = "This is a test: what waits for you will be told here."
             line = Line(said, reverse("admin:index"))
@@ -228,13 +205,6 @@ def _outcome_line(task: Task) -> Line:
     what, role, agent = (plain(t) for t in (task.task_type, task.to_role, task.agent.name))
     said = f"What {agent} asked of {role}, {what}, was {became}."
     return Line(said, f"{reverse('admin:index')}?tab=asked")
-
-
-def _webhook_page(pk: UUID) -> str:
-    try:
-        return reverse("admin:audit_app_webhook_change", args=[pk])
-    except NoReverseMatch:
-        return reverse("admin:index")
 
 
 def _tell(place: str, rows: list[Notice], lines: list[Line]) -> None:

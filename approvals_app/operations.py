@@ -1,6 +1,6 @@
 """What can be done on this floor: people are asked, and say yes, no, or what should change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ from approvals_app.errors import ApprovalPending, NoVote, PayloadDigestMismatch,
 from approvals_app.models import Approval, Override, Vote
 from approvals_app.rules import TO_ROLE, Requirement, Rule
 from audit_app.actors import Actor
+from audit_app.bulk import create_all
 from audit_app.canonical import digest
 from audit_app.errors import AgentsOnly, Busy
 from audit_app.events import EventType
@@ -30,7 +31,7 @@ def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -
     """
     if not by.is_agent:
         raise AgentsOnly(kind=by.kind)
-    task = Task.objects.visible_to(by).locked(task_id)
+    task = Task.objects.known_locked(by, task_id)
     if task.status != Task.Status.AWAITING_APPROVAL:
         raise TaskNotWaiting(task, state=task.status, allowed=task.transitions_allowed())
     now = clock()
@@ -157,35 +158,20 @@ def ask(
 
     ``terms`` are further columns: those that ``terms`` makes of a plan, reason, override, …
     """
-    approval = Approval(
-        task=task,
-        approver_role=requirement.role,
-        needed=requirement.count,
-        revision=task.revision,
-        payload_digest=digest(task.payload),
-        trace_id=task.trace_id,
-        **terms,
-    )
-    approval.remind_at = next_reminder(approval, now)
-    return create(
-        approval,
-        EventType.APPROVAL_REQUESTED,
-        by=by,
-        details={
-            "task_id": str(task.pk),
-            "payload_digest": approval.payload_digest,
-            "needed": approval.needed,
-            "reason": approval.reason,
-            "expires_at": approval.expires_at.isoformat(),
-        },
-    )
+    approval = _approval(task, requirement, now, terms)
+    return create(approval, EventType.APPROVAL_REQUESTED, by=by, details=_requested(approval))
 
 
-def ask_all(task: Task, plan: Rule, *, by: Actor) -> None:
-    """Ask everybody whom ``plan`` names."""
-    now = clock()
-    for requirement in plan.asked_of(task.to_role):
-        ask(task, requirement, by=by, now=now, **terms(task, plan, now))
+def ask_all(waiting: Iterable[tuple[Task, Rule]], *, by: Actor) -> None:
+    """Ask, for each task, everybody whom its plan names; in one statement, however many. The tasks
+    were changed a moment ago, which is when they begin to wait."""
+    approvals = [
+        _approval(task, requirement, task.updated_at, terms(task, plan, task.updated_at))
+        for task, plan in waiting
+        for requirement in plan.asked_of(task.to_role)
+    ]
+    details = [_requested(approval) for approval in approvals]
+    create_all(approvals, EventType.APPROVAL_REQUESTED, by=by, details=details)
 
 
 def terms(task: Task, plan: Rule, now: datetime) -> dict[str, Any]:
@@ -238,6 +224,34 @@ def withdraw_pending(task: Task, override: Override | None, *, by: Actor, why: s
     pending = task.approvals.pending().filter(override=override).order_by("id")
     for approval in pending.select_for_update(no_key=True, of=("self",)):
         perform(approval.withdraw, by=by, details={"reason": why})
+
+
+def _approval(
+    task: Task, requirement: Requirement, now: datetime, terms: dict[str, Any]
+) -> Approval:
+    """A pending one, not saved."""
+    approval = Approval(
+        task=task,
+        approver_role=requirement.role,
+        needed=requirement.count,
+        revision=task.revision,
+        payload_digest=digest(task.payload),
+        trace_id=task.trace_id,
+        **terms,
+    )
+    approval.remind_at = next_reminder(approval, now)
+    return approval
+
+
+def _requested(approval: Approval) -> dict[str, Any]:
+    """What the event of a new approval says."""
+    return {
+        "task_id": str(approval.task_id),
+        "payload_digest": approval.payload_digest,
+        "needed": approval.needed,
+        "reason": approval.reason,
+        "expires_at": approval.expires_at.isoformat(),
+    }
 
 
 def _cast(

@@ -11,18 +11,20 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
 
 from approvals_app import delegations, dossier, policies, rulebook, timelines
-from approvals_app.dashboards import WINDOWS, figures
+from approvals_app.dashboards import WINDOWS, lately
 from approvals_app.models import ApprovalPolicy, Delegation
 from approvals_app.notice_pages import notifications
 from approvals_app.policy_files import FileInvalid, dump, dump_file, parse_file
 from approvals_app.rules import Rule
 from approvals_app.simulation import Report, simulate
+from audit_app import csv_export
 from audit_app.actors import Actor
 from audit_app.admin import actor_of, may_read
 from audit_app.errors import NotFound, OrchestratorError, StaleVersion
@@ -34,6 +36,19 @@ DAYS = (1, 7, 30, 90)
 MOST_SIMULATED = 100_000
 LONGEST = 100_000
 VERSIONS = 50
+EXPORTED = (
+    "id",
+    "name",
+    "priority",
+    "description",
+    "rule",
+    "status",
+    "version",
+    "created_at",
+    "updated_at",
+)
+"""The columns of the policies as a file."""
+
 NEW = """\
 name: large-transfers
 priority: 10
@@ -50,15 +65,15 @@ reminders: [1h]
 """
 
 
-def readers(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def readers(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Whoever reviews or administers may know the rules."""
 
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not (may_read(request) or request.user.has_perm(CHANGE)):
             raise PermissionDenied
         return view(request, *args, **kwargs)
 
-    wrapped: Callable[..., HttpResponse] = admin.site.admin_view(guarded)
+    wrapped: Callable[..., HttpResponseBase] = admin.site.admin_view(guarded)
     return wrapped
 
 
@@ -84,6 +99,14 @@ def policy_list(request: HttpRequest) -> HttpResponse:
         retired=[row for row in rows if row[0].status != ApprovalPolicy.Status.ACTIVE],
         can_change=request.user.has_perm(CHANGE),
     )
+
+
+def policy_csv(request: HttpRequest) -> HttpResponseBase:
+    """Every policy, those out of force as well, as a file."""
+    if request.method not in ("GET", "HEAD"):
+        raise PermissionDenied
+    rows = ApprovalPolicy.objects.all()
+    return csv_export.download(rows, EXPORTED, time="created_at", name="policies")
 
 
 def policy(request: HttpRequest, policy_id: UUID | None = None) -> HttpResponse:
@@ -338,7 +361,7 @@ def dashboards(request: HttpRequest) -> HttpResponse:
         request,
         "dashboards.html",
         title="Dashboards",
-        figures=figures(actor_of(request), days),
+        figures=lately(actor_of(request), days),
         windows=WINDOWS,
     )
 
@@ -383,6 +406,7 @@ def _timeline_of(kind: str, name: str, actor: Actor, page: dict[str, Any]) -> ti
 app_name = "pages"
 urlpatterns = [
     path("policies/", readers(policy_list), name="policies"),
+    path("policies/csv/", readers(policy_csv), name="policies_csv"),
     path("policies/new/", readers(policy), name="new_policy"),
     path("policies/simulate/", readers(policy_simulation), name="simulation"),
     path("policies/<uuid:policy_id>/", readers(policy), name="policy"),

@@ -1,13 +1,15 @@
 """Which tasks need whose yes, and who may give it. Asked by every door, answered in one place."""
 
-from collections.abc import Iterable
+import functools
+import time
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import Q, QuerySet
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
 
 from approvals_app import questions, rules
 from approvals_app.errors import (
@@ -18,6 +20,7 @@ from approvals_app.errors import (
     HumansOnly,
     NoRightToOverride,
     NotEligible,
+    NotJudgedYet,
     OneVoiceEach,
     OverrideOverdue,
     ReauthenticationRequired,
@@ -26,30 +29,69 @@ from approvals_app.errors import (
 )
 from approvals_app.models import Approval, ApprovalPolicy, Delegation, Override, Vote
 from audit_app.actors import Actor
+from audit_app.errors import OrchestratorError
+from audit_app.prepared import Prepared
 from sessions_app.models import Agent, Task
 from sessions_app.verdicts import Kind, Verdict
+
+BREAK_GLASS = "approvals_app.break_glass"
 
 _read: dict[UUID, rules.Rule] = {}
 """Each policy as this process last read it; used while its version is still the present one."""
 
 
-def judge(task: Task) -> Verdict:
-    """What the policies in force say of ``task`` as it is asked for now: exactly one verdict."""
+JUDGING_LIMIT = 5.0
+"""Seconds after which no further task of several is judged: conditions on hostile payloads take
+long, and a transaction waits meanwhile."""
+
+
+def judge(
+    task: Task,
+    read: Callable[[], Sequence[rules.Rule]] | None = None,
+    names: dict[UUID, str] | None = None,
+) -> Verdict:
+    """What the policies in force say of ``task`` as it is asked for now: exactly one verdict.
+
+    ``read`` gives the policies and ``names`` remembers those of agents, where several are judged.
+    """
     if task.task_type == Task.NOTIFICATION:
         return Verdict(Kind.APPROVE, "A notification asks for nothing.")
-    return rules.verdict(in_force(), _Facts(task), settings.APPROVAL_DEFAULT)
+    facts = _Facts(task, {} if names is None else names)
+    return rules.verdict((read or in_force)(), facts, settings.APPROVAL_DEFAULT)
+
+
+def judge_all(tasks: Sequence[Task]) -> list[Verdict | OrchestratorError]:
+    """The verdict on each of ``tasks``, all by the same policies in force, or what refuses it:
+    QuestionInvalid, or NotJudgedYet once JUDGING_LIMIT has passed."""
+    read, names, until = functools.cache(in_force), dict[UUID, str](), time.monotonic()
+    until += JUDGING_LIMIT
+    said: list[Verdict | OrchestratorError] = []
+    for task in tasks:
+        try:
+            questions.must_be_askable(task)
+            if said and time.monotonic() > until:
+                raise NotJudgedYet
+            said.append(judge(task, read, names))
+        except OrchestratorError as refusal:
+            said.append(refusal)
+    return said
 
 
 def in_force() -> list[rules.Rule]:
     """The active policies, first one first. Which they are is asked of the database every time, so
     that a change needs no restart; a policy is read and compiled once a version."""
-    active = list(ApprovalPolicy.objects.active().order_by().values_list("pk", "version"))
+    active = _active()
     stale = [pk for pk, version in active if pk not in _read or _read[pk].version != version]
     if stale:
         for policy in ApprovalPolicy.objects.filter(pk__in=stale):
             _read[policy.pk] = as_rule(policy)
     found = [_read[pk] for pk, _ in active if pk in _read]
     return sorted(found, key=lambda rule: (rule.priority, rule.name))
+
+
+_active: Prepared[tuple[UUID, int]] = Prepared(
+    lambda: ApprovalPolicy.objects.active().order_by().values_list("pk", "version")
+)
 
 
 def as_rule(policy: ApprovalPolicy) -> rules.Rule:
@@ -60,15 +102,18 @@ def as_rule(policy: ApprovalPolicy) -> rules.Rule:
 class _Facts(dict[str, Any]):
     """What a condition may ask of a task; the agent's name is only read where one does."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, names: dict[UUID, str]) -> None:
         super().__init__({name: getattr(task, name) for name in Task.PAYLOAD_FIELDS})
-        self._task = task
+        self._task, self._names = task, names
 
     def __missing__(self, name: str) -> str:
         if name != "agent":
             raise KeyError(name)
-        self["agent"] = self._task.agent.name
-        return self._task.agent.name
+        agent = self._task.agent_id
+        if agent not in self._names:
+            self._names[agent] = self._task.agent.name
+        self["agent"] = self._names[agent]
+        return self._names[agent]
 
 
 def voices(approval: Approval) -> list[Vote]:
@@ -77,9 +122,17 @@ def voices(approval: Approval) -> list[Vote]:
     return list(Vote.objects.in_one_decision_with(approval).select_related("voter"))
 
 
-def seat_of(approval: Approval, by: Actor, now: datetime, said: list[Vote] | None = None) -> int:
+def seat_of(
+    approval: Approval,
+    by: Actor,
+    now: datetime,
+    said: list[Vote] | None = None,
+    *,
+    on_a_page: bool = False,
+) -> int:
     """In whose seat ``by`` may vote on ``approval`` at ``now``: the user's id; the caller holds the
-    lock of the approval and its task.
+    lock of the approval and its task. Only ``on_a_page``, where nothing is decided yet, it holds
+    none, and ``by.roles`` are believed.
 
     The same rule for every door, and for superusers too; groups, owners and delegations are read
     afresh, since they may have changed while we waited for the lock. Raises HumansOnly,
@@ -91,7 +144,8 @@ def seat_of(approval: Approval, by: Actor, now: datetime, said: list[Vote] | Non
     if approval.status != Approval.Status.PENDING:
         raise already_decided(approval)
     voter = int(by.id)
-    seats = _seats(approval, voter)
+    member = approval.approver_role in by.roles if on_a_page else None
+    seats = _seats(approval, voter, member=member)
     if not seats:
         raise NotEligible(approval, role=approval.approver_role)
     barred = excluded(approval, {voter, *seats})
@@ -178,6 +232,7 @@ def may_override(approval: Approval, by: Actor, now: datetime) -> None:
 
 
 def may_break_glass(user_id: int) -> bool:
+    """As it is now; on a page, ``by.rights`` says as much of a moment ago."""
     right = {"codename": "break_glass", "content_type__app_label": "approvals_app"}
     given = Q(**{f"user_permissions__{k}": v for k, v in right.items()}) | Q(
         **{f"groups__permissions__{k}": v for k, v in right.items()}
@@ -191,24 +246,27 @@ def excluded(
     """Those of ``people`` (users' ids) who may not decide on ``approval``, and on ``others`` of its
     task together with it, and why: nobody decides on what they answer for, asked for, wrote or
     did."""
-    task, people = approval.task, set(people)
-    found: dict[int, str] = {}
+    task, name = approval.task, approval.task.on_behalf_of
+    alone = approval.override.opened_by_id if approval.override else None
     agents = {each.requested_by_id or task.agent_id for each in (approval, *others)}
-    owners = Agent.objects.filter(pk__in={task.agent_id, *agents}, owner_id__in=people)
-    for owner in owners.values_list("owner_id", flat=True):
-        found[owner or 0] = "they own the agent that asks."
-    if task.edited_by_id is not None and task.edited_by_id in people:
-        found[task.edited_by_id] = "they wrote this revision."
-    if task.revision > 1:
-        wrote = task.revisions.filter(edited_by_id__in=people)
-        for writer in wrote.values_list("edited_by_id", flat=True):
-            found.setdefault(writer or 0, "they wrote an earlier revision.")
-    if approval.override and approval.override.opened_by_id in people:
-        found[approval.override.opened_by_id] = "they approved it alone."
-    if name := task.on_behalf_of:
-        same = Q(username__iexact=name) | Q(email__iexact=name)
-        for person in User.objects.filter(same, pk__in=people).values_list("pk", flat=True):
-            found[person] = "the agent asks on their behalf."
+    owned = Agent.objects.filter(pk__in={task.agent_id, *agents}, owner_id=OuterRef("pk"))
+    named = Q(username__iexact=name) | Q(email__iexact=name) if name else Q(pk__in=[])
+    found: dict[int, str] = {}
+    for person, owns, wrote, is_meant in User.objects.filter(pk__in=set(people)).values_list(
+        "pk",
+        Exists(owned),
+        Exists(task.revisions.filter(edited_by_id=OuterRef("pk"))),
+        ExpressionWrapper(named, BooleanField()),
+    ):
+        answers = (
+            (is_meant, "the agent asks on their behalf."),
+            (person == alone, "they approved it alone."),
+            (person == task.edited_by_id, "they wrote this revision."),
+            (owns, "they own the agent that asks."),
+            (wrote, "they wrote an earlier revision."),
+        )
+        if why := next((why for holds, why in answers if holds), ""):
+            found[person] = why
     return found
 
 
@@ -242,11 +300,12 @@ def _members(approval: Approval) -> "QuerySet[User]":
     return User.objects.filter(is_active=True, groups__name=approval.approver_role)
 
 
-def _seats(approval: Approval, voter: int) -> list[int]:
+def _seats(approval: Approval, voter: int, *, member: bool | None) -> list[int]:
     """The seats in which ``voter`` could vote: their own, or those of members who are represented
-    by them now. What was delegated can't be passed on: a delegator is a member."""
+    by them now. What was delegated can't be passed on: a delegator is a member. Whether ``voter``
+    is a ``member`` themselves is asked where it is None."""
     members = _members(approval)
-    if members.filter(pk=voter).exists():
+    if members.filter(pk=voter).exists() if member is None else member:
         return [voter]
     given = (
         Delegation.objects.in_force()

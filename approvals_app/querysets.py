@@ -1,5 +1,6 @@
 """Named reads of this floor."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from django.db.models.functions import Now
 
 from audit_app.actors import Actor
 from audit_app.errors import NotFound
+from audit_app.prepared import Prepared, attach
 from audit_app.querysets import SubjectQuerySet
 from sessions_app.models import Agent, Task, TaskRevision
 
@@ -28,7 +30,7 @@ class ApprovalQuerySet(SubjectQuerySet["Approval"]):
         """Whoever sees a task sees all of its approvals."""
         if actor.auditor:
             return self
-        return self.filter(_asked(actor) | Q(task__in=Task.objects.visible_to(actor).values("pk")))
+        return self.filter(_asked(actor) | of_known_tasks(actor, "task"))
 
     def asking(self, actor: Actor) -> Self:
         """Those of which ``actor`` may be one of the voices: by a group, or in another's seat."""
@@ -36,17 +38,6 @@ class ApprovalQuerySet(SubjectQuerySet["Approval"]):
 
     def pending(self) -> Self:
         return self.filter(status=self.model.Status.PENDING)
-
-    def unanswered(self) -> Self:
-        """Pending ones of which the agent has nothing to do but to wait."""
-        changes = _related(self, "votes").filter(
-            status="cast",
-            choice="changes",
-            approval__task=OuterRef("task"),
-            approval__revision=OuterRef("revision"),
-            approval__status="pending",
-        )
-        return self.pending().exclude(Exists(changes))
 
     def blocking(self) -> Self:
         """Those that a task waits for, as against those that review an override."""
@@ -100,8 +91,7 @@ class VoteQuerySet(SubjectQuerySet["Vote"]):
         """Whoever sees an approval sees what was said of it."""
         if actor.auditor:
             return self
-        approvals: Any = self.model._meta.get_field("approval").related_model
-        return self.filter(approval__in=approvals.objects.visible_to(actor).values("pk"))
+        return self.filter(of_known_tasks(actor, "approval__task"))
 
     def cast(self) -> Self:
         return self.filter(status=self.model.Status.CAST)
@@ -144,7 +134,7 @@ class OverrideQuerySet(SubjectQuerySet["Override"]):
         """Whoever sees a task sees how it was approved."""
         if actor.auditor:
             return self
-        return self.filter(task__in=Task.objects.visible_to(actor).values("pk"))
+        return self.filter(of_known_tasks(actor, "task"))
 
     def overdue(self) -> Self:
         """Those that nobody reviewed in time."""
@@ -158,6 +148,38 @@ class PolicyQuerySet(SubjectQuerySet["ApprovalPolicy"]):
 
     def active(self) -> Self:
         return self.filter(status=self.model.Status.ACTIVE)
+
+
+def of_known_tasks(actor: Actor, task: str = "") -> Q:
+    """The rows whose task ``actor`` may know of, asked of each row by itself.
+
+    TaskQuerySet.visible_to says the same; where it is a subquery, PostgreSQL reads all that
+    ``actor`` may know of to find it in a few rows. ``task`` leads from a row to its task; empty,
+    the rows are tasks.
+    """
+    if actor.auditor:
+        return Q(pk__isnull=False)
+    before = f"{task}__" if task else ""
+    addressed = Q(**{f"{before}to_role__in": actor.roles})
+    if actor.is_agent:
+        return addressed | Q(**{f"{before}agent_id": actor.id})
+    approvals: Any = apps.get_model("approvals_app", "Approval").objects
+    asked = approvals.asking(actor).filter(task=OuterRef(f"{task}_id" if task else "pk"))
+    return addressed | Q(Exists(asked))
+
+
+def read_votes(approvals: "Sequence[Approval]") -> None:
+    """The votes that an approval's shape on the wire needs, for all of ``approvals`` at once."""
+    if approvals:
+        attach(approvals, "votes", _votes(approvals=[each.pk for each in approvals]), "approval_id")
+
+
+def _votes_on(approvals: list[UUID]) -> Any:
+    votes: Any = apps.get_model("approvals_app", "Vote").objects
+    return votes.filter(approval__in=approvals).select_related("voter", "seat_of")
+
+
+_votes: Prepared[Any] = Prepared(_votes_on)
 
 
 def _related(rows: "QuerySet[Any]", name: str) -> Any:

@@ -3,14 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.contrib.auth.models import User
 from django.db import connection
 
 from approvals_app import policies
 from approvals_app.errors import PolicyAdministratorsOnly, PolicyNameTaken, PolicyUnknown
 from approvals_app.models import ApprovalPolicy
 from approvals_app.rules import Rule
-from audit_app.actors import Actor
+from audit_app.actors import Actor, may_administer
 from audit_app.errors import StaleVersion
 from audit_app.events import EventType
 from audit_app.operation import operation
@@ -121,13 +120,8 @@ def plan(rules: Iterable[Rule]) -> list[Change]:
 
 
 def _may_change(by: Actor) -> None:
-    """People need the right; whoever runs commands on the server has it."""
-    if by.is_agent:
+    if not may_administer(by, "approvals_app.change_approvalpolicy"):
         raise PolicyAdministratorsOnly
-    if by.is_human:
-        person = User.objects.filter(pk=by.id, is_active=True).first()
-        if person is None or not person.has_perm("approvals_app.change_approvalpolicy"):
-            raise PolicyAdministratorsOnly
 
 
 def _alone() -> None:

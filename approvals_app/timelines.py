@@ -2,21 +2,27 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from approvals_app.models import Approval, Override, Vote
+from approvals_app.querysets import of_known_tasks
 from audit_app.actors import Actor
 from audit_app.errors import NotFound
-from audit_app.models import Event
+from audit_app.machines import Machine, machine, states_passed
+from audit_app.models import Event, Subject
 from sessions_app.models import AgentSession, Task
 
 PAGE = 50
 MOST_TASKS = 500
+LOOKED_THROUGH = 2_000
+"""Among how many events one page is looked for, so that nobody waits for a look through all that
+an agent ever did for others."""
+
 KINDS = ("session", "task", "approval", "vote", "override", "delegation", "agent", "refusal")
 """What events can be narrowed to: the kinds of their subjects."""
 
@@ -36,11 +42,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A page of it, the earliest first; ``earlier`` is where the page before it ends."""
+    """A page of it, the earliest first; ``earlier`` is where the page before it ends.
+
+    It holds fewer where most of what is LOOKED_THROUGH is not the reader's to see. ``machine``: the
+    states of the one task or session that it is of.
+    """
 
     title: str
     steps: list[Step]
     earlier: int | None
+    machine: Machine | None = None
 
 
 def of_trace(trace_id: UUID, actor: Actor, **page: Any) -> Timeline:
@@ -48,8 +59,9 @@ def of_trace(trace_id: UUID, actor: Actor, **page: Any) -> Timeline:
 
 
 def of_task(task_id: UUID, actor: Actor, **page: Any) -> Timeline:
-    """The task, its approvals, and what was said of them. Raises NotFound."""
-    task = Task.objects.visible_to(actor).one(task_id)
+    """The task, its approvals, and what was said of them: whoever sees the one sees the others.
+    Raises NotFound."""
+    task = Task.objects.filter(of_known_tasks(actor)).only("task_type", "status").one(task_id)
     asked = Approval.objects.filter(task=task)
     ids = [
         task.pk,
@@ -57,15 +69,19 @@ def of_task(task_id: UUID, actor: Actor, **page: Any) -> Timeline:
         *Vote.objects.filter(approval__in=asked).values_list("pk", flat=True),
         *Override.objects.filter(task=task).values_list("pk", flat=True),
     ]
-    return _page(f"Task {task.task_type}", Q(subject_id__in=ids), actor, **page)
+    found = _page(f"Task {task.task_type}", Q(subject_id__in=ids), None, **page)
+    return replace(found, machine=machine(task, states_passed(task)))
 
 
 def of_session(session_id: UUID, actor: Actor, **page: Any) -> Timeline:
     """The session, and the traces of what it asked for. Raises NotFound."""
-    session = AgentSession.objects.visible_to(actor).one(session_id)
+    session: AgentSession = AgentSession.objects.one(session_id)
+    if not (actor.auditor or _asked_in(session, actor)):
+        raise NotFound(what="session")
     tasks = Task.objects.filter(session=session).order_by("-created_at")[:MOST_TASKS]
     traces = {session.trace_id, *tasks.values_list("trace_id", flat=True)}
-    return _page(f"Session {session}", Q(trace_id__in=traces), actor, **page)
+    found = _page(f"Session {session}", Q(trace_id__in=traces), actor, **page)
+    return replace(found, machine=machine(session, states_passed(session)))
 
 
 def of_actor(kind: str, name: str, actor: Actor, **page: Any) -> Timeline:
@@ -81,17 +97,58 @@ def states_of(events: "Sequence[Event] | QuerySet[Event]", subject_id: UUID) -> 
     return [str(event.to_state) for event in mine]
 
 
-def _page(title: str, what: Q, actor: Actor, *, before: int = 0, of: str = "") -> Timeline:
-    events = Event.objects.filter(what).visible_to(actor)
+def known_to(actor: Actor) -> Q:
+    """EventQuerySet.visible_to for a person, asked of each event by itself: of the few of a page it
+    costs the same however much there is that they may see."""
+    known = Q(actor_id=actor.id, actor=str(actor))
+    for kind, model in Subject.kinds().items():
+        if model.task_path:
+            path = model.task_path.removesuffix("_id") if model.task_path != "pk" else ""
+            rows = model.objects.filter(of_known_tasks(actor, path), pk=OuterRef("subject_id"))
+            seen = Q(Exists(rows))
+        elif model is AgentSession:
+            seen = _of_session(actor, "subject_id")
+        else:
+            seen = Q(subject_id__in=model.objects.visible_to(actor).values("pk"))
+        known |= Q(subject_type=kind) & seen
+    return known
+
+
+def _asked_in(session: AgentSession, actor: Actor) -> bool:
+    """``_of_session`` of one session: PostgreSQL, which expects many tasks of a session, would read
+    all approvals there are."""
+    addressed = Task.objects.filter(session=session, to_role__in=actor.roles)
+    return (
+        addressed.exists() or Approval.objects.asking(actor).filter(task__session=session).exists()
+    )
+
+
+def _of_session(actor: Actor, session: str) -> Q:
+    """Whether a session routed a task that ``actor`` may know of."""
+    return Q(Exists(Task.objects.filter(of_known_tasks(actor), session=OuterRef(session))))
+
+
+def _page(title: str, what: Q, actor: Actor | None, *, before: int = 0, of: str = "") -> Timeline:
+    """``actor``: who may not see all of ``what``."""
+    events = Event.objects.filter(what).order_by("-position")
     if of:
         events = events.filter(subject_type=of)
     if before:
         events = events.filter(position__lt=before)
-    latest = list(events.order_by("-position")[: PAGE + 1])
+    if actor is None or actor.auditor:
+        latest = list(events[: PAGE + 1])
+    else:
+        near = events.values("pk")[:LOOKED_THROUGH]
+        known = Event.objects.filter(known_to(actor), pk__in=near)
+        latest = list(known.order_by("-position")[: PAGE + 1])
     shown = latest[:PAGE][::-1]
     steps = [
         Step(event, event.timestamp - shown[index - 1].timestamp if index else None)
         for index, event in enumerate(shown)
     ]
-    earlier = shown[0].position if len(latest) > PAGE else None
-    return Timeline(title, steps, earlier)
+    if len(latest) > PAGE:
+        return Timeline(title, steps, earlier=shown[0].position)
+    if actor is None or actor.auditor:
+        return Timeline(title, steps, earlier=None)
+    last = events.values_list("position", flat=True)[LOOKED_THROUGH - 1 : LOOKED_THROUGH]
+    return Timeline(title, steps, earlier=last.first())

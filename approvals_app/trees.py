@@ -90,7 +90,8 @@ def _table(value: Sequence[dict[str, Any]], columns: list[str]) -> Iterator[str]
 
 
 def _rows(value: Sequence[dict[str, Any]], columns: list[str]) -> Iterator[str]:
-    yield '<div class="o-wide" tabindex="0" role="group" aria-label="Table"><table class="o-grid">'
+    yield '<div class="o-sideways" tabindex="0" role="group" aria-label="Table">'
+    yield '<table class="o-grid">'
     heads = "".join(f'<th scope="col">{visible(name)}</th>' for name in columns)
     yield f"<thead><tr>{heads}</tr></thead><tbody>"
     for item in value:

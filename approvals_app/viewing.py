@@ -25,12 +25,17 @@ WITH gone AS (
     DELETE FROM viewers WHERE id IN (
         SELECT id FROM viewers WHERE seen_at < now() - interval '1 hour'
         ORDER BY seen_at LIMIT 100 FOR UPDATE SKIP LOCKED)
+), noted AS (
+    INSERT INTO viewers AS known (approval_id, user_id, seen_at, first_at)
+    VALUES (%(approval)s, %(user)s, now(), now())
+    ON CONFLICT (approval_id, user_id) DO UPDATE SET seen_at = now(), first_at = CASE
+            WHEN known.seen_at < now() - interval '10 minutes' THEN now() ELSE known.first_at END
+        WHERE known.seen_at < now() - interval '20 seconds'
+    RETURNING first_at
 )
-INSERT INTO viewers AS known (approval_id, user_id, seen_at, first_at)
-VALUES (%s, %s, now(), now())
-ON CONFLICT (approval_id, user_id) DO UPDATE SET seen_at = now(), first_at = CASE
-        WHEN known.seen_at < now() - interval '10 minutes' THEN now() ELSE known.first_at END
-    WHERE known.seen_at < now() - interval '20 seconds'
+SELECT now() - coalesce(
+    (SELECT first_at FROM noted),
+    (SELECT first_at FROM viewers WHERE approval_id = %(approval)s AND user_id = %(user)s), now())
 """
 
 
@@ -101,11 +106,13 @@ class TooManyViews(Exception):
     """There are as many saved views as one person may have."""
 
 
-def looked(approval_id: UUID, user: Person) -> None:
+def looked(approval_id: UUID, user: Person) -> timedelta:
     """``user`` has the page of an approval open: written at most every 20 seconds, and what is
-    older than an hour goes with it."""
+    older than an hour goes with it. For how long they have, without a break."""
     with connection.cursor() as cursor:
-        cursor.execute(LOOK, [approval_id, _id(user)])
+        cursor.execute(LOOK, {"approval": approval_id, "user": _id(user)})
+        length: timedelta = cursor.fetchone()[0]
+    return max(length, timedelta())
 
 
 def others(ids: Iterable[UUID], user: Person) -> dict[UUID, list[str]]:

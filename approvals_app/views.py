@@ -1,10 +1,10 @@
 """Approvals over HTTP: parse, call, render."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Prefetch
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
@@ -14,7 +14,8 @@ from rest_framework.response import Response
 from approvals_app import delegations, operations, overrides
 from approvals_app.bulk import DECISIONS
 from approvals_app.filters import ApprovalFilter
-from approvals_app.models import Approval, Delegation, Override, Vote
+from approvals_app.models import Approval, Delegation, Override
+from approvals_app.querysets import read_votes
 from approvals_app.serializers import (
     ApproveSerializer,
     BreakGlassSerializer,
@@ -29,14 +30,15 @@ from approvals_app.serializers import (
     RequestChangesSerializer,
     WithdrawVoteSerializer,
 )
+from audit_app.serializers import shaped
 from audit_app.viewsets import PREFER, OperationViewSet
+from sessions_app.models import Task
+from sessions_app.querysets import read_approvals
 from sessions_app.serializers import ApprovalSerializer, TaskSerializer
 
 
 class ApprovalViewSet(OperationViewSet):
-    queryset = Approval.objects.select_related("decided_by").prefetch_related(
-        Prefetch("votes", Vote.objects.select_related("voter", "seat_of"))
-    )
+    queryset = Approval.objects.select_related(*Approval.shown_with)
     serializer_class = ApprovalSerializer
     filterset_class = ApprovalFilter
     list_name = "approvals"
@@ -48,12 +50,13 @@ class ApprovalViewSet(OperationViewSet):
     @extend_schema(parameters=[PREFER])
     def retrieve(self, request: Request, pk: UUID) -> Response:
         """One approval; with Prefer: wait=N, as soon as it is decided."""
-        approval: Approval = self.visible().one(pk)
+        approval = Approval.objects.known(self.actor, pk)
         response = self._present(approval)
         if "Prefer" not in request.headers:
             return response
-        unanswered = Approval.objects.filter(pk=pk).unanswered().exists()
-        return self.held(response, approval.task.news_of(), answered=not unanswered)
+        task = Task.objects.get(pk=approval.task_id)
+        read_approvals([task])
+        return self.held(response, task.news_of(), answered=approval not in task.unanswered())
 
     @extend_schema(request=RequestApprovalSerializer, responses={201: ApprovalSerializer})
     def create(self, request: Request) -> HttpResponse:
@@ -61,7 +64,7 @@ class ApprovalViewSet(OperationViewSet):
 
         def present(approval: Approval) -> Response:
             headers = {"Location": f"/approvals/{approval.pk}"}
-            return Response(ApprovalSerializer(approval).data, status=201, headers=headers)
+            return Response(shaped(ApprovalSerializer, approval), status=201, headers=headers)
 
         return self.answer(
             operations.request, present=present, **self.body(RequestApprovalSerializer)
@@ -97,7 +100,7 @@ class ApprovalViewSet(OperationViewSet):
         """A human changes what will be done; somebody else has to approve the revision."""
 
         def present(task: Any) -> Response:
-            return Response(TaskSerializer(task).data)
+            return Response(shaped(TaskSerializer, task))
 
         return self.answer(operations.edit, pk, present=present, **self.body(EditSerializer))
 
@@ -107,7 +110,7 @@ class ApprovalViewSet(OperationViewSet):
         """A human lets somebody else vote on this one in their seat."""
 
         def present(delegation: Delegation) -> Response:
-            return Response(DelegationSerializer(delegation).data, status=201)
+            return Response(shaped(DelegationSerializer, delegation), status=201)
 
         given = self.body(DelegateSerializer)
         return self.answer(delegations.delegate, pk, present=present, **given)
@@ -118,7 +121,7 @@ class ApprovalViewSet(OperationViewSet):
         """A human with that right approves the whole task alone; the others review it after."""
 
         def present(override: Override) -> Response:
-            return Response(OverrideSerializer(override).data, status=201)
+            return Response(shaped(OverrideSerializer, override), status=201)
 
         given = self.body(BreakGlassSerializer)
         return self.answer(overrides.break_glass, pk, present=present, **given)
@@ -140,8 +143,12 @@ class ApprovalViewSet(OperationViewSet):
             results.append({"approval_id": str(approval_id), name: json.loads(answer.body)})
         return Response({"results": results})
 
+    def read_beside(self, rows: Sequence[Approval]) -> None:
+        read_votes(rows)
+
     def _present(self, approval: Approval) -> Response:
-        return Response(ApprovalSerializer(approval).data)
+        self.read_beside([approval])
+        return Response(self.shape(approval))
 
     def _decide(self, operation: Any, pk: UUID, serializer: Any) -> HttpResponse:
         return self.answer(operation, pk, present=self._present, **self.body(serializer))

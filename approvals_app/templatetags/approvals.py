@@ -17,7 +17,7 @@ from audit_app.legible import Link, badge
 
 register = template.Library()
 
-URGENT = timedelta(days=1)
+URGENT = timedelta(hours=2)
 
 
 @register.filter
@@ -53,6 +53,12 @@ def money(text: str) -> SafeString:
 def pretty(value: Any) -> SafeString:
     """A JSON value as indented text, keys in order."""
     return seen(legible.pretty(value))
+
+
+@register.filter
+def who(actor: str) -> SafeString:
+    """Who did it, as an event names them."""
+    return legible.who(actor)
 
 
 @register.filter
