@@ -39,8 +39,8 @@ NAMES = {"CONTENT_LENGTH", "CONTENT_TYPE"}
 threads = ThreadPoolExecutor(THREADS, thread_name_prefix="django")
 
 
-class Disconnected(Exception):
-    """Whoever asked is gone."""
+class Over(Exception):
+    """There is nothing more to say: whoever asked is gone, or was told by the way."""
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Door:
         if scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "http":
-            with suppress(Disconnected):
+            with suppress(Over):
                 await Request(self.django, scope, receive, send).answer()
 
 
@@ -91,7 +91,7 @@ class Request:
         self.loop = asyncio.get_running_loop()
 
     async def answer(self) -> None:
-        """Raises Disconnected."""
+        """Raises Over."""
         environ = _environ(self.scope, await self._body())
         # Before the look, so that nothing falls in between.
         mark = watch.mark() if _may_be_held(self.scope) else 0
@@ -105,14 +105,12 @@ class Request:
 
     async def _hold(self, answer: Answer, environ: dict[str, Any], mark: int) -> None:
         assert answer.held
-        gone = asyncio.ensure_future(self._until_gone())
         try:
             if answer.held.seconds is None:
-                await _first(self._stream(answer, environ, mark), gone)
+                await self._unless_gone(self._stream(answer, environ, mark))
             else:
-                await _first(self._wait(answer, environ, mark, answer.held.seconds), gone)
+                await self._unless_gone(self._wait(answer, environ, mark, answer.held.seconds))
         finally:
-            gone.cancel()
             if answer.leave:
                 answer.leave()
 
@@ -128,11 +126,7 @@ class Request:
                 message = {**message, "headers": [*theirs, *ours]}
             await self.send(message)
 
-        gone = asyncio.ensure_future(self._until_gone())
-        try:
-            await _first(answer.handover(send), gone)
-        finally:
-            gone.cancel()
+        await self._unless_gone(answer.handover(send))
 
     async def _wait(
         self, answer: Answer, environ: dict[str, Any], mark: int, seconds: float
@@ -148,7 +142,8 @@ class Request:
                 break  # nothing that concerns it was recorded: the first answer still holds
             mark = watch.mark()
             answer = await self._ask(environ)
-        answer.headers = [*answer.headers, *counted] if answer is not first else answer.headers
+        if answer is not first:
+            answer.headers += counted  # what is asked again is not counted, and says nothing of it
         await self._say(answer)
 
     async def _stream(self, answer: Answer, environ: dict[str, Any], mark: int) -> None:
@@ -178,7 +173,7 @@ class Request:
         answer = await self.loop.run_in_executor(threads, self._asked, dict(environ))
         if isinstance(answer, Answer):
             return answer
-        raise Disconnected
+        raise Over
 
     def _asked(self, environ: dict[str, Any]) -> Answer | None:
         """In a thread. None where the answer was passed on already."""
@@ -236,12 +231,25 @@ class Request:
         while size <= settings.MAX_BODY_BYTES:
             message = await self.receive()
             if message["type"] == "http.disconnect":
-                raise Disconnected
+                raise Over
             pieces.append(message.get("body", b""))
             size += len(pieces[-1])
             if not message.get("more_body"):
                 break
         return b"".join(pieces)
+
+    async def _unless_gone(self, work: Awaitable[None]) -> None:
+        """Do ``work`` to its end, or until whoever asked is gone."""
+        doing, gone = asyncio.ensure_future(work), asyncio.ensure_future(self._until_gone())
+        try:
+            await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                doing.result()
+        finally:
+            gone.cancel()
+            doing.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await doing
 
     async def _until_gone(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
@@ -258,19 +266,6 @@ def _may_be_held(scope: MutableMapping[str, Any]) -> bool:
     if scope["method"] != "GET":
         return False
     return scope["path"] == "/events" or any(name == b"prefer" for name, _ in scope["headers"])
-
-
-async def _first(work: Awaitable[None], gone: "asyncio.Future[None]") -> None:
-    """Do ``work`` unless ``gone`` ends before."""
-    doing = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if doing.done():
-            doing.result()
-    finally:
-        doing.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await doing
 
 
 def _trace_of(answer: Answer) -> str:

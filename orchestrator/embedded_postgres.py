@@ -184,6 +184,9 @@ def _make_cluster(data: Path) -> None:
 
 def _launch(data: Path, settings: Mapping[str, str]) -> None:
     """Start the server in a session of its own, so that Ctrl-C stops the application first."""
+    for pid, child in list(_children.items()):
+        if child.poll() is not None:
+            del _children[pid]
     cluster = data / "cluster"
     binaries = _binaries((cluster / "PG_VERSION").read_text().strip())
     port = _free_port(data)

@@ -86,6 +86,28 @@ def _networks(name: str) -> list[str]:
         raise ImproperlyConfigured(f"{name}: {error}.") from None
 
 
+def _notice_channels() -> dict[str, list[str]]:
+    """Which apprise URLs each role shares: JSON, or the path of a file of it."""
+    given = env.str("NOTICE_CHANNELS", default="").strip()
+    if not given:
+        return {}
+    try:
+        text = given if given.startswith("{") else Path(given).read_text()
+        found: Any = json.loads(text)
+    except OSError as error:
+        said = f"NOTICE_CHANNELS can't be read: {error.strerror}."
+        raise ImproperlyConfigured(said) from None
+    except ValueError:
+        raise ImproperlyConfigured("NOTICE_CHANNELS must be JSON, or a file of it.") from None
+    well = isinstance(found, dict) and all(
+        isinstance(urls, list) and all(isinstance(url, str) for url in urls)
+        for urls in found.values()
+    )
+    if not well:
+        raise ImproperlyConfigured("NOTICE_CHANNELS must name a list of apprise URLs for a role.")
+    return dict(found)
+
+
 def database(url: str) -> dict[str, Any]:
     """Django's settings for the PostgreSQL at ``url``."""
     try:
@@ -184,6 +206,25 @@ MAX_WAITERS = _positive("MAX_WAITERS", 15_000)
 MAX_WAITERS_PER_CALLER = _positive("MAX_WAITERS_PER_CALLER", 1000)
 WEBHOOK_LOG_DAYS = _positive("WEBHOOK_LOG_DAYS", 30)
 WEBHOOK_ALLOWED_NETWORKS = _networks("WEBHOOK_ALLOWED_NETWORKS")
+NOTICE_CHANNELS = _notice_channels()
+NOTICE_SCHEMES = env.list(
+    "NOTICE_SCHEMES",
+    default=[
+        "discord",
+        "gchat",
+        "mmosts",
+        "msteams",
+        "ntfys",
+        "pover",
+        "rockets",
+        "slack",
+        "tgram",
+        "workflows",
+        "wxteams",
+        "zulip",
+    ],
+)
+NOTICE_PRIVATE_NETWORKS = env.bool("NOTICE_PRIVATE_NETWORKS", default=False)
 RATE_LIMIT_PER_MINUTE = _positive("RATE_LIMIT_PER_MINUTE", 6000, least=0)
 ADDRESS_LIMIT_PER_MINUTE = _positive("ADDRESS_LIMIT_PER_MINUTE", 30_000, least=0)
 TRUSTED_PROXIES = _positive("TRUSTED_PROXIES", 0, least=0)
@@ -448,51 +489,7 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "ERROR"},
         "procrastinate": {"level": "WARNING"},
+        # Its warnings may name addresses, which are secrets; what failed is logged by ourselves.
+        "apprise": {"level": "CRITICAL"},
     },
 }
-
-
-# How people are told of what waits for them
-def _notice_channels() -> dict[str, list[str]]:
-    """Which apprise URLs each role shares: JSON, or the path of a file of it."""
-    given = env.str("NOTICE_CHANNELS", default="").strip()
-    if not given:
-        return {}
-    try:
-        text = given if given.startswith("{") else Path(given).read_text()
-        found: Any = json.loads(text)
-    except OSError as error:
-        said = f"NOTICE_CHANNELS can't be read: {error.strerror}."
-        raise ImproperlyConfigured(said) from None
-    except ValueError:
-        raise ImproperlyConfigured("NOTICE_CHANNELS must be JSON, or a file of it.") from None
-    well = isinstance(found, dict) and all(
-        isinstance(urls, list) and all(isinstance(url, str) for url in urls)
-        for urls in found.values()
-    )
-    if not well:
-        raise ImproperlyConfigured("NOTICE_CHANNELS must name a list of apprise URLs for a role.")
-    return dict(found)
-
-
-NOTICE_CHANNELS = _notice_channels()
-NOTICE_SCHEMES = env.list(
-    "NOTICE_SCHEMES",
-    default=[
-        "discord",
-        "gchat",
-        "mmosts",
-        "msteams",
-        "ntfys",
-        "pover",
-        "rockets",
-        "slack",
-        "tgram",
-        "workflows",
-        "wxteams",
-        "zulip",
-    ],
-)
-NOTICE_PRIVATE_NETWORKS = env.bool("NOTICE_PRIVATE_NETWORKS", default=False)
-# Its warnings may name addresses, which are secrets; what failed is logged by ourselves.
-LOGGING["loggers"]["apprise"] = {"level": "CRITICAL"}  # type: ignore[index]

@@ -36,7 +36,7 @@ class StrictFilterBackend(DjangoFilterBackend):  # type: ignore[misc]  # untyped
                 raise ValidationError({name: "It is given more than once."})
             if "\x00" in value:
                 raise ValidationError({name: "A text can't hold the character NUL."})
-            if not value.strip() and (value or name != "cursor"):
+            if not value.strip() and name != "cursor":
                 raise ValidationError({name: "A value is needed."})
             seen.add(name)
 

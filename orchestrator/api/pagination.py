@@ -20,6 +20,8 @@ from audit_app.models import Event
 DEFAULT_SIZE = 20
 MAX_SIZE = 100
 LARGEST = 999_999_999
+COUNTED = 10_000
+"""Rows that are counted, and that pages by number reach; of more, the total is an estimate."""
 
 
 class Pages(BasePagination):
@@ -41,8 +43,11 @@ class Pages(BasePagination):
         if self.by_key:
             return self._page_by_key(queryset, request.query_params.get("cursor", ""))
         queryset = queryset.order_by(*view.cursor_key)
-        self.total = queryset.count()
+        self.total, self.estimated = _counted(queryset)
         start = (self.page - 1) * self.size
+        if self.estimated and start >= COUNTED:
+            said = f"Pages by number end at row {COUNTED:,}. Go on with ?cursor= instead."
+            raise ValidationError({"page": said})
         return list(queryset[start : start + self.size]) if start < self.total else []
 
     def _page_by_key(self, queryset: "QuerySet[Any]", cursor: str) -> list[Any]:
@@ -55,7 +60,7 @@ class Pages(BasePagination):
         more = len(rows) > self.size
         rows = rows[: self.size]
         self.next_cursor = (
-            sealed(_written(rows[-1], self.view.cursor_key), self.path) if more else None
+            sealed(written(rows[-1], self.view.cursor_key), self.path) if more else None
         )
         return rows
 
@@ -64,10 +69,8 @@ class Pages(BasePagination):
             place = tail.Cursor.parse(cursor) if cursor else tail.START
         except ValueError as error:
             raise ValidationError({"cursor": "This cursor is not one of the trail's."}) from error
-        rows = tail.read(place, self.size + 1, among=events)
-        more = len(rows) > self.size
-        rows = rows[: self.size]
-        self.next_cursor = str(tail.cursor_of(rows[-1])) if more else None
+        rows, following = tail.page(place, self.size, among=events, by=self.view.actor)
+        self.next_cursor = str(following) if following else None
         return rows
 
     def _key(self, queryset: "QuerySet[Any]", cursor: str) -> list[Any]:
@@ -84,7 +87,9 @@ class Pages(BasePagination):
         wrapped = {self.view.list_name: data}
         if self.by_key:
             return Response(wrapped | {"next_cursor": self.next_cursor})
-        return Response(wrapped | {"total": self.total, "page": self.page, "page_size": self.size})
+        numbers = {"page": self.page, "page_size": self.size}
+        counted = {"total": self.total, "total_is_estimate": self.estimated}
+        return Response(wrapped | counted | numbers)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         def parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
@@ -103,7 +108,8 @@ class Pages(BasePagination):
         ]
         if not view.cursor_only:
             number = {"type": "integer", "minimum": 1, "maximum": LARGEST, "default": 1}
-            parameters.append(parameter("page", number, "The number of the page."))
+            said = f"The number of the page. Rows behind the first {COUNTED:,} have a cursor alone."
+            parameters.append(parameter("page", number, said))
         return parameters
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
@@ -115,15 +121,35 @@ class Pages(BasePagination):
             "required": [name, "next_cursor"],
             "properties": {name: rows, "next_cursor": {"type": ["string", "null"]}},
         }
+        estimate = f"Whether there are more than {COUNTED:,}, and total is the planner's guess."
         by_number = {
             "type": "object",
-            "required": [name, "total", "page", "page_size"],
-            "properties": {name: rows, "total": whole, "page": whole, "page_size": whole},
+            "required": [name, "total", "total_is_estimate", "page", "page_size"],
+            "properties": {
+                name: rows,
+                "total": whole,
+                "total_is_estimate": {"type": "boolean", "description": estimate},
+                "page": whole,
+                "page_size": whole,
+            },
         }
         return by_key if self.cursor_only else {"oneOf": [by_number, by_key]}
 
     list_name = "results"
     cursor_only = False
+
+
+def _counted(rows: "QuerySet[Any]") -> tuple[int, bool]:
+    """How many there are, and whether that is an estimate: the time of a count has a bound.
+
+    Counted are the first in the list's order, so that the index is entered that the page is read
+    by: without one, PostgreSQL would look for them from the beginning of the table.
+    """
+    counted = rows[: COUNTED + 1].count()
+    if counted <= COUNTED:
+        return counted, False
+    [plan] = json.loads(rows.order_by().values("pk").explain(format="json"))
+    return max(counted, plan["Plan"]["Plan Rows"]), True
 
 
 def _whole_number(request: Request, name: str, default: int) -> int:
@@ -154,7 +180,8 @@ def _signer(path: str) -> Signer:
     return Signer(salt=f"cursor {path}", sep=".")
 
 
-def _written(row: Model, key: tuple[str, ...]) -> list[str]:
+def written(row: Model, key: tuple[str, ...]) -> list[str]:
+    """The values of ``row`` that a cursor behind it is made of."""
     fields: list[Any] = [row._meta.get_field(name) for name in _fields(key)]
     return [field.value_to_string(row) for field in fields]
 

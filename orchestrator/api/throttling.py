@@ -66,14 +66,17 @@ class Shares:
         self._lock = threading.Lock()
         self._known: dict[str, Share] = {}
 
-    def count(self, policy: str, caller: str, quota: int) -> Limit:
-        """Count one request of ``caller``. Raises DatabaseError when the database is away."""
+    def count(self, policy: str, caller: str, quota: int, number: int = 1) -> Limit:
+        """Count a request of ``caller``, or one that stands for ``number`` of them: all pass, or
+        none. Raises DatabaseError when the database is away."""
         now = time.time()
         window = int(now // WINDOW_SECONDS)
         with self._lock:
             share = self._share(caller, window, quota)
-            wanted = max(1, share.unshared // SHARES) if share.unshared and not share.left else 0
-            passed = _passes(share)
+            missing = number - share.left
+            enough = 0 < missing <= share.unshared
+            wanted = max(missing, share.unshared // SHARES) if enough else 0
+            passed = not wanted and _passes(share, number)
         if wanted:
             with connection.cursor() as cursor:
                 cursor.execute(TAKE, [caller, window, wanted])
@@ -81,7 +84,7 @@ class Shares:
             with self._lock:
                 share.left += max(0, wanted - max(0, used - quota))
                 share.unshared = max(0, quota - used)
-                passed = _passes(share)
+                passed = _passes(share, number)
         resets_in = int(WINDOW_SECONDS - now % WINDOW_SECONDS) + 1
         return Limit(policy, quota, share.left + share.unshared, resets_in, not passed)
 
@@ -99,10 +102,10 @@ class Shares:
         return share
 
 
-def _passes(share: Share) -> bool:
-    if not share.left:
+def _passes(share: Share, number: int) -> bool:
+    if share.left < number:
         return False
-    share.left -= 1
+    share.left -= number
     return True
 
 
@@ -118,8 +121,11 @@ class CallerThrottle(BaseThrottle):
         caller = _caller(request)
         if not settings.RATE_LIMIT_PER_MINUTE or caller is None or resumed(request._request):
             return True
-        self.limit = shares.count("caller", caller, settings.RATE_LIMIT_PER_MINUTE)
-        limits_of(request._request).append(self.limit)
+        cost = getattr(view, "throttle_cost", 1)
+        self.limit = shares.count("caller", caller, settings.RATE_LIMIT_PER_MINUTE, cost)
+        limits = limits_of(request._request)
+        # A batch is counted a second time, when it is known how many it is.
+        limits[:] = [limit for limit in limits if limit.policy != "caller"] + [self.limit]
         return not self.limit.exceeded
 
     def wait(self) -> float:

@@ -25,6 +25,7 @@ from orchestrator.signin import entrance
 from orchestrator.signin.admission import NotAdmitted, admit
 from orchestrator.signin.destinations import destination, leading_to
 from orchestrator.signin.issuer import IssuerUnavailable, NotVerified, issuer
+from orchestrator.signin.standing import StandingBackend
 
 log = structlog.get_logger("orchestrator.signin")
 
@@ -46,7 +47,7 @@ SOMEBODY_ELSE = "Somebody else signed in just now. Sign in as {name}, or log out
 NO_TIME = "Single sign-on does not say when you gave your proof, so it can't be taken as new."
 
 
-class SingleSignOnBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # untyped library
+class SingleSignOnBackend(StandingBackend, OIDCAuthenticationBackend):  # type: ignore[misc]  # untyped library
     """An ID token's person.
 
     Its ``authenticate`` takes other arguments than a username and a password, so a form never gets
@@ -67,7 +68,9 @@ class SingleSignOnBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # u
     def OIDC_OP_TOKEN_ENDPOINT(self) -> str:  # noqa: N802  # the library's name
         return issuer().configuration().token_endpoint
 
-    def authenticate(self, request: HttpRequest, *, nonce: str, code_verifier: str) -> User | None:
+    def authenticate(  # type: ignore[override]  # as the library calls it
+        self, request: HttpRequest, *, nonce: str, code_verifier: str
+    ) -> User | None:
         """Raises IssuerUnavailable, NotVerified, NotAdmitted."""
         try:
             found: User | None = super().authenticate(
@@ -95,9 +98,8 @@ class SingleSignOnBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # u
 
     def get_user(self, user_id: int) -> User | None:
         """Sessions that single sign-on began end when it is switched off."""
-        user: Any = super().get_user(user_id)
-        allowed = settings.SINGLE_SIGN_ON and user is not None and self.user_can_authenticate(user)
-        return user if allowed else None
+        user: User | None = super().get_user(user_id)
+        return user if settings.SINGLE_SIGN_ON else None
 
 
 class Start(OIDCAuthenticationRequestView):  # type: ignore[misc]  # untyped library

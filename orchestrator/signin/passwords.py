@@ -3,9 +3,10 @@
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
 from django.http import HttpRequest
+
+from orchestrator.signin.standing import StandingBackend
 
 
 def accepted() -> bool:
@@ -18,7 +19,7 @@ def accepted_of(user: User) -> bool:
     return accepted() and (user.is_superuser or not settings.SINGLE_SIGN_ON)
 
 
-class PasswordBackend(ModelBackend):
+class PasswordBackend(StandingBackend):
     """Django's, where passwords are accepted. A right password that is not is like a wrong one:
     the hash is computed first, so that neither the answer nor its time tells."""
 

@@ -200,32 +200,23 @@ def _asked_before() -> UUID | None:
 
 
 def _serve(port: int) -> "subprocess.Popen[str]":
-    with _log().open("w") as log:
-        return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "gunicorn",
-                "-c",
-                "orchestrator/gunicorn.py",
-                "orchestrator.asgi",
-            ],
-            cwd=settings.BASE_DIR,
-            env={**os.environ, "PORT": str(port)},
-            stdout=log,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-        )
+    gunicorn = ("-m", "gunicorn", "-c", "orchestrator/gunicorn.py", "orchestrator.asgi")
+    return _begun(_log(), *gunicorn, PORT=str(port))
 
 
 def _work() -> "subprocess.Popen[str]":
-    with (settings.DATA_DIR / "worker.log").open("w") as log:
+    return _begun(Path(settings.DATA_DIR) / "worker.log", "manage.py", "worker")
+
+
+def _begun(log: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    """Python with these ``arguments``, which says in ``log`` what it does."""
+    with log.open("w") as written:
         return subprocess.Popen(
-            [sys.executable, "manage.py", "worker"],
+            [sys.executable, *arguments],
             cwd=settings.BASE_DIR,
-            stdout=log,
-            stderr=log,
+            env=os.environ | environment,
+            stdout=written,
+            stderr=written,
             text=True,
             start_new_session=True,
         )

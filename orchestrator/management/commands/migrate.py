@@ -1,6 +1,7 @@
 """Django's ``migrate``, by the owner's role where DATABASE_OWNER_URL names one.
 
-Afterwards the application's role is given what it needs of what is new.
+Afterwards the application's role is given what it needs of what is new. A statement may take as
+long as it takes: to build an index of a large table needs more than the minute that requests have.
 """
 
 from typing import Any
@@ -16,15 +17,22 @@ from orchestrator.settings import database
 class Command(Migrate):
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DATABASE_OWNER_URL:
-            super().handle(*args, **options)
+            self._patiently(*args, **options)
             return
         application = dict(connection.settings_dict)
         connection.close()
         connection.settings_dict.update(database(settings.DATABASE_OWNER_URL))
         try:
-            super().handle(*args, **options)
+            self._patiently(*args, **options)
             connection.ensure_connection()
             grant(connection.connection, application["USER"])
         finally:
             connection.close()
             connection.settings_dict.update(application)
+
+    def _patiently(self, *args: Any, **options: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = 0")
+        super().handle(*args, **options)
+        with connection.cursor() as cursor:
+            cursor.execute("RESET statement_timeout")
