@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.db import connection
 from django.test.utils import setup_databases, teardown_databases
 
@@ -52,6 +53,7 @@ def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
         yield
         connection.rollback() if connection.in_atomic_block else None
         empty()
+        cache.clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -55,3 +55,16 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def log_in(browser: httpx.Client, name: str, password: str) -> None:
+    """A browser's worth of HTTP: the login form, its CSRF token and its cookies."""
+    browser.get("/admin/login/")
+    form = {
+        "username": name,
+        "password": password,
+        "next": "/admin/",
+        "csrfmiddlewaretoken": browser.cookies["csrftoken"],
+    }
+    page = browser.post("/admin/login/", data=form)
+    assert page.url.path == "/admin/", page.text

@@ -7,8 +7,16 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from audit_app import csv_export
-from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory
+from audit_app import csv_export, webhooks
+from tests.factories import (
+    OPS,
+    AgentFactory,
+    ReviewerFactory,
+    SessionFactory,
+    TaskFactory,
+    approved,
+    policy,
+)
 
 LISTS = {
     "approvals": "/admin/approvals_app/approval/",
@@ -18,7 +26,10 @@ LISTS = {
     "events": "/admin/audit_app/event/",
     "people": "/admin/auth/user/",
     "groups": "/admin/auth/group/",
+    "webhooks": "/admin/audit_app/webhook/",
+    "policies": "/admin/policies/",
 }
+TABS = {"waiting": "", "decided": "?tab=decided", "asked": "?tab=asked"}
 
 
 def read(client, name, query=""):
@@ -38,6 +49,9 @@ def root(database):
 @pytest.fixture
 def work(bot):
     SessionFactory(agent=bot)
+    told = {"url": "https://hooks.example/", "event_types": [], "roles": []}
+    webhooks.create_webhook("ledger", by=OPS, **told)
+    policy("wires", "approve", when={"task_type": "wire_*"})
     return [TaskFactory(agent=bot), TaskFactory(agent=bot, target="sre")]
 
 
@@ -47,7 +61,35 @@ def test_every_list_can_be_downloaded_and_says_so(client, root, work, alice, nam
     rows = read(client, name)
     assert rows
     assert all(row["id"] for row in rows)
-    assert 'href="csv/"' in client.get(LISTS[name]).content.decode()
+    page = client.get(LISTS[name]).content.decode()
+    assert 'href="csv/"' in page or f'href="{LISTS[name]}csv/"' in page
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_each_tab_of_the_inbox_can_be_downloaded(client, alice, charlie, database, tab):
+    """What waits for alice, what she said, and what her own agent asked; never anybody else's."""
+    approved(TaskFactory(description="said"), by=alice)
+    TaskFactory(description="waiting")
+    TaskFactory(description="asked", agent=AgentFactory(owner=alice), target="sre")
+    TaskFactory(description="of others", target="sre")
+    client.force_login(alice)
+
+    page = client.get(f"/admin/{TABS[tab]}").content.decode()
+    assert f'href="/admin/inbox/csv/{TABS[tab]}"' in page
+    answer = client.get(f"/admin/inbox/csv/{TABS[tab]}")
+    [row] = csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode()))
+    told = {"waiting": "waiting", "decided": "said", "asked": "asked"}[tab]
+    assert told in row.values()
+    assert client.post(f"/admin/inbox/csv/{TABS[tab]}").status_code == 403
+
+
+def test_a_narrowed_inbox_is_downloaded_narrowed(client, alice, database):
+    TaskFactory(task_type="wire_approval")
+    TaskFactory(task_type="refund_approval")
+    client.force_login(alice)
+    answer = client.get("/admin/inbox/csv/?type=wire_approval")
+    [row] = csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode()))
+    assert row["task_task_type"] == "wire_approval"
 
 
 def test_filters_and_search_are_kept(client, root, work, charlie):

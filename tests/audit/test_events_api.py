@@ -1,12 +1,17 @@
 """The trail over HTTP: who reads what, in which order, and what agents may add."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import connection
 
+from audit_app import tail
 from audit_app.models import Event
+from sessions_app import operations
 from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory, approved
+from tests.trail import writer
 
 
 @pytest.fixture
@@ -65,7 +70,9 @@ def test_one_subject_can_be_searched(api, auditor, story):
     assert found == ["task.routed", "task.approved"]
 
 
-def test_a_time_can_be_searched(api, auditor, story):
+@pytest.mark.parametrize("slowest", [tail.SLOWEST, timedelta(microseconds=1)])
+def test_a_time_can_be_searched(api, auditor, story, slowest, monkeypatch):
+    monkeypatch.setattr(tail, "SLOWEST", slowest)  # without it, from near there on
     _, approved_ = Event.objects.filter(subject_id=story.pk)
     get = api(user=auditor).get
     given = {"subject": str(story.pk), "from": approved_.timestamp.isoformat()}
@@ -74,6 +81,14 @@ def test_a_time_can_be_searched(api, auditor, story):
     assert types(get("/audit/events", **given)) == ["task.routed"]
     after = (approved_.timestamp + timedelta(microseconds=1)).isoformat()
     assert types(get("/audit/events", **{"subject": str(story.pk), "from": after})) == []
+
+
+def test_all_times_can_be_searched(api, auditor, story):
+    for first in ("0001-01-01T00:00:00Z", "0001-01-01T00:59:59.9Z", "0001-01-01T01:00:00Z"):
+        found = types(api(user=auditor).get("/audit/events", **{"from": first}))
+        assert len(found) == Event.objects.count()
+    for last in ("9999-12-31T23:59:59Z", "2999-01-01T00:00:00+00:00"):
+        assert types(api(user=auditor).get("/audit/events", **{"from": last})) == []
 
 
 @pytest.mark.parametrize(
@@ -166,3 +181,88 @@ def test_an_event_added_twice_under_one_key_is_there_once(api, bot):
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 def test_there_is_no_way_to_change_the_trail(api, auditor, method):
     assert api(user=auditor).send(method, "/audit/events", {}).status_code == 405
+
+
+def read_through(caller, **query):
+    """The types of all events that following next_cursor shows, page by page."""
+    pages, cursor = [], ""
+    while cursor is not None:
+        answer = caller.get("/audit/events", cursor=cursor, **query)
+        pages.append(types(answer))
+        cursor = answer.json()["next_cursor"]
+    return pages
+
+
+def test_what_lies_far_apart_among_others_is_found_by_following_the_cursor(api, bot, monkeypatch):
+    other = AgentFactory(roles=["support-agent"])
+    for agent in (bot, *[other] * 5, bot):
+        SessionFactory(agent=agent)
+    monkeypatch.setattr(tail, "FEW", 0)  # as if bot could see much
+    monkeypatch.setattr(tail, "STEPS", (1, 2))
+
+    pages = read_through(api(bot), event_type="session.opened")
+
+    assert [kind for page in pages for kind in page] == ["session.opened"] * 2
+    assert [] in pages
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+def test_a_caller_sees_the_same_however_it_is_looked_up(api, bot, story, monkeypatch, few):
+    TaskFactory.create_batch(3, agent=bot)
+    TaskFactory(agent=AgentFactory(roles=["support-agent"]))
+    everything = list(Event.objects.visible_to(bot.as_actor()).values_list("event_type", flat=True))
+    monkeypatch.setattr(tail, "FEW", few)
+    pages = read_through(api(bot), page_size=2)
+    assert [kind for page in pages for kind in page] == everything
+
+
+def test_what_begins_while_a_page_is_read_is_not_passed_over(api, bot):
+    """Between what the caller may see being asked, and its events being read."""
+    start, first, begun = str(tail.end()), SessionFactory(agent=bot), []
+
+    def beside():
+        try:
+            begun.append(SessionFactory(agent=bot))
+            operations.update_session(first.pk, by=bot.as_actor(), status="active")
+        finally:
+            connection.close()
+
+    def meanwhile(execute, sql, params, many, context):
+        found = execute(sql, params, many, context)
+        if "UNION ALL" in sql and not begun:
+            with ThreadPoolExecutor() as pool:
+                pool.submit(beside).result()
+        return found
+
+    with connection.execute_wrapper(meanwhile):
+        page = api(bot).get("/audit/events", cursor=start).json()
+    assert begun
+    assert page["next_cursor"] is None
+    assert shown(page) == shown(api(bot).get("/audit/events", cursor=start).json())
+    assert {event["subject_id"] for event in page["events"]} == {str(first.pk), str(begun[0].pk)}
+
+
+def shown(page):
+    return [event["event_id"] for event in page["events"]]
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+@pytest.mark.parametrize("reader", ["bot", "auditor"])
+def test_everybody_reads_what_they_just_did_and_no_cursor_passes_it(
+    request, api, bot, reader, few, monkeypatch
+):
+    """While another transaction is open, nothing that is committed meanwhile is final."""
+    monkeypatch.setattr(tail, "FEW", few)
+    caller = request.getfixturevalue(reader)
+    caller = api(caller) if reader == "bot" else api(user=caller)
+    start = str(tail.end())
+    with writer() as slow:
+        slow.execute("SELECT pg_current_xact_id()")
+        new = [SessionFactory(agent=bot) for _ in range(3)]
+        assert tail.read(tail.Cursor.parse(start)) == []
+
+        page = caller.get("/audit/events", cursor=start, event_type="session.opened").json()
+        assert [event["subject_id"] for event in page["events"]] == [str(row.pk) for row in new]
+        assert page["next_cursor"] is None
+        least = caller.get("/audit/events", cursor=start, page_size=2).json()
+        assert (len(least["events"]), least["next_cursor"]) == (2, None)

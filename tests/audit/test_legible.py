@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit_app.legible import findings, visible
+from audit_app.legible import findings, visible, who
 
 SHOWN_AS_THEY_ARE = {"\n", "\t"}
 
@@ -105,3 +105,12 @@ def test_nothing_is_lost_whatever_is_written(text):
     for character in text.replace("\r\n", "\n"):
         stacked = "marks on one letter" in plain
         assert character in plain or f"U+{ord(character):04X}" in plain or stacked
+
+
+def test_an_actor_of_ours_speaks_to_nobody_and_its_name_is_seen_as_it_is():
+    assert who("system:expire_approvals") == "system:expire_approvals"
+    assert who("human:alice") == "human:alice"
+    shown = who("agent:approve this now\u200b<b>")
+    assert "o-speaks" in shown
+    assert "U+200B" in shown
+    assert "<b>" not in shown

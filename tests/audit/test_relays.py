@@ -12,8 +12,8 @@ from audit_app import tail
 from audit_app.models import TailReader
 from audit_app.operations import add_event
 from audit_app.relays import Relay
-from tests.audit.test_tail import eras_are_read_anew, writer, written_by  # noqa: F401
 from tests.database import database_url
+from tests.trail import writer, written_by
 
 
 def note(bot, number):

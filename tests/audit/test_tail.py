@@ -2,7 +2,6 @@
 
 import threading
 import time
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -14,30 +13,7 @@ from audit_app.models import Era, Event
 from audit_app.operations import add_event
 from audit_app.tail import START, Cursor
 from tests.database import database_url, without_guards
-
-INSERT = """
-INSERT INTO audit_events (entry) VALUES (audit_entry(
-    event_type => 'agent.noted', actor => 'agent:bot', actor_id => 'x', subject_type => 'note',
-    subject_id => %s, seq => 1, from_state => NULL, to_state => NULL, role => NULL,
-    trace_id => NULL, metadata => '{}'))
-RETURNING position
-"""
-
-
-@pytest.fixture(autouse=True)
-def eras_are_read_anew():
-    tail.eras.forget()
-    yield
-    tail.eras.forget()
-
-
-def writer():
-    """Another process's connection, whose transaction is open until it commits."""
-    return psycopg.connect(database_url())
-
-
-def written_by(connection):
-    return connection.execute(INSERT, [uuid4()]).fetchone()[0]
+from tests.trail import writer, written_by
 
 
 def settled():

@@ -23,7 +23,7 @@ from approvals_app.overrides import break_glass
 from audit_app.actors import Actor
 from audit_app.events import EventType
 from audit_app.models import Event
-from audit_app.trail import create, perform, record
+from audit_app.trail import create, perform
 from sessions_app.models import Task
 from sessions_app.operations import claim, complete, revise_task
 from sessions_app.verdicts import Kind, Verdict
@@ -37,6 +37,7 @@ from tests.factories import (
     asked,
     policy,
 )
+from tests.trail import told_of
 
 
 @pytest.fixture
@@ -464,7 +465,7 @@ def changed(row, event, sets="", values=(), *, by=OPS, to=None):
     """``row`` with other columns, beside the honest event of ``event``."""
     row = type(row).objects.get(pk=row.pk)
     row.version += 1
-    record(event, row, by=by, from_state=row.status if to else None, to_state=to, details={})
+    told_of(row, event, by=by, states=(row.status if to else None, to))
     sets = ", ".join(filter(None, ["version = version + 1", to and f"status = '{to}'", sets]))
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE {row._meta.db_table} SET {sets} WHERE id = %s", [*values, row.pk])
@@ -475,7 +476,7 @@ def changed(row, event, sets="", values=(), *, by=OPS, to=None):
 def removed(row, event):
     row = type(row).objects.get(pk=row.pk)
     row.version += 1
-    record(event, row, by=OPS, from_state=row.status, to_state=None, details={})
+    told_of(row, event, by=OPS, states=(row.status, None))
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {row._meta.db_table} WHERE id = %s", [row.pk])
         assert cursor.rowcount == 1

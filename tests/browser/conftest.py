@@ -1,6 +1,12 @@
-"""A real server, and a real Chromium at it."""
+"""A real server, and a real Chromium at it, in light or dark, at a desk or on a phone.
 
+Where a test does not choose, people look at it in one of the four ways, always in the same one:
+EVERY_LOOK=1 runs it in each.
+"""
+
+import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,6 +24,22 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
+
+
+LOOKS = [(1440, "light"), (360, "dark"), (1440, "dark"), (360, "light")]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "look" in metafunc.fixturenames and "width" not in metafunc.fixturenames:
+        one = LOOKS[zlib.crc32(metafunc.function.__qualname__.encode()) % len(LOOKS)]
+        looks = LOOKS if os.environ.get("EVERY_LOOK") else [one]
+        metafunc.parametrize("look", looks, ids=[f"{colors}-{width}" for width, colors in looks])
+
+
+@pytest.fixture
+def look() -> tuple[int, str]:
+    """How wide a window is, and its colours."""
+    return LOOKS[0]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,15 +72,15 @@ def site(database: None) -> Iterator[str]:
 
 
 @pytest.fixture
-def signed_in(chromium: Browser, site: str) -> Iterator[Callable[..., Page]]:
+def signed_in(chromium: Browser, site: str, look: tuple[int, str]) -> Iterator[Callable[..., Page]]:
     """``signed_in(alice)``: a window of her own, after she filled in the login form."""
     contexts, blocked = [], []
 
-    def sign_in(person: User, *, width: int = 1280, colors: str = "light") -> Page:
+    def sign_in(person: User, *, width: int = look[0], colors: str = look[1]) -> Page:
         context = chromium.new_context(
             base_url=site, viewport={"width": width, "height": 900}, color_scheme=colors
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(20_000)
         contexts.append(context)
         page = context.new_page()
         page.on(

@@ -1,126 +1,193 @@
-"""Every page of ours, as axe-core reads it: nothing that WCAG 2.2 AA forbids, in light and dark,
-wide and narrow."""
+"""What opens by a click, and what stands outside of the admin, as axe-core reads it: nothing that
+WCAG 2.2 AA forbids. Every other page is read in test_pictures."""
 
 import re
+from functools import partial
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from django.contrib.auth.models import Permission
+from playwright.sync_api import expect
 
-from approvals_app import operations
-from audit_app.actors import Actor
-from audit_app.models import Event
-from sessions_app.models import AgentSession
-from tests.factories import AgentFactory, SessionFactory, TaskFactory, asked, policy, the_approval
+from approvals_app.models import Approval
+from orchestrator.api.availability import availability
+from sessions_app.models import Agent
+from tests.browser.axe import violations
+from tests.browser.test_pictures import keep, wider_than_the_window
+from tests.browser.test_signin import log_in
+from tests.browser.world import addresses, of, people, work
+from tests.signin.authenticator import Authenticator
+from tests.signin.conftest import provider
+
+__all__ = ["people", "provider", "work"]
 
 pytestmark = pytest.mark.browser
 
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+LOOKS = [(1440, "light"), (360, "dark")]
 LEGIBLE_AT = 640
 """How wide 1280 pixels are at twice their size (WCAG 1.4.4)."""
 
 
-@pytest.fixture
-def administrator(alice):
-    names = ("view_user", "change_user", "view_group", "change_approvalpolicy", "break_glass")
-    alice.user_permissions.set(Permission.objects.filter(codename__in=names))
-    return alice
+class Reader:
+    """Reads a page after the other, and keeps what keeps somebody out."""
+
+    def __init__(self, width, colors):
+        self.width, self.colors, self.found = width, colors, []
+
+    def read(self, page, name):
+        keep(page, name, self.width, self.colors)
+        if wider := wider_than_the_window(page):
+            self.found.append(f"{name} scrolls sideways by {wider} px")
+        self.found += [f"{name}: {one}" for one in violations(page)]
 
 
 @pytest.fixture
-def work(administrator, bob, bot, payer):
-    """Something of everything, so that no page is empty."""
-    rule = policy("two", when={"task_type": "wire*"}, asks="2 finance")
-    session = SessionFactory(agent=bot)
-    task = TaskFactory(agent=bot, session_id=session.pk, data={"recipients": 3, "note": "a\nb"})
-    wire = TaskFactory(agent=bot, task_type="wire_transfer_approval")
-    over = the_approval(TaskFactory(agent=bot, description="Over."))
-    by = {"by": Actor.human(administrator), "payload_digest": over.payload_digest}
-    operations.approve(over.pk, notes="Fine.", **by)
-    question = TaskFactory(
-        agent=bot, task_type="question", data={"question": "Which one?", "options": ["a", "b"]}
-    )
-    return {"policy": rule, "session": session, "task": task, "wire": wire, "over": over} | {
-        "question": the_approval(question),
-        "agent": AgentFactory(name="hers", owner=administrator),
-    }
+def reader(width, colors):
+    reader = Reader(width, colors)
+    yield reader
+    assert not reader.found, "\n".join(reader.found)
 
 
-def pages(work):
-    decision = "/admin/approvals_app/approval/{}/change/"
-    first = the_approval(work["task"])
-    event = Event.objects.filter(subject_id=work["task"].pk).earliest("position")
-    lists = ("approvals_app/approval", "sessions_app/task", "sessions_app/agentsession")
-    return (
-        "/admin/",
-        "/admin/?q=nothing+has+these&age=7d&role=finance",
-        "/admin/?tab=decided",
-        "/admin/?tab=asked",
-        decision.format(first.pk),
-        decision.format(asked(work["wire"], "finance").pk),
-        decision.format(work["over"].pk),
-        decision.format(work["question"].pk),
-        f"/admin/approvals_app/approval/{first.pk}/edit/",
-        "/admin/policies/",
-        f"/admin/policies/{work['policy'].pk}/",
-        "/admin/policies/new/",
-        "/admin/policies/simulate/",
-        "/admin/away/",
-        "/admin/notifications/",
-        "/admin/dashboards/",
-        f"/admin/timeline/task/{work['task'].pk}/",
-        f"/admin/sessions_app/task/{work['task'].pk}/change/",
-        f"/admin/sessions_app/agentsession/{AgentSession.objects.first().pk}/change/",
-        f"/admin/sessions_app/agent/{work['agent'].pk}/change/",
-        f"/admin/audit_app/event/{event.pk}/change/",
-        *(f"/admin/{name}/" for name in (*lists, "sessions_app/agent", "audit_app/event")),
-        "/admin/auth/user/",
-        "/admin/second-factor/",
-        "/admin/reauthenticate/",
-        "/admin/password_change/",
-    )
+def press(page, name):
+    with page.expect_navigation():
+        page.get_by_role("button", name=name).click()
 
 
-def violations(page):
-    """What axe-core finds, each as: where, which rule, and the element."""
-    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": RULES}}).response
-    where = re.sub(r"[0-9a-f-]{36}", "…", page.url.partition("/admin")[2])
-    return [
-        f"/admin{where}: {one['id']} {node['html'][:160]} {node['target']}"
-        for one in found["violations"]
-        for node in one["nodes"]
-    ]
-
-
-@pytest.mark.parametrize("width", [360, 1440])
-@pytest.mark.parametrize("colors", ["light", "dark"])
-def test_no_page_keeps_anybody_out(signed_in, administrator, work, colors, width):
-    page = signed_in(administrator, width=width, colors=colors)
-    page.emulate_media(reduced_motion="reduce")
-    found = []
-    for path in pages(work):
-        answer = page.goto(path)
-        found += violations(page) if answer.ok else [f"{path} answers {answer.status}"]
-    page.goto("/admin/")
+@pytest.mark.parametrize(("width", "colors"), LOOKS)
+def test_what_opens_by_a_click_keeps_nobody_out(reader, signed_in, people, work, width, colors):
+    page = signed_in(people["alice"], width=width, colors=colors)
+    page.emulate_media(reduced_motion="reduce", color_scheme=colors)
     page.keyboard.press("?")
-    found += violations(page)
+    reader.read(page, "keys")
     page.keyboard.press("Escape")
-    for box in page.get_by_role("checkbox", name="Choose").all():
+    for box in page.get_by_role("checkbox", name="Choose").all()[:3]:
         box.check()
-    page.get_by_role("button", name="Decide on the chosen ones").click()
-    found += violations(page)
-    page.get_by_role("button", name=re.compile("Reject these")).click()
-    found += violations(page)
-    page.goto("/admin/")
-    found += violations(page)
-    page.context.clear_cookies()
-    page.goto("/admin/login/")
-    found += violations(page)
-    assert not found, "\n".join(sorted(set(found)))
+    press(page, "Decide on the chosen ones")
+    reader.read(page, "bulk")
+    press(page, re.compile("Reject these"))
+    reader.read(page, "bulk-done")
+    page.goto("/admin/policies/new/")
+    press(page, "Try it, change nothing")
+    reader.read(page, "policy-tried")
+    page.get_by_label("The policy").fill("name: [")
+    press(page, "Put it in force")
+    reader.read(page, "policy-refused")
+    agent = Agent.objects.get(name="support-bot")
+    page.goto(of(agent))
+    press(page, "Issue a new key")
+    reader.read(page, "key")
+    page.goto("/admin/audit_app/webhook/add/")
+    page.get_by_label("Name").fill("siem")
+    page.get_by_label("Address").fill("nowhere")
+    press(page, "Create the webhook")
+    reader.read(page, "webhook-refused")
+    page.get_by_label("Address").fill("https://siem.example/events")
+    press(page, "Create the webhook")
+    reader.read(page, "secret")
+
+    page = signed_in(people["dave"], width=width, colors=colors)
+    page.emulate_media(reduced_motion="reduce", color_scheme=colors)
+    page.goto(of(Approval.objects.get(task=work["careful"])))
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    reader.read(page, "decide-unfolded")
+    press(page, "Ask for changes")
+    expect(page.get_by_role("alert")).to_be_visible()
+    reader.read(page, "decide-refused")
 
 
-def test_at_twice_the_size_nothing_is_cut_off(signed_in, administrator, work):
-    page = signed_in(administrator, width=LEGIBLE_AT)
-    for path in pages(work):
+@pytest.fixture
+def window(chromium, site, width, colors):
+    """A browser in which nobody is signed in yet."""
+    size = {"width": width, "height": 900}
+    context = chromium.new_context(base_url=site, viewport=size, color_scheme=colors)
+    context.set_default_timeout(10_000)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.mark.parametrize(("width", "colors"), LOOKS)
+def test_the_way_in_keeps_nobody_out(reader, window, alice, settings, width, colors):
+    settings.REQUIRE_SECOND_FACTOR = "always"
+    window.goto("/admin/")
+    reader.read(window, "login")
+    log_in(window, "alice", "wrong")
+    reader.read(window, "login-refused")
+    log_in(window, "alice", "alice")
+    expect(window.get_by_role("img", name="QR code")).to_be_visible()
+    reader.read(window, "enrol")
+    telephone = Authenticator(window.locator("code.o-whole").inner_text())
+    window.get_by_label("The six digits").fill(telephone.wrong())
+    press(window, "Set it up")
+    reader.read(window, "enrol-refused")
+    window.get_by_label("The six digits").fill(telephone.code())
+    press(window, "Set it up")
+    reader.read(window, "codes")
+    code = window.get_by_label("Recovery codes").get_by_role("listitem").first.inner_text()
+    window.goto("/admin/second-factor/")
+    reader.read(window, "second-factor-managed")
+
+    window.context.clear_cookies()
+    window.goto("/admin/")
+    log_in(window, "alice", "alice")
+    expect(window.get_by_label("Code")).to_be_visible()
+    reader.read(window, "code")
+    window.get_by_label("Code").fill(code)
+    press(window, "Go on")
+    reader.read(window, "inbox-empty")
+
+    window.context.clear_cookies()
+    window.goto("/admin/")
+    for _ in range(5):
+        log_in(window, "alice", "wrong")
+    expect(window.get_by_role("heading", name="Too many attempts")).to_be_visible()
+    reader.read(window, "locked-out")
+
+
+@pytest.mark.parametrize(("width", "colors"), LOOKS)
+def test_single_sign_on_that_fails_keeps_nobody_out(
+    reader,
+    window,
+    provider,
+    settings,
+    width,
+    colors,
+):
+    window.goto("/admin/")
+    reader.read(window, "login-single-sign-on")
+    provider.error = "access_denied"
+    window.get_by_role("link", name="Sign in with single sign-on").click()
+    expect(window.get_by_role("alert")).to_contain_text("did not let you in")
+    reader.read(window, "login-not-let-in")
+
+
+@pytest.mark.parametrize(("width", "colors"), LOOKS)
+def test_what_went_wrong_is_told_to_everybody(
+    reader, window, signed_in, alice, bot, monkeypatch, width, colors
+):
+    page = signed_in(alice, width=width, colors=colors)
+    read = partial(reader.read, page)
+    for name, path, status in (
+        ("malformed", "/admin/?q=%00", 400),
+        ("not-allowed", "/admin/auth/user/", 403),
+        ("not-found", f"/admin/sessions_app/agent/{bot.pk}/change/", 404),
+    ):
+        assert page.goto(path).status == status
+        read(name)
+    with monkeypatch.context() as patch:
+        patch.setattr(availability, "away", True)
+        assert page.goto("/admin/").status == 503
+        read("database-away")
+
+    window.goto("/admin/login/")
+    window.context.clear_cookies()
+    log_in(window, "alice", "alice")
+    expect(window.get_by_role("heading", name="Not sent")).to_be_visible()
+    reader.read(window, "too-old")
+
+
+def test_at_twice_the_size_nothing_is_cut_off(signed_in, people, work):
+    page = signed_in(people["alice"], width=LEGIBLE_AT)
+    wide = {}
+    for name, path in addresses(work).items():
         page.goto(path)
-        assert page.evaluate("document.documentElement.scrollWidth") <= LEGIBLE_AT, path
+        if wider := wider_than_the_window(page):
+            wide[name] = wider
+    assert wide == {}

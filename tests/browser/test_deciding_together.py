@@ -68,7 +68,7 @@ def test_alice_takes_back_what_she_said(signed_in, task, alice):
 
 def test_alice_edits_and_bob_sees_what_she_changed(signed_in, alice, bob, bot):
     TaskFactory(agent=bot)
-    page = opened(signed_in(alice, width=360, colors="dark"))
+    page = opened(signed_in(alice))
     page.get_by_text("Something else").click()
     page.get_by_role("link", name="Edit the payload").click()
     data = page.get_by_label("Data, as JSON")
@@ -128,7 +128,7 @@ def test_alice_breaks_the_glass_and_everybody_sees_it(signed_in, task, alice, bo
 def test_alice_chooses_several_and_sees_what_became_of_each(signed_in, alice, bot):
     for number in range(3):
         TaskFactory(agent=bot, description=f"Refund number {number}.")
-    page = signed_in(alice, width=360)
+    page = signed_in(alice)
     for number in (0, 2):
         page.get_by_role("checkbox", name=f"Choose: Refund number {number}.").check()
     page.get_by_role("button", name="Decide on the chosen ones").click()

@@ -15,9 +15,10 @@ REFUND = "Refund 42.50 EUR to customer 1007 for a broken kettle."
 
 
 @pytest.fixture
-def window(chromium, site) -> Page:
+def window(chromium, site, look) -> Page:
     """A browser in which nobody is signed in yet."""
-    context = chromium.new_context(base_url=site)
+    size = {"width": look[0], "height": 900}
+    context = chromium.new_context(base_url=site, viewport=size, color_scheme=look[1])
     context.set_default_timeout(10_000)
     yield context.new_page()
     context.close()

@@ -20,7 +20,7 @@ from django.test import override_settings
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from schemathesis import Case, Response
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from orchestrator.wsgi import application
 from tests.client import schema as published
@@ -58,6 +58,7 @@ BEYOND = (
     "can't be held exactly by a double",
     "It must be one line of visible characters",
     "A text can't hold the character NUL.",
+    "Another one has the same key.",
     "The header X-Session-Id names no session of the caller's.",
 )
 """What JSON Schema can't say of a request, by the words of the refusal."""
@@ -65,10 +66,18 @@ BEYOND = (
 
 def validate(case: Case, response: Response, **given: Any) -> None:
     """Every check; whether valid data is accepted is not asked of what no schema can refuse, nor of
-    a case that is called valid although a part of it says that it is not."""
+    a case that is called valid although a part of it says that it is not; and a task of a batch is
+    refused by itself, in an answer that is 200."""
+    if case.formatted_path in LITERAL and case.formatted_path != case.path:
+        # An id that is another route's name: what that route says of the method.
+        assert response.status_code < 500
+        return
     beyond = response.status_code in (400, 422) and any(words in response.text for words in BEYOND)
     mixed = case.meta is not None and any(case.meta.is_negative_at(part) for _, part in PLACES)
-    excluded = [positive_data_acceptance] if beyond or mixed else None
+    excluded = [positive_data_acceptance] if beyond or mixed else []
+    if case.path == "/tasks/route:batch" and response.status_code == 200:
+        told = [part["status"] for part in response.json()["results"]]
+        excluded += [negative_data_rejection] if {400, 422} & set(told) else []
     case.validate_response(response, excluded_checks=excluded, **given)
 
 
@@ -77,6 +86,7 @@ schema = schemathesis.openapi.from_dict(
     deepcopy(published()), config=schemathesis.Config.from_dict(CONFIG)
 )
 schema.app = application
+LITERAL = {path for path in published()["paths"] if "{" not in path}
 OPERATIONS = sum(1 for _ in schema.get_all_operations())
 EXAMPLES = max(SHORT, -(-REQUESTS // OPERATIONS))
 

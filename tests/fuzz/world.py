@@ -77,7 +77,7 @@ class World:
 
         The anonymous caller sends one request in twenty: there is little that it can reach.
         """
-        lot = Random(crc32(as_asked(case).encode()))  # noqa: S311  # nothing secret
+        lot = Random(crc32(as_asked(case).encode()))  # nothing secret
         for attribute, location in PLACES:
             if case.meta is None or not case.meta.is_negative_at(location):
                 self._make_real(case, getattr(case, attribute), lot)

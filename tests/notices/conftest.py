@@ -17,8 +17,8 @@ from django.contrib.auth.models import User
 
 from approvals_app import notifying
 from approvals_app.channels import _plugin
-from approvals_app.models import Notice, NoticeChannel, NoticeSettings
 from approvals_app.notice_pages import ChannelForm, _added
+from approvals_app.noticing import Notice, NoticeChannel, NoticeSettings
 from audit_app.relays import RELAYS
 from orchestrator.settings import _mail, env
 

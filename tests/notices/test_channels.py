@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from approvals_app import channels, notifying
 from approvals_app.channels import ChannelRefused
-from approvals_app.models import Notice, NoticeChannel
-from audit_app import vault
+from approvals_app.noticing import Notice, NoticeChannel
+from audit_app import destinations, vault
 from audit_app.destinations import is_public
 from tests.factories import TaskFactory
 from tests.notices.conftest import adds, send, text, wishes
@@ -157,7 +157,7 @@ def test_a_redirect_leads_nowhere_else(tell, chat, bot, alice, settings, monkeyp
     adds(alice, chat.url)
     settings.NOTICE_PRIVATE_NETWORKS = False
     monkeypatch.setattr(
-        channels, "is_public", lambda address: str(address) == "127.0.0.1" or is_public(address)
+        destinations, "is_public", lambda address: str(address) == "127.0.0.1" or is_public(address)
     )
     TaskFactory(agent=bot)
     tell()

@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from approvals_app.models import Notice, NoticeSettings
+from approvals_app.noticing import Notice, NoticeSettings
 from approvals_app.notifying import sweep
 from approvals_app.quiet import told_at
 from tests.factories import TaskFactory

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from approvals_app.models import NoticeSettings
-from tests.browser.conftest import chromium, signed_in, site  # noqa: F401  # fixtures
+from approvals_app.noticing import NoticeSettings
+from tests.browser.conftest import chromium, look, signed_in, site  # noqa: F401  # fixtures
 from tests.browser.test_accessibility import violations
 from tests.factories import TaskFactory
 from tests.notices.conftest import adds

@@ -11,8 +11,9 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from approvals_app import delegations, notifying, operations
 from approvals_app.expiry import expire_approvals, remind
-from approvals_app.models import Approval, Notice, Vote
+from approvals_app.models import Approval, Vote
 from approvals_app.notices import tell as read
+from approvals_app.noticing import Notice
 from approvals_app.overrides import break_glass
 from audit_app.actors import Actor
 from audit_app.models import Event

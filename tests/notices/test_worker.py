@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from approvals_app.models import Notice
+from approvals_app.noticing import Notice
 from audit_app.relays import RELAYS
 from tests.database import database_url
 from tests.factories import TaskFactory

@@ -210,6 +210,13 @@ WRITES = (
     ),
     Write(
         "POST",
+        "/tasks/route:batch",
+        "bot",
+        "",
+        {"tasks": [{"idempotency_key": "k", "target": "finance", "task": TASK}]},
+    ),
+    Write(
+        "POST",
         "/audit/events",
         "bot",
         "",

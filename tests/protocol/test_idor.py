@@ -127,6 +127,7 @@ RULES = {
         '{"target": "nobody", "task": {"task_type": "t"}, "context": {"of": "%(task)s"}}',
         "agents_only",
     ),
+    "POST /tasks/route:batch": Several("%(batch)s"),
     "GET /tasks": Lists("tasks"),
     "GET /tasks/{id}": Reads("task"),
     "POST /tasks/{id}/claim": Changes("task", "{}", WAITS_OR_IS_TAKEN, "agents_only"),
@@ -261,6 +262,7 @@ FRAME = {
     "admin/(?P<url>.*)$": None,  # not found
     # Rules, which whoever reviews may know; and who stands in for the caller.
     "admin/policies/": "",
+    "admin/policies/csv/": "",
     "admin/policies/new/": "",
     "admin/policies/simulate/": "",
     "admin/policies/<uuid:policy_id>/": None,  # as the list, see tests/approvals/test_policy_pages
@@ -270,6 +272,7 @@ FRAME = {
     "admin/timeline/<slug:kind>/<path:name>/": None,  # see tests/approvals/test_timelines
     # The inbox's own: what it lists now, the caller's names for it, and who looks at a decision.
     "admin/inbox/": "?q=canary",
+    "admin/inbox/csv/": "?q=canary",
     "admin/inbox/views/": "",
     "admin/inbox/looking/<uuid:approval_id>/": None,  # see tests/approvals/test_inbox.py
     # Signing in, and proving who one is: about the caller alone.
@@ -328,7 +331,8 @@ class Caller:
         """Ask, and hold the answer against everything that this caller may not learn."""
         raw = body.encode() if body is not None else None
         answer = self.api.send(method, path, raw, headers=headers, content_type=content_type)
-        said = f"{answer.content.decode()} {dict(answer.headers)}"
+        content = b"".join(answer.streaming_content) if answer.streaming else answer.content
+        said = f"{content.decode()} {dict(answer.headers)}"
         sent = f"{path} {body} {headers}"
         learned = [s for s in self.secrets if s in said and quote(s) not in sent and s not in sent]
         assert not learned, f"{self.who} learns {learned} from {method} {path} {body}: {said}"
@@ -457,12 +461,14 @@ class World:
         """Bodies of decisions on an approval."""
         seen = {"payload_digest": self.pending.payload_digest}
         each = {"approval_id": approval, "decision": "approve", **seen}
+        wanted = {"idempotency_key": str(uuid4()), "target": "nobody", "task": {"task_type": "t"}}
         return {
             "yes": json.dumps(seen),
             "change": json.dumps(seen | {"message": "Less."}),
             "edit": json.dumps(seen | {"data": {"x": 1}}),
             "break": json.dumps(seen | {"reason": "Fire."}),
             "several": json.dumps({"decisions": [each]}),
+            "batch": json.dumps({"tasks": [wanted]}),
         }
 
     def nowhere(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ PROMISED = {
     ("PUT", "/sessions/{id}"),
     ("GET", "/sessions/{session_id}/tasks"),
     ("POST", "/tasks/route"),
+    ("POST", "/tasks/route:batch"),
     ("GET", "/tasks"),
     ("GET", "/tasks/{id}"),
     ("POST", "/tasks/{id}/claim"),
@@ -56,7 +57,9 @@ def example(described):
     if "pattern" in described:
         known = ("0" * 64, "agent.noted")
         return next(text for text in known if re.search(described["pattern"], text))
-    return {"string": "finance", "integer": 1, "boolean": True, "array": []}[kind]
+    if kind == "array":
+        return [example(described["items"])] * described.get("minItems", 0)
+    return {"string": "finance", "integer": 1, "boolean": True}[kind]
 
 
 def test_the_document_is_valid_openapi_3_1():

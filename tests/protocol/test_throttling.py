@@ -69,6 +69,26 @@ def test_the_next_minute_is_another(api, bot, settings, time_machine_at_noon):
     assert [api(bot).get("/tasks").status_code for _ in range(2)] == [200, 429]
 
 
+def test_a_batch_counts_for_as_many_requests_as_it_has_tasks(api, bot, settings):
+    settings.RATE_LIMIT_PER_MINUTE = 10
+    batch = {"tasks": [ASKED | {"idempotency_key": f"k{n}"} for n in range(6)]}
+
+    answers = [api(bot).post("/tasks/route:batch", batch) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert Task.objects.count() == 6
+    assert [limits(answer)["caller"]["r"] for answer in answers] == [4, 3]
+    # What is left is for smaller ones.
+    assert [api(bot).get("/tasks").status_code for _ in range(4)] == [200, 200, 200, 429]
+
+
+def test_a_batch_larger_than_the_limit_never_passes_and_takes_nothing(api, bot, settings):
+    settings.RATE_LIMIT_PER_MINUTE = 5
+    batch = {"tasks": [ASKED | {"idempotency_key": f"k{n}"} for n in range(6)]}
+    assert api(bot).post("/tasks/route:batch", batch).status_code == 429
+    assert api(bot).get("/tasks").status_code == 200
+
+
 def test_each_answer_says_how_much_is_left(api, bot, settings):
     settings.RATE_LIMIT_PER_MINUTE, settings.ADDRESS_LIMIT_PER_MINUTE = 3, 100
     answers = [api(bot).get("/tasks") for _ in range(4)]

@@ -58,10 +58,10 @@ def voting(task, person, choice):
 
 
 def test_twenty_people_at_once_decide_neither_early_nor_twice(people, bot, both):
-    choice = random.Random(7)  # noqa: S311  # an order, no secret
+    choice = random.Random(7)  # an order, no secret
     for _ in range(ROUNDS):
         task = TaskFactory(agent=bot, target="a")
-        orders = [random.Random(choice.random()) for _ in people]  # noqa: S311  # as above
+        orders = [random.Random(choice.random()) for _ in people]  # as above
         calls = [voting(task, *each) for each in zip(people, orders, strict=True)]
         choice.shuffle(calls)
         outcomes = together(calls)
@@ -187,7 +187,7 @@ def test_everything_at_once(people, bot):
     policy(asks="2 a, 1 b", deny_threshold=2, escalate=steps, reminders=["1h"])
     breaker = people[1]
     breaker.user_permissions.add(Permission.objects.get(codename="break_glass"))
-    order = random.Random(3)  # noqa: S311  # an order, no secret
+    order = random.Random(3)  # an order, no secret
     for n in range(PAIRS):
         task = TaskFactory(agent=bot, target="a")
         a, b = asked(task, "a"), asked(task, "b")

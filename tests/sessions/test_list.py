@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from orchestrator.api import pagination
 from tests.factories import AgentFactory, SessionFactory, session_in
 
 
@@ -136,3 +137,40 @@ def test_a_search_for_nonsense_is_refused_by_name(listed, name, value):
     answer = listed(**{name: value})
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == name
+
+
+@pytest.fixture
+def few_are_counted(monkeypatch):
+    """As if three rows were many: nobody makes ten thousand to see what happens then."""
+    monkeypatch.setattr(pagination, "COUNTED", 3)
+
+
+def test_a_total_is_exact_while_there_are_few(listed, bot, few_are_counted):
+    SessionFactory.create_batch(3, agent=bot)
+    answer = listed().json()
+    assert (answer["total"], answer["total_is_estimate"]) == (3, False)
+
+
+def test_a_total_of_many_says_that_it_is_an_estimate(listed, bot, few_are_counted):
+    SessionFactory.create_batch(5, agent=bot)
+    answer = listed().json()
+    assert answer["total_is_estimate"] is True
+    assert answer["total"] > 3
+    assert len(answer["sessions"]) == 5
+
+
+def test_an_estimate_is_of_what_is_searched_for(listed, bot, few_are_counted):
+    SessionFactory.create_batch(5, agent=bot)
+    session_in("active", bot)
+    answer = listed(state="active").json()
+    assert (answer["total"], answer["total_is_estimate"]) == (1, False)
+
+
+def test_pages_by_number_end_where_nothing_is_counted_any_more(listed, bot, few_are_counted):
+    made = [str(SessionFactory(agent=bot).pk) for _ in range(5)][::-1]
+    assert ids(listed(page=3, page_size=1)) == made[2:3]
+    refused = listed(page=4, page_size=1)
+    assert refused.status_code == 400
+    [error] = refused.json()["errors"]
+    assert error["field"] == "page"
+    assert "cursor" in error["detail"]

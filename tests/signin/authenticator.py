@@ -17,12 +17,14 @@ class Authenticator:
 
     def __init__(self, secret: str) -> None:
         self.key = b32decode(secret.replace(" ", ""))
+        self.shown = ""
 
     def code(self, *, steps: int = 0) -> str:
         """The code of now, or of ``steps`` times thirty seconds later."""
         totp = TOTP(self.key)
         totp.time = time.time() + 30 * steps
-        return f"{totp.token():06}"
+        self.shown = f"{totp.token():06}"
+        return self.shown
 
     def wrong(self) -> str:
         """A code that it does not show around now."""

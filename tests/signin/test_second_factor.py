@@ -103,7 +103,7 @@ class TestSettingItUp:
         other = browser()
         other.log_in("alice")
 
-        assert other.post(CODE, code=telephone.code()).status_code == 400
+        assert other.post(CODE, code=telephone.shown).status_code == 400
 
     def test_nobody_sees_anybodys_secret_in_the_admin(self, browser, root, telephone):
         window = browser()

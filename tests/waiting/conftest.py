@@ -1,6 +1,7 @@
 """The server as operators run it, and callers that it holds."""
 
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,9 +30,10 @@ class Server:
         )
 
     def holds(self, number: int) -> None:
-        """Return once the server holds ``number`` requests."""
+        """Return once the server holds ``number`` requests, long before any of them times out."""
+        deadline = time.monotonic() + 45
         while self.held() != number:
-            pass
+            assert time.monotonic() < deadline, f"{self.held()} are held, not {number}"
 
     def held(self) -> float:
         return float(HELD.search(self.admin.get("/metrics").text)[1])

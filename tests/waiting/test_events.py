@@ -10,9 +10,9 @@ from approvals_app import operations
 from audit_app.models import Event
 from audit_app.operations import add_event
 from sessions_app import identities
-from tests.audit.test_tail import writer, written_by
 from tests.database import without_guards
 from tests.factories import OPS, SessionFactory, TaskFactory, approved
+from tests.trail import writer, written_by
 
 
 class Stream:

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from audit_app import deliveries, webhooks
+from audit_app import sending, webhooks
 from audit_app.models import Delivery
 from audit_app.relays import RELAYS
 from tests.factories import OPS
@@ -87,8 +87,8 @@ def relayed():
 def tried(delivery):
     """One try of ``delivery``, as a job makes it; the TryAgain that it raised."""
     try:
-        deliveries.deliver(delivery.pk)
-    except deliveries.TryAgain as again:
+        sending.deliver(delivery.pk)
+    except sending.TryAgain as again:
         return again
     finally:
         delivery.refresh_from_db()

@@ -5,6 +5,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
+from audit_app import webhooks
 from audit_app.models import Delivery, Event, Webhook
 from tests.factories import ReviewerFactory
 from tests.webhooks.conftest import relayed, tried
@@ -40,7 +41,9 @@ def test_one_is_created_and_its_secret_shown_once(browser, ada, receiver):
     assert b'value="whsec_' in shown.content
     assert shown.headers["Cache-Control"].find("no-store") >= 0
     assert Event.objects.get(event_type="webhook.created").actor == "human:ada"
-    assert b"whsec_" not in browser.get(page(webhook)).content
+    its_page = browser.get(page(webhook)).content
+    assert b"whsec_" not in its_page
+    assert webhooks.public_key(webhook).encode() in its_page
     again = browser.post(reverse("admin:audit_app_webhook_add"), form)
     assert (again.status_code, b"There is a webhook called siem already" in again.content) == (
         400,

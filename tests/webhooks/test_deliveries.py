@@ -4,18 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from base64 import b64decode
 from contextlib import suppress
 from io import StringIO
 from uuid import uuid4
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.core.management import call_command
 from django.db import transaction
 from procrastinate.contrib.django.models import ProcrastinateJob
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
-from audit_app import deliveries, tail, vault, webhooks
+from audit_app import deliveries, sending, tail, vault, webhooks
 from audit_app.actors import Actor
 from audit_app.errors import (
     Invalid,
@@ -26,9 +29,10 @@ from audit_app.errors import (
 from audit_app.models import Delivery, Event, Webhook
 from audit_app.operations import add_event
 from audit_app.relays import RELAYS
-from tests.audit.test_tail import INSERT, writer
+from audit_app.webhooks import public_key
 from tests.database import database_url, without_guards
 from tests.factories import OPS, TaskFactory
+from tests.trail import INSERT, writer
 from tests.webhooks.conftest import jobs, made_older, relayed, tried
 
 
@@ -70,13 +74,60 @@ def test_for_a_day_both_secrets_sign(webhook, receiver, bot):
     [sent] = receiver.got
     for secret in (webhook.secret_text, new):
         assert Verifier(secret).verify(sent.body, sent.headers)
-    assert len(sent.headers["webhook-signature"].split()) == 2
+    assert signatures(sent.headers) == ["v1", "v1", "v1a"]
 
     hook = Webhook.objects.get(pk=webhook.pk)
-    later = deliveries.headers_of(
+    later = sending.headers_of(
         hook, Event.objects.get(event_type="agent.noted"), sent.body, hook.old_secret_until
     )
-    assert len(later["webhook-signature"].split()) == 1
+    assert signatures(later) == ["v1", "v1a"]
+
+
+def signatures(headers):
+    """The versions of a delivery's signatures."""
+    return [each.partition(",")[0] for each in headers["webhook-signature"].split()]
+
+
+def verified_by_public_key(sent, public_key):
+    """Whether one of the v1a signatures is by that key, as Standard Webhooks says."""
+    assert public_key.startswith("whpk_")
+    key = Ed25519PublicKey.from_public_bytes(b64decode(public_key.removeprefix("whpk_")))
+    signed = b".".join(
+        [sent.headers[f"webhook-{name}"].encode() for name in ("id", "timestamp")] + [sent.body]
+    )
+    for signature in sent.headers["webhook-signature"].split():
+        version, _, value = signature.partition(",")
+        if version == "v1a":
+            with suppress(InvalidSignature):
+                key.verify(b64decode(value), signed)
+                return True
+    return False
+
+
+def test_whoever_holds_no_secret_verifies_by_the_public_key(webhook, receiver, bot):
+    note(bot)
+    tried(relayed()[0])
+    [sent] = receiver.got
+    told, other = public_key(webhook), Webhook(pk=uuid4())
+    assert verified_by_public_key(sent, told)
+    assert not verified_by_public_key(sent, public_key(other)), "each has a key of its own"
+    sent.body += b" "
+    assert not verified_by_public_key(sent, told)
+
+
+def test_the_public_key_before_verifies_while_its_secret_key_is_a_fallback(
+    webhook, receiver, bot, settings
+):
+    before = public_key(webhook)
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another" * 10
+    now = public_key(webhook)
+    assert now != before
+    note(bot)
+    tried(relayed()[0])
+    [sent] = receiver.got
+    assert verified_by_public_key(sent, before)
+    assert verified_by_public_key(sent, now)
 
 
 def test_only_what_it_wants_is_noted_for_it(webhook, bot):
@@ -138,7 +189,7 @@ def test_retry_after_is_heeded_within_a_day(webhook, receiver, bot):
 
 
 def test_after_ten_tries_in_three_days_it_is_given_up(webhook, receiver, bot):
-    total = sum(pause.total_seconds() for pause in deliveries.SCHEDULE)
+    total = sum(pause.total_seconds() for pause in sending.SCHEDULE)
     assert 3 * 86_400 < total < 4 * 86_400
     receiver.answers = [500] * 10
     note(bot)
@@ -209,6 +260,7 @@ def test_each_subject_has_its_own_order(webhook, bot):
 
 def test_replay_sends_everything_from_there_again_in_order(webhook, receiver, bot):
     note(bot)
+    relayed()
     begin = tail.end()
     for number in (2, 3):
         note(bot, number)
@@ -252,7 +304,7 @@ def test_an_answer_without_end_is_cut(webhook, receiver, bot):
     note(bot)
     [row] = relayed()
     tried(row)
-    assert (row.status, len(row.response)) == ("delivered", deliveries.KEPT)
+    assert (row.status, len(row.response)) == ("delivered", sending.KEPT)
 
 
 def test_nobody_there_is_a_failure_that_says_so(webhook, receiver, bot):
@@ -336,8 +388,8 @@ def test_the_worker_delivers_and_who_is_killed_in_between_delivers_again(webhook
     """A worker that dies between the answer and its note sends twice, never not at all."""
     code = (
         "import os, django; django.setup()\n"
-        "from audit_app import deliveries\n"
-        "deliveries._noted = lambda *_: os._exit(9)\n"
+        "from audit_app import sending\n"
+        "sending._noted = lambda *_: os._exit(9)\n"
         "from django.core.management import call_command\n"
         "call_command('worker')\n"
     )

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from audit_app import deliveries, webhooks
+from audit_app import sending, webhooks
 from audit_app.destinations import DestinationRefused, is_public, resolve
 from tests.factories import OPS
 from tests.webhooks.conftest import Handler, relayed, tried
@@ -130,6 +130,7 @@ def certificate(tmp_path):
 def test_over_tls_the_name_is_what_the_certificate_must_say(certificate, bot, monkeypatch):
     key, cert = certificate
     monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    sending._trust.cache_clear()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -149,9 +150,10 @@ def test_over_tls_the_name_is_what_the_certificate_must_say(certificate, bot, mo
             note(bot)
             outcomes = {row.webhook.name: (tried(row), row) for row in relayed()}
         finally:
+            sending._trust.cache_clear()
             server.shutdown()
             thread.join()
     assert outcomes["good"][0] is None, outcomes["good"][1].response
     assert outcomes["bad"][0]
     assert "certificate" in outcomes["bad"][1].response.lower()
-    assert deliveries.TIMEOUT == 10
+    assert sending.TIMEOUT == 10

@@ -1,0 +1,157 @@
+"""Who administers, at a browser: agents and their keys, groups and people, webhooks; and whoever
+reads dashboards, timelines and lists."""
+
+import csv
+import re
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+from playwright.sync_api import expect
+
+from audit_app.models import Webhook
+from sessions_app.models import Agent
+from tests.factories import ReviewerFactory, TaskFactory, approved, the_approval
+
+pytestmark = pytest.mark.browser
+
+REFUND = "Refund 42.50 EUR to customer 1007 for a broken kettle."
+ADMINISTERS = (
+    *("view_user", "change_user", "view_group", "add_group", "change_group"),
+    *("change_agent", "change_webhook", "view_webhook", "read_everything"),
+)
+
+
+@pytest.fixture
+def ada(database):
+    """Administers, and reviews nothing."""
+    person = ReviewerFactory(username="ada")
+    person.user_permissions.set(Permission.objects.filter(codename__in=ADMINISTERS))
+    return person
+
+
+def test_ada_makes_an_agent_whose_key_opens_until_it_is_replaced(signed_in, api, ada):
+    page = signed_in(ada)
+    page.goto("/admin/sessions_app/agent/")
+    page.get_by_role("link", name="Add agent").click()
+    page.get_by_label("Name").fill("billing")
+    page.get_by_label("Roles").fill("billing-agent\nfinance")
+    page.get_by_role("button", name="Create the agent").click()
+    first = page.get_by_label("API key").input_value()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == first
+
+    page.get_by_role("link", name="Done").click()
+    assert first not in page.content()
+    agent = Agent.objects.get(name="billing")
+    agent.key = first
+    assert api(agent).get("/tasks").status_code == 200
+
+    page.get_by_role("button", name="Issue a new key").click()
+    second = page.get_by_label("API key").input_value()
+    page.get_by_role("link", name="Done").click()
+    assert api(agent).get("/tasks").status_code == 401
+    agent.key = second
+    assert api(agent).get("/tasks").status_code == 200
+
+    page.get_by_role("link", name="Change its roles").click()
+    page.get_by_label("Roles").fill("billing-agent")
+    page.get_by_role("button", name="Change the agent").click()
+    expect(page.get_by_text("billing is changed, and it is recorded.")).to_be_visible()
+    page.get_by_role("button", name="Revoke the agent for good").click()
+    expect(page.get_by_text("billing and its keys are revoked.")).to_be_visible()
+    assert api(agent).get("/tasks").status_code == 401
+
+
+def test_ada_makes_a_group_puts_bob_into_it_and_work_reaches_him(signed_in, ada, bob, bot):
+    TaskFactory(agent=bot, target="legal", description="Sign the contract.")
+    his = signed_in(bob)
+    expect(his.get_by_text("Nothing waits for you.")).to_be_visible()
+
+    page = signed_in(ada)
+    page.goto("/admin/auth/group/add/")
+    page.get_by_label("Name").fill("legal")
+    page.get_by_role("button", name=re.compile("^Save$")).click()
+    page.goto(f"/admin/auth/user/{bob.pk}/change/")
+    page.locator("#id_groups_from option", has_text="legal").dblclick()
+    page.get_by_role("button", name=re.compile("^Save$")).click()
+    expect(page.get_by_text("was changed successfully")).to_be_visible()
+    assert set(bob.groups.values_list("name", flat=True)) == {"finance", "legal"}
+
+    his.goto("/admin/")
+    expect(his.get_by_role("link", name="Sign the contract.")).to_be_visible()
+
+
+def test_ada_tells_a_service_pauses_it_and_ends_it(signed_in, ada):
+    page = signed_in(ada)
+    page.goto("/admin/audit_app/webhook/")
+    page.get_by_role("link", name="Add webhook").click()
+    page.get_by_label("Name").fill("ledger")
+    page.get_by_label("Address").fill("https://ledger.example/events")
+    page.get_by_label("Events").fill("task.*")
+    page.get_by_role("button", name="Create the webhook").click()
+    secret = page.get_by_label("Signing secret").input_value()
+    assert secret.startswith("whsec_")
+    page.get_by_role("link", name="Done").click()
+    assert secret not in page.content()
+    for button, said in (
+        ("Pause", "ledger is paused; what is for it is kept."),
+        ("Resume", "ledger goes on where it stopped."),
+        ("Disable", "ledger is told nothing any more."),
+    ):
+        page.get_by_role("button", name=button, exact=True).click()
+        expect(page.get_by_text(said)).to_be_visible()
+    assert Webhook.objects.get().status == "disabled"
+
+
+def test_alice_reads_how_the_work_goes(signed_in, alice, bob, bot):
+    approved(TaskFactory(agent=bot), by=alice)
+    TaskFactory(agent=bot)
+    page = signed_in(alice)
+    page.goto("/admin/dashboards/")
+    expect(page.get_by_role("img", name=re.compile("Waiting"))).not_to_have_count(0)
+    page.get_by_role("link", name="30 days").click()
+    expect(page).to_have_url(re.compile("days=30"))
+    expect(page.get_by_role("row", name=re.compile("alice"))).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("bob"))).to_have_count(0)
+
+
+def test_alice_follows_a_task_from_its_decision_to_its_first_event(signed_in, alice, bot):
+    task = approved(TaskFactory(agent=bot), by=alice)
+    page = signed_in(alice)
+    page.goto("/admin/?tab=decided")
+    page.get_by_role("link", name=REFUND).click()
+    expect(page.get_by_role("img", name=re.compile("Now approved"))).to_be_visible()
+    page.get_by_role("link", name="The timeline of this trace").click()
+    expect(page.get_by_role("listitem").filter(has_text="task.routed")).to_be_visible()
+    page.get_by_role("link", name="vote", exact=True).click()
+    steps = page.locator(".o-steps").get_by_role("listitem")
+    expect(steps).to_have_count(1)
+    expect(steps).to_contain_text("vote.cast")
+    expect(steps).to_contain_text("human:alice")
+    page.goto(f"/admin/timeline/task/{task.pk}/")
+    expect(page.get_by_role("img", name=re.compile("Now approved"))).to_be_visible()
+    expect(page.locator(".o-steps").get_by_text("task.approved")).to_be_visible()
+
+
+def test_alice_takes_a_list_along_as_it_is_narrowed(signed_in, alice, bot):
+    approved(TaskFactory(agent=bot, description="Refund one."), by=alice)
+    waits = TaskFactory(agent=bot, description="Refund two.")
+    page = signed_in(alice)
+    page.goto("/admin/approvals_app/approval/?status__exact=pending")
+    with page.expect_download() as taken:
+        page.get_by_role("link", name="CSV").click()
+    with taken.value.path().open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert taken.value.suggested_filename.endswith(".csv")
+    assert [row["id"] for row in rows] == [str(the_approval(waits).pk)]
+
+
+def test_nobody_else_is_offered_what_administrators_do(signed_in, charlie):
+    page = signed_in(charlie)
+    page.goto("/admin/approvals_app/approval/")
+    for name in ("People", "Groups", "Webhooks"):
+        expect(page.get_by_role("link", name=name, exact=True)).to_have_count(0)
+    assert page.goto("/admin/auth/group/").status == 403
+    assert Group.objects.count() == 1

@@ -1,0 +1,33 @@
+"""Events of other processes, whose transactions are open for as long as a test wants."""
+
+from uuid import uuid4
+
+import psycopg
+from django.db import connection
+
+from audit_app import trail
+from tests.database import database_url
+
+INSERT = """
+INSERT INTO audit_events (entry) VALUES (audit_entry(
+    event_type => 'agent.noted', actor => 'agent:bot', actor_id => 'x', subject_type => 'note',
+    subject_id => %s, seq => 1, from_state => NULL, to_state => NULL, role => NULL,
+    trace_id => NULL, metadata => '{}'))
+RETURNING position
+"""
+
+
+def told_of(row, event, *, by, states=(None, None)):
+    """Write the honest event that brings ``row`` to its version, and change nothing."""
+    of = (event, str(by), by.id, row.subject_type, row.pk, row.version)
+    with connection.cursor() as cursor:
+        cursor.execute(trail.INSERT_EVENT, [*of, *states, row.audit_role, row.audit_trace, "{}"])
+
+
+def writer():
+    """Another process's connection, whose transaction is open until it commits."""
+    return psycopg.connect(database_url())
+
+
+def written_by(connection):
+    return connection.execute(INSERT, [uuid4()]).fetchone()[0]
