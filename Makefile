@@ -7,10 +7,10 @@ JOBS ?= 2
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz screenshots check bench fix docs lock clean
+.PHONY: help run test fuzz chaos screenshots check bench bench-quick fix docs lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 run: $(VENV)/.runtime ## set everything up and serve on http://127.0.0.1:8000 (PORT=… for another)
 	@TRIAL=on $(BIN)/python manage.py dev
@@ -20,6 +20,9 @@ test: $(VENV)/.dev ## the whole test suite
 
 fuzz: $(VENV)/.dev ## the API against its own schema: 20,000 made-up requests (FUZZ_REQUESTS=… for more)
 	@FUZZ_REQUESTS=$${FUZZ_REQUESTS:-20000} $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/fuzz
+
+chaos: $(VENV)/.dev ## every process killed at random while 200 agents wait: ten minutes (CHAOS_SECONDS=… for more)
+	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} $(BIN)/python -m pytest -q -s tests/faults/test_killing.py
 
 screenshots: $(VENV)/.dev ## pictures of every page into docs/images
 	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/browser/test_pictures.py
@@ -35,21 +38,26 @@ check: $(VENV)/.dev ## formatter, linter, types, imports, migrations, deploy che
 		ALLOWED_HOSTS=orchestrator.example $(BIN)/python manage.py check --deploy --fail-level WARNING
 	@TRIAL=on $(BIN)/python manage.py spectacular --format openapi-json --validate --fail-on-warn --file .data/openapi.json
 	@cmp -s .data/openapi.json docs/openapi.json || { echo "docs/openapi.json is not what the code says: run make docs" >&2; exit 1; }
+	@$(BIN)/python clients/python/generate.py --check
 	@said=$$($(BIN)/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements.txt 2>&1) || \
 		case "$$said" in \
 		*ConnectionError*|*"Max retries exceeded"*) echo "SKIPPED: the dependency audit, since the list of advisories can't be reached." ;; \
 		*) echo "$$said" >&2; exit 1 ;; \
 		esac
 
-bench: $(VENV)/.runtime ## how fast, beside a bare statement, in one run
-	@$(BIN)/python -m bench
+bench: $(VENV)/.runtime ## how fast, beside the limit and beside others, in one run (BENCH_SECONDS=…, BENCH_PAIRS=…, ARGS='--only … --peers …')
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(VENV)/.runtime ## how fast, beside the limit alone, in less than two minutes
+	@$(BIN)/python -m bench --quick $(ARGS)
 
 fix: $(VENV)/.dev ## what formatter and linter can mend by themselves
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: $(VENV)/.dev ## write anew what is drawn from the code: openapi.json, states.md, database.md, errors.md
+docs: $(VENV)/.dev ## write anew what is drawn from the code: openapi.json, the client's types, states.md, database.md, errors.md
 	@TRIAL=on $(BIN)/python manage.py spectacular --format openapi-json --validate --fail-on-warn --file docs/openapi.json
+	@$(BIN)/python clients/python/generate.py
 	@UPDATE_DOCS=1 $(BIN)/python -m pytest -q tests/project/test_documents.py
 
 lock: $(VENV)/.dev ## pin requirements anew, with hashes, for Python 3.11 to 3.13
