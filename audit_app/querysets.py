@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from uuid import UUID
 
 from django.db import models
+from django.db.models.functions import Concat
 
 from audit_app.actors import Actor
 from audit_app.errors import NotFound
@@ -76,6 +77,14 @@ class EventQuerySet(models.QuerySet["Event"]):
         )
         return cast("Self", rows)
 
+    def up_to(self, xid: int, position: int) -> Self:
+        """What comes before that event, in the order of tail.py, and the event itself."""
+        rows: Any = self.extra(
+            where=["(audit_events.xid, audit_events.position) <= (%s::xid8, %s)"],
+            params=[str(xid), position],
+        )
+        return cast("Self", rows)
+
     def settled(self) -> Self:
         """What nothing can be committed before any more: see tail.py."""
         rows: Any = self.extra(where=[SETTLED])  # noqa: S610  # querysets know no snapshots
@@ -113,7 +122,9 @@ class WebhookQuerySet(SubjectQuerySet["Webhook"]):
 
 
 def _by(actor: Actor) -> models.Q:
-    return models.Q(actor_id=actor.id, actor=str(actor))
+    # Put together by PostgreSQL, so that a prepared queryset finds the name as it was given.
+    written = Concat(models.Value(f"{actor.kind}:"), models.Value(actor.name))
+    return models.Q(actor_id=actor.id, actor=written)
 
 
 def _of_what_is_visible(actor: Actor, asked: Callable[[Any], models.Q]) -> models.Q:

@@ -12,25 +12,29 @@ import django_filters
 import orjson
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse
+from django_filters.utils import translate_validation
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from audit_app import tail, waiting
+from audit_app.actors import Actor
 from audit_app.errors import InvalidHeader
 from audit_app.filters import IdFilter
 from audit_app.models import Event, Subject
+from audit_app.prepared import Prepared
 from audit_app.serializers import EventSerializer, shaped
 from audit_app.tail import Cursor
 from audit_app.viewsets import OperationViewSet
 from audit_app.waiting import Held
-from audit_app.watch import EVERYTHING
+from audit_app.watch import EVERYTHING, settled
 
 AT_ONCE = 200
 """Events in one look; there may be more behind them."""
 
 MOST_KEYS = 1000
+MOST_TYPES = 100
 SAID = {
     "type": "object",
     "description": "Each event of the stream; data is an event as GET /audit/events gives it.",
@@ -105,25 +109,37 @@ class EventStreamViewSet(OperationViewSet):
     def list(self, request: Request) -> HttpResponse:
         """What happens from now on, or from Last-Event-ID on, as server-sent events: of what the
         caller may see, what the filters ask for. An event's data is what GET /audit/events says."""
+        asked = self._asked()
         again = waiting.resumed(request._request)
         begin = Cursor.parse(again.cursor) if again and again.cursor else self._begin()
-        end = tail.end()
-        events = tail.read(begin, AT_ONCE, among=self.filter_queryset(self.visible()))
+        tail.must_be_kept(begin)
+        end, more = tail.ahead(begin)
+        events = _told(self.actor, begin, end, asked)
+        if len(events) == AT_ONCE:
+            end, more = tail.cursor_of(events[-1]), True
         body = b"".join(map(_said, events))
-        more = len(events) == AT_ONCE
         behind = tail.cursor_of(events[-1]) if events else begin
-        cursor = behind if more else max(behind, end)
-        if cursor != behind or not (again or events):
-            body += b"id: %s\n\n" % str(cursor).encode()
+        if end != behind or not (again or events):
+            body += b"id: %s\n\n" % str(end).encode()
         response = HttpResponse(body, content_type="text/event-stream; charset=utf-8")
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # nginx would keep it back
         if waiting.can_hold(request._request):
-            held = Held(
-                self._keys(), cursor=str(cursor), more=more, judged_every=self._judged_every()
-            )
+            keys = frozenset(map(settled, self._keys()))
+            held = Held(keys, cursor=str(end), more=more, judged_every=self._judged_every())
             waiting.hold(request._request, response, held, caller=str(self.actor))
         return response
+
+    def _asked(self) -> dict[str, Any]:
+        """What the filters ask for. Raises ValidationError."""
+        filters = StreamFilter(self.request.query_params)
+        if not filters.is_valid():
+            raise translate_validation(filters.errors)
+        asked = {name: value for name, value in filters.form.cleaned_data.items() if value}
+        if len(asked.get("event_type", ())) > MOST_TYPES:
+            raise ValidationError({"event_type": f"It names more than {MOST_TYPES}."})
+        asked.pop("after", None)
+        return asked
 
     def _begin(self) -> Cursor:
         header = self.request.headers.get("Last-Event-ID")
@@ -138,16 +154,15 @@ class EventStreamViewSet(OperationViewSet):
                 raise InvalidHeader(field="Last-Event-ID", reason=said) from None
             raise ValidationError({"after": said.capitalize()}) from None
 
-    def _keys(self) -> frozenset[Hashable]:
+    def _keys(self) -> set[Hashable]:
         """What news this stream is of: the narrowest that its filters name, and its caller."""
         asked = self.request.query_params
         keys: set[Hashable]
         if task_id := asked.get("task_id"):
-            keys = {task_id.lower(), *_approvals_of([task_id])}
+            keys = {task_id.lower(), *_ids(_approvals(task=task_id))}
         elif session_id := asked.get("session_id"):
-            tasks = _tasks_of(session_id)
-            newest = tasks.order_by("-created_at").values_list("pk", flat=True)[:MOST_KEYS]
-            keys = {session_id.lower(), *map(str, newest), *_approvals_of(tasks)}
+            tasks, approvals = _tasks(session=session_id), _approvals_within(session=session_id)
+            keys = {session_id.lower(), *_ids(tasks), *_ids(approvals)}
             keys |= {"task.routed", "task.claimed"}
         elif trace_id := asked.get("trace_id"):
             keys = {trace_id.lower()}
@@ -157,7 +172,7 @@ class EventStreamViewSet(OperationViewSet):
             keys = set(types.split(","))
         else:
             keys = {EVERYTHING}
-        return frozenset(keys | {self.actor.id})
+        return keys | {self.actor.id}
 
     def _judged_every(self) -> float | None:
         if not self.actor.is_agent:
@@ -171,6 +186,47 @@ def _said(event: Event) -> bytes:
     return b"id: %s\nevent: %s\ndata: %s\n\n" % (cursor, event.event_type.encode(), data)
 
 
+def _told(actor: Actor, begin: Cursor, end: Cursor, asked: dict[str, Any]) -> list[Event]:
+    """Of what was committed behind ``begin`` and up to ``end``, what ``actor`` is told: the first
+    AT_ONCE of it."""
+    if begin >= end:
+        return []
+    last = (end.xid, end.position) if begin.era == end.era else (tail.MOST, tail.MOST)
+    first_position, last_position = tail.eras.bounds(begin.era)
+    return _between(
+        actor,
+        behind_xid=begin.xid,
+        behind=begin.position,
+        last_xid=last[0],
+        last=last[1],
+        first_position=first_position,
+        last_position=last_position,
+        **asked,
+    )
+
+
+def _news(
+    actor: Actor,
+    *,
+    behind_xid: int,
+    behind: int,
+    last_xid: int,
+    last: int,
+    first_position: int,
+    last_position: int,
+    **asked: Any,
+) -> "QuerySet[Event]":
+    query = {name: ",".join(v) if isinstance(v, list) else str(v) for name, v in asked.items()}
+    rows = StreamFilter(query, Event.objects.known_to(actor)).qs
+    rows = rows.behind(behind_xid, behind).up_to(last_xid, last)
+    rows = rows.filter(position__gt=first_position, position__lte=last_position)
+    found: QuerySet[Event] = rows.order_by("xid", "position")[:AT_ONCE]
+    return found
+
+
+_between: Prepared[Event] = Prepared(_news)
+
+
 def _of_tasks(tasks: Any) -> Q:
     """Events of ``tasks`` and of everything that belongs to them."""
     found = Q()
@@ -181,12 +237,25 @@ def _of_tasks(tasks: Any) -> Q:
     return found
 
 
-def _tasks_of(session_id: Any) -> Any:
+def _tasks_of(session: Any) -> Any:
     tasks = Subject.kinds()["task"].objects
-    return tasks.filter(Q(session_id=session_id) | Q(claimed_session_id=session_id))
+    return tasks.filter(Q(session_id=session) | Q(claimed_session_id=session))
 
 
-def _approvals_of(tasks: Any) -> set[str]:
-    approvals = Subject.kinds()["approval"].objects.filter(task_id__in=tasks)
-    newest = approvals.order_by("-created_at").values_list("pk", flat=True)[:MOST_KEYS]
-    return set(map(str, newest))
+def _approvals_of(tasks: Any) -> Any:
+    return Subject.kinds()["approval"].objects.filter(task_id__in=tasks)
+
+
+def _newest(rows: Any) -> Any:
+    return rows.order_by("-created_at").values_list("pk")[:MOST_KEYS]
+
+
+_tasks: Prepared[tuple[UUID]] = Prepared(lambda session: _newest(_tasks_of(session)))
+_approvals: Prepared[tuple[UUID]] = Prepared(lambda task: _newest(_approvals_of([task])))
+_approvals_within: Prepared[tuple[UUID]] = Prepared(
+    lambda session: _newest(_approvals_of(_tasks_of(session)))
+)
+
+
+def _ids(rows: list[tuple[UUID]]) -> set[str]:
+    return {str(pk) for (pk,) in rows}

@@ -32,6 +32,11 @@ SLOWEST = timedelta(hours=1)
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
+FAR = 10_000
+"""Events that one look of a stream passes, most of which may not concern it."""
+
+MOST = 2**63 - 1
+
 STEPS = (100, 400, 1_500, 3_000)
 """How many events a page looks through, a little first: mostly that is enough."""
 
@@ -51,6 +56,11 @@ SELECT xid, position FROM audit_events
 WHERE {SETTLED} AND position > %s
 ORDER BY xid DESC, position DESC LIMIT 1
 """  # noqa: S608  # nothing but our own text
+ON = """
+SELECT xid, position FROM audit_events
+WHERE (xid, position) > (%s::xid8, %s) AND position > %s AND position <= %s
+ORDER BY xid, position OFFSET %s LIMIT 1
+"""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -115,6 +125,11 @@ class Eras:
         """The era in which the event at ``position`` was written."""
         return sum(position > end for end in self.ends)
 
+    def bounds(self, era: int) -> tuple[int, int]:
+        """Behind which position ``era`` begins, and at which it ends."""
+        begin = self.ends[era - 1] if era else 0
+        return begin, self.ends[era] if era < self.present else MOST
+
     @property
     def present(self) -> int:
         return len(self.ends)
@@ -144,6 +159,22 @@ def end_in(database: _Cursor) -> Cursor:
     database.execute(LAST, [eras.last_end])
     xid, position = map(int, database.fetchone() or (0, 0))
     return Cursor(eras.present, xid, position)
+
+
+def ahead(after: Cursor) -> tuple[Cursor, bool]:
+    """Where a look that begins at ``after`` ends, which is the end or FAR events on, and whether
+    there is more behind it."""
+    last = end()
+    if after >= last or (after.era == last.era and last.position - after.position <= FAR):
+        return max(after, last), False
+    with connection.cursor() as database:
+        behind = (str(after.xid), after.position)
+        database.execute(ON, [*behind, *eras.bounds(after.era), FAR - 1])
+        row = database.fetchone()
+    if row:
+        until = min(Cursor(after.era, *map(int, row)), last)
+        return until, until < last
+    return (last, False) if after.era == last.era else (Cursor(after.era + 1, 0, 0), True)
 
 
 def last_before(moment: datetime) -> Event | None:
@@ -238,7 +269,9 @@ def _cut(found: list[Event], limit: int) -> tuple[list[Event], Cursor | None]:
 
 def unsettled(after: Cursor) -> bool:
     """Whether events behind ``after`` are committed that have to wait for older transactions."""
-    return Event.objects.behind(after.xid, after.position).exists()
+    after = max(after, Cursor(eras.present, 0, 0))  # eras that have ended are settled
+    rows = Event.objects.behind(after.xid, after.position)
+    return rows.filter(position__gt=eras.last_end).exists()
 
 
 def must_be_kept(cursor: Cursor) -> None:

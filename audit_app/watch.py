@@ -2,8 +2,8 @@
 
 Each process reads the trail once, on the bell's connection, and wakes whoever waits for what an
 event is about. Who is woken looks for themselves: a wake is a hint, and may come too often. It is
-given as soon as an event can be seen, and once more when it is settled (tail.py), which is when
-those who read in commit order can read it.
+given as soon as an event can be seen; to those who read in commit order, once it is settled
+(tail.py), which is when they can read it.
 """
 
 import asyncio
@@ -33,6 +33,11 @@ FROM audit_events
 WHERE (xid, position) > (%s::xid8, %s) AND position > %s
 ORDER BY xid, position LIMIT %s
 """  # noqa: S608  # nothing but our own text
+
+
+def settled(key: Hashable) -> Hashable:
+    """``key`` for those who read in commit order."""
+    return "settled", key
 
 
 class Watch:
@@ -121,20 +126,23 @@ class Watch:
             place = Cursor(eras.present, 0, 0)
         cursor.execute(READ, [str(place.xid), place.position, eras.last_end, AT_ONCE])
         rows = cursor.fetchall()
-        keys: set[Hashable] = set()
+        seen: set[Hashable] = set()
+        final: set[Hashable] = set()
         early: set[int] = set()
         in_order = True
-        for xid, position, settled, *about in rows:
-            in_order = in_order and settled
-            if not in_order:
-                early.add(position)
-            else:
+        for xid, position, is_settled, *about in rows:
+            keys = {EVERYTHING, *filter(None, about)}
+            in_order = in_order and is_settled
+            if in_order:
                 place = Cursor(eras.present, xid, position)
-            if in_order or position not in self._early:
-                keys.update(about)
+                final |= keys
+            else:
+                early.add(position)
+            if position not in self._early:
+                seen |= keys
         self._cursor, self._early = place, early
-        if keys:
-            self._tell(keys - {None} | {EVERYTHING})
+        if told := seen | set(map(settled, final)):
+            self._tell(told)
         return len(rows) - len(early) >= AT_ONCE
 
     def _tell(self, keys: set[Hashable]) -> None:

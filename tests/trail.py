@@ -1,11 +1,12 @@
 """Events of other processes, whose transactions are open for as long as a test wants."""
 
+import time
 from uuid import uuid4
 
 import psycopg
 from django.db import connection
 
-from audit_app import trail
+from audit_app import tail, trail
 from tests.database import database_url
 
 INSERT = """
@@ -31,3 +32,10 @@ def writer():
 
 def written_by(connection):
     return connection.execute(INSERT, [uuid4()]).fetchone()[0]
+
+
+def all_settled():
+    """Return once everything is: PostgreSQL's own upkeep has transactions in this database, too."""
+    deadline = time.monotonic() + 30
+    while tail.unsettled(tail.end()):
+        assert time.monotonic() < deadline

@@ -1,7 +1,6 @@
 """The trail is read in the order of its commits: nobody who commits late is skipped."""
 
 import threading
-import time
 
 import psycopg
 import pytest
@@ -13,14 +12,7 @@ from audit_app.models import Era, Event
 from audit_app.operations import add_event
 from audit_app.tail import START, Cursor
 from tests.database import database_url, without_guards
-from tests.trail import writer, written_by
-
-
-def settled():
-    """Return once everything is: PostgreSQL's own upkeep has transactions in this database, too."""
-    deadline = time.monotonic() + 30
-    while tail.unsettled(tail.end()):
-        assert time.monotonic() < deadline
+from tests.trail import all_settled, writer, written_by
 
 
 def positions(events):
@@ -66,7 +58,7 @@ def test_nobody_waits_for_the_transactions_of_other_databases():
         elsewhere.execute("SELECT pg_current_xact_id()")
         first = written_by(own)
         own.commit()
-        settled()
+        all_settled()
         assert positions(tail.read(begin)) == [first]
 
         own.execute("SELECT pg_current_xact_id()")
@@ -142,6 +134,7 @@ def test_after_a_restore_into_a_younger_cluster_old_and_new_are_read_in_order(bo
         )
     known = tail.cursor_of(Event.objects.get(metadata__n=1))
     tail.eras.forget()
+    assert not tail.unsettled(tail.end()), "what was restored waits for nobody"
 
     add_event("agent.noted", by=bot.as_actor(), metadata={"n": 3}, trace_id=None)
     assert [e.metadata["n"] for e in tail.read(known)] == [2, 3]
@@ -157,10 +150,10 @@ def test_after_a_restore_into_a_younger_cluster_old_and_new_are_read_in_order(bo
 
 def test_a_cursor_whose_events_are_gone_is_refused(bot):
     add_event("agent.noted", by=bot.as_actor(), metadata={}, trace_id=None)
-    settled()
+    all_settled()
     old = tail.end()
     add_event("agent.noted", by=bot.as_actor(), metadata={}, trace_id=None)
-    settled()
+    all_settled()
     with without_guards() as cursor:
         cursor.execute("DELETE FROM audit_events WHERE position <= %s", [old.position])
 

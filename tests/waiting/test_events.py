@@ -1,18 +1,20 @@
 """``GET /events``: what happens, as it happens, to whoever may see it, without loss or repeat."""
 
 import json
+import re
 import threading
 from contextlib import ExitStack
 
 import pytest
 
 from approvals_app import operations
+from audit_app import tail
 from audit_app.models import Event
 from audit_app.operations import add_event
 from sessions_app import identities
 from tests.database import without_guards
 from tests.factories import OPS, SessionFactory, TaskFactory, approved
-from tests.trail import writer, written_by
+from tests.trail import all_settled, writer, written_by
 
 
 class Stream:
@@ -133,6 +135,32 @@ def test_a_long_backlog_comes_whole(listening, bot):
     assert [event["metadata"]["n"] for event in again.events(450)] == list(range(450))
 
 
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_long_way_is_gone_in_short_looks(api, bot, payer, monkeypatch, request, restored):
+    monkeypatch.setattr(tail, "FAR", 4)
+    request.addfinalizer(tail.eras.forget)
+    note(bot, 1)
+    for number in range(10):
+        note(payer, number)
+    note(bot, 2)
+    if restored:
+        with without_guards() as cursor:
+            cursor.execute(
+                "UPDATE audit_events SET xid = (xid::text::bigint + 1000000000)::text::xid8"
+            )
+        tail.eras.forget()
+        note(bot, 3)
+    all_settled()
+
+    told, places = [], ["0.0.0"]
+    while len(places) < 2 or places[-1] != places[-2]:
+        said = api(bot).get("/events", after=places[-1]).content.decode()
+        told += re.findall(r'"metadata":{"n":(\d)}', said)
+        places.append(re.findall("^id: (.*)$", said, re.MULTILINE)[-1])
+    assert told == (["1", "2", "3"] if restored else ["1", "2"])
+    assert len(places) > 4, "no look passes more than four"
+
+
 def test_the_stream_of_a_task_is_of_its_approvals_and_votes_too(listening, alice, bot):
     task, other = TaskFactory(agent=bot), TaskFactory(agent=bot)
     stream = listening(bot, task_id=str(task.pk))
@@ -247,6 +275,12 @@ def test_a_filter_that_is_no_uuid_is_refused_by_name(api, bot, given):
     refused = api(bot).get("/events", **{given: "x"})
     assert refused.status_code == 400
     assert refused.json()["errors"][0]["field"] == given
+
+
+def test_more_types_than_there_could_be_are_refused(api, bot):
+    refused = api(bot).get("/events", event_type=",".join(f"t{n}" for n in range(101)))
+    assert refused.status_code == 400
+    assert refused.json()["errors"][0]["field"] == "event_type"
 
 
 def test_behind_another_door_it_says_what_there_is_and_ends(api, bot):
