@@ -44,6 +44,13 @@ def test_reading_a_session(api, bot, sent):
     assert sent(lambda: api(bot).get(f"/sessions/{session.pk}")) == said("GET /sessions/{id}")
 
 
+def test_a_look_of_a_stream(api, bot, sent):
+    task = TaskFactory(agent=bot)
+    asked = {"task_id": str(task.pk), "after": "0.0.0"}
+    api(bot).get("/events", **asked)  # when eras began is asked once a process
+    assert sent(lambda: api(bot).get("/events", **asked)) == said("GET /events")
+
+
 def test_opening_a_session(api, bot, sent):
     request = api(bot, **{"Idempotency-Key": "k"})
     asked = {"agent_role": "support-agent"}
