@@ -3,7 +3,8 @@
 So many requests wait, each for a task of its own, on one process of the server, by long-poll or by
 a stream; then some of those approvals are decided, one after the other, by the operation in
 another process. Measured is from the return of the commit to the last byte of the waiter's answer,
-with one clock. Beside them, one client that asks once a second.
+with one clock. Beside them, one client that asks once a second, and one caller of Restate whose
+handler waits for an awakeable, from the answer to whoever resolves it.
 """
 
 import argparse
@@ -12,24 +13,29 @@ import logging
 import os
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from bench import serving
+from bench.errors import BenchError
 from bench.machine import memory_of
+from bench.peers.stock_restate import Restate
 
 PORT = 8479
+POLL = "poll of 1 s"
+RESTATE = "Restate"
 DECIDED = 100
 ASK_AGAIN = 0.05
-ALONE = 30
+ALONE = 100
 """Decisions of which each has one waiter, and no other beside it."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--waiters", type=int, nargs="+", default=[1, 1000])
-    parser.add_argument("--ways", nargs="+", default=["poll of 1 s", "long-poll", "stream"])
+    parser.add_argument("--ways", nargs="+", default=[POLL, "long-poll", "stream", RESTATE])
     asked = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -39,6 +45,10 @@ def main() -> None:
 
 
 def _measured(place: Path, waiters: list[int], ways: list[str]) -> None:
+    print("| waiters | way | p50 ms | p99 ms | most ms | memory of the server, MB |")
+    print("| --- | --- | --- | --- | --- | --- |", flush=True)
+    if RESTATE in ways:
+        _restate(place)
     with serving.postgres(place) as server:
         told = serving.environment(place, server)
         os.environ.update(told)
@@ -50,30 +60,39 @@ def _measured(place: Path, waiters: list[int], ways: list[str]) -> None:
 
         call_command("migrate", verbosity=0)
         with serving.gunicorn(place / "log", told, port=PORT) as web:
-            _table(waiters, ways, web.pid)
+            for way in ways:
+                if way == RESTATE:
+                    continue
+                for number in waiters if way != POLL else [1]:
+                    _say(number, way, asyncio.run(_one(number, way)), web.pid)
 
 
-def _table(waiters: list[int], ways: list[str], pid: int) -> None:
-    print("| waiters | way | p50 ms | p99 ms | most ms | memory of the server, MB |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for way in ways:
-        for number in waiters if way != "poll of 1 s" else [1]:
-            times = sorted(asyncio.run(_one(number, way)))
-            p50 = statistics.median(times)
-            p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
-            shown = " | ".join(f"{1000 * value:.1f}" for value in (p50, p99, times[-1]))
-            memory = memory_of(pid)["pss"]
-            print(f"| {number} | {way} | {shown} | {memory:.0f} |", flush=True)
+def _restate(place: Path) -> None:
+    peer = Restate()
+    try:
+        peer.install()
+        with peer.served(place, "", place / "restate.log") as served:
+            times = [peer.waited(served, number) for number in range(ALONE)]
+            _say(1, RESTATE, times, served.pid)
+    except BenchError as error:
+        print(f"Not measured: {error}", file=sys.stderr)
+
+
+def _say(number: int, way: str, measured: list[float], pid: int) -> None:
+    times = sorted(measured)
+    p50, p99 = statistics.median(times), times[min(len(times) - 1, int(len(times) * 0.99))]
+    shown = " | ".join(f"{1000 * value:.1f}" for value in (p50, p99, times[-1]))
+    print(f"| {number} | {way} | {shown} | {memory_of(pid)['pss']:.0f} |", flush=True)
 
 
 async def _one(number: int, way: str) -> list[float]:
     """Seconds from each of DECIDED decisions to its waiter."""
-    decided = min(number, DECIDED) if way != "poll of 1 s" else 10
-    rounds = ALONE if number == 1 and way != "poll of 1 s" else 1
+    decided = min(number, DECIDED) if way != POLL else 10
+    rounds = ALONE if number == 1 and way != POLL else 1
     times: list[float] = []
     for _ in range(rounds):
         work = await asyncio.to_thread(_work, max(number, decided))
-        if way == "poll of 1 s":
+        if way == POLL:
             for task, approval in work["tasks"]:
                 times.append(await _polled(work, task, approval))
             continue

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -99,3 +100,21 @@ class Restate:
             "whoever knows the awakeable resolves it, and the handler ends; no person, no payload",
             prepare,
         )
+
+    def waited(self, served: Served, number: int) -> float:
+        """Seconds from the answer to whoever resolves an awakeable to that of whoever asked."""
+        self._awakeables.write_text("")
+        url, headers = f"{served.url}/approvals/ask", {"Idempotency-Key": f"waited-{number}"}
+        with ThreadPoolExecutor(1) as pool, httpx.Client(timeout=MAKING_SECONDS) as client:
+
+            def ask() -> float:
+                client.post(url, json=ours.ASKED, headers=headers).raise_for_status()
+                return time.monotonic()
+
+            answered = pool.submit(ask)
+            while not (awakeable := self._awakeables.read_text().strip()):
+                time.sleep(0.01)
+            resolve = f"{served.url}/restate/awakeables/{awakeable}/resolve"
+            client.post(resolve, json={"approved": True}).raise_for_status()
+            done = time.monotonic()
+            return answered.result() - done
