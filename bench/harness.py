@@ -144,8 +144,9 @@ class Harness:
     ) -> "_Metered":
         first = next(_firsts)
         if prepare is not None:
-            # Half as many again as it did at its best, or what no side of this kind reaches.
-            prepare(first, int(seconds * (1.5 * expected or 3000)) + 100)
+            # Half as many again as it did at its best, or what no side of this kind reaches; and
+            # pgbench knows no run of less than a second.
+            prepare(first, int(max(seconds, 1.0) * (1.5 * expected or 3000)) + 100)
         time.sleep(SETTLE_SECONDS)
         meter = Meter(self.watched)
         run = side.run(seconds, first)
