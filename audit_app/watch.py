@@ -51,7 +51,7 @@ class Watch:
         self._mark = 0
         self._forgotten = 0
         self._told: OrderedDict[Hashable, int] = OrderedDict()
-        self._waiting: defaultdict[Hashable, set[asyncio.Future[None]]] = defaultdict(set)
+        self._waiting: defaultdict[Hashable, set[asyncio.Future[bool]]] = defaultdict(set)
         self._cursor: Cursor | None = None
         self._connection: Any = None
         self._early: set[int] = set()
@@ -72,25 +72,24 @@ class Watch:
         """Return True once something about one of ``keys`` was recorded after ``since`` or the
         process ends, False after ``timeout`` seconds."""
         keys = tuple(keys)
-        future = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
         with self._lock:
             told = any(self._told.get(key, 0) > since for key in keys)
             if told or since < self._forgotten or self.closing:
                 return True
             for key in keys:
                 self._waiting[key].add(future)
+        over = loop.call_later(timeout, _resolve, (future,), False)
         try:
-            async with asyncio.timeout(timeout):
-                await future
-        except TimeoutError:
-            return False
+            return await future
         finally:
+            over.cancel()
             with self._lock:
                 for key in keys:
                     self._waiting[key].discard(future)
                     if not self._waiting[key]:
                         del self._waiting[key]
-        return True
 
     def close(self) -> None:
         """Let everybody who waits answer now."""
@@ -148,7 +147,7 @@ class Watch:
     def _tell(self, keys: set[Hashable]) -> None:
         with self._lock:
             self._mark += 1
-            woken: set[asyncio.Future[None]] = set()
+            woken: set[asyncio.Future[bool]] = set()
             for key in keys:
                 self._told[key] = self._mark
                 self._told.move_to_end(key)
@@ -158,8 +157,8 @@ class Watch:
         _wake(woken)
 
 
-def _wake(futures: Iterable["asyncio.Future[None]"]) -> None:
-    by_loop: defaultdict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
+def _wake(futures: Iterable["asyncio.Future[bool]"]) -> None:
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[asyncio.Future[bool]]] = defaultdict(list)
     for future in futures:
         by_loop[future.get_loop()].append(future)
     for loop, theirs in by_loop.items():
@@ -167,10 +166,10 @@ def _wake(futures: Iterable["asyncio.Future[None]"]) -> None:
             loop.call_soon_threadsafe(_resolve, theirs)
 
 
-def _resolve(futures: list["asyncio.Future[None]"]) -> None:
+def _resolve(futures: Iterable["asyncio.Future[bool]"], news: bool = True) -> None:
     for future in futures:
         if not future.done():
-            future.set_result(None)
+            future.set_result(news)
 
 
 watch = Watch()

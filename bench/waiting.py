@@ -27,7 +27,13 @@ PORT = 8479
 POLL = "poll of 1 s"
 RESTATE = "Restate"
 DECIDED = 100
+AT_ONCE = 1000
+"""Waiters that begin at once: the system keeps no more than 4096 connections for a server that is
+about to take them."""
+
 ASK_AGAIN = 0.05
+refused: list[str] = []
+"""Tasks whose waiters got another answer than one, and asked again."""
 ALONE = 100
 """Decisions of which each has one waiter, and no other beside it."""
 
@@ -65,6 +71,9 @@ def _measured(place: Path, waiters: list[int], ways: list[str]) -> None:
                     continue
                 for number in waiters if way != POLL else [1]:
                     _say(number, way, asyncio.run(_one(number, way)), web.pid)
+                    if refused:
+                        print(f"Refused, and asked again: {len(refused)}.", flush=True)
+                        refused.clear()
 
 
 def _restate(place: Path) -> None:
@@ -96,8 +105,11 @@ async def _one(number: int, way: str) -> list[float]:
             for task, approval in work["tasks"]:
                 times.append(await _polled(work, task, approval))
             continue
-        waits = [asyncio.create_task(_held(way, work["key"], task)) for task, _ in work["tasks"]]
-        await asyncio.to_thread(_all_held, work["key"], number)
+        waits: list[asyncio.Task[float]] = []
+        for begin in range(0, number, AT_ONCE):
+            tasks = work["tasks"][begin : begin + AT_ONCE]
+            waits += [asyncio.create_task(_held(way, work["key"], task)) for task, _ in tasks]
+            await asyncio.to_thread(_all_held, work["key"], len(waits))
         step = max(1, number // decided)
         for index in range(0, step * decided, step):
             done = await asyncio.to_thread(_decide, work["person"], work["tasks"][index][1])
@@ -112,22 +124,29 @@ async def _one(number: int, way: str) -> list[float]:
 async def _held(way: str, key: str, task: str) -> float:
     """When the answer to one waiter was there."""
     path = f"/tasks/{task}" if way == "long-poll" else f"/events?task_id={task}"
+    seconds = 20 + int(task[:8], 16) % 41  # they did not all begin in the same moment
     while True:
         reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
         try:
             head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
-            writer.write(f"{head}Prefer: wait=60\r\n\r\n".encode())
+            writer.write(f"{head}Prefer: wait={seconds}\r\n\r\n".encode())
+            seconds = 60
             said = b"awaiting_approval"
+            if b" 200 " not in await reader.readline():
+                refused.append(task)
+                continue
             if way == "long-poll":
                 headers = await reader.readuntil(b"\r\n\r\n")
                 length = int(headers.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
                 said = await reader.readexactly(length)
                 if b'"status":"awaiting_approval"' in said:
-                    continue  # a minute is over
+                    continue  # its time is over
             else:
                 while b"event: task.approved" not in said:
                     said = await reader.readline()
             return time.monotonic()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            refused.append(task)
         finally:
             writer.close()
 

@@ -29,6 +29,9 @@ Headers = list[tuple[bytes, bytes]]
 THREADS = 24
 """Requests in Django's hands at a time, in one process."""
 
+WOKEN_THREADS = 4
+"""More of them, for those that waited: they don't queue behind whoever comes now."""
+
 HEARTBEAT = 15.0
 """Seconds after which a stream says that it is still there."""
 
@@ -37,6 +40,7 @@ OF_THE_BODY = {b"content-type", b"content-length", b"cache-control", b"x-accel-b
 NAMES = {"CONTENT_LENGTH", "CONTENT_TYPE"}
 
 threads = ThreadPoolExecutor(THREADS, thread_name_prefix="django")
+woken_threads = ThreadPoolExecutor(WOKEN_THREADS, thread_name_prefix="django-woken")
 
 
 class Over(Exception):
@@ -170,7 +174,8 @@ class Request:
 
     async def _ask(self, environ: dict[str, Any]) -> Answer:
         """What Django says. An answer that comes in pieces is passed on at once."""
-        answer = await self.loop.run_in_executor(threads, self._asked, dict(environ))
+        lane = threads if environ[DOOR] is None else woken_threads
+        answer = await self.loop.run_in_executor(lane, self._asked, dict(environ))
         if isinstance(answer, Answer):
             return answer
         raise Over
@@ -240,16 +245,26 @@ class Request:
 
     async def _unless_gone(self, work: Awaitable[None]) -> None:
         """Do ``work`` to its end, or until whoever asked is gone."""
-        doing, gone = asyncio.ensure_future(work), asyncio.ensure_future(self._until_gone())
+        mine = asyncio.current_task()
+        assert mine
+        gone = asyncio.ensure_future(self._until_gone())
+
+        def stop(_: object) -> None:
+            if working and not gone.cancelled():
+                mine.cancel()
+
+        working = True
+        gone.add_done_callback(stop)
         try:
-            await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if doing.done():
-                doing.result()
+            await work
+        except asyncio.CancelledError:
+            if not gone.done() or gone.cancelled():
+                raise  # it is the server that ends this
+            mine.uncancel()
+            raise Over from None
         finally:
+            working = False
             gone.cancel()
-            doing.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await doing
 
     async def _until_gone(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":

@@ -1,5 +1,6 @@
 """How the application is served: ``gunicorn -c orchestrator/gunicorn.py orchestrator.asgi``."""
 
+import gc
 import os
 import resource
 import signal
@@ -7,6 +8,7 @@ import sys
 import tempfile
 from typing import Any
 
+from django.urls import get_resolver
 from gunicorn.asgi import protocol as asgi_protocol  # type: ignore[import-untyped]
 
 bind = os.environ.get("BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
@@ -57,3 +59,13 @@ def post_worker_init(worker: Any) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Whoever waits for the interpreter's lock gets it sooner: the loop must not wait for Django.
     sys.setswitchinterval(0.001)
+    _collect_seldom()
+
+
+def _collect_seldom() -> None:
+    """A full collection stops everything: a tenth of a second for what is always there, which is
+    not looked at again, and as much for a thousand waiters, who come and go."""
+    get_resolver().url_patterns  # noqa: B018  # every view is loaded by this
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 20)
