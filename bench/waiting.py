@@ -1,7 +1,7 @@
 """How soon a waiter learns of a decision: ``python -m bench.waiting [--waiters 1 1000]``.
 
 So many requests wait, each for a task of its own, on one process of the server, by long-poll or by
-a stream; then some of those approvals are decided, one after the other, by the operation in
+a stream; then some of those approvals are decided, at most ten a second, by the operation in
 another process. Measured is from the return of the commit to the last byte of the waiter's answer,
 with one clock. Beside them, one client that asks once a second, and one caller of Restate whose
 handler waits for an awakeable, from the answer to whoever resolves it.
@@ -26,7 +26,10 @@ from bench.peers.stock_restate import Restate
 PORT = 8479
 POLL = "poll of 1 s"
 RESTATE = "Restate"
-DECIDED = 100
+DECIDED = 300
+PAUSE = 0.1
+"""Seconds between two decisions: half a minute in all, in which others come and go."""
+
 AT_ONCE = 1000
 """Waiters that begin at once: the system keeps no more than 4096 connections for a server that is
 about to take them."""
@@ -114,6 +117,7 @@ async def _one(number: int, way: str) -> list[float]:
         for index in range(0, step * decided, step):
             done = await asyncio.to_thread(_decide, work["person"], work["tasks"][index][1])
             times.append(await waits[index] - done)
+            await asyncio.sleep(PAUSE)
         for wait in waits:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)

@@ -64,8 +64,9 @@ def post_worker_init(worker: Any) -> None:
 
 def _collect_seldom() -> None:
     """A full collection stops everything: a tenth of a second for what is always there, which is
-    not looked at again, and as much for a thousand waiters, who come and go."""
+    not looked at again, and as much for each thousand waiters. What they leave behind when they go
+    may wait: some 8 KB each."""
     get_resolver().url_patterns  # noqa: B018  # every view is loaded by this
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 10, 20)
+    gc.set_threshold(10_000, 10, 50)

@@ -1,15 +1,19 @@
 """``Prefer: wait=N``: an agent is told as soon as there is news, and costs nothing meanwhile."""
 
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.db import connection
 
 from approvals_app import operations
 from audit_app import waiting
 from audit_app.actors import Actor
+from orchestrator import door
 from sessions_app import identities
 from sessions_app import operations as work
+from tests.database import as_superuser
 from tests.factories import OPS, SessionFactory, TaskFactory, approved, the_approval
 from tests.waiting.conftest import serving
 
@@ -173,6 +177,36 @@ def test_forty_wait_beside_a_pool_of_two_and_others_are_answered(aside, alice, b
         assert server.admin.get("/health").status_code == 200
         decide(approval, alice)
         assert {wait.result(30).json()["status"] for wait in waits} == {"approved"}
+
+
+def test_whoever_waited_does_not_queue_behind_whoever_comes_now(aside, alice, bot, tmp_path):
+    approval = the_approval(TaskFactory(agent=bot))
+    with (
+        serving(tmp_path, DB_POOL_MAX="40") as server,
+        server.as_agent(bot) as client,
+        ThreadPoolExecutor(door.THREADS + 6) as callers,
+    ):
+        answer = aside(client.get, f"/approvals/{approval.pk}", headers=PATIENTLY)
+        server.holds(1)
+        with as_superuser() as other, other.transaction():
+            other.execute("LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE")
+            many = [callers.submit(client.get, "/sessions") for _ in range(door.THREADS + 6)]
+            _stand_in_line(door.THREADS)
+            decide(approval, alice)
+            assert answer.result(30).json()["status"] == "approved"
+            assert not any(one.done() for one in many)
+        assert {one.result(60).status_code for one in many} == {200}
+
+
+def _stand_in_line(number):
+    """Return once so many statements wait for somebody's lock."""
+    deadline = time.monotonic() + 20
+    waiting = 0
+    while waiting < number:
+        assert time.monotonic() < deadline, f"{waiting} wait, not {number}"
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            (waiting,) = cursor.fetchone()
 
 
 def test_without_the_door_nobody_waits(api, bot):
