@@ -26,7 +26,7 @@ Send = Callable[[Message], Awaitable[None]]
 Django = Callable[[dict[str, Any], Any], Any]
 Headers = list[tuple[bytes, bytes]]
 
-THREADS = 24
+THREADS = 12
 """Requests in Django's hands at a time, in one process."""
 
 WOKEN_THREADS = 4
