@@ -9,10 +9,19 @@ from django.utils.html import strip_tags
 
 from approvals_app import inbox
 from approvals_app.models import Approval
+from audit_app import tail
+from audit_app.actors import Actor
 from audit_app.models import Event
 from sessions_app import operations
 from sessions_app.models import Agent, Task
-from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory, the_approval
+from tests.factories import (
+    AgentFactory,
+    ReviewerFactory,
+    SessionFactory,
+    TaskFactory,
+    approved,
+    the_approval,
+)
 
 INBOX = "/admin/"
 
@@ -304,6 +313,20 @@ class TestReading:
         assert answer.status_code == 200
         assert not [q for q in queries if "COUNT(*)" in q["sql"] and "audit_events" in q["sql"]]
         assert ("task.routed</a>" in answer.content.decode()) == (query != {"q": "human:alice"})
+
+    @pytest.mark.parametrize("few", [0, 1000])
+    def test_the_trail_is_theirs_however_it_is_looked_for(self, alice, bot, monkeypatch, few):
+        monkeypatch.setattr(tail, "FEW", few)
+        asked, other = TaskFactory(agent=bot), TaskFactory(agent=bot, target="sre")
+        approved(asked, by=alice)
+
+        events = Event.objects.visible_to(Actor.human(alice))
+        page = browser(alice).get("/admin/audit_app/event/").content.decode()
+
+        assert events.filter(subject_id=asked.pk).exists()
+        assert all(page_of(event) in page for event in events)
+        assert not any(page_of(e) in page for e in Event.objects.filter(subject_id=other.pk))
+        assert browser(alice).get(page_of(events[0])).status_code == 200
 
     def test_tasks_are_found_by_words_state_type_and_role(self, alice, bot):
         TaskFactory(agent=bot)
