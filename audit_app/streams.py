@@ -125,7 +125,7 @@ class EventStreamViewSet(OperationViewSet):
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # nginx would keep it back
         if waiting.can_hold(request._request):
-            keys = frozenset(map(settled, self._keys()))
+            keys = frozenset(map(settled, self._keys(asked)))
             held = Held(keys, cursor=str(end), more=more, judged_every=self._judged_every())
             waiting.hold(request._request, response, held, caller=str(self.actor))
         return response
@@ -154,22 +154,21 @@ class EventStreamViewSet(OperationViewSet):
                 raise InvalidHeader(field="Last-Event-ID", reason=said) from None
             raise ValidationError({"after": said.capitalize()}) from None
 
-    def _keys(self) -> set[Hashable]:
+    def _keys(self, asked: dict[str, Any]) -> set[Hashable]:
         """What news this stream is of: the narrowest that its filters name, and its caller."""
-        asked = self.request.query_params
         keys: set[Hashable]
-        if task_id := asked.get("task_id"):
-            keys = {task_id.lower(), *_ids(_approvals(task=task_id))}
-        elif session_id := asked.get("session_id"):
-            tasks, approvals = _tasks(session=session_id), _approvals_within(session=session_id)
-            keys = {session_id.lower(), *_ids(tasks), *_ids(approvals)}
+        if task := asked.get("task_id"):
+            keys = {str(task), *_ids(_approvals(task=task))}
+        elif session := asked.get("session_id"):
+            tasks, approvals = _tasks(session=session), _approvals_within(session=session)
+            keys = {str(session), *_ids(tasks), *_ids(approvals)}
             keys |= {"task.routed", "task.claimed"}
-        elif trace_id := asked.get("trace_id"):
-            keys = {trace_id.lower()}
+        elif trace := asked.get("trace_id"):
+            keys = {str(trace)}
         elif role := asked.get("role"):
             keys = {role}
         elif types := asked.get("event_type"):
-            keys = set(types.split(","))
+            keys = set(types)
         else:
             keys = {EVERYTHING}
         return keys | {self.actor.id}

@@ -208,6 +208,12 @@ def test_streams_of_a_trace_a_role_and_types(listening, alice, bot):
     assert [event["subject_id"] for event in of_types.events(2)] == [str(other.pk), str(task.pk)]
 
 
+def test_a_stream_waits_for_what_its_filters_were_read_as(listening, bot):
+    stream = listening(bot, event_type="vote.cast, task.routed")
+    task = TaskFactory(agent=bot)
+    assert stream.event()["subject_id"] == str(task.pk)
+
+
 def test_who_commits_late_is_told_and_nobody_before_them(listening, bot):
     stream = listening(bot)
     with writer() as slow:
