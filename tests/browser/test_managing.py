@@ -42,7 +42,8 @@ def test_ada_makes_an_agent_whose_key_opens_until_it_is_replaced(signed_in, api,
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == first
 
-    page.get_by_role("link", name="Done").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Done").click()
     assert first not in page.content()
     agent = Agent.objects.get(name="billing")
     agent.key = first
@@ -93,7 +94,8 @@ def test_ada_tells_a_service_pauses_it_and_ends_it(signed_in, ada):
     page.get_by_role("button", name="Create the webhook").click()
     secret = page.get_by_label("Signing secret").input_value()
     assert secret.startswith("whsec_")
-    page.get_by_role("link", name="Done").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Done").click()
     assert secret not in page.content()
     for button, said in (
         ("Pause", "ledger is paused; what is for it is kept."),

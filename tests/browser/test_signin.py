@@ -27,7 +27,8 @@ def window(chromium, site, look) -> Page:
 def log_in(page: Page, username: str, password: str) -> None:
     page.get_by_label("Username").fill(username)
     page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Log in").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Log in").click()
 
 
 def test_alice_signs_in_by_single_sign_on_and_approves(provider, window, bot):  # noqa: F811
