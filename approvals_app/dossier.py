@@ -13,14 +13,14 @@ from approvals_app import policies, renderers
 from approvals_app.differences import Line, lines_of, of_tasks
 from approvals_app.inbox import amount, sentence
 from approvals_app.models import Approval, Vote
-from approvals_app.querysets import of_known_tasks
-from approvals_app.timelines import LOOKED_THROUGH, known_to, states_of
+from approvals_app.timelines import LOOKED_THROUGH, states_of
 from audit_app import legible
 from audit_app.actors import Actor
 from audit_app.errors import OrchestratorError
 from audit_app.machines import Machine, machine
 from audit_app.models import Event
 from sessions_app.models import Task
+from sessions_app.querysets import of_known_tasks
 
 TRAIL_SHOWN = 100
 BEFORE = 5
@@ -146,7 +146,7 @@ def _trail(task: Task, actor: Actor) -> list[Event]:
     events = Event.objects.filter(trace_id=task.trace_id).order_by("-position")
     if not actor.auditor:
         near = events.values("pk")[:LOOKED_THROUGH]
-        events = Event.objects.filter(known_to(actor), pk__in=near).order_by("-position")
+        events = Event.objects.filter(pk__in=near).visible_to(actor).order_by("-position")
     return list(events[: TRAIL_SHOWN + 1])
 
 

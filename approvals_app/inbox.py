@@ -29,11 +29,11 @@ from django.db.models.functions import Coalesce, Left, Now
 
 from approvals_app.differences import Line, of_tasks
 from approvals_app.models import Approval, Override, Vote
-from approvals_app.querysets import of_known_tasks
 from approvals_app.viewing import LOOKING, Viewer
 from audit_app.actors import Actor
 from audit_app.legible import shortened
 from sessions_app.models import Task
+from sessions_app.querysets import of_known_tasks
 
 PAGE_SIZE = 20
 COUNTED = 99

@@ -1,6 +1,8 @@
 """Named reads of this floor."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
@@ -14,6 +16,7 @@ from audit_app.errors import NotFound
 from audit_app.prepared import Prepared, attach
 from audit_app.querysets import SubjectQuerySet
 from sessions_app.models import Agent, Task, TaskRevision
+from sessions_app.querysets import of_known_tasks
 
 if TYPE_CHECKING:
     from approvals_app.models import (  # noqa: F401  # forward references
@@ -32,9 +35,18 @@ class ApprovalQuerySet(SubjectQuerySet["Approval"]):
             return self
         return self.filter(_asked(actor) | of_known_tasks(actor, "task"))
 
+    def looked_up(self, actor: Actor) -> Self:
+        if actor.auditor:
+            return self
+        return self.filter(task__in=Task.objects.ids_known_to(actor))
+
     def asking(self, actor: Actor) -> Self:
         """Those of which ``actor`` may be one of the voices: by a group, or in another's seat."""
         return self.filter(_asked(actor))
+
+    def asking_in_ways(self, actor: Actor) -> list[Self]:
+        """``asking``, each way to be asked by itself: PostgreSQL finds each by its index."""
+        return [self.filter(way) for way in _ways_to_be_asked(actor)]
 
     def pending(self) -> Self:
         return self.filter(status=self.model.Status.PENDING)
@@ -93,6 +105,11 @@ class VoteQuerySet(SubjectQuerySet["Vote"]):
             return self
         return self.filter(of_known_tasks(actor, "approval__task"))
 
+    def looked_up(self, actor: Actor) -> Self:
+        if actor.auditor:
+            return self
+        return self.filter(approval__task__in=Task.objects.ids_known_to(actor))
+
     def cast(self) -> Self:
         return self.filter(status=self.model.Status.CAST)
 
@@ -136,6 +153,11 @@ class OverrideQuerySet(SubjectQuerySet["Override"]):
             return self
         return self.filter(of_known_tasks(actor, "task"))
 
+    def looked_up(self, actor: Actor) -> Self:
+        if actor.auditor:
+            return self
+        return self.filter(task__in=Task.objects.ids_known_to(actor))
+
     def overdue(self) -> Self:
         """Those that nobody reviewed in time."""
         return self.filter(status=self.model.Status.OPEN, review_due_at__lte=Now())
@@ -148,24 +170,6 @@ class PolicyQuerySet(SubjectQuerySet["ApprovalPolicy"]):
 
     def active(self) -> Self:
         return self.filter(status=self.model.Status.ACTIVE)
-
-
-def of_known_tasks(actor: Actor, task: str = "") -> Q:
-    """The rows whose task ``actor`` may know of, asked of each row by itself.
-
-    TaskQuerySet.visible_to says the same; where it is a subquery, PostgreSQL reads all that
-    ``actor`` may know of to find it in a few rows. ``task`` leads from a row to its task; empty,
-    the rows are tasks.
-    """
-    if actor.auditor:
-        return Q(pk__isnull=False)
-    before = f"{task}__" if task else ""
-    addressed = Q(**{f"{before}to_role__in": actor.roles})
-    if actor.is_agent:
-        return addressed | Q(**{f"{before}agent_id": actor.id})
-    approvals: Any = apps.get_model("approvals_app", "Approval").objects
-    asked = approvals.asking(actor).filter(task=OuterRef(f"{task}_id" if task else "pk"))
-    return addressed | Q(Exists(asked))
 
 
 def read_votes(approvals: "Sequence[Approval]") -> None:
@@ -189,18 +193,23 @@ def _related(rows: "QuerySet[Any]", name: str) -> Any:
 
 
 def _asked(actor: Actor) -> Q:
-    """Which approvals ask for ``actor``'s voice: in their groups, or in somebody else's seat."""
+    """Which approvals ask for ``actor``'s voice."""
+    return reduce(or_, _ways_to_be_asked(actor))
+
+
+def _ways_to_be_asked(actor: Actor) -> list[Q]:
+    """In one's groups; in somebody's seat while they are away; in somebody's seat once."""
     if not actor.is_human:
-        return Q(pk__in=[])
+        return [Q(pk__in=[])]
     delegations: Any = _delegations().filter(delegate_id=actor.id)
     groups = Group.objects.filter(
         user__in=delegations.filter(approval=None).values("delegator_id"), user__is_active=True
     )
-    return (
-        Q(approver_role__in=actor.roles)
-        | Q(approver_role__in=groups.values("name"))
-        | Q(pk__in=delegations.filter(approval__isnull=False).values("approval_id"))
-    )
+    return [
+        Q(approver_role__in=actor.roles),
+        Q(approver_role__in=groups.values("name")),
+        Q(pk__in=delegations.filter(approval__isnull=False).values("approval_id")),
+    ]
 
 
 def _delegations() -> Any:

@@ -7,15 +7,15 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from approvals_app.models import Approval, Override, Vote
-from approvals_app.querysets import of_known_tasks
 from audit_app.actors import Actor
 from audit_app.errors import NotFound
 from audit_app.machines import Machine, machine, states_passed
-from audit_app.models import Event, Subject
+from audit_app.models import Event
 from sessions_app.models import AgentSession, Task
+from sessions_app.querysets import of_known_tasks
 
 PAGE = 50
 MOST_TASKS = 500
@@ -97,35 +97,13 @@ def states_of(events: "Sequence[Event] | QuerySet[Event]", subject_id: UUID) -> 
     return [str(event.to_state) for event in mine]
 
 
-def known_to(actor: Actor) -> Q:
-    """EventQuerySet.visible_to for a person, asked of each event by itself: of the few of a page it
-    costs the same however much there is that they may see."""
-    known = Q(actor_id=actor.id, actor=str(actor))
-    for kind, model in Subject.kinds().items():
-        if model.task_path:
-            path = model.task_path.removesuffix("_id") if model.task_path != "pk" else ""
-            rows = model.objects.filter(of_known_tasks(actor, path), pk=OuterRef("subject_id"))
-            seen = Q(Exists(rows))
-        elif model is AgentSession:
-            seen = _of_session(actor, "subject_id")
-        else:
-            seen = Q(subject_id__in=model.objects.visible_to(actor).values("pk"))
-        known |= Q(subject_type=kind) & seen
-    return known
-
-
 def _asked_in(session: AgentSession, actor: Actor) -> bool:
-    """``_of_session`` of one session: PostgreSQL, which expects many tasks of a session, would read
+    """``visible_to`` of one session: PostgreSQL, which expects many tasks of a session, would read
     all approvals there are."""
     addressed = Task.objects.filter(session=session, to_role__in=actor.roles)
     return (
         addressed.exists() or Approval.objects.asking(actor).filter(task__session=session).exists()
     )
-
-
-def _of_session(actor: Actor, session: str) -> Q:
-    """Whether a session routed a task that ``actor`` may know of."""
-    return Q(Exists(Task.objects.filter(of_known_tasks(actor), session=OuterRef(session))))
 
 
 def _page(title: str, what: Q, actor: Actor | None, *, before: int = 0, of: str = "") -> Timeline:
@@ -139,7 +117,7 @@ def _page(title: str, what: Q, actor: Actor | None, *, before: int = 0, of: str 
         latest = list(events[: PAGE + 1])
     else:
         near = events.values("pk")[:LOOKED_THROUGH]
-        known = Event.objects.filter(known_to(actor), pk__in=near)
+        known = Event.objects.filter(pk__in=near).visible_to(actor)
         latest = list(known.order_by("-position")[: PAGE + 1])
     shown = latest[:PAGE][::-1]
     steps = [

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from functools import reduce
+from operator import or_
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -22,11 +24,12 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
-from audit_app import csv_export, tail
+from audit_app import csv_export
 from audit_app.actors import Actor
 from audit_app.events import EventType
 from audit_app.legible import Link, moment, visible, who
 from audit_app.models import Event, Subject
+from audit_app.querysets import FEW
 
 admin.site.unregister(ProcrastinateJob)  # what a job does is told where it belongs
 
@@ -157,8 +160,8 @@ class ReadOnlyAdmin(StrictAdmin):
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         rows: Any = super().get_queryset(request)
-        visible: QuerySet[Any] = rows.visible_to(actor_of(request))
-        return visible
+        listed: QuerySet[Any] = rows.listed_to(actor_of(request))
+        return listed
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         title = {"title": self.opts.verbose_name_plural.capitalize(), **(extra_context or {})}
@@ -333,8 +336,8 @@ class EventAdmin(ReadOnlyAdmin):
         PostgreSQL is not to look up all that they may know of for a page of fifty."""
         by = actor_of(request)
         rows = Event.objects.order_by(*self.ordering)
-        few = None if by.auditor else rows.of_few(by, tail.FEW)
-        return rows.known_to(by) if few is None else few
+        few = None if by.auditor else rows.of_few(by, FEW)
+        return rows.visible_to(by) if few is None else few
 
     def get_search_results(
         self, request: HttpRequest, queryset: "QuerySet[Any]", search_term: str
@@ -344,10 +347,13 @@ class EventAdmin(ReadOnlyAdmin):
         if not term:
             return queryset, False
         try:
-            found = Q(trace_id=UUID(term)) | Q(subject_id=UUID(term))
+            return queryset.filter(Q(trace_id=UUID(term)) | Q(subject_id=UUID(term))), False
         except ValueError:
-            found = Q(actor__in=[term, f"human:{term}", f"agent:{term}"]) | Q(event_type=term)
-        return queryset.filter(found), False
+            names = [Q(actor=name) for name in (term, f"human:{term}", f"agent:{term}")]
+        latest = Event.objects.order_by("-position").values("pk")
+        # Of all at once, where there are none, PostgreSQL would read the whole trail to be sure.
+        there = [each for each in (*names, Q(event_type=term)) if latest.filter(each)[:1]]
+        return (queryset.filter(reduce(or_, there)) if there else queryset.none()), False
 
     @admin.display(description="Time (UTC)")
     def at(self, event: Event) -> SafeString:

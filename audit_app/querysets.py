@@ -1,11 +1,10 @@
 """Named reads of the ground floor."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from uuid import UUID
 
 from django.db import models
-from django.db.models.functions import Concat
+from django.db.models.functions import Coalesce, Concat
 
 from audit_app.actors import Actor
 from audit_app.errors import NotFound
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     from audit_app.models import Event, Subject, Webhook  # noqa: F401  # forward references
 
 S = TypeVar("S", bound="Subject")
+
+FEW = 10_000
+"""Tasks that are looked up for a list; whoever knows of more finds some wherever they look."""
 
 _known: dict[tuple[Any, bool], Prepared[Any]] = {}
 
@@ -29,6 +31,20 @@ class SubjectQuerySet(models.QuerySet[S]):
     def visible_to(self, actor: Actor) -> Self:
         """Only the rows that ``actor`` may know of; anything else does not exist for them."""
         raise TypeError(f"{self.model.__name__} does not say who may see it.")
+
+    def looked_up(self, actor: Actor) -> Self:
+        """The same rows, found from the tasks that ``actor`` may know of instead of asked each by
+        itself: for somebody who knows of no more than FEW."""
+        return self.visible_to(actor)
+
+    def listed_to(self, actor: Actor) -> Self:
+        """The same rows, for a page of a list: in whichever of the two ways is quick."""
+        from audit_app.models import Subject
+
+        if actor.auditor or actor.is_agent:
+            return self.visible_to(actor)
+        few = Subject.kinds()["task"].objects.are_few(actor, FEW)
+        return self.looked_up(actor) if few else self.visible_to(actor)
 
     def known(self, actor: Actor, pk: UUID) -> S:
         """``visible_to(actor).one(pk)``, prepared. Raises NotFound."""
@@ -91,22 +107,29 @@ class EventQuerySet(models.QuerySet["Event"]):
         return cast("Self", rows)
 
     def visible_to(self, actor: Actor) -> Self:
-        """An auditor sees every event; others those of the subjects that they can see."""
-        return self if actor.auditor else self.filter(_of_what_is_visible(actor, _in))
+        """An auditor sees every event; others those of the subjects that they can see, asked of
+        each event by itself."""
+        from audit_app.models import Subject
 
-    def known_to(self, actor: Actor) -> Self:
-        """The same, asked of each event by itself: for the events near a place in the trail, of
-        which PostgreSQL is not to look up everything that ``actor`` may see."""
-        return self if actor.auditor else self.filter(_of_what_is_visible(actor, _exists))
+        if actor.auditor:
+            return self
+        seen = _by(actor)
+        for kind, model in Subject.kinds().items():
+            subject = model.objects.visible_to(actor).filter(pk=models.OuterRef("subject_id"))
+            seen |= models.Q(subject_type=kind) & models.Q(there_is(subject))
+        return self.filter(seen)
 
     def of_few(self, actor: Actor, most: int) -> Self | None:
         """The same, by the ids of everything that ``actor`` may see; None where there are more
         than ``most``."""
         from audit_app.models import Subject
 
+        kinds = Subject.kinds()
+        if not kinds["task"].objects.are_few(actor, most):
+            return None
         first, *others = (
-            model.objects.visible_to(actor).order_by("-created_at").values("pk")[: most + 1]
-            for model in Subject.kinds().values()
+            model.objects.looked_up(actor).order_by().values("pk")[: most + 1]
+            for model in kinds.values()
         )
         together = first.union(*others, all=True).order_by()  # or the first one's order is theirs
         seen = [row["pk"] for row in together[: most + 1]]
@@ -121,24 +144,14 @@ class WebhookQuerySet(SubjectQuerySet["Webhook"]):
         return self if actor.auditor else self.none()
 
 
+def there_is(rows: "models.QuerySet[Any]") -> Coalesce:
+    """``Exists(rows)``, asked of each outer row by itself: for EXISTS, PostgreSQL rather reads all
+    that ``rows`` are among, even for one page."""
+    found = models.Subquery(rows.order_by().values(found=models.Value(True))[:1])
+    return Coalesce(found, False, output_field=models.BooleanField())
+
+
 def _by(actor: Actor) -> models.Q:
     # Put together by PostgreSQL, so that a prepared queryset finds the name as it was given.
     written = Concat(models.Value(f"{actor.kind}:"), models.Value(actor.name))
     return models.Q(actor_id=actor.id, actor=written)
-
-
-def _of_what_is_visible(actor: Actor, asked: Callable[[Any], models.Q]) -> models.Q:
-    from audit_app.models import Subject
-
-    seen = _by(actor)
-    for kind, model in Subject.kinds().items():
-        seen |= models.Q(subject_type=kind) & asked(model.objects.visible_to(actor))
-    return seen
-
-
-def _in(rows: Any) -> models.Q:
-    return models.Q(subject_id__in=rows.values("pk"))
-
-
-def _exists(rows: Any) -> models.Q:
-    return models.Q(models.Exists(rows.filter(pk=models.OuterRef("subject_id"))))

@@ -216,7 +216,7 @@ def _news(
     **asked: Any,
 ) -> "QuerySet[Event]":
     query = {name: ",".join(v) if isinstance(v, list) else str(v) for name, v in asked.items()}
-    rows = StreamFilter(query, Event.objects.known_to(actor)).qs
+    rows = StreamFilter(query, Event.objects.visible_to(actor)).qs
     rows = rows.behind(behind_xid, behind).up_to(last_xid, last)
     rows = rows.filter(position__gt=first_position, position__lte=last_position)
     found: QuerySet[Event] = rows.order_by("xid", "position")[:AT_ONCE]

@@ -236,7 +236,7 @@ def page(
     if following is None and len(found) < limit:
         last = max(after, until, *(cursor_of(event) for event in found[-1:]))
         fresh = rows.behind(last.xid, last.position).filter(position__gt=eras.last_end)
-        found += fresh.known_to(by).order_by("xid", "position")[: limit - len(found)]
+        found += fresh.visible_to(by).order_by("xid", "position")[: limit - len(found)]
     return found, following
 
 
@@ -254,7 +254,7 @@ def _final_page(
     found: list[Event] = []
     for step in STEPS:
         near = read(after, step, among=rows.only("position", "xid"))
-        known = rows.known_to(by).filter(pk__in=[event.pk for event in near])
+        known = rows.visible_to(by).filter(pk__in=[event.pk for event in near])
         found += sorted(known, key=cursor_of)
         if len(found) > limit or len(near) < step:
             return _cut(found, limit)

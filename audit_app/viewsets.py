@@ -69,6 +69,11 @@ class OperationViewSet(GenericViewSet[Any]):
         rows: Any = self.get_queryset()
         return rows.visible_to(self.actor)
 
+    def visible_list(self) -> Any:
+        """The same, for a page of a list."""
+        rows: Any = self.get_queryset()
+        return rows.listed_to(self.actor)
+
     def get_object(self) -> Any:
         """For DRF's own machinery: OPTIONS asks whether a PUT of this row is possible."""
         row = self.visible().filter(pk=self.kwargs["pk"]).first()

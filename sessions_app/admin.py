@@ -55,7 +55,7 @@ class TaskTypeFilter(ExactFilter):
     field = "task_type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        tasks = Task.objects.visible_to(actor_of(request)).order_by("-created_at", "-id")
+        tasks = Task.objects.listed_to(actor_of(request)).order_by("-created_at", "-id")
         types = set(tasks.values_list("task_type", flat=True)[:RECENT_TASKS])
         return [(name, name) for name in sorted(types)]
 

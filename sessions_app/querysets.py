@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from django.apps import apps
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from audit_app.actors import Actor
 from audit_app.prepared import Prepared, attach
-from audit_app.querysets import SubjectQuerySet
+from audit_app.querysets import FEW, SubjectQuerySet, there_is
 
 if TYPE_CHECKING:
     from sessions_app.models import Agent, AgentSession, Task  # noqa: F401  # forward references
@@ -35,9 +35,14 @@ class SessionQuerySet(SubjectQuerySet["AgentSession"]):
             return self
         if actor.is_agent:
             return self.filter(agent_id=actor.id)
-        task: Any = self.model._meta.get_field("tasks").related_model
-        tasks = task.objects.visible_to(actor).filter(session__isnull=False)
-        return self.filter(pk__in=tasks.values("session_id"))
+        tasks = _tasks().visible_to(actor).filter(session=OuterRef("pk"))
+        return self.filter(Exists(tasks))
+
+    def looked_up(self, actor: Actor) -> Self:
+        if actor.auditor or not actor.is_human:
+            return self.visible_to(actor)
+        tasks = _tasks().looked_up(actor).filter(session__isnull=False)
+        return self.filter(pk__in=tasks.order_by().values("session_id").distinct())
 
     def overdue(self, older_than: timedelta) -> Self:
         """Open sessions that have not changed for ``older_than``."""
@@ -48,14 +53,25 @@ class TaskQuerySet(SubjectQuerySet["Task"]):
     def visible_to(self, actor: Actor) -> Self:
         """An agent sees the tasks it routed and those addressed to its roles; a reviewer those
         addressed to their roles and those that ask for their voice."""
-        if actor.auditor:
-            return self
-        addressed = Q(to_role__in=actor.roles)
+        return self if actor.auditor else self.filter(of_known_tasks(actor))
+
+    def looked_up(self, actor: Actor) -> Self:
+        return self if actor.auditor else self.filter(pk__in=self.ids_known_to(actor))
+
+    def ids_known_to(self, actor: Actor, most: int = 2 * FEW) -> Any:
+        """Those of the tasks of ``visible_to``, some of them twice; of each way to know of one no
+        more than ``most``, so that PostgreSQL too expects few."""
+        addressed = _tasks().filter(to_role__in=actor.roles).values("pk")
         if actor.is_agent:
-            return self.filter(addressed | Q(agent_id=actor.id))
-        approvals: Any = self.model._meta.get_field("approvals").related_model
-        asked = approvals.objects.asking(actor)
-        return self.filter(addressed | Q(pk__in=asked.values("task_id")))
+            others = [_tasks().filter(agent_id=actor.id).values("pk")]
+        else:
+            others = [rows.values("task_id") for rows in _every_approval().asking_in_ways(actor)]
+        first, *others = (way.order_by()[:most] for way in (addressed, *others))
+        return first.union(*others, all=True)
+
+    def are_few(self, actor: Actor, most: int) -> bool:
+        """Whether ``actor`` knows of no more than ``most``."""
+        return bool(self.ids_known_to(actor, most + 1).count() <= most)
 
     def of_session(self, session: "AgentSession") -> Self:
         """The tasks that this session routed, claimed, or says that it works on.
@@ -66,6 +82,29 @@ class TaskQuerySet(SubjectQuerySet["Task"]):
         with suppress(ValueError):  # it may work on something that is not a task of ours
             mine |= Q(pk=UUID(session.task_id or ""))
         return self.filter(mine)
+
+
+def of_known_tasks(actor: Actor, task: str = "") -> Q:
+    """The rows whose task ``actor`` may know of, asked of each row by itself.
+
+    ``task`` leads from a row to its task; empty, the rows are tasks.
+    """
+    if actor.auditor:
+        return Q(pk__isnull=False)
+    before = f"{task}__" if task else ""
+    addressed = Q(**{f"{before}to_role__in": actor.roles})
+    if actor.is_agent:
+        return addressed | Q(**{f"{before}agent_id": actor.id})
+    asked = _every_approval().asking(actor).filter(task=OuterRef(f"{task}_id" if task else "pk"))
+    return addressed | Q(there_is(asked))
+
+
+def _tasks() -> Any:
+    return apps.get_model("sessions_app", "Task").objects
+
+
+def _every_approval() -> Any:
+    return apps.get_model("approvals_app", "Approval").objects
 
 
 def read_approvals(tasks: "Sequence[Task]") -> None:
@@ -79,8 +118,7 @@ def read_approvals(tasks: "Sequence[Task]") -> None:
 
 
 def _approvals_of(tasks: list[UUID]) -> Any:
-    approvals: Any = apps.get_model("approvals_app", "Approval").objects
-    return approvals.filter(task__in=tasks).select_related("decided_by").order_by()
+    return _every_approval().filter(task__in=tasks).select_related("decided_by").order_by()
 
 
 def _votes_of(tasks: list[UUID]) -> Any:

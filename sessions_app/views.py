@@ -62,7 +62,7 @@ class SessionViewSet(OperationViewSet):
 
     def list(self, request: Request) -> Response:
         """The caller's sessions, newest first."""
-        return self.listed(self.visible())
+        return self.listed(self.visible_list())
 
     @extend_schema(request=OpenSessionSerializer, responses={201: OpenedSessionSerializer})
     def create(self, request: Request) -> HttpResponse:
@@ -135,7 +135,7 @@ class TasksViewSet(OperationViewSet):
 class TaskViewSet(TasksViewSet, BatchViewSet):
     def list(self, request: Request) -> Response:
         """The tasks that the caller routed or that are addressed to its roles, newest first."""
-        return self.listed(self.visible())
+        return self.listed(self.visible_list())
 
     @extend_schema(parameters=[PREFER])
     def retrieve(self, request: Request, pk: UUID) -> Response:

@@ -10,7 +10,16 @@ from approvals_app.errors import AlreadyDelegated, NotDelegator, UnknownPerson
 from approvals_app.models import Approval, Delegation
 from audit_app.actors import Actor
 from audit_app.errors import Invalid, InvalidTransition
-from tests.factories import AgentFactory, ReviewerFactory, TaskFactory, asked, policy
+from audit_app.models import Subject
+from tests.factories import (
+    AgentFactory,
+    ReviewerFactory,
+    SessionFactory,
+    TaskFactory,
+    asked,
+    policy,
+    the_approval,
+)
 
 pytestmark = pytest.mark.usefixtures("whole")
 DAY = timedelta(days=1)
@@ -127,3 +136,40 @@ def _read_everything():
 
 def _again(user):
     return type(user).objects.get(pk=user.pk)
+
+
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_one_sees_the_same_however_it_is_looked_for(
+    monkeypatch, api, bot, say, alice, bob, charlie, few
+):
+    monkeypatch.setattr("audit_app.querysets.FEW", few)
+    once, other, sre = (
+        TaskFactory(agent=bot, session_id=SessionFactory(agent=bot).pk, target=role)
+        for role in ("finance", "finance", "sre")
+    )
+    say(alice, "delegate", the_approval(once), to="charlie")
+    days = {"starts_at": timezone.now(), "ends_at": timezone.now() + DAY}
+    delegations.name_stand_in(by=Actor.human(alice), to="bob", **days)
+    museum = ReviewerFactory(username="dave", roles=["museum"])
+
+    sees = {
+        alice: [once, other],
+        bob: [once, other],
+        charlie: [once, sre],
+        museum: [],
+    }
+    for person, tasks in sees.items():
+        caller = api(user=person)
+        found = {
+            "tasks": {each["task_id"] for each in caller.get("/tasks").json()["tasks"]},
+            "approvals": {a["task_id"] for a in caller.get("/approvals").json()["approvals"]},
+            "sessions": {each["session_id"] for each in caller.get("/sessions").json()["sessions"]},
+        }
+        assert found == {
+            "tasks": {str(task.pk) for task in tasks},
+            "approvals": {str(task.pk) for task in tasks},
+            "sessions": {str(task.session_id) for task in tasks},
+        }
+        by = Actor.human(person)
+        for model in Subject.kinds().values():
+            assert set(model.objects.looked_up(by)) == set(model.objects.visible_to(by))

@@ -120,7 +120,7 @@ def hot() -> dict[str, tuple[Callable[[], Any], set[str]]]:
         asked("root", path, *(("audit_events_tail",) if "audit" in path else ()))
         for query, index in filters.items():
             asked("root", f"{path}?{query}", index)
-    for who in ("many", "payer", "few"):
+    for who in ("many", "payer", "few", "alice"):
         for path in FILTERS:
             asked(who, path)
     middle = (datetime.now(UTC) - timedelta(hours=5)).isoformat()
