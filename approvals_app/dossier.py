@@ -19,6 +19,7 @@ from audit_app.actors import Actor
 from audit_app.errors import OrchestratorError
 from audit_app.machines import Machine, machine
 from audit_app.models import Event
+from audit_app.prepared import Prepared
 from sessions_app.models import Task
 from sessions_app.querysets import of_known_tasks
 
@@ -126,7 +127,7 @@ def read(approval_id: UUID, actor: Actor) -> Dossier:
     others, before = _beside(approval, actor)
     votes = Prefetch("votes", Vote.objects.select_related("voter", "seat_of"))
     prefetch_related_objects([approval, *others], votes)
-    latest = _trail(task, actor)
+    latest = _trail(actor, trace_id=task.trace_id)
     return Dossier(
         approval=approval,
         payload=json.loads(task.payload),
@@ -141,13 +142,16 @@ def read(approval_id: UUID, actor: Actor) -> Dossier:
     )
 
 
-def _trail(task: Task, actor: Actor) -> list[Event]:
-    """The latest of what happened in the task's trace, of which ``actor`` may know."""
-    events = Event.objects.filter(trace_id=task.trace_id).order_by("-position")
+def _latest_of(actor: Actor, trace_id: UUID) -> "QuerySet[Event]":
+    """The latest of what happened in a trace, of which ``actor`` may know."""
+    events = Event.objects.filter(trace_id=trace_id).order_by("-position")
     if not actor.auditor:
         near = events.values("pk")[:LOOKED_THROUGH]
         events = Event.objects.filter(pk__in=near).visible_to(actor).order_by("-position")
-    return list(events[: TRAIL_SHOWN + 1])
+    return events[: TRAIL_SHOWN + 1]
+
+
+_trail: Prepared[Event] = Prepared(_latest_of)
 
 
 def _beside(approval: Approval, actor: Actor) -> tuple[list[Approval], list[Approval]]:

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from html import escape
 from typing import Any
 
-from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from audit_app.legible import visible
@@ -29,16 +29,23 @@ def _drawn(value: Any, level: int) -> Iterator[str]:
             columns = _columns(value)
             inner = _table(value, columns) if columns else _items(value, level)
             yield from _inside(inner, _of(len(value), "row" if columns else "item"), value, level)
-        case str() if "\n" in value:
-            yield f'<pre tabindex="0">{visible(value)}</pre>'
-        case str() if value:
-            yield visible(value)
-        case "":
-            yield '<span class="o-quiet">empty text</span>'
-        case {} | []:
-            yield '<span class="o-quiet">nothing</span>'
         case _:
-            yield f"<code>{escape(json.dumps(value))}</code>"
+            yield _plain(value)
+
+
+def _plain(value: Any) -> str:
+    """What has nothing within."""
+    match value:
+        case "":
+            return '<span class="o-quiet">empty text</span>'
+        case str() if "\n" in value:
+            return f'<pre tabindex="0">{visible(value)}</pre>'
+        case str():
+            return visible(value)
+        case {} | []:
+            return '<span class="o-quiet">nothing</span>'
+        case _:
+            return f"<code>{escape(json.dumps(value))}</code>"
 
 
 def _inside(inner: Iterator[str], words: str, value: Any, level: int) -> Iterator[str]:
@@ -95,13 +102,8 @@ def _rows(value: Sequence[dict[str, Any]], columns: list[str]) -> Iterator[str]:
     heads = "".join(f'<th scope="col">{visible(name)}</th>' for name in columns)
     yield f"<thead><tr>{heads}</tr></thead><tbody>"
     for item in value:
-        yield "<tr>"
-        for name in columns:
-            yield "<td>"
-            if name in item:
-                yield from _drawn(item[name], OPEN_LEVELS + 1)
-            yield "</td>"
-        yield "</tr>"
+        cells = (_plain(item[name]) if name in item else "" for name in columns)
+        yield f"<tr><td>{'</td><td>'.join(cells)}</td></tr>"
     yield "</tbody></table></div>"
 
 

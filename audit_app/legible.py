@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from html import escape
 from typing import Any
 
+import orjson
 from django.utils import timezone
-from django.utils.html import escape, format_html
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 # Controls but newline and tab, formatting characters (bidirectional overrides, zero widths, tags),
@@ -72,32 +74,13 @@ ADDRESSES_THE_READER = re.compile(
     r"|\b(?:new|system)\s+(?:prompt|instructions?)\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
-HINTS = (
-    "ignore",
-    "disregard",
-    "forget",
-    "approve",
-    "authoris",
-    "authoriz",
-    "signed off",
-    "accept",
-    "confirm",
-    "review",
-    "administrator",
-    "admin",
-    "system",
-    "developer",
-    "security team",
-    "you are",
-    "as an ai",
-    "im_start",
-    "endoftext",
-    "inst]",
-    "assistant",
-    "prompt",
-    "instruction",
+HINT = re.compile(
+    r"a(?:ccept|dmin|pprove|s\s+an\s+ai|ssistant|uthori[sz])|confirm|d(?:eveloper|isregard)|endoftext"
+    r"|forget|i(?:gnore|m_start|nst(?:\]|ruction))|prompt|review|s(?:ecurity\s+team|igned\s+off"
+    r"|ystem)|you\s+are"
 )
-"""One of these is in whatever ADDRESSES_THE_READER finds: asked first, since that is quick."""
+"""With its case folded, one of these is in whatever ADDRESSES_THE_READER finds: asked first, since
+that is quick."""
 LIST_TEXT = 120
 
 
@@ -137,7 +120,7 @@ class Findings:
 def visible(text: object) -> SafeString:
     """``text`` as HTML that shows every character: escaped, the unseen ones as their codes, and
     what looks or speaks otherwise than a plain description marked."""
-    return mark_safe(_marked(str(text).replace("\r\n", "\n")))  # noqa: S308  # escaped in pieces
+    return SafeString(_marked(str(text).replace("\r\n", "\n")))  # escaped in pieces
 
 
 def who(actor: str) -> SafeString:
@@ -150,7 +133,10 @@ def who(actor: str) -> SafeString:
 def findings(value: Any) -> Findings:
     """What ``visible`` would mark in all texts of a JSON value, and in the names of its members."""
     counts: Counter[str] = Counter()
-    for text in _texts(value):
+    texts = list(_texts(value))
+    if _is_plain("\n".join(texts)):  # most are, and a large one is so at once
+        return Findings(counts)
+    for text in texts:
         for kind, start, end in _pieces(text):
             if kind == "link":
                 counts["link"] += _link_deceives(text[start:end])
@@ -164,7 +150,10 @@ def findings(value: Any) -> Findings:
 
 def pretty(value: Any) -> str:
     """A JSON value as indented text, keys in order."""
-    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # whole numbers beyond 64 bits, and halves of characters
+        return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
 
 
 def shortened(text: str, length: int) -> str:
@@ -191,6 +180,8 @@ def badge(state: str) -> SafeString:
 
 
 def _marked(text: str, *, speaks: bool = True) -> str:
+    if _is_plain(text):
+        return escape(text)
     out: list[str] = []
     at = 0
     for kind, start, end in _pieces(text, speaks=speaks):
@@ -199,6 +190,11 @@ def _marked(text: str, *, speaks: bool = True) -> str:
         out += (escape(text[at:start]), MARKS[kind](text[start:end]))
         at = end
     return "".join((*out, escape(text[at:])))
+
+
+def _is_plain(text: str) -> bool:
+    """Whether nothing in ``text`` is to be marked; false where that takes a closer look."""
+    return text.isascii() and not IN_ASCII.search(text) and not HINT.search(text.casefold())
 
 
 Piece = tuple[str, int, int]
@@ -213,8 +209,7 @@ def _pieces(text: str, *, speaks: bool = True) -> Iterator[Piece]:
         honest = NOT_AS_LATIN.search(text) is not None
         words = (word for word in WORD.finditer(text) if not word[0].isascii())
         found += [("mixed", *w.span()) for w in words if _is_mixed(w[0], honest=honest)]
-    low = text.lower()
-    if speaks and any(hint in low for hint in HINTS):
+    if speaks and HINT.search(text.casefold()):
         found += [("speaks", *m.span()) for m in ADDRESSES_THE_READER.finditer(text) if m[0]]
     found.sort(key=lambda piece: (piece[1], -piece[2]))
     at = 0

@@ -356,6 +356,9 @@ def _measured(asked: argparse.Namespace) -> list[Measured]:
     from django.test import Client
     from django.test.utils import CaptureQueriesContext
 
+    from orchestrator.gunicorn import collect_seldom
+
+    collect_seldom()  # as the web process does
     found, best = [], min(yardstick() for _ in range(5))
     for who in asked.who:
         client = Client(headers={"host": "localhost"})

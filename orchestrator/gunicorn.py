@@ -59,10 +59,10 @@ def post_worker_init(worker: Any) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Whoever waits for the interpreter's lock gets it sooner: the loop must not wait for Django.
     sys.setswitchinterval(0.001)
-    _collect_seldom()
+    collect_seldom()
 
 
-def _collect_seldom() -> None:
+def collect_seldom() -> None:
     """A full collection stops everything: a tenth of a second for what is always there, which is
     not looked at again, and as much for each thousand waiters. What they leave behind when they go
     may wait: some 8 KB each."""
