@@ -35,7 +35,7 @@ admin.site.unregister(ProcrastinateJob)  # what a job does is told where it belo
 
 GROUPS_OFFERED = 100
 LONGEST_SEARCH = 200
-SEARCHED = 5_000
+SEARCHED = 4_000
 """Among how many rows, the newest that the filters leave, words are looked for: nobody waits for a
 look through all there ever was."""
 
