@@ -13,7 +13,7 @@ from approvals_app import policies, renderers
 from approvals_app.differences import Line, lines_of, of_tasks
 from approvals_app.inbox import amount, sentence
 from approvals_app.models import Approval, Vote
-from approvals_app.timelines import LOOKED_THROUGH, states_of
+from approvals_app.timelines import known_among, states_of
 from audit_app import legible
 from audit_app.actors import Actor
 from audit_app.errors import OrchestratorError
@@ -145,10 +145,7 @@ def read(approval_id: UUID, actor: Actor) -> Dossier:
 def _latest_of(actor: Actor, trace_id: UUID) -> "QuerySet[Event]":
     """The latest of what happened in a trace, of which ``actor`` may know."""
     events = Event.objects.filter(trace_id=trace_id).order_by("-position")
-    if not actor.auditor:
-        near = events.values("pk")[:LOOKED_THROUGH]
-        events = Event.objects.filter(pk__in=near).visible_to(actor).order_by("-position")
-    return events[: TRAIL_SHOWN + 1]
+    return known_among(events, actor)[: TRAIL_SHOWN + 1]
 
 
 _trail: Prepared[Event] = Prepared(_latest_of)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import UUID
 
 from django.apps import apps
@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from audit_app.actors import Actor
 from audit_app.errors import NotFound
 from audit_app.prepared import Prepared, attach
-from audit_app.querysets import SubjectQuerySet
+from audit_app.querysets import S, SubjectQuerySet
 from sessions_app.models import Agent, Task, TaskRevision
 from sessions_app.querysets import of_known_tasks
 
@@ -28,17 +28,27 @@ if TYPE_CHECKING:
     )
 
 
-class ApprovalQuerySet(SubjectQuerySet["Approval"]):
+class _OfTaskQuerySet(SubjectQuerySet[S]):
+    """Whoever sees a task sees all that belongs to it."""
+
+    task: ClassVar[str] = "task"
+    """What leads from a row to its task."""
+
     def visible_to(self, actor: Actor) -> Self:
-        """Whoever sees a task sees all of its approvals."""
-        if actor.auditor:
-            return self
-        return self.filter(_asked(actor) | of_known_tasks(actor, "task"))
+        return self if actor.auditor else self.filter(of_known_tasks(actor, self.task))
 
     def looked_up(self, actor: Actor) -> Self:
         if actor.auditor:
             return self
-        return self.filter(task__in=Task.objects.ids_known_to(actor))
+        return self.filter(**{f"{self.task}__in": Task.objects.ids_known_to(actor)})
+
+
+class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
+    def visible_to(self, actor: Actor) -> Self:
+        if actor.auditor:
+            return self
+        # The first is had from the row itself, and is most often so.
+        return self.filter(_asked(actor) | of_known_tasks(actor, "task"))
 
     def asking(self, actor: Actor) -> Self:
         """Those of which ``actor`` may be one of the voices: by a group, or in another's seat."""
@@ -98,17 +108,8 @@ class ApprovalQuerySet(SubjectQuerySet["Approval"]):
         return approval
 
 
-class VoteQuerySet(SubjectQuerySet["Vote"]):
-    def visible_to(self, actor: Actor) -> Self:
-        """Whoever sees an approval sees what was said of it."""
-        if actor.auditor:
-            return self
-        return self.filter(of_known_tasks(actor, "approval__task"))
-
-    def looked_up(self, actor: Actor) -> Self:
-        if actor.auditor:
-            return self
-        return self.filter(approval__task__in=Task.objects.ids_known_to(actor))
+class VoteQuerySet(_OfTaskQuerySet["Vote"]):
+    task = "approval__task"
 
     def cast(self) -> Self:
         return self.filter(status=self.model.Status.CAST)
@@ -146,18 +147,7 @@ class DelegationQuerySet(SubjectQuerySet["Delegation"]):
         )
 
 
-class OverrideQuerySet(SubjectQuerySet["Override"]):
-    def visible_to(self, actor: Actor) -> Self:
-        """Whoever sees a task sees how it was approved."""
-        if actor.auditor:
-            return self
-        return self.filter(of_known_tasks(actor, "task"))
-
-    def looked_up(self, actor: Actor) -> Self:
-        if actor.auditor:
-            return self
-        return self.filter(task__in=Task.objects.ids_known_to(actor))
-
+class OverrideQuerySet(_OfTaskQuerySet["Override"]):
     def overdue(self) -> Self:
         """Those that nobody reviewed in time."""
         return self.filter(status=self.model.Status.OPEN, review_due_at__lte=Now())

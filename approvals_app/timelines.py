@@ -97,6 +97,14 @@ def states_of(events: "Sequence[Event] | QuerySet[Event]", subject_id: UUID) -> 
     return [str(event.to_state) for event in mine]
 
 
+def known_among(events: "QuerySet[Event]", actor: Actor) -> "QuerySet[Event]":
+    """Of the first LOOKED_THROUGH of ``events``, those that ``actor`` may know of, latest first."""
+    if actor.auditor:
+        return events
+    near = events.values("pk")[:LOOKED_THROUGH]
+    return Event.objects.filter(pk__in=near).visible_to(actor).order_by("-position")
+
+
 def _asked_in(session: AgentSession, actor: Actor) -> bool:
     """``visible_to`` of one session: PostgreSQL, which expects many tasks of a session, would read
     all approvals there are."""
@@ -113,12 +121,8 @@ def _page(title: str, what: Q, actor: Actor | None, *, before: int = 0, of: str 
         events = events.filter(subject_type=of)
     if before:
         events = events.filter(position__lt=before)
-    if actor is None or actor.auditor:
-        latest = list(events[: PAGE + 1])
-    else:
-        near = events.values("pk")[:LOOKED_THROUGH]
-        known = Event.objects.filter(pk__in=near).visible_to(actor)
-        latest = list(known.order_by("-position")[: PAGE + 1])
+    known = events if actor is None else known_among(events, actor)
+    latest = list(known[: PAGE + 1])
     shown = latest[:PAGE][::-1]
     steps = [
         Step(event, event.timestamp - shown[index - 1].timestamp if index else None)

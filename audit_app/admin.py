@@ -29,7 +29,6 @@ from audit_app.actors import Actor
 from audit_app.events import EventType
 from audit_app.legible import Link, moment, visible, who
 from audit_app.models import Event, Subject
-from audit_app.querysets import FEW
 
 admin.site.unregister(ProcrastinateJob)  # what a job does is told where it belongs
 
@@ -330,14 +329,6 @@ class EventAdmin(ReadOnlyAdmin):
     ordering = ("-position",)
     search_fields = ("actor",)  # what is searched is get_search_results' to say
     search_help_text = "A trace, a subject, a name"
-
-    def get_queryset(self, request: HttpRequest) -> "QuerySet[Event]":
-        """Looked up where the reader may know of little, else looked through from the newest on:
-        PostgreSQL is not to look up all that they may know of for a page of fifty."""
-        by = actor_of(request)
-        rows = Event.objects.order_by(*self.ordering)
-        few = None if by.auditor else rows.of_few(by, FEW)
-        return rows.visible_to(by) if few is None else few
 
     def get_search_results(
         self, request: HttpRequest, queryset: "QuerySet[Any]", search_term: str

@@ -137,6 +137,11 @@ class EventQuerySet(models.QuerySet["Event"]):
             return None
         return self.filter(models.Q(subject_id__in=seen) | _by(actor))
 
+    def listed_to(self, actor: Actor) -> Self:
+        """The same, for a page of a list: in whichever of the two ways is quick."""
+        few = None if actor.auditor else self.of_few(actor, FEW)
+        return self.visible_to(actor) if few is None else few
+
 
 class WebhookQuerySet(SubjectQuerySet["Webhook"]):
     def visible_to(self, actor: Actor) -> Self:

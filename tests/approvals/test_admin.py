@@ -315,7 +315,7 @@ class TestReading:
 
     @pytest.mark.parametrize("few", [0, 1000])
     def test_the_trail_is_theirs_however_it_is_looked_for(self, alice, bot, monkeypatch, few):
-        monkeypatch.setattr("audit_app.admin.FEW", few)
+        monkeypatch.setattr("audit_app.querysets.FEW", few)
         asked, other = TaskFactory(agent=bot), TaskFactory(agent=bot, target="sre")
         approved(asked, by=alice)
 
