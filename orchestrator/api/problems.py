@@ -25,7 +25,7 @@ from django.core.exceptions import (
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from psycopg.errors import ReadOnlySqlTransaction
+from psycopg import errors as postgres
 from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
@@ -137,7 +137,10 @@ def is_away(error: BaseException | None) -> bool:
     match error:
         case OperationalError() | InterfaceError():
             return True
-        case InternalError(__cause__=ReadOnlySqlTransaction()):
+        case InternalError(__cause__=postgres.ReadOnlySqlTransaction()):
+            return True
+        case InternalError(__cause__=postgres.InternalError(sqlstate=None)):
+            # The driver's own: an answer and the server's farewell came as one.
             return True
     return False
 

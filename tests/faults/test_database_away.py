@@ -9,7 +9,8 @@ import httpx
 import psycopg
 import pytest
 
-from tests.faults.conftest import HTTPS, serving
+from tests.faults.conftest import HTTPS, Database, serving
+from tests.faults.severing import severing
 
 pytestmark = pytest.mark.xdist_group("run")
 
@@ -169,6 +170,27 @@ def until(holds, seconds=30.0):
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("database_of_its_own", ["direct"], indirect=True)
+def test_a_server_that_ends_while_it_says_committed_is_away_and_a_retry_learns_it(
+    database_of_its_own, tmp_path
+):
+    database_of_its_own.manage("migrate", "-v0")
+    made = database_of_its_own.manage("create_agent", "bot", "--role", "bot", "--format", "json")
+    headers = {"Authorization": f"Bearer {json.loads(made)['key']}", "Idempotency-Key": "k"}
+    server = database_of_its_own.server
+    with severing(server.port) as between:
+        url = server.application_url.replace(f":{server.port}/", f":{between.port}/")
+        with serving(Database(database_of_its_own.place, server, url), tmp_path) as client:
+            client.post("/tasks/route", json=ROUTED, headers=headers | {"Idempotency-Key": "j"})
+            between.farewells = 1
+            severed = client.post("/tasks/route", json=ROUTED, headers=headers)
+            assert between.farewells == 0
+            assert (severed.status_code, severed.json()["code"]) == (503, "database_unavailable")
+            until_back(client)
+            again = client.post("/tasks/route", json=ROUTED, headers=headers)
+            assert (again.status_code, again.headers["Idempotent-Replayed"]) == (202, "true")
 
 
 def test_commands_work_through_it(database_of_its_own):
