@@ -32,7 +32,7 @@ def delegate(approval_id: UUID, *, by: Actor, to: str, reason: str = "") -> Dele
 
     Raises NotFound, what policies.seat_of raises, UnknownPerson, DelegateExcluded.
     """
-    approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
+    approval = Approval.objects.known_locked_with_task(by, approval_id)
     now = clock()
     if policies.seat_of(approval, by, now) != int(by.id):
         raise DelegateExcluded(approval, name=to, why="what was delegated can't be passed on.")

@@ -7,13 +7,20 @@ from approvals_app.errors import LookFirst, NotTyped
 from approvals_app.models import Approval
 from approvals_app.viewing import Viewer
 from audit_app.actors import Actor
+from audit_app.prepared import Prepared
 
 
 def looked(approval: Approval, by: Actor, now: datetime) -> timedelta | None:
     """For how long ``by`` has looked at ``approval``; None: its page was not opened."""
-    first = Viewer.objects.filter(approval=approval, user_id=int(by.id)).values_list("first_at")
-    since = first.first()
-    return max(now - since[0], timedelta()) if since else None
+    opened = _opened(approval=approval.pk, user=int(by.id))
+    return max(now - opened[0][0], timedelta()) if opened else None
+
+
+_opened: Prepared[tuple[datetime]] = Prepared(
+    lambda approval, user: Viewer.objects.filter(approval=approval, user=user).values_list(
+        "first_at"
+    )
+)
 
 
 def seconds_left(approval: Approval, looked: timedelta) -> int:

@@ -18,6 +18,7 @@ from audit_app.canonical import digest
 from audit_app.errors import AgentsOnly, Busy
 from audit_app.events import EventType
 from audit_app.operation import clock, operation, violated
+from audit_app.prepared import Prepared
 from audit_app.trail import create, perform
 from sessions_app.models import Task
 from sessions_app.revisions import revise
@@ -62,7 +63,7 @@ def approve(
     wants something typed out, ``typed`` is that. Raises NotFound, what policies.seat_of raises,
     PayloadDigestMismatch, ChangesRequested, AnswerRequired, AnswerInvalid, LookFirst, NotTyped.
     """
-    approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
+    approval = Approval.objects.known_locked_with_task(by, approval_id)
     now = clock()
     answer = questions.answered(approval.task, answer)
     said = {"payload_digest": payload_digest, "notes": notes, "answer": answer, "typed": typed}
@@ -80,7 +81,7 @@ def reject(approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = ""
 
     Raises as ``approve`` does.
     """
-    approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
+    approval = Approval.objects.known_locked_with_task(by, approval_id)
     now = clock()
     said = {"payload_digest": payload_digest, "notes": notes}
     voices = _cast(approval, Vote.Choice.NO, by=by, now=now, **said)
@@ -103,7 +104,7 @@ def request_changes(approval_id: UUID, *, by: Actor, payload_digest: str, messag
 
     Raises NotFound, what policies.seat_of raises, and PayloadDigestMismatch.
     """
-    approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
+    approval = Approval.objects.known_locked_with_task(by, approval_id)
     said = {"payload_digest": payload_digest, "notes": message}
     _cast(approval, Vote.Choice.CHANGES, by=by, now=clock(), **said)
     return approval
@@ -113,7 +114,7 @@ def request_changes(approval_id: UUID, *, by: Actor, payload_digest: str, messag
 def withdraw_vote(approval_id: UUID, *, by: Actor, reason: str = "") -> Approval:
     """Take back what the caller said, until the decision is made. Raises NotFound, AlreadyDecided,
     NoVote."""
-    approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
+    approval = Approval.objects.known_locked_with_task(by, approval_id)
     if not policies.open_to_voices(approval):
         raise policies.already_decided(approval)
     votes = Vote.objects.cast().filter(approval=approval)
@@ -141,7 +142,7 @@ def edit(
     Raises NotFound, what policies.seat_of raises, PayloadDigestMismatch, InvalidTransition,
     NothingRevised.
     """
-    approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
+    approval = Approval.objects.known_locked_with_task(by, approval_id)
     policies.seat_of(approval, by, clock())
     _same_payload(approval, payload_digest)
     given = {"description": description, "data": data, "context": context}
@@ -205,8 +206,8 @@ def next_reminder(approval: Approval, now: datetime) -> datetime | None:
 def conclude(approval: Approval, *, by: Actor, at: datetime) -> None:
     """What follows when ``approval``, just approved, is the last one that was waited for."""
     task, override = approval.task, approval.override
-    asked = task.approvals.filter(override=override, revision=approval.revision)
-    rows = list(asked.values_list("status", "valid_for"))
+    of: dict[str, Any] = {"override": override.pk} if override else {}
+    rows = _asked(task=task.pk, revision=approval.revision, **of)
     if any(status == Approval.Status.PENDING for status, _ in rows):
         return
     if override:
@@ -216,6 +217,14 @@ def conclude(approval: Approval, *, by: Actor, at: datetime) -> None:
     until = at + min(lengths, default=settings.APPROVAL_VALID_FOR)
     details = {**_evidence(approval), "approved_until": until.isoformat()}
     perform(task.approve, by=by, details=details, until=until)
+
+
+def _asked_of(task: UUID, revision: int, override: UUID | None = None) -> Any:
+    asked = Approval.objects.filter(task=task, override=override, revision=revision)
+    return asked.order_by().values_list("status", "valid_for")
+
+
+_asked: Prepared[tuple[str, timedelta | None]] = Prepared(_asked_of)
 
 
 def withdraw_pending(task: Task, override: Override | None, *, by: Actor, why: str) -> None:

@@ -23,7 +23,7 @@ def break_glass(approval_id: UUID, *, by: Actor, payload_digest: str, reason: st
     policies.may_override raises, PayloadDigestMismatch, and ApprovalExpired where any of the
     deadlines has passed.
     """
-    approval = Approval.objects.visible_to(by).locked_with_task(approval_id)
+    approval = Approval.objects.known_locked_with_task(by, approval_id)
     now, task = clock(), approval.task
     policies.may_override(approval, by, now)
     if payload_digest != approval.payload_digest:

@@ -31,7 +31,7 @@ from approvals_app.models import Approval, ApprovalPolicy, Delegation, Override,
 from audit_app.actors import Actor
 from audit_app.errors import OrchestratorError
 from audit_app.prepared import Prepared
-from sessions_app.models import Agent, Task
+from sessions_app.models import Agent, Task, TaskRevision
 from sessions_app.verdicts import Kind, Verdict
 
 BREAK_GLASS = "approvals_app.break_glass"
@@ -119,7 +119,16 @@ class _Facts(dict[str, Any]):
 def voices(approval: Approval) -> list[Vote]:
     """What was said in this decision so far, on all of its approvals: asked once, since whoever
     holds the task's lock is the only one who can add to it."""
-    return list(Vote.objects.in_one_decision_with(approval).select_related("voter"))
+    of: dict[str, Any] = {"override": approval.override_id} if approval.override_id else {}
+    return _said(task=approval.task_id, revision=approval.revision, **of)
+
+
+def _said_in(task: UUID, revision: int, override: UUID | None = None) -> "QuerySet[Vote]":
+    votes = Vote.objects.in_one_decision(task, revision, override)
+    return votes.select_related("voter", "seat_of")
+
+
+_said: Prepared[Vote] = Prepared(_said_in)
 
 
 def seat_of(
@@ -173,11 +182,13 @@ def in_favour(approval: Approval, said: list[Vote]) -> int:
     earlier = yes[:-1]
     if not earlier:
         return len(yes)
-    members = _members(approval).filter(pk__in=[vote.seat_of_id for vote in earlier])
+    members = _membership(
+        role=approval.approver_role, people=sorted(vote.seat_of_id for vote in earlier)
+    )
     people = {person for vote in earlier for person in (vote.voter_id, vote.seat_of_id)}
     active = User.objects.filter(pk__in=people, is_active=True).values_list("pk", flat=True)
     barred = excluded(approval, people)
-    seats = set(members.values_list("pk", flat=True))
+    seats = {person for (person,) in members}
     rightful = set(active) - barred.keys()
     counted = [v for v in earlier if v.seat_of_id in seats and v.voter_id in rightful]
     return 1 + sum(vote.seat_of_id in rightful for vote in counted)
@@ -246,18 +257,14 @@ def excluded(
     """Those of ``people`` (users' ids) who may not decide on ``approval``, and on ``others`` of its
     task together with it, and why: nobody decides on what they answer for, asked for, wrote or
     did."""
-    task, name = approval.task, approval.task.on_behalf_of
+    task = approval.task
     alone = approval.override.opened_by_id if approval.override else None
     agents = {each.requested_by_id or task.agent_id for each in (approval, *others)}
-    owned = Agent.objects.filter(pk__in={task.agent_id, *agents}, owner_id=OuterRef("pk"))
-    named = Q(username__iexact=name) | Q(email__iexact=name) if name else Q(pk__in=[])
+    who: dict[str, Any] = {"people": sorted(set(people)), "agents": [task.agent_id, *agents]}
+    if task.on_behalf_of:
+        who["name"] = task.on_behalf_of
     found: dict[int, str] = {}
-    for person, owns, wrote, is_meant in User.objects.filter(pk__in=set(people)).values_list(
-        "pk",
-        Exists(owned),
-        Exists(task.revisions.filter(edited_by_id=OuterRef("pk"))),
-        ExpressionWrapper(named, BooleanField()),
-    ):
+    for person, owns, wrote, is_meant in _answering(task=task.pk, **who):
         answers = (
             (is_meant, "the agent asks on their behalf."),
             (person == alone, "they approved it alone."),
@@ -268,6 +275,24 @@ def excluded(
         if why := next((why for holds, why in answers if holds), ""):
             found[person] = why
     return found
+
+
+def _who_answer(
+    task: UUID, people: list[int], agents: list[UUID], name: str | None = None
+) -> "QuerySet[User, Any]":
+    """Whether each of ``people`` owns one of ``agents``, wrote a revision, is called ``name``."""
+    owned = Agent.objects.filter(pk__in=agents, owner_id=OuterRef("pk"))
+    wrote = TaskRevision.objects.filter(task_id=task, edited_by_id=OuterRef("pk"))
+    named = Q(pk__in=[]) if name is None else Q(username__iexact=name) | Q(email__iexact=name)
+    return User.objects.filter(pk__in=people).values_list(
+        "pk",
+        Exists(owned),
+        Exists(wrote),
+        ExpressionWrapper(named, BooleanField()),
+    )
+
+
+_answering: Prepared[tuple[int, bool, bool, bool]] = Prepared(_who_answer)
 
 
 def must_be_sure(by: Actor, now: datetime, approval: Approval | None = None) -> None:
@@ -296,23 +321,28 @@ def already_decided(approval: Approval) -> AlreadyDecided:
     )
 
 
-def _members(approval: Approval) -> "QuerySet[User]":
-    return User.objects.filter(is_active=True, groups__name=approval.approver_role)
+def _members(role: str) -> "QuerySet[User]":
+    return User.objects.filter(is_active=True, groups__name=role)
+
+
+_membership: Prepared[tuple[int]] = Prepared(
+    lambda role, people: _members(role).filter(pk__in=people).values_list("pk")
+)
 
 
 def _seats(approval: Approval, voter: int, *, member: bool | None) -> list[int]:
     """The seats in which ``voter`` could vote: their own, or those of members who are represented
     by them now. What was delegated can't be passed on: a delegator is a member. Whether ``voter``
     is a ``member`` themselves is asked where it is None."""
-    members = _members(approval)
-    if members.filter(pk=voter).exists() if member is None else member:
+    role = approval.approver_role
+    if _membership(role=role, people=[voter]) if member is None else member:
         return [voter]
     given = (
         Delegation.objects.in_force()
         .filter(
             Q(approval=None) | Q(approval=approval), delegate_id=voter, delegate__is_active=True
         )
-        .filter(delegator__in=members.values("pk"))
+        .filter(delegator__in=_members(role).values("pk"))
         .order_by("approval", "created_at")
     )
     return list(given.values_list("delegator_id", flat=True))

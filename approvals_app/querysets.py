@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 from uuid import UUID
 
 from django.apps import apps
@@ -89,23 +89,16 @@ class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
     def overdue(self) -> Self:
         return self.pending().blocking().filter(expires_at__lte=Now())
 
-    def locked_with_task(self, pk: UUID) -> "Approval":
-        """The row under its lock, with ``task`` locked before it: everyone locks in this order.
+    def known_locked_with_task(self, actor: Actor, pk: UUID) -> "Approval":
+        """The row that ``actor`` may know of under its lock, with ``task`` locked before it:
+        everyone locks in this order. Prepared.
 
-        Only of what this queryset holds: a stranger must not wait for the lock either, since that
-        would tell of the row. Raises NotFound.
+        A stranger must not wait for the lock either, since that would tell of the row. Raises
+        NotFound, and Busy as ``locked``.
         """
-        task = (
-            Task.objects.filter(pk__in=self.filter(pk=pk).values("task_id"))
-            .select_related("agent")
-            .select_for_update(no_key=True, of=("self",))
-            .first()
-        )
-        if task is None:
-            raise NotFound(what="approval")
-        approval = self.locked(pk)
-        approval.task = task
-        return approval
+        for approval in _locked(actor, pk=pk):
+            return cast("Approval", approval)
+        raise NotFound(what="approval")
 
 
 class VoteQuerySet(_OfTaskQuerySet["Vote"]):
@@ -114,16 +107,16 @@ class VoteQuerySet(_OfTaskQuerySet["Vote"]):
     def cast(self) -> Self:
         return self.filter(status=self.model.Status.CAST)
 
-    def in_one_decision_with(self, approval: "Approval") -> Self:
-        """The votes that count beside those on ``approval``: on the same payload, for the same
-        purpose. A yes to an approval that was given up counts no more; what speaks against the task
-        does, whoever is asked instead."""
+    def in_one_decision(self, task: UUID, revision: int, override: UUID | None) -> Self:
+        """The votes that count together: on the same payload, for the same purpose. A yes to an
+        approval that was given up counts no more; what speaks against the task does, whoever is
+        asked instead."""
         return (
             self.cast()
             .filter(
-                approval__task=approval.task_id,
-                approval__revision=approval.revision,
-                approval__override=approval.override_id,
+                approval__task=task,
+                approval__revision=revision,
+                approval__override=override,
             )
             .exclude(approval__status="expired", choice="yes")
             .order_by("created_at", "id")
@@ -163,9 +156,16 @@ class PolicyQuerySet(SubjectQuerySet["ApprovalPolicy"]):
 
 
 def read_votes(approvals: "Sequence[Approval]") -> None:
-    """The votes that an approval's shape on the wire needs, for all of ``approvals`` at once."""
-    if approvals:
-        attach(approvals, "votes", _votes(approvals=[each.pk for each in approvals]), "approval_id")
+    """What an approval's shape on the wire needs beside it, for all of ``approvals`` at once: the
+    votes, and who decided, which is one of the voters most often."""
+    if not approvals:
+        return
+    votes = _votes(approvals=[each.pk for each in approvals])
+    attach(approvals, "votes", votes, "approval_id")
+    voters = {vote.voter_id: vote.voter for vote in votes}
+    for each in approvals:
+        if each.decided_by_id in voters:
+            each.decided_by = voters[each.decided_by_id]
 
 
 def _votes_on(approvals: list[UUID]) -> Any:
@@ -174,6 +174,21 @@ def _votes_on(approvals: list[UUID]) -> Any:
 
 
 _votes: Prepared[Any] = Prepared(_votes_on)
+
+
+def _locked_with_task(actor: Actor, pk: UUID) -> Any:
+    approvals: Any = apps.get_model("approvals_app", "Approval").objects
+    # PostgreSQL takes the locks in the order in which they are named.
+    return (
+        approvals.visible_to(actor)
+        .filter(pk=pk)
+        .order_by()
+        .select_related("task__agent")
+        .select_for_update(no_key=True, of=("task", "self"))
+    )
+
+
+_locked: Prepared[Any] = Prepared(_locked_with_task)
 
 
 def _related(rows: "QuerySet[Any]", name: str) -> Any:

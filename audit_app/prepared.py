@@ -196,7 +196,8 @@ def _converted(row: tuple[Any, ...], converters: Converters) -> tuple[Any, ...]:
 
 
 def _reader(compiler: Any) -> Read:
-    """What makes of a row an instance, with those that select_related names."""
+    """What makes of a row an instance, with those that select_related names and with what it is
+    annotated with."""
     if compiler.query.values_select:
         return lambda row: row
     fields = compiler.klass_info["select_fields"]
@@ -204,11 +205,14 @@ def _reader(compiler: Any) -> Read:
     names = [column[0].target.attname for column in compiler.select[first:end]]
     model = compiler.klass_info["model"]
     related = get_related_populators(compiler.klass_info, compiler.select, "default", *FETCH_MODE)
+    annotated = list(compiler.annotation_col_map.items())
 
     def read(row: tuple[Any, ...]) -> Any:
         instance = model.from_db("default", names, row[first:end])
         for each in related:
             each.populate(row, instance)
+        for name, place in annotated:
+            setattr(instance, name, row[place])
         return instance
 
     return read

@@ -6,6 +6,9 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
 
 from audit_app.actors import with_standing
+from audit_app.prepared import Prepared
+
+_standing: Prepared[User] = Prepared(lambda pk: with_standing(User.objects.filter(pk=pk)))
 
 
 class StandingBackend(ModelBackend):
@@ -13,8 +16,8 @@ class StandingBackend(ModelBackend):
     for their groups: of every request, before it does anything."""
 
     def get_user(self, user_id: int) -> User | None:
-        user: User | None = with_standing(User.objects.filter(pk=user_id)).first()
-        return user if user is not None and self.user_can_authenticate(user) else None
+        users = _standing(pk=int(user_id))
+        return users[0] if users and self.user_can_authenticate(users[0]) else None
 
     def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
         """Whom ``get_user`` read is not asked about again; a superuser may do everything."""

@@ -1,10 +1,11 @@
 """A prepared queryset finds what the queryset finds, whoever asks."""
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from audit_app.actors import Actor
+from audit_app.actors import Actor, with_standing
 from audit_app.errors import NotFound
 from audit_app.prepared import Prepared
 from sessions_app.models import Agent, AgentSession, Task
@@ -72,6 +73,13 @@ def test_lists_of_any_length(bot):
 def test_values_instead_of_rows(bot):
     names = Prepared(lambda pk: Agent.objects.filter(pk=pk).values_list("pk", "name", "roles"))
     assert names(pk=bot.pk) == [(bot.pk, bot.name, bot.roles)]
+
+
+def test_what_rows_are_annotated_with(bot, alice):
+    people = Prepared(lambda pk: with_standing(User.objects.filter(pk=pk)))
+    for _ in range(2):
+        (found,) = people(pk=alice.pk)
+        assert (found, found.group_names, found.rights_given) == (alice, ["finance"], [])
 
 
 @pytest.mark.parametrize(
