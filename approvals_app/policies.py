@@ -3,12 +3,13 @@
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
 
 from approvals_app import questions, rules
@@ -153,14 +154,16 @@ def seat_of(
     if approval.status != Approval.Status.PENDING:
         raise already_decided(approval)
     voter = int(by.id)
-    member = approval.approver_role in by.roles if on_a_page else None
-    seats = _seats(approval, voter, member=member)
+    known = _standing(approval, [voter]).get(voter, NOBODY)
+    member = approval.approver_role in by.roles if on_a_page else known.member
+    seats = [voter] if member else _lent_to(voter, approval)
     if not seats:
         raise NotEligible(approval, role=approval.approver_role)
-    barred = excluded(approval, {voter, *seats})
-    if voter in barred:
-        raise SeparationOfDuties(approval, why=barred[voter])
-    seats = [seat for seat in seats if seat not in barred]
+    if known.barred:
+        raise SeparationOfDuties(approval, why=known.barred)
+    if not member:
+        barred = excluded(approval, seats)
+        seats = [seat for seat in seats if seat not in barred]
     if not seats:
         raise SeparationOfDuties(approval, why="they would vote for somebody who is excluded.")
     said = voices(approval) if said is None else said
@@ -182,15 +185,10 @@ def in_favour(approval: Approval, said: list[Vote]) -> int:
     earlier = yes[:-1]
     if not earlier:
         return len(yes)
-    members = _membership(
-        role=approval.approver_role, people=sorted(vote.seat_of_id for vote in earlier)
-    )
     people = {person for vote in earlier for person in (vote.voter_id, vote.seat_of_id)}
-    active = User.objects.filter(pk__in=people, is_active=True).values_list("pk", flat=True)
-    barred = excluded(approval, people)
-    seats = {person for (person,) in members}
-    rightful = set(active) - barred.keys()
-    counted = [v for v in earlier if v.seat_of_id in seats and v.voter_id in rightful]
+    known = _standing(approval, people)
+    rightful = {person for person, has in known.items() if has.active and not has.barred}
+    counted = [v for v in earlier if known[v.seat_of_id].member and v.voter_id in rightful]
     return 1 + sum(vote.seat_of_id in rightful for vote in counted)
 
 
@@ -257,14 +255,37 @@ def excluded(
     """Those of ``people`` (users' ids) who may not decide on ``approval``, and on ``others`` of its
     task together with it, and why: nobody decides on what they answer for, asked for, wrote or
     did."""
+    known = _standing(approval, people, others)
+    return {person: has.barred for person, has in known.items() if has.barred}
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What somebody is in a decision: a ``member`` of the group that is asked, and ``barred`` from
+    it for that reason; empty: they are not."""
+
+    active: bool
+    member: bool
+    barred: str
+
+
+NOBODY = _Standing(active=False, member=False, barred="")
+
+
+def _standing(
+    approval: Approval, people: Iterable[int], others: Iterable[Approval] = ()
+) -> dict[int, _Standing]:
+    """Of each of ``people``, as it is now."""
     task = approval.task
     alone = approval.override.opened_by_id if approval.override else None
     agents = {each.requested_by_id or task.agent_id for each in (approval, *others)}
     who: dict[str, Any] = {"people": sorted(set(people)), "agents": [task.agent_id, *agents]}
     if task.on_behalf_of:
         who["name"] = task.on_behalf_of
-    found: dict[int, str] = {}
-    for person, owns, wrote, is_meant in _answering(task=task.pk, **who):
+    found: dict[int, _Standing] = {}
+    for person, active, member, owns, wrote, is_meant in _people(
+        role=approval.approver_role, task=task.pk, **who
+    ):
         answers = (
             (is_meant, "the agent asks on their behalf."),
             (person == alone, "they approved it alone."),
@@ -272,27 +293,31 @@ def excluded(
             (owns, "they own the agent that asks."),
             (wrote, "they wrote an earlier revision."),
         )
-        if why := next((why for holds, why in answers if holds), ""):
-            found[person] = why
+        why = next((why for holds, why in answers if holds), "")
+        found[person] = _Standing(active, active and member, why)
     return found
 
 
-def _who_answer(
-    task: UUID, people: list[int], agents: list[UUID], name: str | None = None
+def _who_they_are(
+    people: list[int], role: str, task: UUID, agents: list[UUID], name: str | None = None
 ) -> "QuerySet[User, Any]":
-    """Whether each of ``people`` owns one of ``agents``, wrote a revision, is called ``name``."""
+    """Whether each of ``people`` is active, belongs to ``role``, owns one of ``agents``, wrote a
+    revision of ``task``, and is called ``name``."""
+    belongs = Group.objects.filter(name=role, user=OuterRef("pk"))
     owned = Agent.objects.filter(pk__in=agents, owner_id=OuterRef("pk"))
     wrote = TaskRevision.objects.filter(task_id=task, edited_by_id=OuterRef("pk"))
     named = Q(pk__in=[]) if name is None else Q(username__iexact=name) | Q(email__iexact=name)
     return User.objects.filter(pk__in=people).values_list(
         "pk",
+        "is_active",
+        Exists(belongs),
         Exists(owned),
         Exists(wrote),
         ExpressionWrapper(named, BooleanField()),
     )
 
 
-_answering: Prepared[tuple[int, bool, bool, bool]] = Prepared(_who_answer)
+_people: Prepared[tuple[int, bool, bool, bool, bool, bool]] = Prepared(_who_they_are)
 
 
 def must_be_sure(by: Actor, now: datetime, approval: Approval | None = None) -> None:
@@ -321,28 +346,16 @@ def already_decided(approval: Approval) -> AlreadyDecided:
     )
 
 
-def _members(role: str) -> "QuerySet[User]":
-    return User.objects.filter(is_active=True, groups__name=role)
-
-
-_membership: Prepared[tuple[int]] = Prepared(
-    lambda role, people: _members(role).filter(pk__in=people).values_list("pk")
-)
-
-
-def _seats(approval: Approval, voter: int, *, member: bool | None) -> list[int]:
-    """The seats in which ``voter`` could vote: their own, or those of members who are represented
-    by them now. What was delegated can't be passed on: a delegator is a member. Whether ``voter``
-    is a ``member`` themselves is asked where it is None."""
-    role = approval.approver_role
-    if _membership(role=role, people=[voter]) if member is None else member:
-        return [voter]
+def _lent_to(voter: int, approval: Approval) -> list[int]:
+    """The seats of members who are represented by ``voter`` now. What was delegated can't be passed
+    on: a delegator is a member."""
+    members = User.objects.filter(is_active=True, groups__name=approval.approver_role)
     given = (
         Delegation.objects.in_force()
         .filter(
             Q(approval=None) | Q(approval=approval), delegate_id=voter, delegate__is_active=True
         )
-        .filter(delegator__in=_members(role).values("pk"))
+        .filter(delegator__in=members.values("pk"))
         .order_by("approval", "created_at")
     )
     return list(given.values_list("delegator_id", flat=True))

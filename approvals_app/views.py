@@ -30,7 +30,7 @@ from approvals_app.serializers import (
     RequestChangesSerializer,
     WithdrawVoteSerializer,
 )
-from audit_app.serializers import shaped
+from audit_app.shapes import shaped
 from audit_app.viewsets import PREFER, OperationViewSet
 from sessions_app.models import Task
 from sessions_app.querysets import read_approvals

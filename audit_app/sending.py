@@ -28,7 +28,8 @@ from audit_app.deliveries import JOB, PURPOSE
 from audit_app.destinations import DestinationRefused
 from audit_app.models import Delivery, Event, Webhook
 from audit_app.operation import clock
-from audit_app.serializers import EventSerializer, shaped
+from audit_app.serializers import EventSerializer
+from audit_app.shapes import shaped
 
 log = structlog.get_logger("orchestrator.webhooks")
 

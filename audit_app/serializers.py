@@ -28,12 +28,6 @@ def _only(serializer: type[S]) -> S:
     return serializer()
 
 
-def shaped(serializer: type[serializers.Serializer[Any]], row: Any) -> dict[str, Any]:
-    """``row`` on the wire."""
-    shape: dict[str, Any] = _only(serializer).to_representation(row)
-    return shape
-
-
 def validated(serializer: type[serializers.Serializer[Any]], body: Any) -> dict[str, Any]:
     """What ``serializer`` makes of a request's body. Raises ValidationError."""
     found: dict[str, Any] = _only(serializer).run_validation(body)

@@ -24,7 +24,8 @@ from audit_app.errors import InvalidHeader
 from audit_app.filters import IdFilter
 from audit_app.models import Event, Subject
 from audit_app.prepared import Prepared
-from audit_app.serializers import EventSerializer, shaped
+from audit_app.serializers import EventSerializer
+from audit_app.shapes import shaped
 from audit_app.tail import Cursor
 from audit_app.viewsets import OperationViewSet
 from audit_app.waiting import Held

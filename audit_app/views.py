@@ -10,7 +10,8 @@ from rest_framework.response import Response
 from audit_app import operations, tracing
 from audit_app.filters import EventFilter
 from audit_app.models import Event
-from audit_app.serializers import AddEventSerializer, EventSerializer, shaped
+from audit_app.serializers import AddEventSerializer, EventSerializer
+from audit_app.shapes import shaped
 from audit_app.viewsets import OperationViewSet
 
 

@@ -22,7 +22,8 @@ from audit_app.errors import IdempotencyKeyReused, InvalidHeader, NotFound, Orch
 from audit_app.models import Subject
 from audit_app.operation import Operation
 from audit_app.receipts import Answer, Receipt, Replayed, subject_of
-from audit_app.serializers import shaped, validated
+from audit_app.serializers import validated
+from audit_app.shapes import shaped
 
 PREFER = OpenApiParameter(
     "Prefer",

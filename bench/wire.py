@@ -9,7 +9,8 @@ import asyncio
 import hashlib
 import struct
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
@@ -18,7 +19,11 @@ import psycopg
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
 from psycopg.sql import Literal
+from psycopg.types.json import Jsonb
 
+from bench.errors import BenchError
+
+JSON = {psycopg.adapters.types[name].oid for name in ("json", "jsonb")}
 STARTUP = 196608
 """Version 3.0 of the protocol; what comes before it asks for encryption, which we don't have."""
 
@@ -36,12 +41,13 @@ class Asked:
     """The first row of the answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Parsed:
-    """A statement that was sent to be prepared."""
+    """A statement that was sent to be prepared, and what PostgreSQL described of it."""
 
     text: str
     types: tuple[int, ...]
+    columns: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -111,6 +117,8 @@ class _Conversation:
         self._asking, self._answering = _Messages(), _Messages()
         self._parsed: dict[bytes, _Parsed] = {}
         self._bound: dict[bytes, tuple[_Parsed, list[str]]] = {}
+        self._described: deque[_Parsed] = deque()
+        """Of which a description was asked for, and did not come yet."""
         self._last: Asked | None = None
         self._columns: list[str] = []
 
@@ -131,8 +139,13 @@ class _Conversation:
 
     def _note_answer(self, kind: bytes, body: bytes) -> None:
         last = self._last
-        if kind == b"T":
-            self._columns = _names(body)
+        if kind == b"t" and self._described:
+            (count,) = struct.unpack_from("!H", body)
+            self._described[0].types = struct.unpack_from(f"!{count}I", body, 2)
+        elif kind in b"Tn":
+            self._columns = _names(body) if kind == b"T" else []
+            if self._described:
+                self._described.popleft().columns = self._columns
         elif kind == b"D" and last is not None and not last.answer:
             last.answer = dict(zip(self._columns, _values(body), strict=True))
 
@@ -151,8 +164,13 @@ class _Conversation:
             portal, name, rest = body.split(b"\0", 2)
             parsed = self._parsed[name]
             self._bound[portal] = parsed, _parameters(rest, parsed.types)
+        elif kind == b"D":
+            name = body[1:].rstrip(b"\0")
+            self._described.append(self._parsed[name] if body[:1] == b"S" else self._bound[name][0])
         elif kind == b"E":
             parsed, values = self._bound[body.split(b"\0", 1)[0]]
+            # Some drivers have it described once, others each time.
+            self._columns = parsed.columns
             self._executed(parsed.execute(values), parsed.prepare)
 
     def _executed(self, text: str, prepare: str = "") -> None:
@@ -189,7 +207,7 @@ def _literal(value: bytes | None, oid: int, binary: bool) -> str:
     if value is None:
         return "NULL"
     read = Transformer().get_loader(oid, Format.BINARY).load(value) if binary else value.decode()
-    return Literal(read).as_string().strip()
+    return Literal(Jsonb(read) if binary and oid in JSON else read).as_string().strip()
 
 
 def _names(body: bytes) -> list[str]:
@@ -220,6 +238,7 @@ class Wire:
         self._parts = urlsplit(url)
         self._said = Said()
         self._conversations: list[_Conversation] = []
+        self._unread: Exception | None = None
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(
             asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -233,7 +252,10 @@ class Wire:
         return urlunsplit(self._parts._replace(netloc=place))
 
     def taken(self) -> Said:
-        """What was said since this was last asked for."""
+        """What was said since this was last asked for. Raises BenchError where it could not be
+        read; it was passed on all the same."""
+        if self._unread is not None:
+            raise BenchError(f"The wire could not be read: {self._unread!r}.") from self._unread
         said = Said()
         self._said, before = said, self._said
         for conversation in self._conversations:
@@ -261,17 +283,24 @@ class Wire:
 
         async def answers() -> None:
             while piece := await there[0].read(65536):
-                conversation.is_answered(piece)
+                self._note(conversation.is_answered, piece)
                 writer.write(piece)
             writer.close()
 
         with suppress(ConnectionError):
             answering = asyncio.create_task(answers())
             while piece := await reader.read(65536):
-                conversation.asks(piece)
+                self._note(conversation.asks, piece)
                 there[1].write(piece)
             there[1].close()
             await answering
+
+    def _note(self, read: Callable[[bytes], None], piece: bytes) -> None:
+        if self._unread is None:
+            try:
+                read(piece)
+            except Exception as error:
+                self._unread = error
 
 
 @contextmanager

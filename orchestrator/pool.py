@@ -1,11 +1,18 @@
-"""Whether a connection of the pool still lives, without asking PostgreSQL before each request."""
+"""Connections to PostgreSQL: whether one of the pool still lives, without asking before each
+request, and how moments are read: psycopg and Django do that in Python, Python itself in C."""
 
 import select
 import time
+from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from django.conf import settings
+from django.db import connection
+from django.db.backends.postgresql.psycopg_any import get_adapters_template
 from psycopg import Connection
+from psycopg.adapt import Loader
+from psycopg.types.datetime import TimestamptzLoader
 from psycopg_pool import ConnectionPool
 
 TRUSTED = 1.0
@@ -35,6 +42,21 @@ def _something_came(connection: "Connection[Any]") -> bool:
     return bool(look.poll(0))
 
 
+class MomentLoader(Loader):
+    """Django's own loaders say, too, of which zone they are."""
+
+    timezone = UTC
+
+    def load(self, data: Any) -> datetime:
+        try:
+            return datetime.fromisoformat(str(data, "ascii"))
+        except ValueError:  # no moment that Python knows, or in another style
+            return TimestamptzLoader(self.oid, self.connection).load(data)
+
+
 def install() -> None:
-    """Let Django's pool check by this: it names the pool's own check, and takes no other."""
+    """Let Django's pool check by ``check``: it names the pool's own, and takes no other. Let its
+    connections read moments by MomentLoader."""
     ConnectionPool.check_connection = staticmethod(check)  # type: ignore[assignment,method-assign]
+    context = get_adapters_template(settings.USE_TZ, connection.timezone)
+    context.register_loader("timestamptz", MomentLoader)

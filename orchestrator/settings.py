@@ -250,6 +250,7 @@ REAUTHENTICATE_AFTER = (
     _duration("REAUTHENTICATE_AFTER", "") if env.str("REAUTHENTICATE_AFTER", default="") else None
 )
 SESSION_AGE = _duration("SESSION_AGE", "12h")
+SESSION_ENGINE = "orchestrator.signin.store"
 SESSION_COOKIE_AGE = int(SESSION_AGE.total_seconds())
 LOGIN_FAILURE_LIMIT = _positive("LOGIN_FAILURE_LIMIT", 5)
 LOGIN_LOCKOUT = _duration("LOGIN_LOCKOUT", "15m")

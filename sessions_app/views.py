@@ -19,7 +19,8 @@ from audit_app import tracing
 from audit_app.batch_viewsets import BatchViewSet
 from audit_app.errors import InvalidHeader
 from audit_app.receipts import Answer
-from audit_app.serializers import UUID_TEXT, shaped
+from audit_app.serializers import UUID_TEXT
+from audit_app.shapes import shaped
 from audit_app.viewsets import PREFER, OperationViewSet
 from sessions_app import operations
 from sessions_app.batch import route_tasks
@@ -34,6 +35,7 @@ from sessions_app.serializers import (
     OpenedSessionSerializer,
     OpenSessionSerializer,
     ReviseTaskSerializer,
+    RevisionSerializer,
     RevisionsSerializer,
     RouteBatchSerializer,
     RoutedBatchSerializer,
@@ -224,7 +226,8 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
     def revisions(self, request: Request, pk: UUID) -> Response:
         """Every payload that the task had, oldest first; the last is the present one."""
         task: Task = self.visible().select_related("edited_by").one(pk)
-        return Response(shaped(RevisionsSerializer, {"revisions": task.all_revisions()}))
+        revisions = [shaped(RevisionSerializer, each) for each in task.all_revisions()]
+        return Response({"revisions": revisions})
 
     @extend_schema(request=ClaimSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER])
     @action(detail=True, methods=["post"])

@@ -15,6 +15,12 @@ MAX_PARAMETERS = 100
 class StrictFilterBackend(DjangoFilterBackend):  # type: ignore[misc]  # untyped library
     """A view calls ``judge`` for each request, whether or not there is a list to filter."""
 
+    def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
+        """A form is made of the filters only where one is asked for."""
+        if request.query_params.keys().isdisjoint(view.filterset_class.base_filters):
+            return queryset
+        return super().filter_queryset(request, queryset, view)
+
     def judge(self, request: Request, view: Any) -> None:
         """Refuse what this view would read otherwise than it was meant, or not at all.
 

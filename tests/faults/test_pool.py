@@ -4,6 +4,9 @@ import select
 
 import psycopg
 import pytest
+from django.db import connection
+from psycopg.pq import Format
+from psycopg.types.datetime import TimestamptzLoader
 
 from orchestrator import pool
 from tests.database import database_url
@@ -51,3 +54,33 @@ def test_one_whose_server_ended_it_is_dead(pooled, beside, monkeypatch):
     told.poll()
     with pytest.raises(psycopg.OperationalError):
         pool.check(pooled)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-28 04:30:10.638269+00",
+        "2026-11-28 04:30:10+02",
+        "2026-11-28 04:30:10.5+05:30",
+        "0001-01-01 00:00:00+00",
+    ],
+)
+def test_moments_are_read_as_django_reads_them(text):
+    psycopgs = TimestamptzLoader(0).load(text.encode())
+    assert pool.MomentLoader(0).load(text.encode()) == psycopgs
+
+
+def test_a_moment_beyond_python_is_refused_as_psycopg_does():
+    with pytest.raises(psycopg.DataError):
+        pool.MomentLoader(0).load(b"infinity")
+
+
+def test_connections_read_moments_so():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT timestamptz '2026-11-28 06:30:10.638269+02'")
+        (moment,) = cursor.fetchone()
+        loader = cursor.connection.adapters.get_loader(1184, Format.TEXT)
+    assert (moment.isoformat(), loader) == (
+        "2026-11-28T04:30:10.638269+00:00",
+        pool.MomentLoader,
+    )
