@@ -1,5 +1,6 @@
 """How the application is served: ``gunicorn -c orchestrator/gunicorn.py orchestrator.asgi``."""
 
+import functools
 import gc
 import os
 import resource
@@ -54,6 +55,8 @@ def post_worker_init(worker: Any) -> None:
         worker.handle_exit_signal()
 
     worker.loop.add_signal_handler(signal.SIGTERM, end)
+    # Its ASGI worker forgets the backlog, and asyncio's own is 100.
+    worker.loop.create_server = functools.partial(worker.loop.create_server, backlog=backlog)
     # A connection each for those who wait, as many as the system lets us have.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
