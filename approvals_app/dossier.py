@@ -199,7 +199,7 @@ def _obstacle(approval: Approval, others: list[Approval], actor: Actor) -> Orche
 
 
 def _said(approval: Approval, others: list[Approval]) -> list[Vote]:
-    """VoteQuerySet.in_one_decision_with, of votes that are read already."""
+    """VoteQuerySet.in_one_decision, of votes that are read already."""
     together = (
         each
         for each in (approval, *others)
