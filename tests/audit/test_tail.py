@@ -32,6 +32,7 @@ def test_who_commits_late_is_not_skipped_as_it_would_be_by_position():
 
         slow.commit()
 
+    all_settled()
     assert positions(tail.read(begin)) == [first, second]
     # A reader who counts insertions had gone on behind the second by now.
     assert not Event.objects.filter(position__gt=second).exists()
@@ -46,6 +47,7 @@ def test_the_order_is_that_of_transactions_not_of_insertions():
         younger.commit()
         older.commit()
 
+    all_settled()
     assert positions(tail.read(begin)) == [second_inserted, first_inserted]
 
 
@@ -101,6 +103,7 @@ def test_many_writers_long_and_short_and_every_reader_gets_all_of_it_once():
         thread.start()
     for thread in threads:
         thread.join()
+    all_settled()
     done.set()
     for thread in following:
         thread.join()
@@ -116,6 +119,7 @@ def test_a_cursor_goes_on_where_it_stopped(bot):
     begin = tail.end()
     for number in range(5):
         add_event("agent.noted", by=bot.as_actor(), metadata={"number": number}, trace_id=None)
+    all_settled()
     first = tail.read(begin, 2)
     rest = tail.read(Cursor.parse(str(tail.cursor_of(first[-1]))))
 
@@ -137,6 +141,7 @@ def test_after_a_restore_into_a_younger_cluster_old_and_new_are_read_in_order(bo
     assert not tail.unsettled(tail.end()), "what was restored waits for nobody"
 
     add_event("agent.noted", by=bot.as_actor(), metadata={"n": 3}, trace_id=None)
+    all_settled()
     assert [e.metadata["n"] for e in tail.read(known)] == [2, 3]
     assert tail.cursor_of(Event.objects.get(metadata__n=3)).era == 1
     assert tail.end() == tail.cursor_of(Event.objects.get(metadata__n=3))
