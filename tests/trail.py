@@ -39,3 +39,9 @@ def all_settled():
     deadline = time.monotonic() + 30
     while tail.unsettled(tail.end()):
         assert time.monotonic() < deadline
+
+
+def advanced(relay):
+    """How many events ``relay`` tells in one step, once all that there is can be told."""
+    all_settled()
+    return relay.advance()

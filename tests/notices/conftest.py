@@ -21,6 +21,7 @@ from approvals_app.notice_pages import ChannelForm, _added
 from approvals_app.noticing import Notice, NoticeChannel, NoticeSettings
 from audit_app.relays import RELAYS
 from orchestrator.settings import _mail, env
+from tests.trail import advanced
 
 PATIENCE = 30
 
@@ -135,10 +136,11 @@ def chat(settings: Any) -> Iterator[Chat]:
 @pytest.fixture
 def tell(mailbox: Mailbox) -> Callable[[], list[EmailMessage]]:
     """``tell()``: the relay reads what happened since, what is due is sent; returns the mails."""
-    RELAYS["notices"].advance()
+    relay = RELAYS["notices"]
+    advanced(relay)
 
     def told() -> list[EmailMessage]:
-        while RELAYS["notices"].advance():
+        while relay.advance() or relay.waits_for_others():
             pass
         send()
         return mailbox.all()

@@ -20,6 +20,7 @@ from audit_app.models import Event
 from audit_app.relays import RELAYS
 from tests.factories import OPS, AgentFactory, ReviewerFactory, TaskFactory, aged, asked, policy
 from tests.notices.conftest import send, text, wishes
+from tests.trail import advanced
 
 DAY = timedelta(days=1)
 
@@ -90,7 +91,7 @@ def test_an_event_that_is_read_twice_is_told_once(tell, bot, alice):
 
 def test_what_is_due_at_once_is_a_job_that_commits_with_it(tell, bot, alice):
     TaskFactory(agent=bot)
-    RELAYS["notices"].advance()
+    advanced(RELAYS["notices"])
     jobs = ProcrastinateJob.objects.filter(task_name="notices.deliver")
     assert [job.args for job in jobs] == [{"place": f"email:{alice.pk}"}]
 
@@ -115,7 +116,7 @@ def test_whoever_can_no_longer_decide_is_not_told(tell, bot, alice, bob, what):
     policy(asks="2 finance")
     task = TaskFactory(agent=bot)
     approval = asked(task, "finance")
-    RELAYS["notices"].advance()
+    advanced(RELAYS["notices"])
     match what:
         case "decided":
             say(bob, "reject", approval)

@@ -15,6 +15,7 @@ from audit_app.relays import RELAYS
 from tests.database import database_url
 from tests.factories import TaskFactory
 from tests.notices.conftest import text
+from tests.trail import advanced
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def alice(alice):
 
 
 def test_a_mail_arrives_without_anybody_looking(mailbox, bot, alice):
-    RELAYS["notices"].advance()
+    advanced(RELAYS["notices"])
     TaskFactory(agent=bot)
     with worker(mailbox):
         mail = mailbox.one()

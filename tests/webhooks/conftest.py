@@ -13,6 +13,7 @@ from audit_app import sending, webhooks
 from audit_app.models import Delivery
 from audit_app.relays import RELAYS
 from tests.factories import OPS
+from tests.trail import advanced
 
 
 class Receiver(ThreadingHTTPServer):
@@ -63,7 +64,7 @@ def receiver():
 @pytest.fixture(autouse=True)
 def the_relay_has_begun(settings):
     settings.WEBHOOK_ALLOWED_NETWORKS = ["127.0.0.0/8"]
-    RELAYS["webhooks"].advance()
+    advanced(RELAYS["webhooks"])
 
 
 @pytest.fixture
