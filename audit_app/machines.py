@@ -7,7 +7,7 @@ from typing import Any
 
 from audit_app.models import Event, Subject
 
-WIDE, TALL, ACROSS, DOWN = 132, 34, 176, 56
+WIDE, TALL, ACROSS, DOWN = 148, 34, 192, 56
 MARGIN = 8
 MOST_STATES = 100
 
@@ -21,6 +21,8 @@ class Machine:
     width: int
     height: int
     label: str
+    wide: int = WIDE
+    """Of each box."""
 
 
 def machine(row: Subject, way: Sequence[str] = ()) -> Machine:
