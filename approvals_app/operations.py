@@ -206,8 +206,7 @@ def next_reminder(approval: Approval, now: datetime) -> datetime | None:
 def conclude(approval: Approval, *, by: Actor, at: datetime) -> None:
     """What follows when ``approval``, just approved, is the last one that was waited for."""
     task, override = approval.task, approval.override
-    of: dict[str, Any] = {"override": override.pk} if override else {}
-    rows = _asked(task=task.pk, revision=approval.revision, **of)
+    rows = _asked(task=task.pk, revision=approval.revision, override=approval.override_id)
     if any(status == Approval.Status.PENDING for status, _ in rows):
         return
     if override:
@@ -219,12 +218,11 @@ def conclude(approval: Approval, *, by: Actor, at: datetime) -> None:
     perform(task.approve, by=by, details=details, until=until)
 
 
-def _asked_of(task: UUID, revision: int, override: UUID | None = None) -> Any:
-    asked = Approval.objects.filter(task=task, override=override, revision=revision)
-    return asked.order_by().values_list("status", "valid_for")
-
-
-_asked: Prepared[tuple[str, timedelta | None]] = Prepared(_asked_of)
+_asked: Prepared[tuple[str, timedelta | None]] = Prepared(
+    lambda **decision: (
+        Approval.objects.filter(**decision).order_by().values_list("status", "valid_for")
+    )
+)
 
 
 def withdraw_pending(task: Task, override: Override | None, *, by: Actor, why: str) -> None:

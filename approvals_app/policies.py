@@ -120,16 +120,12 @@ class _Facts(dict[str, Any]):
 def voices(approval: Approval) -> list[Vote]:
     """What was said in this decision so far, on all of its approvals: asked once, since whoever
     holds the task's lock is the only one who can add to it."""
-    of: dict[str, Any] = {"override": approval.override_id} if approval.override_id else {}
-    return _said(task=approval.task_id, revision=approval.revision, **of)
+    return _said(task=approval.task_id, revision=approval.revision, override=approval.override_id)
 
 
-def _said_in(task: UUID, revision: int, override: UUID | None = None) -> "QuerySet[Vote]":
-    votes = Vote.objects.in_one_decision(task, revision, override)
-    return votes.select_related("voter", "seat_of")
-
-
-_said: Prepared[Vote] = Prepared(_said_in)
+_said: Prepared[Vote] = Prepared(
+    lambda **decision: Vote.objects.in_one_decision(**decision).select_related("voter")
+)
 
 
 def seat_of(
@@ -154,7 +150,7 @@ def seat_of(
     if approval.status != Approval.Status.PENDING:
         raise already_decided(approval)
     voter = int(by.id)
-    known = _standing(approval, [voter]).get(voter, NOBODY)
+    known = _standing(approval, [voter]).get(voter, _NOBODY)
     member = approval.approver_role in by.roles if on_a_page else known.member
     seats = [voter] if member else _lent_to(voter, approval)
     if not seats:
@@ -269,7 +265,7 @@ class _Standing:
     barred: str
 
 
-NOBODY = _Standing(active=False, member=False, barred="")
+_NOBODY = _Standing(active=False, member=False, barred="")
 
 
 def _standing(
@@ -278,13 +274,14 @@ def _standing(
     """Of each of ``people``, as it is now."""
     task = approval.task
     alone = approval.override.opened_by_id if approval.override else None
-    agents = {each.requested_by_id or task.agent_id for each in (approval, *others)}
-    who: dict[str, Any] = {"people": sorted(set(people)), "agents": [task.agent_id, *agents]}
-    if task.on_behalf_of:
-        who["name"] = task.on_behalf_of
+    asked_for = {each.requested_by_id for each in (approval, *others) if each.requested_by_id}
     found: dict[int, _Standing] = {}
     for person, active, member, owns, wrote, is_meant in _people(
-        role=approval.approver_role, task=task.pk, **who
+        people=list(set(people)),
+        role=approval.approver_role,
+        task=task.pk,
+        agents=list({task.agent_id, *asked_for}),
+        name=task.on_behalf_of or None,
     ):
         answers = (
             (is_meant, "the agent asks on their behalf."),
@@ -299,7 +296,7 @@ def _standing(
 
 
 def _who_they_are(
-    people: list[int], role: str, task: UUID, agents: list[UUID], name: str | None = None
+    people: list[int], role: str, task: UUID, agents: list[UUID], name: str | None
 ) -> "QuerySet[User, Any]":
     """Whether each of ``people`` is active, belongs to ``role``, owns one of ``agents``, wrote a
     revision of ``task``, and is called ``name``."""

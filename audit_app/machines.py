@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from audit_app.models import Event, Subject
 
@@ -21,7 +21,8 @@ class Machine:
     width: int
     height: int
     label: str
-    wide: int = WIDE
+    wide: ClassVar[int] = WIDE
+    tall: ClassVar[int] = TALL
     """Of each box."""
 
 

@@ -73,7 +73,8 @@ class Prepared(Generic[T]):
 
     ``build`` returns a queryset of instances, or one of ``values_list``, and may use what it is
     given in no other way than to put it into that queryset: text, UUIDs, numbers, and lists of one
-    of these. Nothing is prefetched. Raises TypeError where a value does not come out as it went in.
+    of these; None is handed on as it is, a shape of its own. Nothing is prefetched. Raises
+    TypeError where a value does not come out as it went in.
     """
 
     def __init__(self, build: Callable[..., "QuerySet[Any, Any]"]) -> None:
@@ -139,7 +140,8 @@ def _told(actor: Actor) -> dict[str, Any]:
 def _none_is_lost(
     theirs: dict[str, Any], slots: Mapping[str, Bound], parameters: list[str]
 ) -> None:
-    wanted = {str(each) for v in theirs.values() for each in (v if isinstance(v, list) else [v])}
+    given = [value for value in theirs.values() if value is not None]
+    wanted = {str(each) for v in given for each in (v if isinstance(v, list) else [v])}
     hidden = any(slot in text and slot != text for slot in slots for text in parameters)
     if hidden or wanted - set(parameters):
         raise TypeError("a prepared queryset does something to a value that it is given")
@@ -153,6 +155,8 @@ def _shape(value: Any) -> Any:
 
 def _stand_in(name: str, value: Any, slots: dict[str, Bound]) -> Any:
     """What stands for ``value``: of its type, and used nowhere else."""
+    if value is None:
+        return None
     if isinstance(value, list | tuple):
         stands = []
         for place, each in enumerate(value):

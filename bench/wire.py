@@ -143,7 +143,7 @@ class _Conversation:
         if kind == b"t" and self._described:
             (count,) = struct.unpack_from("!H", body)
             self._described[0].types = struct.unpack_from(f"!{count}I", body, 2)
-        elif kind in b"Tn":
+        elif kind in (b"T", b"n"):
             self._columns = _names(body) if kind == b"T" else []
             if self._described:
                 self._described.popleft().columns = self._columns

@@ -45,3 +45,9 @@ def advanced(relay):
     """How many events ``relay`` tells in one step, once all that there is can be told."""
     all_settled()
     return relay.advance()
+
+
+def caught_up(relay):
+    """Let ``relay`` tell all there is."""
+    while relay.advance() or relay.waits_for_others():
+        pass

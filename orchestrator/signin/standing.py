@@ -16,7 +16,7 @@ class StandingBackend(ModelBackend):
     for their groups: of every request, before it does anything."""
 
     def get_user(self, user_id: int) -> User | None:
-        users = _standing(pk=int(user_id))
+        users = _standing(pk=user_id)
         return users[0] if users and self.user_can_authenticate(users[0]) else None
 
     def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:

@@ -70,6 +70,14 @@ def test_lists_of_any_length(bot):
         assert [task.pk for task in among(ids=wanted)] == wanted
 
 
+def test_none_is_a_shape_of_its_own(bot):
+    task = TaskFactory(agent=bot, session_id=SessionFactory(agent=bot).pk)
+    without = TaskFactory(agent=bot)
+    of = Prepared(lambda session: Task.objects.filter(session=session))
+    for _ in range(2):
+        assert (of(session=None), of(session=task.session_id)) == ([without], [task])
+
+
 def test_values_instead_of_rows(bot):
     names = Prepared(lambda pk: Agent.objects.filter(pk=pk).values_list("pk", "name", "roles"))
     assert names(pk=bot.pk) == [(bot.pk, bot.name, bot.roles)]

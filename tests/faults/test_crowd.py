@@ -3,11 +3,11 @@
 import os
 import signal
 import socket
-import subprocess
 from contextlib import ExitStack
 
 import pytest
 
+from tests.faults.killing import children
 from tests.serving import client_of, free_port, gunicorn, on_the_tests_database
 
 CROWD = 400
@@ -16,21 +16,16 @@ CROWD = 400
 pytestmark = pytest.mark.xdist_group("run")
 
 
-def workers(web):
-    said = subprocess.run(["pgrep", "-P", str(web.pid)], capture_output=True, text=True, check=True)
-    return [int(pid) for pid in said.stdout.split()]
-
-
 def test_a_crowd_waits_at_the_door(tmp_path):
     port = free_port()
     with gunicorn(tmp_path / "log", on_the_tests_database(port)) as web, ExitStack() as crowd:
         with client_of(port) as client:
             assert client.get("/status").status_code == 200
-        for worker in workers(web):
+        for worker in children(web.pid):
             os.kill(worker, signal.SIGSTOP)
         try:
             for _ in range(CROWD):
                 crowd.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
         finally:
-            for worker in workers(web):
+            for worker in children(web.pid):
                 os.kill(worker, signal.SIGCONT)

@@ -21,7 +21,7 @@ from approvals_app.notice_pages import ChannelForm, _added
 from approvals_app.noticing import Notice, NoticeChannel, NoticeSettings
 from audit_app.relays import RELAYS
 from orchestrator.settings import _mail, env
-from tests.trail import advanced
+from tests.trail import advanced, caught_up
 
 PATIENCE = 30
 
@@ -140,8 +140,7 @@ def tell(mailbox: Mailbox) -> Callable[[], list[EmailMessage]]:
     advanced(relay)
 
     def told() -> list[EmailMessage]:
-        while relay.advance() or relay.waits_for_others():
-            pass
+        caught_up(relay)
         send()
         return mailbox.all()
 

@@ -13,7 +13,7 @@ from audit_app import sending, webhooks
 from audit_app.models import Delivery
 from audit_app.relays import RELAYS
 from tests.factories import OPS
-from tests.trail import advanced
+from tests.trail import advanced, caught_up
 
 
 class Receiver(ThreadingHTTPServer):
@@ -79,9 +79,7 @@ def webhook(receiver):
 
 def relayed():
     """Let the relay read all there is; return the deliveries in the trail's order."""
-    relay = RELAYS["webhooks"]
-    while relay.advance() or relay.waits_for_others():
-        pass
+    caught_up(RELAYS["webhooks"])
     return list(Delivery.objects.order_by("pk"))
 
 
