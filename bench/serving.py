@@ -20,6 +20,9 @@ from orchestrator.database_roles import Login, establish
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 300
 
+PROCESSES = min(len(os.sched_getaffinity(0)), 4)
+"""Of each server that can have several, ours and others'."""
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -54,6 +57,7 @@ def environment(place: Path, server: embedded_postgres.Server) -> dict[str, str]
         "LOG_FORMAT": "json",
         "RATE_LIMIT_PER_MINUTE": "0",
         "ADDRESS_LIMIT_PER_MINUTE": "0",
+        "WEB_CONCURRENCY": str(PROCESSES),
         "MAX_WAITERS": "20000",
         "MAX_WAITERS_PER_CALLER": "20000",
         "DJANGO_SETTINGS_MODULE": "orchestrator.settings",

@@ -1,19 +1,37 @@
 """How the application is served: ``gunicorn -c orchestrator/gunicorn.py orchestrator.asgi``."""
 
-import functools
 import gc
 import os
 import resource
+import shutil
 import signal
+import socket
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from django.urls import get_resolver
 from gunicorn.asgi import protocol as asgi_protocol  # type: ignore[import-untyped]
 
+from orchestrator.acceptor import Acceptor, Load
+
+MOST_BY_DEFAULT = 4
+"""Processes, each with DB_POOL_MAX connections to the database and some 130 MB."""
+
+COUNTS = "orchestrator-metrics-"
+"""How the folder begins in which they keep what they count."""
+
+
+def _cores() -> int:
+    """Those that we may use, where the system tells (Linux)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 bind = os.environ.get("BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
-workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+workers = int(os.environ.get("WEB_CONCURRENCY") or min(_cores(), MOST_BY_DEFAULT))
 worker_class = "asgi"
 wsgi_app = "orchestrator.asgi:application"
 worker_connections = 20_000
@@ -31,19 +49,28 @@ loglevel = "warning"
 
 if workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     # Whichever process is asked for metrics answers for all.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="orchestrator-metrics-")
-
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=COUNTS)
 
 # Answers do not say which server, of which version, gives them.
 asgi_protocol._CACHED_SERVER_HEADER = b""
 
+load = Load()
+
 
 def child_exit(server: Any, worker: Any) -> None:
     """What a process that ended held is held no more; what it counted stays counted."""
+    load.leave(worker.age)
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         from prometheus_client.multiprocess import mark_process_dead
 
         mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: Any) -> None:
+    """The counts go with the server, unless another of its kind took over (SIGUSR2)."""
+    counts = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
+    if counts.name.startswith(COUNTS) and not server.reexec_pid:
+        shutil.rmtree(counts, ignore_errors=True)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -55,14 +82,38 @@ def post_worker_init(worker: Any) -> None:
         worker.handle_exit_signal()
 
     worker.loop.add_signal_handler(signal.SIGTERM, end)
-    # Its ASGI worker forgets the backlog, and asyncio's own is 100.
-    worker.loop.create_server = functools.partial(worker.loop.create_server, backlog=backlog)
+    _share_who_comes(worker)
     # A connection each for those who wait, as many as the system lets us have.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Whoever waits for the interpreter's lock gets it sooner: the loop must not wait for Django.
     sys.setswitchinterval(0.001)
     collect_seldom()
+
+
+def _share_who_comes(worker: Any) -> None:
+    """Let an Acceptor take connections for ``worker`` where it would have asyncio's own server."""
+    acceptors: list[Acceptor] = []
+
+    class Protocol(asgi_protocol.ASGIProtocol):  # type: ignore[misc]
+        def connection_lost(self, error: Exception | None) -> None:
+            super().connection_lost(error)
+            for acceptor in acceptors:
+                acceptor.tell()
+
+    async def create_server(_: Any, *, sock: socket.socket, ssl: Any, **__: Any) -> Acceptor:
+        acceptor = Acceptor(
+            sock,
+            lambda: Protocol(worker),
+            load=load,
+            process=worker.age,
+            held=lambda: worker.nr_conns,
+            ssl=ssl,
+        )
+        acceptors.append(acceptor)
+        return acceptor
+
+    worker.loop.create_server = create_server
 
 
 def collect_seldom() -> None:

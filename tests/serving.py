@@ -39,8 +39,10 @@ def gunicorn(log: Path, environment: Mapping[str, str]) -> Iterator["subprocess.
 
 
 def on_the_tests_database(port: int, **further: str) -> dict[str, str]:
-    """An environment for ``gunicorn``: a trial in which the tests' own people are."""
-    return os.environ | {"DATABASE_URL": database_url(), "PORT": str(port)} | further
+    """An environment for ``gunicorn``: a trial in which the tests' own people are, of one process
+    unless more are asked for."""
+    ours = {"DATABASE_URL": database_url(), "PORT": str(port), "WEB_CONCURRENCY": "1"}
+    return os.environ | ours | further
 
 
 def client_of(port: int, **given: object) -> httpx.Client:

@@ -15,7 +15,7 @@ from bench import ours
 from bench.clients import Request
 from bench.copies import copy, numbered
 from bench.peers import Case, venv
-from bench.serving import ROOT, Served, answering, free_port, running
+from bench.serving import PROCESSES, ROOT, Served, answering, free_port, running
 
 PINNED = (
     "fastapi==0.163.2",
@@ -38,6 +38,7 @@ class StockFastAPI:
     def served(self, place: Path, database_url: str, log: Path) -> Iterator[Served]:
         port = free_port()
         command = [str(venv("fastapi", *PINNED)), "-m", "uvicorn", "--port", str(port)]
+        command += ["--workers", str(PROCESSES)]
         app = [*command, "--app-dir", "bench/peers/plain_fastapi", "app:app"]
         with running(app, log, cwd=ROOT, DATABASE_URL=database_url) as pid:
             yield answering(Served(f"http://127.0.0.1:{port}", pid), "/health", log)
