@@ -245,6 +245,9 @@ def reason(error: DatabaseError) -> str:
         return "Somebody else holds what is needed for too long; run it again later."
     if isinstance(error, OperationalError) and getattr(cause, "sqlstate", None) is None:
         return f"PostgreSQL can't be reached: {said}."
+    if isinstance(cause, errors.InternalError) and cause.sqlstate is None:
+        # The driver's own: an answer and the server's farewell came as one.
+        return "PostgreSQL can't be reached: the connection was lost."
     return f"PostgreSQL refused: {said}."
 
 

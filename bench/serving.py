@@ -57,7 +57,6 @@ def environment(place: Path, server: embedded_postgres.Server) -> dict[str, str]
         "LOG_FORMAT": "json",
         "RATE_LIMIT_PER_MINUTE": "0",
         "ADDRESS_LIMIT_PER_MINUTE": "0",
-        "WEB_CONCURRENCY": str(PROCESSES),
         "MAX_WAITERS": "20000",
         "MAX_WAITERS_PER_CALLER": "20000",
         "DJANGO_SETTINGS_MODULE": "orchestrator.settings",
@@ -69,7 +68,9 @@ def gunicorn(log: Path, told: Mapping[str, str], *, port: int = 0) -> Iterator[S
     """Our server with what it is ``told`` by its environment, at any port unless one is given."""
     command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"]
     port = port or free_port()
-    with running([*command, "orchestrator.asgi"], log, cwd=ROOT, **told, PORT=str(port)) as pid:
+    # Not in what all are told: other servers know the variable, too, and some fail by it.
+    ours = {**told, "PORT": str(port), "WEB_CONCURRENCY": str(PROCESSES)}
+    with running([*command, "orchestrator.asgi"], log, cwd=ROOT, **ours) as pid:
         yield answering(Served(f"http://127.0.0.1:{port}", pid), "/health", log)
 
 

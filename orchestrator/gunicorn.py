@@ -46,15 +46,16 @@ raw_env = ["DB_POOL=on"]
 accesslog = None
 loglevel = "warning"
 
-
-if workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    # Whichever process is asked for metrics answers for all.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=COUNTS)
-
 # Answers do not say which server, of which version, gives them.
 asgi_protocol._CACHED_SERVER_HEADER = b""
 
 load = Load()
+
+
+def on_starting(server: Any) -> None:
+    """Whichever process is asked for metrics answers for all."""
+    if server.cfg.workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=COUNTS)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -37,6 +37,9 @@ def security_txt(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
+    path("", include("sessions_app.urls")),
+    path("", include("approvals_app.urls")),
+    path("", include("audit_app.urls")),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/r/<path:rest>", nothing),
@@ -45,9 +48,6 @@ urlpatterns = [
     path("admin/", include("approvals_app.front")),
     path("admin/", include("approvals_app.pages")),
     path("admin/", admin.site.urls),
-    path("", include("sessions_app.urls")),
-    path("", include("approvals_app.urls")),
-    path("", include("audit_app.urls")),
     path(".well-known/security.txt", security_txt),
     path("favicon.ico", icon),
     path("health", health.Health.as_view(), name="health"),

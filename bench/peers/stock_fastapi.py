@@ -38,7 +38,8 @@ class StockFastAPI:
     def served(self, place: Path, database_url: str, log: Path) -> Iterator[Served]:
         port = free_port()
         command = [str(venv("fastapi", *PINNED)), "-m", "uvicorn", "--port", str(port)]
-        command += ["--workers", str(PROCESSES)]
+        # A busy process must not be taken for one that hangs, and be killed.
+        command += ["--workers", str(PROCESSES), "--timeout-worker-healthcheck", "60"]
         app = [*command, "--app-dir", "bench/peers/plain_fastapi", "app:app"]
         with running(app, log, cwd=ROOT, DATABASE_URL=database_url) as pid:
             yield answering(Served(f"http://127.0.0.1:{port}", pid), "/health", log)

@@ -165,7 +165,12 @@ def test_alice_sees_that_bob_looks_at_it(opened, signed_in, bot, bob):
     expect(page.get_by_role("row", name="Refund kettle.")).to_contain_text("bob is looking")
     shot(page, "inbox-looking")
     page.goto(f"/admin/approvals_app/approval/{kettle.pk}/change/")
-    expect(page.get_by_text("bob is looking at this, too.")).to_be_visible()
+    told = page.get_by_text("bob is looking at this, too.")
+    expect(told).to_be_visible()
+    # Nothing moved under alice's finger when it was told.
+    place = page.get_by_role("button", name="Approve").bounding_box()
+    page.locator("[data-looking]").evaluate("told => { told.textContent = '' }")
+    assert page.get_by_role("button", name="Approve").bounding_box() == place
 
 
 def test_alice_narrows_names_and_removes_a_view(signed_in, alice, bot):

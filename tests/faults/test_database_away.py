@@ -1,6 +1,7 @@
 """PostgreSQL is away when the server starts, comes, goes and comes back; nobody restarts it."""
 
 import json
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -191,6 +192,25 @@ def test_a_server_that_ends_while_it_says_committed_is_away_and_a_retry_learns_i
             until_back(client)
             again = client.post("/tasks/route", json=ROUTED, headers=headers)
             assert (again.status_code, again.headers["Idempotent-Replayed"]) == (202, "true")
+
+
+@pytest.mark.parametrize("database_of_its_own", ["direct"], indirect=True)
+def test_a_command_whose_server_ends_as_it_says_committed_says_so_in_one_sentence(
+    database_of_its_own,
+):
+    database_of_its_own.manage("migrate", "-v0")
+    server = database_of_its_own.server
+    with severing(server.port) as between:
+        url = server.application_url.replace(f":{server.port}/", f":{between.port}/")
+        between.farewells = 1
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            Database(database_of_its_own.place, server, url).manage(
+                "create_agent", "bot", "--role", "bot"
+            )
+    assert between.farewells == 0
+    assert refused.value.stderr == (
+        "CommandError: PostgreSQL can't be reached: the connection was lost.\n"
+    )
 
 
 def test_commands_work_through_it(database_of_its_own):
