@@ -7,7 +7,7 @@ whose role half of the tasks go; and ``few``, who made twenty rows. One request 
 process through the whole of Django, by turns at both sizes, so that both had the same machine.
 What counts is the ratio; where the yardstick says that others used the machine, a row is marked.
 
-``--place`` keeps the databases: to fill the large one takes half an hour and 20 GB.
+``--place`` keeps the databases: to fill the large one takes seven minutes and 20 GB.
 """
 
 import argparse
