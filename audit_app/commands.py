@@ -24,6 +24,7 @@ from audit_app.actors import Actor
 from audit_app.bell import bell
 from audit_app.durations import duration
 from audit_app.errors import OrchestratorError
+from audit_app.operation import broke_off
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 NAME_LENGTH = 150
@@ -245,8 +246,7 @@ def reason(error: DatabaseError) -> str:
         return "Somebody else holds what is needed for too long; run it again later."
     if isinstance(error, OperationalError) and getattr(cause, "sqlstate", None) is None:
         return f"PostgreSQL can't be reached: {said}."
-    if isinstance(cause, errors.InternalError) and cause.sqlstate is None:
-        # The driver's own: an answer and the server's farewell came as one.
+    if broke_off(error):
         return "PostgreSQL can't be reached: the connection was lost."
     return f"PostgreSQL refused: {said}."
 

@@ -8,7 +8,12 @@ from typing import Generic, ParamSpec, TypeVar, cast
 
 from django.db import IntegrityError, OperationalError, connection, transaction
 from opentelemetry import trace
-from psycopg.errors import DeadlockDetected, LockNotAvailable, SerializationFailure
+from psycopg.errors import (
+    DeadlockDetected,
+    InternalError,
+    LockNotAvailable,
+    SerializationFailure,
+)
 
 from audit_app import trail
 from audit_app.actors import Actor
@@ -148,6 +153,13 @@ def clock() -> datetime:
         cursor.execute("SELECT clock_timestamp()")
         now: datetime = cursor.fetchone()[0]
         return now
+
+
+def broke_off(error: BaseException | None) -> bool:
+    """Whether an answer and the server's farewell came as one: psycopg calls that an InternalError,
+    and it is its own, without a SQLSTATE."""
+    cause = error and error.__cause__
+    return isinstance(cause, InternalError) and cause.sqlstate is None
 
 
 def violated(error: IntegrityError) -> str | None:

@@ -21,9 +21,6 @@ from orchestrator.database_roles import Login, establish
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 300
 
-PROCESSES = min(len(os.sched_getaffinity(0)), 4)
-"""Of each server that can have several, ours and others'."""
-
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -70,9 +67,7 @@ def gunicorn(log: Path, told: Mapping[str, str], *, port: int = 0) -> Iterator[S
     """Our server with what it is ``told`` by its environment, at any port unless one is given."""
     command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"]
     port = port or free_port()
-    # Not in what all are told: other servers know the variable, too, and some fail by it.
-    ours = {**told, "PORT": str(port), "WEB_CONCURRENCY": str(PROCESSES)}
-    with running([*command, "orchestrator.asgi"], log, cwd=ROOT, **ours) as pid:
+    with running([*command, "orchestrator.asgi"], log, cwd=ROOT, **told, PORT=str(port)) as pid:
         yield answering(Served(f"http://127.0.0.1:{port}", pid), "/health", log)
 
 

@@ -7,10 +7,11 @@ each process takes one at a time, and leaves the next to those that hold fewer, 
 
 import asyncio
 import mmap
-import select
 import socket
 from collections.abc import Callable
 from typing import Any
+
+from orchestrator.sockets import something_came
 
 PATIENCE = 0.02
 """Seconds that connections are left to the processes that hold fewer, which may be busy."""
@@ -109,7 +110,7 @@ class Acceptor:
 
     def _leave_it(self, until: float) -> None:
         """To those that hold fewer, while they still do and somebody is there for them."""
-        if self._load.is_light(self._process) or not self._somebody_waits():
+        if self._load.is_light(self._process) or not something_came(self._socket.fileno()):
             self._listen()
         elif self._loop.time() < until:
             self._rest(GLANCE, lambda: self._leave_it(until))
@@ -117,11 +118,6 @@ class Acceptor:
             self._listen()
             while self._accept():
                 pass
-
-    def _somebody_waits(self) -> bool:
-        look = select.poll()
-        look.register(self._socket, select.POLLIN)
-        return bool(look.poll(0))
 
     def _accept(self) -> bool:
         """Whether somebody was there."""

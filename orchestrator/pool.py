@@ -1,7 +1,6 @@
 """Connections to PostgreSQL: whether one of the pool still lives, without asking before each
 request, and how moments are read: psycopg and Django do that in Python, Python itself in C."""
 
-import select
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +13,8 @@ from psycopg import Connection
 from psycopg.adapt import Loader
 from psycopg.types.datetime import TimestamptzLoader
 from psycopg_pool import ConnectionPool
+
+from orchestrator.sockets import something_came
 
 TRUSTED = 1.0
 """Seconds after an answer in which a connection that says nothing is taken for a living one."""
@@ -29,17 +30,12 @@ def check(connection: "Connection[Any]") -> None:
     One that vanished without a word is found out by asking, once in a while.
     """
     now = time.monotonic()
-    if now - _answered.get(connection, 0.0) < TRUSTED and not _something_came(connection):
+    fresh = now - _answered.get(connection, 0.0) < TRUSTED
+    # What nobody asked for is mostly the end of the connection.
+    if fresh and not something_came(connection.fileno()):
         return
     ask(connection)
     _answered[connection] = now
-
-
-def _something_came(connection: "Connection[Any]") -> bool:
-    """Data that nobody asked for: the end of the connection, mostly."""
-    look = select.poll()
-    look.register(connection.fileno(), select.POLLIN)
-    return bool(look.poll(0))
 
 
 class MomentLoader(Loader):

@@ -15,7 +15,8 @@ from bench import ours
 from bench.clients import Request
 from bench.copies import copy, numbered
 from bench.peers import Case, run
-from bench.serving import PROCESSES, ROOT, Served, answering, free_port, running
+from bench.serving import ROOT, Served, answering, free_port, running
+from orchestrator.gunicorn import workers
 
 
 class StockDRF:
@@ -30,7 +31,7 @@ class StockDRF:
         told = {"DATABASE_URL": database_url, "DJANGO_SETTINGS_MODULE": "bench.peers.drf.settings"}
         run([sys.executable, "-m", "django", "migrate", "-v0"], told=told)
         port = free_port()
-        server = [sys.executable, "-m", "gunicorn", "--workers", str(PROCESSES), "--threads", "4"]
+        server = [sys.executable, "-m", "gunicorn", "--workers", str(workers), "--threads", "4"]
         command = [*server, "--bind", f"127.0.0.1:{port}", "bench.peers.drf.wsgi"]
         with running(command, log, cwd=ROOT, **told) as pid:
             yield answering(Served(f"http://127.0.0.1:{port}", pid), "/tasks/", log, status=401)

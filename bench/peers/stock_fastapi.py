@@ -15,7 +15,8 @@ from bench import ours
 from bench.clients import Request
 from bench.copies import copy, numbered
 from bench.peers import Case, venv
-from bench.serving import PROCESSES, ROOT, Served, answering, free_port, running
+from bench.serving import ROOT, Served, answering, free_port, running
+from orchestrator.gunicorn import workers
 
 PINNED = (
     "fastapi==0.163.2",
@@ -39,7 +40,7 @@ class StockFastAPI:
         port = free_port()
         command = [str(venv("fastapi", *PINNED)), "-m", "uvicorn", "--port", str(port)]
         # A busy process must not be taken for one that hangs, and be killed.
-        command += ["--workers", str(PROCESSES), "--timeout-worker-healthcheck", "60"]
+        command += ["--workers", str(workers), "--timeout-worker-healthcheck", "60"]
         app = [*command, "--app-dir", "bench/peers/plain_fastapi", "app:app"]
         with running(app, log, cwd=ROOT, DATABASE_URL=database_url) as pid:
             yield answering(Served(f"http://127.0.0.1:{port}", pid), "/health", log)

@@ -30,6 +30,7 @@ from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
 from audit_app import errors, tracing
+from audit_app.operation import broke_off
 from orchestrator.api.availability import availability
 
 logger = logging.getLogger(__name__)
@@ -139,8 +140,7 @@ def is_away(error: BaseException | None) -> bool:
             return True
         case InternalError(__cause__=postgres.ReadOnlySqlTransaction()):
             return True
-        case InternalError(__cause__=postgres.InternalError(sqlstate=None)):
-            # The driver's own: an answer and the server's farewell came as one.
+        case InternalError() if broke_off(error):
             return True
     return False
 

@@ -74,7 +74,7 @@ def test_charlie_of_another_group_decides_for_alice_who_asked_him_to(
     expect(page.get_by_text("charlie may decide on it for you.")).to_be_visible()
 
     page = opened(signed_in(charlie))
-    # It appears above the buttons, which move; a click just then would miss them.
+    # He is told so, too, who decides for her.
     expect(page.get_by_text("alice is looking at this, too.")).to_be_visible()
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_text("You approved it")).to_be_visible()

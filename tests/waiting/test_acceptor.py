@@ -12,6 +12,8 @@ from orchestrator import acceptor
 from orchestrator.acceptor import Acceptor, Load
 
 OURS, THEIRS = 7, 8
+TURNS = 100
+"""Of the loop, in the first of which it looks at what came."""
 
 
 class Kept(asyncio.Protocol):
@@ -69,74 +71,64 @@ async def until(condition):
 
 
 async def theirs_takes(door):
+    """Another process takes whom we had every chance to take."""
+    held = len(Kept.held)
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+    assert len(Kept.held) == held
     taken, _ = await asyncio.get_running_loop().sock_accept(door)
     taken.close()
 
 
-def leave_it_for(monkeypatch, seconds):
+def beside(*told):
+    """A load of which another process told this: how many it holds, or None when it left."""
+    load = Load()
+    for connections in told:
+        if connections is None:
+            load.leave(THEIRS)
+        else:
+            load.tell(THEIRS, connections)
+    return load
+
+
+@pytest.mark.parametrize(
+    ("theirs", "seconds"),
+    [
+        pytest.param([], 3600, id="nobody else is there"),
+        pytest.param([0], 0, id="the other does not take them in time"),
+        pytest.param([0, None], 3600, id="the other has left"),
+    ],
+)
+def test_everybody_is_taken_where(door, come, monkeypatch, theirs, seconds):
     monkeypatch.setattr(acceptor, "PATIENCE", seconds)
 
-
-def test_one_alone_takes_everybody(door, come, monkeypatch):
-    leave_it_for(monkeypatch, 3600)
-
-    async def alone():
-        async with accepting(door, Load()):
+    async def taking():
+        async with accepting(door, beside(*theirs)):
             come(20)
             await until(lambda: len(Kept.held) == 20)
 
-    asyncio.run(alone())
+    asyncio.run(taking())
 
 
 def test_who_holds_more_leaves_it_to_others(door, come, monkeypatch):
-    leave_it_for(monkeypatch, 3600)
+    monkeypatch.setattr(acceptor, "PATIENCE", 3600)
 
-    async def beside_another():
-        load = Load()
-        load.tell(THEIRS, 0)
-        async with accepting(door, load):
+    async def leaving():
+        async with accepting(door, beside(0)):
             come()
             await until(lambda: len(Kept.held) == 1)
             come()
             await theirs_takes(door)
             assert len(Kept.held) == 1
 
-    asyncio.run(beside_another())
-
-
-def test_what_nobody_takes_is_taken(door, come, monkeypatch):
-    leave_it_for(monkeypatch, 0)
-
-    async def beside_a_sleeper():
-        load = Load()
-        load.tell(THEIRS, 0)
-        async with accepting(door, load):
-            come(20)
-            await until(lambda: len(Kept.held) == 20)
-
-    asyncio.run(beside_a_sleeper())
-
-
-def test_one_that_left_is_not_waited_for(door, come, monkeypatch):
-    leave_it_for(monkeypatch, 3600)
-
-    async def beside_one_that_ends():
-        load = Load()
-        load.tell(THEIRS, 0)
-        load.leave(THEIRS)
-        async with accepting(door, load):
-            come(3)
-            await until(lambda: len(Kept.held) == 3)
-
-    asyncio.run(beside_one_that_ends())
+    asyncio.run(leaving())
 
 
 def test_once_closed_it_takes_nobody_and_counts_for_nothing(door, come, monkeypatch):
-    leave_it_for(monkeypatch, 0)
+    monkeypatch.setattr(acceptor, "PATIENCE", 0)
 
     async def ending():
-        load = Load()
-        load.tell(THEIRS, 5)
+        load = beside(5)
         async with accepting(door, load) as mine:
             assert not load.is_light(THEIRS)
             mine.close()
@@ -154,7 +146,7 @@ def test_where_no_file_is_left_it_tries_again(door, come, monkeypatch):
 
     async def without_files():
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-        async with accepting(door, Load()):
+        async with accepting(door, beside()):
             come()
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
@@ -169,9 +161,8 @@ def test_where_no_file_is_left_it_tries_again(door, come, monkeypatch):
 
 
 def test_among_many_an_eighth_more_is_as_good():
-    load = Load()
+    load = beside(80)
     load.tell(OURS, 90)
-    load.tell(THEIRS, 80)
     assert load.is_light(OURS)
     load.tell(OURS, 91)
     assert not load.is_light(OURS)
