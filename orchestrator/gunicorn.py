@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,15 @@ COUNTS = "orchestrator-metrics-"
 """How the folder begins in which they keep what they count."""
 
 
-def _cores() -> int:
+def _cores() -> list[int]:
     """Those that we may use, where the system tells (Linux)."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 bind = os.environ.get("BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
-workers = int(os.environ.get("WEB_CONCURRENCY") or min(_cores(), MOST_BY_DEFAULT))
+workers = int(os.environ.get("WEB_CONCURRENCY") or min(len(_cores()), MOST_BY_DEFAULT))
 worker_class = "asgi"
 wsgi_app = "orchestrator.asgi:application"
 worker_connections = 20_000
@@ -56,6 +57,16 @@ def on_starting(server: Any) -> None:
     """Whichever process is asked for metrics answers for all."""
     if server.cfg.workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=COUNTS)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Where there is a process for each core, each stays on one: its threads take turns anyway,
+    and what they share is then in that core's caches. Where there are fewer, none would leave a
+    core that somebody else needs."""
+    cores = _cores()
+    held = Counter(other.core for other in server.WORKERS.values())
+    own = hasattr(os, "sched_setaffinity") and server.num_workers == len(cores)
+    worker.core = min(cores, key=held.__getitem__) if own else None
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -83,6 +94,8 @@ def post_worker_init(worker: Any) -> None:
         worker.handle_exit_signal()
 
     worker.loop.add_signal_handler(signal.SIGTERM, end)
+    if worker.core is not None:
+        os.sched_setaffinity(0, {worker.core})
     _share_who_comes(worker)
     # A connection each for those who wait, as many as the system lets us have.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

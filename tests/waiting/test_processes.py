@@ -33,6 +33,18 @@ def server(tmp_path, monkeypatch):
         yield server
 
 
+@pytest.fixture
+def two_cores():
+    """All that we may use, for as long as a test runs."""
+    ours = os.sched_getaffinity(0)
+    if len(ours) < 2:
+        pytest.skip("there is one core")
+    two = sorted(ours)[:2]
+    os.sched_setaffinity(0, two)
+    yield two
+    os.sched_setaffinity(0, ours)
+
+
 def both_accept(server):
     """Return once they do."""
     begun = False
@@ -125,6 +137,27 @@ def test_one_that_is_killed_is_replaced_and_the_other_serves(server):
             pass
     both_accept(server)
     assert victim not in children(server.process.pid)
+
+
+def test_each_stays_on_a_core_of_its_own(tmp_path, two_cores):
+    def cores():
+        return [os.sched_getaffinity(pid) for pid in children(server.process.pid)]
+
+    def both_have_one():
+        return sorted(map(sorted, cores())) == [[core] for core in two_cores]
+
+    with serving(tmp_path, WEB_CONCURRENCY="2") as server:
+        both_accept(server)
+        assert both_have_one()
+        os.kill(children(server.process.pid)[0], signal.SIGKILL)
+        both_accept(server)
+        assert both_have_one()
+
+
+def test_fewer_than_there_are_cores_go_where_there_is_room(tmp_path, two_cores):
+    with serving(tmp_path, WEB_CONCURRENCY="1") as server:
+        [process] = children(server.process.pid)
+        assert os.sched_getaffinity(process) == set(two_cores)
 
 
 def test_what_they_counted_goes_with_them(tmp_path, monkeypatch):
