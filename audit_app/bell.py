@@ -5,10 +5,14 @@ A notice is only a hint: whoever hears the bell looks at the rows, and looks onc
 it. So that writers never queue on NOTIFY's commit lock, nobody notifies inside a transaction: each
 process tells after its commits, at most once in ``COALESCE`` seconds, on a connection of its own.
 What was committed is then read from the trail (tail.py).
+
+The same connection listens to what PostgreSQL itself says with a commit, for the few who may not
+miss it (``listen``).
 """
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +30,9 @@ COALESCE = 0.01
 LOOK_ANYWAY = 1.0
 RETRY_AFTER = 0.25
 """Seconds between two tries to reach the database again."""
+
+CURRENT = 2.0
+"""Seconds for which a connection that says nothing is believed to have nothing to say."""
 Reader = Callable[["psycopg.Connection[Any]"], None]
 DJANGOS_OWN = {"context", "cursor_factory", "prepare_threshold"}
 
@@ -37,6 +44,8 @@ class Bell:
     def __init__(self) -> None:
         self._heard = 0
         self._readers: list[Reader] = []
+        self._ears: dict[str, Callable[[], None]] = {}
+        self._caught_up = 0.0
         self._changed = threading.Condition()
         self._untold = threading.Event()
         self._stopping = threading.Event()
@@ -58,6 +67,18 @@ class Bell:
         on its connection; from now on the listener lives until ``stop``."""
         self._readers.append(reader)
         self._keep_running("listener", self._keep_listening)
+
+    def listen(self, channel: str, heard: Callable[[], None]) -> None:
+        """Call ``heard`` for each notice in ``channel``, and whenever listening to it begins, in
+        the listener's thread; from now on the listener lives until ``stop``."""
+        self._ears[channel] = heard
+        self._keep_running("listener", self._keep_listening)
+
+    def is_current(self) -> bool:
+        """Whether everything was heard that was said in those channels, but for what was said
+        a moment ago: as long as it takes on a connection that works, and never more than
+        ``CURRENT`` seconds."""
+        return time.monotonic() - self._caught_up < CURRENT
 
     def wait(self, since: int, timeout: float) -> None:
         """Return when the bell has rung since, a second passed, or ``timeout`` seconds did."""
@@ -90,7 +111,7 @@ class Bell:
             except psycopg.Error as error:  # it is away, or not migrated yet
                 if said != (said := str(error).strip()):
                     logger.warning("the bell lost the database: %s", said)
-            if not self._readers:
+            if not (self._readers or self._ears):
                 return  # whoever needs it begins anew
             self._stopping.wait(RETRY_AFTER)
 
@@ -104,16 +125,50 @@ class Bell:
     def _keep_listening(self, own: "psycopg.Connection[Any]") -> None:
         own.execute(f"LISTEN {CHANNEL}")
         self._ring()  # for what was committed before we listened
-        while not self._stopping.is_set():
-            for reader in tuple(self._readers):
-                reader(own)
-            for _ in own.notifies(timeout=LOOK_ANYWAY, stop_after=1):
-                self._ring()
+        listened: set[str] = set()
+        hears_all = leads_to_one_process(own.cursor(), own)
+        try:
+            while not self._stopping.is_set():
+                for channel in self._ears.keys() - listened:
+                    own.execute(f"LISTEN {channel}")
+                    listened.add(channel)
+                    self._ears[channel]()
+                for reader in tuple(self._readers):
+                    reader(own)
+                if listened and hears_all:
+                    self._catch_up(own)
+                for notice in own.notifies(timeout=LOOK_ANYWAY, stop_after=1):
+                    self._hear(notice)
+        finally:
+            self._caught_up = 0.0
+
+    def _catch_up(self, own: "psycopg.Connection[Any]") -> None:
+        """Hear what was said until now: PostgreSQL tells it before it answers."""
+        now = time.monotonic()
+        if now - self._caught_up < LOOK_ANYWAY / 2:
+            return
+        own.execute("SELECT")
+        for notice in own.notifies(timeout=0):
+            self._hear(notice)
+        self._caught_up = now
+
+    def _hear(self, notice: psycopg.Notify) -> None:
+        if notice.channel in self._ears:
+            self._ears[notice.channel]()
+        else:
+            self._ring()
 
     def _ring(self) -> None:
         with self._changed:
             self._heard += 1
             self._changed.notify_all()
+
+
+def leads_to_one_process(cursor: Any, own: "psycopg.Connection[Any]") -> bool:
+    """Whether ``own``, which ``cursor`` is of, is not a pooler's: that tells of another process
+    than the one that answers."""
+    cursor.execute("SELECT pg_backend_pid()")
+    return bool(cursor.fetchone()[0] == own.info.backend_pid)
 
 
 def connection_parameters() -> dict[str, Any]:

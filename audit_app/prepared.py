@@ -21,6 +21,7 @@ from django.db.models.query import get_related_populators
 from psycopg import Cursor
 
 from audit_app.actors import Actor
+from audit_app.bell import leads_to_one_process
 
 T = TypeVar("T")
 Converters = list[tuple[int, Any, list[Callable[..., Any]]]]
@@ -53,18 +54,16 @@ def planned_once() -> Any:
     """
     connection.ensure_connection()
     own: Any = connection.connection
-    if connection.queries_logged or not _leads_to_one_process(own):
+    if connection.queries_logged or not _is_direct(own):
         return connection.cursor()
     own.prepare_threshold = 0  # Django's own cursors bind their values themselves: nothing to plan
     return connection._prepare_cursor(Cursor(own))  # type: ignore[attr-defined]
 
 
-def _leads_to_one_process(own: Any) -> bool:
-    """A pooler tells of another process than the one that answers."""
+def _is_direct(own: Any) -> bool:
     if own not in _direct:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_backend_pid()")
-            _direct[own] = cursor.fetchone()[0] == own.info.backend_pid
+            _direct[own] = leads_to_one_process(cursor, own)
     return _direct[own]
 
 

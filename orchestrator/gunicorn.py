@@ -88,6 +88,7 @@ def on_exit(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Let whoever waits be answered when the worker is asked to end, so that it can."""
     from audit_app.watch import watch
+    from sessions_app.known_keys import known_keys
 
     def end() -> None:
         watch.close()
@@ -97,6 +98,7 @@ def post_worker_init(worker: Any) -> None:
     if worker.core is not None:
         os.sched_setaffinity(0, {worker.core})
     _share_who_comes(worker)
+    known_keys.keep()
     # A connection each for those who wait, as many as the system lets us have.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -17,8 +17,10 @@ from rest_framework.request import Request
 from audit_app.actors import Actor, Assurance
 from audit_app.errors import NotFound
 from audit_app.prepared import Prepared
+from audit_app.waiting import resumed
 from sessions_app import identities, oidc
 from sessions_app.keys import MARK, hash_of
+from sessions_app.known_keys import known_keys
 from sessions_app.models import Agent, AgentKey
 
 LAST_USED_PRECISION = timedelta(minutes=1)
@@ -44,7 +46,8 @@ class BearerAuthentication(BaseAuthentication):
         token = token.strip()
         try:
             kind = "key" if token.startswith(MARK) else "jwt"
-            actor = _by_key(token) if kind == "key" else _by_jwt(token)
+            anew = resumed(request._request) is not None
+            actor = _by_key(token, anew=anew) if kind == "key" else _by_jwt(token)
         except IssuerAway:
             raise
         except AuthenticationFailed:
@@ -99,16 +102,26 @@ def _live(hash: str) -> Any:
 _live_keys: Prepared[AgentKey] = Prepared(_live)
 
 
-def _by_key(token: str) -> Actor:
+def _by_key(token: str, *, anew: bool) -> Actor:
+    """The agent whose key it is. ``anew`` is for those who waited: what they are told of may be
+    that the key was revoked."""
     if len(token) > oidc.LARGEST_TOKEN:
         raise AuthenticationFailed("This API key is unknown or revoked.", code="invalid_key")
-    found = _live_keys(hash=hash_of(token))
+    hash = hash_of(token)
+    known = None if anew else known_keys.find(hash)
+    if known is not None:
+        return known
+    mark = known_keys.mark()
+    found = _live_keys(hash=hash)
     if not found:
         raise AuthenticationFailed("This API key is unknown or revoked.", code="invalid_key")
     key = found[0]
     if key.last_used_at is None or timezone.now() - key.last_used_at > LAST_USED_PRECISION:
         AgentKey.objects.filter(pk=key.pk).update(last_used_at=Now())
-    return key.agent.as_actor()
+    actor = key.agent.as_actor()
+    if key.revoked_at is None:  # the end of a rotated key is nothing that anybody says
+        known_keys.remember(hash, actor, since=mark)
+    return actor
 
 
 def _by_jwt(token: str) -> Actor:

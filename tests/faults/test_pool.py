@@ -1,6 +1,7 @@
 """A connection of the pool that died is found out before it is used."""
 
 import select
+from threading import Event
 
 import psycopg
 import pytest
@@ -8,6 +9,7 @@ from django.db import connection
 from psycopg.pq import Format
 from psycopg.types.datetime import TimestamptzLoader
 
+from audit_app.bell import Bell
 from orchestrator import pool
 from tests.database import database_url
 
@@ -84,3 +86,17 @@ def test_connections_read_moments_so():
         "2026-11-28T04:30:10.638269+00:00",
         pool.MomentLoader,
     )
+
+
+def test_who_listens_through_a_pooler_never_believes_to_hear_all(database_of_its_own, settings):
+    settings.DATABASE_DIRECT_URL = database_of_its_own.url
+    bell, begun, gone_on = Bell(), Event(), Event()
+    try:
+        bell.listen("some_channel", begun.set)
+        assert begun.wait(60)
+        bell.listen("another_channel", gone_on.set)  # which is done in the next round
+        assert gone_on.wait(60)
+        direct = database_of_its_own.url == database_of_its_own.server.application_url
+        assert bell.is_current() == direct
+    finally:
+        bell.stop()
