@@ -107,6 +107,10 @@ def _every_approval() -> Any:
     return apps.get_model("approvals_app", "Approval").objects
 
 
+def _every_vote() -> Any:
+    return apps.get_model("approvals_app", "Vote").objects
+
+
 def read_approvals(tasks: "Sequence[Task]") -> None:
     """What a task's shape on the wire needs of the floor above, for all of ``tasks`` at once."""
     if not tasks:
@@ -114,16 +118,18 @@ def read_approvals(tasks: "Sequence[Task]") -> None:
     ids = [task.pk for task in tasks]
     approvals = _approvals(tasks=ids)
     attach(tasks, "approvals", approvals, "task_id")
-    attach(approvals, "votes", _votes(tasks=ids) if approvals else (), "approval_id")
+    voted = any(approval.has_votes for approval in approvals)
+    attach(approvals, "votes", _votes(tasks=ids) if voted else (), "approval_id")
 
 
 def _approvals_of(tasks: list[UUID]) -> Any:
-    return _every_approval().filter(task__in=tasks).select_related("decided_by").order_by()
+    votes = _every_vote().filter(approval=OuterRef("pk")).order_by()
+    approvals = _every_approval().filter(task__in=tasks).select_related("decided_by").order_by()
+    return approvals.annotate(has_votes=Exists(votes))
 
 
 def _votes_of(tasks: list[UUID]) -> Any:
-    votes: Any = apps.get_model("approvals_app", "Vote").objects
-    return votes.filter(approval__task__in=tasks).select_related("voter", "seat_of")
+    return _every_vote().filter(approval__task__in=tasks).select_related("voter", "seat_of")
 
 
 _approvals: Prepared[Any] = Prepared(_approvals_of)
