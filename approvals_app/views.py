@@ -45,7 +45,7 @@ class ApprovalViewSet(OperationViewSet):
 
     def list(self, request: Request) -> Response:
         """The approvals that the caller may know of, newest first."""
-        return self.listed(self.visible_list())
+        return self.listed_visible()
 
     @extend_schema(parameters=[PREFER])
     def retrieve(self, request: Request, pk: UUID) -> Response:

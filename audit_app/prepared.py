@@ -60,6 +60,11 @@ def planned_once() -> Any:
     return connection._prepare_cursor(Cursor(own))  # type: ignore[attr-defined]
 
 
+def _planned_anew() -> Any:
+    """Of this thread's connection."""
+    return connection.cursor()
+
+
 def _is_direct(own: Any) -> bool:
     if own not in _direct:
         with connection.cursor() as cursor:
@@ -72,12 +77,16 @@ class Prepared(Generic[T]):
 
     ``build`` returns a queryset of instances, or one of ``values_list``, and may use what it is
     given in no other way than to put it into that queryset: text, UUIDs, numbers, and lists of one
-    of these; None is handed on as it is, a shape of its own. Nothing is prefetched. Raises
-    TypeError where a value does not come out as it went in.
+    of these; None is handed on as it is, a shape of its own. Nothing is prefetched. With
+    ``planned_anew``, PostgreSQL plans it for the values of each call. Raises TypeError where a
+    value does not come out as it went in.
     """
 
-    def __init__(self, build: Callable[..., "QuerySet[Any, Any]"]) -> None:
+    def __init__(
+        self, build: Callable[..., "QuerySet[Any, Any]"], *, planned_anew: bool = False
+    ) -> None:
         self._build = build
+        self._cursor = _planned_anew if planned_anew else planned_once
         self._known: dict[Any, _Compiled | None] = {}
 
     def __call__(self, actor: Actor | None = None, **values: Any) -> list[T]:
@@ -91,7 +100,7 @@ class Prepared(Generic[T]):
         compiled = self._known[shape]
         if compiled is None:
             return []
-        with planned_once() as cursor:
+        with self._cursor() as cursor:
             cursor.execute(compiled.sql, [value(given) for value in compiled.bound])
             rows = cursor.fetchall()
         if compiled.converters:

@@ -70,11 +70,6 @@ class OperationViewSet(GenericViewSet[Any]):
         rows: Any = self.get_queryset()
         return rows.visible_to(self.actor)
 
-    def visible_list(self) -> Any:
-        """The same, for a page of a list."""
-        rows: Any = self.get_queryset()
-        return rows.listed_to(self.actor)
-
     def get_object(self) -> Any:
         """For DRF's own machinery: OPTIONS asks whether a PUT of this row is possible."""
         row = self.visible().filter(pk=self.kwargs["pk"]).first()
@@ -82,9 +77,20 @@ class OperationViewSet(GenericViewSet[Any]):
             raise Http404
         return row
 
+    def listed_visible(self) -> Response:
+        """One page, as the request asks for it, of what the caller may know of."""
+        paginator: Any = self.paginator
+        page = paginator.kept_page(self.request, self)
+        if page is not None:
+            return self._answered_page(page)
+        rows: Any = self.get_queryset()
+        return self.listed(rows.listed_to(self.actor))
+
     def listed(self, rows: "QuerySet[Any]") -> Response:
-        """One page of ``rows`` as the request asks for it."""
-        page: Any = self.paginate_queryset(self.filter_queryset(rows))
+        """One page of ``rows``."""
+        return self._answered_page(self.paginate_queryset(self.filter_queryset(rows)))
+
+    def _answered_page(self, page: Any) -> Response:
         self.read_beside(page)
         return self.get_paginated_response([self.shape(row) for row in page])
 

@@ -64,7 +64,7 @@ class SessionViewSet(OperationViewSet):
 
     def list(self, request: Request) -> Response:
         """The caller's sessions, newest first."""
-        return self.listed(self.visible_list())
+        return self.listed_visible()
 
     @extend_schema(request=OpenSessionSerializer, responses={201: OpenedSessionSerializer})
     def create(self, request: Request) -> HttpResponse:
@@ -137,7 +137,7 @@ class TasksViewSet(OperationViewSet):
 class TaskViewSet(TasksViewSet, BatchViewSet):
     def list(self, request: Request) -> Response:
         """The tasks that the caller routed or that are addressed to its roles, newest first."""
-        return self.listed(self.visible_list())
+        return self.listed_visible()
 
     @extend_schema(parameters=[PREFER])
     def retrieve(self, request: Request, pk: UUID) -> Response:
