@@ -3,7 +3,7 @@
 
 import base64
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -74,7 +74,8 @@ class Pages(BasePagination):
             return None
         if not all(isinstance(value, str | UUID) and value for value in given.values()):
             return None
-        rows: list[Any] = _first_page(type(view), int(size))(view.actor, **given)
+        kind: Any = type(view)
+        rows: list[Any] = _first_page(kind, int(size))(view.actor, **given)
         self.view, self.by_key = view, False
         self.page, self.size = 1, int(size)
         self.total = rows[0].total if rows else 0
@@ -181,16 +182,15 @@ class _Total(Subquery):
 
 
 @cache
-def _first_page(view: Hashable, size: int) -> Prepared[Any]:
+def _first_page(view: Any, size: int) -> Prepared[Any]:
     """The rows of a first page of ``view``'s list, each with the list's ``total``."""
-    listing: Any = view
-    filters = listing.filterset_class.base_filters
+    filters = view.filterset_class.base_filters
 
     def build(actor: Actor, **given: Any) -> Any:
-        rows = listing.queryset.all().listed_to(actor)
+        rows = view.queryset.all().listed_to(actor)
         for name, value in given.items():
             rows = filters[name].filter(rows, value)
-        rows = rows.order_by(*listing.cursor_key)
+        rows = rows.order_by(*view.cursor_key)
         return rows.annotate(total=_Total(rows.values("pk")[: COUNTED + 1]))[:size]
 
     # Planned for whoever asks: a plan for everybody is wrong for those who see little.
