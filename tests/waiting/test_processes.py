@@ -14,7 +14,7 @@ import pytest
 from approvals_app import operations
 from audit_app.actors import Actor
 from tests.database import database_url
-from tests.factories import TaskFactory, the_approval
+from tests.factories import TaskFactory, policy, the_approval
 from tests.faults.killing import children
 from tests.waiting.conftest import serving
 
@@ -165,6 +165,18 @@ def test_each_stays_on_a_core_of_its_own(tmp_path, two_cores):
         os.kill(children(server.process.pid)[0], signal.SIGKILL)
         both_accept(server)
         assert both_have_one()
+
+
+def test_what_evaluates_conditions_has_all_cores(tmp_path, two_cores, bot):
+    policy("loops", when={"condition": "data.lines.exists(l, l > 1)"}, asks="1 finance")
+    asked = {"target": "finance", "task": {"task_type": "refund", "data": {"lines": [1, 2]}}}
+    with serving(tmp_path, WEB_CONCURRENCY="2") as server, server.as_agent(bot) as client:
+        answer = client.post("/tasks/route", json=asked, headers={"Idempotency-Key": "k"})
+        assert answer.json()["status"] == "awaiting_approval"
+        [evaluator] = [
+            child for pid in children(server.process.pid) for child in children(pid)
+        ]
+        assert os.sched_getaffinity(evaluator) == set(two_cores)
 
 
 def test_fewer_than_there_are_cores_go_where_there_is_room(tmp_path, two_cores):
