@@ -17,6 +17,7 @@ import django
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import QuerySet
+from django.db.models.base import ModelState
 from django.db.models.query import get_related_populators
 from psycopg import Cursor
 
@@ -207,6 +208,18 @@ def _converted(row: tuple[Any, ...], converters: Converters) -> tuple[Any, ...]:
     return tuple(values)
 
 
+def _made(model: Any, names: Sequence[str], values: Sequence[Any]) -> Any:
+    """What ``model.from_db`` makes, but that no field is asked about its value: each keeps it as it
+    comes, and nobody is told of the instance (``post_init``)."""
+    instance = model.__new__(model)
+    state = instance._state = ModelState()
+    state.adding, state.db = False, "default"
+    if FETCH_MODE:
+        state.fetch_mode = FETCH_MODE[0]  # type: ignore[attr-defined]  # since Django 6.1
+    instance.__dict__.update(zip(names, values, strict=True))
+    return instance
+
+
 def _reader(compiler: Any) -> Read:
     """What makes of a row an instance, with those that select_related names and with what it is
     annotated with."""
@@ -220,7 +233,7 @@ def _reader(compiler: Any) -> Read:
     annotated = list(compiler.annotation_col_map.items())
 
     def read(row: tuple[Any, ...]) -> Any:
-        instance = model.from_db("default", names, row[first:end])
+        instance = _made(model, names, row[first:end])
         for each in related:
             each.populate(row, instance)
         for name, place in annotated:
