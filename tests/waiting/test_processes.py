@@ -173,9 +173,7 @@ def test_what_evaluates_conditions_has_all_cores(tmp_path, two_cores, bot):
     with serving(tmp_path, WEB_CONCURRENCY="2") as server, server.as_agent(bot) as client:
         answer = client.post("/tasks/route", json=asked, headers={"Idempotency-Key": "k"})
         assert answer.json()["status"] == "awaiting_approval"
-        [evaluator] = [
-            child for pid in children(server.process.pid) for child in children(pid)
-        ]
+        [evaluator] = [child for pid in children(server.process.pid) for child in children(pid)]
         assert os.sched_getaffinity(evaluator) == set(two_cores)
 
 
