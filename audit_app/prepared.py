@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import django
 from django.core.exceptions import EmptyResultSet
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import QuerySet
 from django.db.models.base import ModelState
 from django.db.models.query import get_related_populators
@@ -53,12 +53,14 @@ def planned_once() -> Any:
     once a connection. Not behind a pooler, where a connection is anybody's; nor where queries are
     logged, which are to be whole.
     """
-    connection.ensure_connection()
-    own: Any = connection.connection
-    if connection.queries_logged or not _is_direct(own):
-        return connection.cursor()
-    own.prepare_threshold = 0  # Django's own cursors bind their values themselves: nothing to plan
-    return connection._prepare_cursor(Cursor(own))  # type: ignore[attr-defined]
+    ours: Any = connections[DEFAULT_DB_ALIAS]  # once: each look through the proxy has its price
+    ours.ensure_connection()
+    own = ours.connection
+    if ours.queries_logged or not _is_direct(own):
+        return ours.cursor()
+    if own.prepare_threshold != 0:  # Django's own cursors bind their values themselves
+        own.prepare_threshold = 0
+    return ours._prepare_cursor(Cursor(own))
 
 
 def _planned_anew() -> Any:
@@ -215,7 +217,7 @@ def _made(model: Any, names: Sequence[str], values: Sequence[Any]) -> Any:
     state = instance._state = ModelState()
     state.adding, state.db = False, "default"
     if FETCH_MODE:
-        state.fetch_mode = FETCH_MODE[0]  # type: ignore[attr-defined]  # since Django 6.1
+        state.fetch_mode = FETCH_MODE[0]
     instance.__dict__.update(zip(names, values, strict=True))
     return instance
 
