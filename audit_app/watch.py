@@ -68,6 +68,15 @@ class Watch:
                     bell.attach(self._read)
         return self._mark
 
+    def standing(self) -> int:
+        """Where the watch stands, whether or not anybody ever waited."""
+        return self._mark
+
+    def has_told(self, keys: Iterable[Hashable], *, since: int) -> bool:
+        """Whether something about one of ``keys`` was, or may have been, recorded since."""
+        with self._lock:
+            return self._has_told(keys, since)
+
     async def news(self, keys: Iterable[Hashable], *, since: int, timeout: float) -> bool:
         """Return True once something about one of ``keys`` was recorded after ``since`` or the
         process ends, False after ``timeout`` seconds."""
@@ -75,8 +84,7 @@ class Watch:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bool] = loop.create_future()
         with self._lock:
-            told = any(self._told.get(key, 0) > since for key in keys)
-            if told or since < self._forgotten or self.closing:
+            if self._has_told(keys, since) or self.closing:
                 return True
             for key in keys:
                 self._waiting[key].add(future)
@@ -97,6 +105,9 @@ class Watch:
             self.closing = True
             waiting = set().union(*self._waiting.values())
         _wake(waiting)
+
+    def _has_told(self, keys: Iterable[Hashable], since: int) -> bool:
+        return since < self._forgotten or any(self._told.get(key, 0) > since for key in keys)
 
     def _read(self, own: "psycopg.Connection[Any]") -> None:
         """In the bell's thread, on its connection."""

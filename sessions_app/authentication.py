@@ -17,7 +17,6 @@ from rest_framework.request import Request
 from audit_app.actors import Actor, Assurance
 from audit_app.errors import NotFound
 from audit_app.prepared import Prepared
-from audit_app.waiting import resumed
 from sessions_app import identities, oidc
 from sessions_app.keys import MARK, hash_of
 from sessions_app.known_keys import known_keys
@@ -46,8 +45,7 @@ class BearerAuthentication(BaseAuthentication):
         token = token.strip()
         try:
             kind = "key" if token.startswith(MARK) else "jwt"
-            anew = resumed(request._request) is not None
-            actor = _by_key(token, anew=anew) if kind == "key" else _by_jwt(token)
+            actor = _by_key(token) if kind == "key" else _by_jwt(token)
         except IssuerAway:
             raise
         except AuthenticationFailed:
@@ -102,13 +100,11 @@ def _live(hash: str) -> Any:
 _live_keys: Prepared[AgentKey] = Prepared(_live)
 
 
-def _by_key(token: str, *, anew: bool) -> Actor:
-    """The agent whose key it is. ``anew`` is for those who waited: what they are told of may be
-    that the key was revoked."""
+def _by_key(token: str) -> Actor:
     if len(token) > oidc.LARGEST_TOKEN:
         raise AuthenticationFailed("This API key is unknown or revoked.", code="invalid_key")
     hash = hash_of(token)
-    known = None if anew else known_keys.find(hash)
+    known = known_keys.find(hash)
     if known is not None:
         return known
     mark = known_keys.mark()

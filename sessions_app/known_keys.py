@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from audit_app.actors import Actor
 from audit_app.bell import Bell, bell
+from audit_app.watch import Watch, watch
 
 CHANNEL = "orchestrator_identities"
 KEPT = 5.0
@@ -21,30 +22,33 @@ REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """When a look-up began, and how many changes had been heard of by then."""
+    """When a look-up began, and what had been heard by then."""
 
     at: float
     changes: int
+    watched: int
 
 
 class KnownKeys:
     """``mark()``, then look up, then ``remember()``: what changes meanwhile is not remembered.
 
+    Whoever waits is woken by what ``watch`` reads in the trail, and is judged anew by then: what it
+    has told of an agent is heeded here, whether or not PostgreSQL's notice came before.
     Thread-safe.
     """
 
-    def __init__(self, bell: Bell) -> None:
-        self._bell = bell
+    def __init__(self, bell: Bell, watch: Watch) -> None:
+        self._bell, self._watch = bell, watch
         self._lock = threading.Lock()
         self._changes = 0
-        self._known: dict[str, tuple[float, Actor]] = {}
+        self._known: dict[str, tuple[Mark, Actor]] = {}
 
     def keep(self) -> None:
         """Listen from now on, and remember."""
         self._bell.listen(CHANNEL, self._forget)
 
     def mark(self) -> Mark:
-        return Mark(time.monotonic(), self._changes)
+        return Mark(time.monotonic(), self._changes, self._watch.standing())
 
     def remember(self, hash: str, actor: Actor, *, since: Mark) -> None:
         """``actor`` is whose the key is that hashes to ``hash``, as looked up ``since``."""
@@ -53,13 +57,16 @@ class KnownKeys:
                 return
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            self._known[hash] = since.at, actor
+            self._known[hash] = since, actor
 
     def find(self, hash: str) -> Actor | None:
-        found = self._known.get(hash)
-        if found is None or time.monotonic() - found[0] > KEPT or not self._bell.is_current():
+        known = self._known.get(hash)
+        if known is None or not self._bell.is_current():
             return None
-        return found[1]
+        mark, actor = known
+        if time.monotonic() - mark.at > KEPT:
+            return None
+        return None if self._watch.has_told([actor.id], since=mark.watched) else actor
 
     def _forget(self) -> None:
         with self._lock:
@@ -67,4 +74,4 @@ class KnownKeys:
             self._known.clear()
 
 
-known_keys = KnownKeys(bell)
+known_keys = KnownKeys(bell, watch)

@@ -4,7 +4,7 @@
 import base64
 import json
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -181,7 +181,7 @@ class _Total(Subquery):
     output_field = IntegerField()
 
 
-@cache
+@lru_cache(16)  # a caller may ask for each size, searched in each way
 def _first_page(view: Any, size: int) -> Prepared[Any]:
     """The rows of a first page of ``view``'s list, each with the list's ``total``."""
     filters = view.filterset_class.base_filters

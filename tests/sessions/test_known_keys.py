@@ -12,6 +12,7 @@ from django.utils import timezone
 from audit_app import bell as bells
 from audit_app.actors import Actor
 from audit_app.bell import Bell
+from audit_app.watch import Watch
 from sessions_app import authentication, identities, known_keys
 from sessions_app.known_keys import KnownKeys
 from sessions_app.models import Agent, AgentKey
@@ -24,7 +25,7 @@ def keys(bot, monkeypatch):
     """As a web process has them, but that they are never forgotten for being old."""
     monkeypatch.setattr(known_keys, "KEPT", 3600.0)
     bell = Bell()
-    keys = KnownKeys(bell)
+    keys = KnownKeys(bell, Watch())
     monkeypatch.setattr(authentication, "known_keys", keys)
     keys.keep()
     until(bell.is_current)
@@ -122,13 +123,24 @@ def test_a_key_that_ends_by_itself_is_looked_up_each_time(keys, asks, bot):
     assert [asks(), asks()] == [True, True]
 
 
-def test_whoever_waited_is_looked_up_anew(keys, bot):
-    def looked_up(*, anew):
-        with CaptureQueriesContext(connection) as captured:
-            authentication._by_key(bot.key, anew=anew)
-        return bool(captured.captured_queries)
-
-    assert [looked_up(anew=anew) for anew in (False, False, True)] == [True, False, True]
+def test_what_the_trail_tells_before_postgresql_does_is_heeded(keys, bot, monkeypatch):
+    monkeypatch.setattr(known_keys, "CHANNEL", "nobody_says_anything_here")
+    watch = Watch()
+    deaf = KnownKeys(keys._bell, watch)
+    deaf.keep()
+    until(lambda: deaf.mark().changes)  # it has begun to listen
+    with psycopg.connect(database_url(), autocommit=True) as own:
+        watch._read(own)  # as the bell does when it rings
+        deaf.remember("hash", bot.as_actor(), since=deaf.mark())
+        SessionFactory(agent=bot)
+        watch._read(own)
+        assert deaf.find("hash") == bot.as_actor()
+        before = deaf.mark()
+        identities.rotate_key(bot.pk, by=OPS)
+        watch._read(own)
+        assert deaf.find("hash") is None
+        deaf.remember("hash", bot.as_actor(), since=before)
+        assert deaf.find("hash") is None
 
 
 def test_whose_connection_breaks_off_forgets(keys, asks):
