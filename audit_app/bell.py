@@ -33,6 +33,7 @@ RETRY_AFTER = 0.25
 
 CURRENT = 2.0
 """Seconds for which a connection that says nothing is believed to have nothing to say."""
+NEVER = float("-inf")
 Reader = Callable[["psycopg.Connection[Any]"], None]
 DJANGOS_OWN = {"context", "cursor_factory", "prepare_threshold"}
 
@@ -45,7 +46,7 @@ class Bell:
         self._heard = 0
         self._readers: list[Reader] = []
         self._ears: dict[str, Callable[[], None]] = {}
-        self._caught_up = 0.0
+        self._caught_up = NEVER
         self._changed = threading.Condition()
         self._untold = threading.Event()
         self._stopping = threading.Event()
@@ -140,7 +141,7 @@ class Bell:
                 for notice in own.notifies(timeout=LOOK_ANYWAY, stop_after=1):
                     self._hear(notice)
         finally:
-            self._caught_up = 0.0
+            self._caught_up = NEVER
 
     def _catch_up(self, own: "psycopg.Connection[Any]") -> None:
         """Hear what was said until now: PostgreSQL tells it before it answers."""

@@ -32,6 +32,7 @@ def _cores() -> list[int]:
 
 
 bind = os.environ.get("BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
+affinity = os.environ.get("WEB_AFFINITY", "on") != "off"
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(len(_cores()), MOST_BY_DEFAULT))
 worker_class = "asgi"
 wsgi_app = "orchestrator.asgi:application"
@@ -65,8 +66,8 @@ def pre_fork(server: Any, worker: Any) -> None:
     core that somebody else needs."""
     cores = _cores()
     held = Counter(other.core for other in server.WORKERS.values())
-    own = hasattr(os, "sched_setaffinity") and server.num_workers == len(cores)
-    worker.core = min(cores, key=held.__getitem__) if own else None
+    each = affinity and hasattr(os, "sched_setaffinity") and server.num_workers == len(cores)
+    worker.core = min(cores, key=held.__getitem__) if each else None
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -177,10 +177,15 @@ def test_what_evaluates_conditions_has_all_cores(tmp_path, two_cores, bot):
         assert os.sched_getaffinity(evaluator) == set(two_cores)
 
 
-def test_fewer_than_there_are_cores_go_where_there_is_room(tmp_path, two_cores):
-    with serving(tmp_path, WEB_CONCURRENCY="1") as server:
-        [process] = children(server.process.pid)
-        assert os.sched_getaffinity(process) == set(two_cores)
+@pytest.mark.parametrize(
+    "told",
+    [{"WEB_CONCURRENCY": "1"}, {"WEB_CONCURRENCY": "2", "WEB_AFFINITY": "off"}],
+    ids=["fewer than there are cores", "told not to"],
+)
+def test_others_go_where_there_is_room(tmp_path, two_cores, told):
+    with serving(tmp_path, **told) as server:
+        for process in children(server.process.pid):
+            assert os.sched_getaffinity(process) == set(two_cores)
 
 
 def test_what_they_counted_goes_with_them(tmp_path, monkeypatch):
