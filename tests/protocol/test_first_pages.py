@@ -68,7 +68,7 @@ def test_everybody_finds_what_they_may_know_of(callers, path):
 )
 def test_a_name_is_looked_for_as_it_is_written(callers, path, name):
     for value in (*NAMES, "nobody's", " finance "):
-        pages = found_by(callers, path, **{name: value})
+        pages = found_by(callers[1:4], path, **{name: value})
         assert any(page["total"] for page in pages) == (value != "nobody's")
 
 
