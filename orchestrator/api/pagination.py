@@ -20,6 +20,7 @@ from audit_app import tail
 from audit_app.actors import Actor
 from audit_app.models import Event
 from audit_app.prepared import Prepared
+from audit_app.querysets import seen_in_one_way
 
 DEFAULT_SIZE = 20
 MAX_SIZE = 100
@@ -62,7 +63,7 @@ class Pages(BasePagination):
         params = request.query_params
         filters = view.filterset_class.base_filters
         size = params.get("page_size", str(DEFAULT_SIZE))
-        if view.actor.is_human and not view.actor.auditor:
+        if not seen_in_one_way(view.actor):
             return None
         if not params.keys() <= filters.keys() | {"page", "page_size"}:
             return None
@@ -81,8 +82,7 @@ class Pages(BasePagination):
         self.total = rows[0].total if rows else 0
         self.estimated = self.total > COUNTED
         if self.estimated:
-            listed = view.filter_queryset(view.get_queryset().listed_to(view.actor))
-            self.total = _estimated(listed, self.total)
+            self.total = _estimated(view.filter_queryset(view.visible()), self.total)
         return rows
 
     def _page_by_key(self, queryset: "QuerySet[Any]", cursor: str) -> list[Any]:
@@ -187,7 +187,7 @@ def _first_page(view: Any, size: int) -> Prepared[Any]:
     filters = view.filterset_class.base_filters
 
     def build(actor: Actor, **given: Any) -> Any:
-        rows = view.queryset.all().listed_to(actor)
+        rows = view.queryset.all().visible_to(actor)
         for name, value in given.items():
             rows = filters[name].filter(rows, value)
         rows = rows.order_by(*view.cursor_key)
