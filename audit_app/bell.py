@@ -127,7 +127,7 @@ class Bell:
         own.execute(f"LISTEN {CHANNEL}")
         self._ring()  # for what was committed before we listened
         listened: set[str] = set()
-        hears_all = leads_to_one_process(own.cursor(), own)
+        hears_all = leads_to_one_process(own.cursor())
         try:
             while not self._stopping.is_set():
                 for channel in self._ears.keys() - listened:
@@ -165,11 +165,11 @@ class Bell:
             self._changed.notify_all()
 
 
-def leads_to_one_process(cursor: Any, own: "psycopg.Connection[Any]") -> bool:
-    """Whether ``own``, which ``cursor`` is of, is not a pooler's: that tells of another process
-    than the one that answers."""
+def leads_to_one_process(cursor: Any) -> bool:
+    """Whether the connection of ``cursor`` is not a pooler's: that tells of another process than
+    the one that answers."""
     cursor.execute("SELECT pg_backend_pid()")
-    return bool(cursor.fetchone()[0] == own.info.backend_pid)
+    return bool(cursor.fetchone()[0] == cursor.connection.info.backend_pid)
 
 
 def connection_parameters() -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _planned_anew() -> Any:
 def _is_direct(own: Any) -> bool:
     if own not in _direct:
         with connection.cursor() as cursor:
-            _direct[own] = leads_to_one_process(cursor, own)
+            _direct[own] = leads_to_one_process(cursor)
     return _direct[own]
 
 

@@ -10,6 +10,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.awaiting import until
 from tests.faults.conftest import HTTPS, Database, serving
 from tests.faults.severing import severing
 
@@ -164,13 +165,6 @@ def test_under_load_no_acknowledged_write_is_lost_and_nobody_hangs(database_of_i
         assert again.headers["Idempotent-Replayed"] == "true"
         assert again.json()["task_id"] == acknowledged[min(acknowledged)]
     assert "whole" in database_of_its_own.manage("verify_audit")
-
-
-def until(holds, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("database_of_its_own", ["direct"], indirect=True)

@@ -16,7 +16,8 @@ from audit_app.watch import Watch
 from sessions_app import authentication, identities, known_keys
 from sessions_app.known_keys import KnownKeys
 from sessions_app.models import Agent, AgentKey
-from tests.database import database_url
+from tests.awaiting import until
+from tests.database import as_superuser, database_url
 from tests.factories import OPS, SessionFactory
 
 
@@ -48,22 +49,15 @@ def asks(api, bot):
     return asks
 
 
-def until(holds):
-    """Return once it does."""
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-
-
 def all_is_heard(keys):
     """Return once everything that was committed until now was heard of."""
     now = time.monotonic()
     until(lambda: keys._bell._caught_up > now)
 
 
-def run(statement, *given):
-    with psycopg.connect(database_url(superuser=True), autocommit=True) as own:
-        own.execute(statement, given)
+def run(statement):
+    with as_superuser() as admin:
+        admin.execute(statement)
 
 
 def test_it_is_looked_up_once(keys, asks):

@@ -8,12 +8,11 @@ import socket
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from approvals_app import operations
 from audit_app.actors import Actor
-from tests.database import database_url
+from tests.database import as_superuser
 from tests.factories import TaskFactory, policy, the_approval
 from tests.faults.killing import children
 from tests.waiting.conftest import serving
@@ -134,9 +133,9 @@ def test_each_counts_for_all(server):
 def test_each_remembers_whose_a_key_is(server, bot):
     def known():
         """Whether a request is answered while no key can be looked up."""
-        with server.as_agent(bot) as client, psycopg.connect(database_url(superuser=True)) as own:
+        with server.as_agent(bot) as client, as_superuser() as admin:
             assert client.get("/sessions").status_code == 200
-            own.execute("LOCK TABLE agent_keys IN ACCESS EXCLUSIVE MODE")
+            admin.execute("LOCK TABLE agent_keys IN ACCESS EXCLUSIVE MODE")
             return client.get("/sessions").status_code == 200
 
     assert any(known() for _ in range(ROUNDS))  # who creates an agent changes it, too
