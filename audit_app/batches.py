@@ -1,50 +1,42 @@
-"""Idempotency of many requests at once: the receipts of receipts.py, claimed and kept together.
+"""Idempotency of many requests at once: the receipts of receipts.py, read and kept together.
 
-Rivals claim their keys in one order, so that two batches with the same keys do not wait in a
-circle: the second one waits for the first, and then reads its answers.
+Rivals keep theirs in one order, so that two batches with the same keys do not wait in a circle: the
+second one waits for the first, and then begins anew and reads its answers.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import OperationalError, connection
-from psycopg.errors import LockNotAvailable
+from django.db import connection
 
 from audit_app.actors import Actor
 from audit_app.bulk import as_json, record_refusals
-from audit_app.errors import IdempotencyKeyReused, OrchestratorError, RequestInProgress
-from audit_app.models import RequestReceipt
+from audit_app.errors import IdempotencyKeyReused, OrchestratorError, Outrun
 from audit_app.operation import KEPT_REFUSALS, PASSING
-from audit_app.receipts import Answer, Receipt
+from audit_app.receipts import Answer, Receipt, waiting_for_rivals
 
-CLAIM_ALL = """
-INSERT INTO request_receipts AS kept
-    (caller, endpoint, key, fingerprint, headers, body, subject_type)
-SELECT caller, endpoint, key, fingerprint, '{}', '', ''
-FROM json_to_recordset(%(asked)s::json)
-    AS asked (caller text, endpoint text, key text, fingerprint text)
-ORDER BY caller, endpoint, key
-ON CONFLICT (caller, endpoint, key) DO UPDATE
-    SET fingerprint = excluded.fingerprint, created_at = clock_timestamp()
-    WHERE kept.created_at < clock_timestamp() - make_interval(secs => %(ttl)s)
-RETURNING caller, endpoint, key, id
-"""
 READ_ALL = """
 SELECT kept.caller, kept.endpoint, kept.key, fingerprint, status, body, headers::text, subject_type,
     subject_id
 FROM json_to_recordset(%(asked)s::json) AS asked (caller text, endpoint text, key text)
 JOIN request_receipts AS kept USING (caller, endpoint, key)
+WHERE kept.created_at >= clock_timestamp() - make_interval(secs => %(ttl)s)
 """
 KEEP_ALL = """
-UPDATE request_receipts AS kept
-SET status = said.status, body = said.body, headers = said.headers,
-    subject_type = said.subject_type, subject_id = said.subject_id
-FROM json_to_recordset(%(said)s::json) AS said (id bigint, status smallint, body text,
-    headers jsonb, subject_type text, subject_id uuid)
-WHERE kept.id = said.id
+INSERT INTO request_receipts AS kept
+    (caller, endpoint, key, fingerprint, status, headers, body, subject_type, subject_id)
+SELECT caller, endpoint, key, fingerprint, status, headers, body, subject_type, subject_id
+FROM json_to_recordset(%(said)s::json) AS said (caller text, endpoint text, key text,
+    fingerprint text, status smallint, headers jsonb, body text, subject_type text, subject_id uuid)
+ORDER BY caller, endpoint, key
+ON CONFLICT (caller, endpoint, key) DO UPDATE
+    SET fingerprint = excluded.fingerprint, status = excluded.status, headers = excluded.headers,
+        body = excluded.body, subject_type = excluded.subject_type,
+        subject_id = excluded.subject_id, created_at = clock_timestamp()
+    WHERE kept.created_at < clock_timestamp() - make_interval(secs => %(ttl)s)
 """
 Key = tuple[str, str, str]
 
@@ -74,14 +66,11 @@ def once_each(
     Refusals by the rules are recorded as ``operation``'s and kept, others leave nothing. The
     number of statements does not depend on that of the receipts.
 
-    Raises RequestInProgress when a rival with one of the keys is still running after
-    ``lock_timeout``.
+    Raises Outrun when one of them was answered in the meantime, and RequestInProgress when a rival
+    with one of the keys is still running after ``lock_timeout``.
     """
-    claimed = _claim(receipts)
-    ours = [number for number, receipt in enumerate(receipts) if _key(receipt) in claimed]
-    outcomes = _answered_before(
-        {number: receipt for number, receipt in enumerate(receipts) if number not in set(ours)}
-    )
+    outcomes = _answered_before(dict(enumerate(receipts)))
+    ours = [number for number in range(len(receipts)) if number not in outcomes]
     refused = []
     for number, result in zip(ours, run(ours) if ours else (), strict=True):
         receipt = receipts[number]
@@ -93,9 +82,9 @@ def once_each(
         else:
             outcomes[number] = Outcome(refusal=result, code=result.code)
     record_refusals(operation, refused, by=by)
-    answers = {claimed[_key(receipts[number])]: outcomes[number].answer for number in ours}
-    _keep({row: answer for row, answer in answers.items() if answer})
-    _let_go([row for row, answer in answers.items() if not answer])
+    _keep([(receipts[number], outcomes[number].answer) for number in ours])
+    if _answered_before({n: receipts[n] for n in ours if outcomes[n].answer is None}):
+        raise Outrun
     return [outcomes[number] for number in range(len(receipts))]
 
 
@@ -103,33 +92,19 @@ def _key(receipt: Receipt) -> Key:
     return receipt.caller, receipt.endpoint, receipt.key
 
 
-def _asked(receipts: Iterable[Receipt]) -> str:
-    names = ("caller", "endpoint", "key", "fingerprint")
-    return as_json([{name: getattr(receipt, name) for name in names} for receipt in receipts])
-
-
-def _claim(receipts: Sequence[Receipt]) -> dict[Key, int]:
-    """The rows of the keys that are this transaction's now."""
-    values: dict[str, Any] = {"asked": _asked(receipts), "ttl": settings.IDEMPOTENCY_TTL_SECONDS}
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(CLAIM_ALL, values)
-            return {(caller, end, key): row for caller, end, key, row in cursor.fetchall()}
-    except OperationalError as error:
-        if isinstance(error.__cause__, LockNotAvailable):
-            raise RequestInProgress from error
-        raise
-
-
 def _answered_before(receipts: dict[int, Receipt]) -> dict[int, Outcome]:
-    """Their answers again, or that their keys were used for something else."""
+    """For those that were, their answers again, or that their keys were used for something else."""
     if not receipts:
         return {}
+    names = ("caller", "endpoint", "key")
+    asked = as_json([{name: getattr(each, name) for name in names} for each in receipts.values()])
     with connection.cursor() as cursor:
-        cursor.execute(READ_ALL, {"asked": _asked(receipts.values())})
+        cursor.execute(READ_ALL, {"asked": asked, "ttl": settings.IDEMPOTENCY_TTL_SECONDS})
         found = {(row[0], row[1], row[2]): row[3:] for row in cursor.fetchall()}
     outcomes = {}
     for number, receipt in receipts.items():
+        if _key(receipt) not in found:
+            continue
         fingerprint, status, body, headers, kind, subject = found[_key(receipt)]
         if fingerprint != receipt.fingerprint:
             reused = IdempotencyKeyReused()
@@ -140,19 +115,20 @@ def _answered_before(receipts: dict[int, Receipt]) -> dict[int, Outcome]:
     return outcomes
 
 
-def _keep(answers: dict[int, Answer]) -> None:
-    if not answers:
-        return
-    names = ("status", "body", "headers", "subject_type", "subject_id")
+def _keep(answered: Sequence[tuple[Receipt, Answer | None]]) -> None:
+    """Raises Outrun, RequestInProgress."""
+    of_receipt = ("caller", "endpoint", "key", "fingerprint")
+    of_answer = ("status", "headers", "body", "subject_type", "subject_id")
     said = [
-        {"id": row} | {name: getattr(answer, name) for name in names}
-        for row, answer in answers.items()
+        {name: getattr(receipt, name) for name in of_receipt}
+        | {name: getattr(answer, name) for name in of_answer}
+        for receipt, answer in answered
+        if answer
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(KEEP_ALL, {"said": as_json(said)})
-
-
-def _let_go(rows: list[int]) -> None:
-    """Their keys were not used: nothing came of them."""
-    if rows:
-        RequestReceipt.objects.filter(pk__in=rows).delete()
+    if not said:
+        return
+    values: dict[str, Any] = {"said": as_json(said), "ttl": settings.IDEMPOTENCY_TTL_SECONDS}
+    with waiting_for_rivals(), connection.cursor() as cursor:
+        cursor.execute(KEEP_ALL, values)
+        if cursor.rowcount < len(said):
+            raise Outrun

@@ -31,6 +31,11 @@ class OrchestratorError(Exception):
         super().__init__(self.sentence.format(**data))
 
 
+class Outrun(Exception):
+    """Nothing that was asked for is refused: somebody else was faster, so the operation that raises
+    this is rolled back and run again."""
+
+
 class Invalid(OrchestratorError):
     """The value of {field} is not valid: {reason}"""
 

@@ -245,7 +245,7 @@ class RequestReceipt(models.Model):
     subject_type = models.TextField(default="", db_comment="What the answer tells of, if anything.")
     subject_id = models.UUIDField(null=True, db_comment="The row the answer tells of.")
     created_at = models.DateTimeField(
-        db_default=Now(), db_comment="When the first of these requests was begun."
+        db_default=Now(), db_comment="When the first of these requests was answered."
     )
 
     class Meta:

@@ -24,6 +24,7 @@ from audit_app.errors import (
     Forbidden,
     NotFound,
     OrchestratorError,
+    Outrun,
     PreconditionFailed,
     RequestInProgress,
 )
@@ -83,24 +84,27 @@ class Operation(Generic[P, R]):
         return result
 
     def _kept(self, receipt: Receipt | None, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run it, and keep what it refuses."""
+        """Run it, and keep what it refuses, unless the request was answered before."""
         try:
             return self._with_retries(receipt, *args, **kwargs)
-        except KEPT_REFUSALS as refusal:
-            if not isinstance(refusal, PASSING):
+        except OrchestratorError as refusal:
+            if isinstance(refusal, KEPT_REFUSALS) and not isinstance(refusal, PASSING):
                 self._keep_refusal(receipt, refusal, by=cast("Actor", kwargs["by"]))
+            elif receipt:
+                receipt.replay()
             raise
 
     def _with_retries(self, receipt: Receipt | None, *args: P.args, **kwargs: P.kwargs) -> R:
         for pause in (*RETRY_AFTER, None):
             try:
                 with transaction.atomic(durable=True):
-                    if receipt:
-                        receipt.claim()
                     result = self._function(*args, **kwargs)
                     if receipt:
                         receipt.settle(result)
                     return result
+            except Outrun:
+                if receipt:
+                    receipt.replay()
             except OperationalError as error:
                 if isinstance(error.__cause__, LockNotAvailable):
                     raise Busy from error
@@ -108,25 +112,24 @@ class Operation(Generic[P, R]):
                 if not victim or pause is None:
                     raise
                 time.sleep(pause)
-        raise AssertionError("the last try returns or raises")
+        raise Busy
 
     def _keep_refusal(
         self, receipt: Receipt | None, refusal: OrchestratorError, *, by: Actor
     ) -> None:
-        """After the rollback, in a transaction of its own: the refusal's event and its receipt.
-
-        A rival with the same key may have run in between; then claim() raises Replayed with the
-        rival's answer, which is everybody's answer.
-        """
+        """After the rollback, in a transaction of its own: the refusal's receipt and its event; the
+        answer that was given before, or to a rival in between, is everybody's answer."""
         if receipt is None and refusal.subject is None:
             return
-        with transaction.atomic(durable=True):
+        try:
+            with transaction.atomic(durable=True):
+                if receipt:
+                    receipt.settle_refusal(refusal)
+                if refusal.subject is not None:
+                    trail.record_refusal(self.name, refusal, refusal.subject, by=by)
+        except Outrun:
             if receipt:
-                receipt.claim()
-            if refusal.subject is not None:
-                trail.record_refusal(self.name, refusal, refusal.subject, by=by)
-            if receipt:
-                receipt.settle_refusal(refusal)
+                receipt.replay()
 
 
 def operation(name: str) -> Callable[[Callable[P, R]], Operation[P, R]]:
@@ -136,7 +139,9 @@ def operation(name: str) -> Callable[[Callable[P, R]], Operation[P, R]]:
     ``trail.perform``, not operations) and takes the Actor as keyword-only ``by``.
 
     A refusal (Forbidden, Conflict, …) rolls everything back and is recorded in a transaction of its
-    own. Deadlocks and serialization failures run the whole function again, a few times.
+    own. Outrun, deadlocks and serialization failures run the whole function again, a few times, and
+    so does a request that came before, until it is seen to be one: the function does nothing that a
+    rollback does not undo.
 
     Raises what the function raises, and Busy when a lock can't be had within ``lock_timeout``.
     """

@@ -1,21 +1,26 @@
 """Idempotency: the answer to a request is kept in the same transaction as its effect.
 
-One row per caller, endpoint and key, inserted before anything else happens. A rival with the same
-key waits on that row until we commit (then it reads our answer) or roll back (then it goes ahead),
-so there is no in-flight state and nothing to mend after a crash.
+One row per caller, endpoint and key, inserted once the effect and the answer are there, as the last
+thing. A rival with the same key waits there until we commit, then takes its own effect back and
+gives our answer, or until we roll back, and goes ahead. So there is no in-flight state, nothing to
+mend after a crash, and nothing to ask before a request that comes for the first time
+(docs/decisions/0028-receipts-last.md).
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import OperationalError
+from django.db.models.functions import Now
 from psycopg.errors import LockNotAvailable
 
-from audit_app.errors import IdempotencyKeyReused, OrchestratorError, RequestInProgress
+from audit_app.errors import IdempotencyKeyReused, OrchestratorError, Outrun, RequestInProgress
 from audit_app.models import RequestReceipt, Subject
 from audit_app.prepared import planned_once
 
@@ -38,19 +43,29 @@ class Replayed(Exception):
         self.answer = answer
 
 
-CLAIM = """
+KEEP = """
 INSERT INTO request_receipts AS kept
-    (caller, endpoint, key, fingerprint, headers, body, subject_type)
-VALUES (%(caller)s, %(endpoint)s, %(key)s, %(fingerprint)s, '{}', '', '')
+    (caller, endpoint, key, fingerprint, status, headers, body, subject_type, subject_id)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (caller, endpoint, key) DO UPDATE
-    SET fingerprint = excluded.fingerprint, created_at = clock_timestamp()
-    WHERE kept.created_at < clock_timestamp() - make_interval(secs => %(ttl)s)
+    SET fingerprint = excluded.fingerprint, status = excluded.status, headers = excluded.headers,
+        body = excluded.body, subject_type = excluded.subject_type,
+        subject_id = excluded.subject_id, created_at = clock_timestamp()
+    WHERE kept.created_at < clock_timestamp() - make_interval(secs => %s)
 RETURNING id
 """
-SETTLE = """
-UPDATE request_receipts
-SET status = %s, body = %s, headers = %s, subject_type = %s, subject_id = %s WHERE id = %s
-"""
+
+
+@contextmanager
+def waiting_for_rivals() -> Iterator[None]:
+    """For what nobody but a rival with the same key can hold up. Raises RequestInProgress where one
+    is still running after ``lock_timeout``."""
+    try:
+        yield
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise RequestInProgress from error
+        raise
 
 
 @dataclass(slots=True)
@@ -68,38 +83,16 @@ class Receipt:
     present: Callable[[Any], Answer]
     present_refusal: Callable[[OrchestratorError], Answer]
     answer: Answer | None = None
-    _row: int = 0
 
-    def claim(self) -> None:
-        """Take the key for this transaction.
-
-        Raises Replayed when the request was answered before, IdempotencyKeyReused when another
-        request was, RequestInProgress when one is still running after ``lock_timeout``.
-        """
-        try:
-            with planned_once() as cursor:
-                cursor.execute(
-                    CLAIM,
-                    {
-                        "caller": self.caller,
-                        "endpoint": self.endpoint,
-                        "key": self.key,
-                        "fingerprint": self.fingerprint,
-                        "ttl": settings.IDEMPOTENCY_TTL_SECONDS,
-                    },
-                )
-                claimed = cursor.fetchone()
-        except OperationalError as error:
-            if isinstance(error.__cause__, LockNotAvailable):
-                raise RequestInProgress from error
-            raise
-        if claimed is None:
-            self._replay()
-        else:
-            self._row = claimed[0]
-
-    def _replay(self) -> None:
-        kept = RequestReceipt.objects.get(caller=self.caller, endpoint=self.endpoint, key=self.key)
+    def replay(self) -> None:
+        """Raises Replayed when the request was answered before, and IdempotencyKeyReused when
+        another request was."""
+        ttl = timedelta(seconds=settings.IDEMPOTENCY_TTL_SECONDS)
+        kept = RequestReceipt.objects.filter(
+            caller=self.caller, endpoint=self.endpoint, key=self.key, created_at__gte=Now() - ttl
+        ).first()
+        if kept is None:
+            return
         if kept.fingerprint != self.fingerprint:
             raise IdempotencyKeyReused
         assert kept.status is not None  # committed only with its answer
@@ -108,26 +101,36 @@ class Receipt:
         )
 
     def settle(self, result: Any) -> None:
-        """Keep the answer to what the operation returned."""
+        """Keep the answer to what the operation returned, as its last act.
+
+        Raises Outrun when the request was answered in the meantime, or long ago, and
+        RequestInProgress.
+        """
         self._keep(self.present(result))
 
     def settle_refusal(self, error: OrchestratorError) -> None:
-        """Keep the answer to what the operation raised."""
+        """Keep the answer to what the operation raised. Raises as ``settle`` does."""
         self._keep(self.present_refusal(error))
 
     def _keep(self, answer: Answer) -> None:
-        with planned_once() as cursor:
+        with waiting_for_rivals(), planned_once() as cursor:
             cursor.execute(
-                SETTLE,
+                KEEP,
                 [
+                    self.caller,
+                    self.endpoint,
+                    self.key,
+                    self.fingerprint,
                     answer.status,
-                    answer.body,
                     json.dumps(dict(answer.headers)),
+                    answer.body,
                     answer.subject_type,
                     answer.subject_id,
-                    self._row,
+                    settings.IDEMPOTENCY_TTL_SECONDS,
                 ],
             )
+            if cursor.fetchone() is None:
+                raise Outrun
         self.answer = answer
 
 

@@ -10,7 +10,7 @@ from audit_app.bulk import create_all
 from audit_app.errors import IdempotencyKeyReused, OrchestratorError
 from audit_app.events import EventType
 from audit_app.operation import operation
-from audit_app.receipts import Receipt
+from audit_app.receipts import Receipt, waiting_for_rivals
 from sessions_app import operations, signals
 from sessions_app.models import Task
 from sessions_app.revisions import all_judged
@@ -32,7 +32,7 @@ def route_tasks(
     """Route each of ``asked``, which are what ``route_task`` takes, once under its receipt.
 
     What refuses one, or all of them, is their outcome and nobody else's. Of two batches with the
-    same keys the second waits for the first, then gives its answers again. Raises
+    same keys the second waits for the first, then gives its answers again. Raises Outrun,
     RequestInProgress.
     """
 
@@ -66,14 +66,15 @@ def _routed(
         begin(task, verdict)
         found[number] = task
         judged.append((task, verdict))
-    created = create_all(
-        [task for task, _ in judged],
-        EventType.TASK_ROUTED,
-        by=by,
-        details=[said_of(*each) for each in judged],
-        once=ONCE,
-    )
-    # A key whose receipt is forgotten may have its task still.
+    with waiting_for_rivals():
+        created = create_all(
+            [task for task, _ in judged],
+            EventType.TASK_ROUTED,
+            by=by,
+            details=[said_of(*each) for each in judged],
+            once=ONCE,
+        )
+    # A key whose receipt is forgotten may have its task still, and a rival's is there by now.
     there = {task.pk for task in created}
     for number, result in found.items():
         if isinstance(result, Task) and result.pk not in there:

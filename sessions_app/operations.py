@@ -17,6 +17,7 @@ from audit_app.errors import (
 from audit_app.events import EventType
 from audit_app.models import Subject
 from audit_app.operation import clock, operation, violated
+from audit_app.receipts import waiting_for_rivals
 from audit_app.trail import bounded, create, perform
 from sessions_app import signals
 from sessions_app.errors import (
@@ -114,8 +115,8 @@ def route_task(
     the person whom the agent asks for, by username or e-mail: they can't approve it.
 
     The task speaks for the role of its session, else for the agent's first role. Raises AgentsOnly,
-    RoleNotHeld, UnknownSession, SessionClosed, IdempotencyKeyReused (the key's first task is older
-    than its receipt).
+    RoleNotHeld, UnknownSession, SessionClosed, RequestInProgress, IdempotencyKeyReused (the key
+    has its task already).
     """
     task = router(by, session_id, trace_id).asks(
         target=target,
@@ -129,7 +130,8 @@ def route_task(
     verdict = judged(task)
     begin(task, verdict)
     try:
-        create(task, EventType.TASK_ROUTED, by=by, details=said_of(task, verdict))
+        with waiting_for_rivals():
+            create(task, EventType.TASK_ROUTED, by=by, details=said_of(task, verdict))
     except IntegrityError as error:
         if violated(error) == "tasks_once_per_key":
             raise IdempotencyKeyReused from error

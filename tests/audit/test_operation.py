@@ -7,7 +7,7 @@ from django.db import OperationalError, connection, transaction
 from psycopg.errors import DeadlockDetected
 
 from audit_app import trail
-from audit_app.errors import Busy, Conflict, NotFound
+from audit_app.errors import Busy, Conflict, NotFound, Outrun
 from audit_app.models import Event
 from audit_app.operation import operation
 from sessions_app import operations
@@ -133,6 +133,32 @@ def test_a_victim_that_is_never_spared_gives_up_in_the_end(session):
         raise OperationalError from DeadlockDetected()
 
     with pytest.raises(OperationalError):
+        touch(session.pk, by=OPS, then=lose)
+    assert len(tries) == 4
+    assert untouched(session)
+
+
+def test_who_was_outrun_begins_anew(session):
+    tries = []
+
+    def lose_once():
+        tries.append(1)
+        if len(tries) == 1:
+            raise Outrun
+
+    touch(session.pk, by=OPS, then=lose_once)
+    assert len(tries) == 2
+    assert Event.objects.filter(subject_id=session.pk).count() == 2
+
+
+def test_who_is_always_outrun_is_told_to_come_again(session):
+    tries = []
+
+    def lose():
+        tries.append(1)
+        raise Outrun
+
+    with pytest.raises(Busy):
         touch(session.pk, by=OPS, then=lose)
     assert len(tries) == 4
     assert untouched(session)

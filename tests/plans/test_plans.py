@@ -170,15 +170,16 @@ def explained() -> dict[str, list[Any]]:
     plans = {}
     for name, (action, _) in hot().items():
         plans[name] = plans_of(action)
-    claim = re.sub(r"%\((ttl)\)s", "1", receipts.CLAIM)
-    plans["a receipt is claimed"] = [plan_of(re.sub(r"%\(\w+\)s", "'x'", claim))]
+    keep = re.sub(r"secs => %s", "secs => 1", receipts.KEEP)
+    values = ["'x'"] * 4 + ["200", "'{}'", "'x'", "'x'", "NULL"]
+    plans["a receipt is kept"] = [plan_of(keep.replace("%s", "{}").format(*values))]
     plans["the judge's look-up"] = [plan_of(JUDGED)]
     return plans
 
 
 def test_nothing_hot_reads_a_big_table_whole(much):
     wanted = {name: indexes for name, (_, indexes) in hot().items()}
-    wanted["a receipt is claimed"] = {"request_receipts_once"}
+    wanted["a receipt is kept"] = {"request_receipts_once"}
     wanted["the judge's look-up"] = {"audit_events_subject"}
     plans = explained()
     version = f"PostgreSQL {connection.pg_version // 10_000}"

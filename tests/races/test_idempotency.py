@@ -1,11 +1,18 @@
 """The same request many times at once has one effect and one answer."""
 
+import threading
+from contextlib import contextmanager
 from functools import partial
 
+import pytest
+from django.db import connection
+
 from approvals_app.models import Approval
-from audit_app.models import Event
-from sessions_app.models import Task
-from tests.races.together import together
+from audit_app.models import Event, RequestReceipt
+from sessions_app.models import AgentSession, Task
+from tests.database import as_superuser
+from tests.factories import TaskFactory, the_approval
+from tests.races.together import alone, somebody_waits_for_a_lock, together
 
 REFUND = {"target": "finance", "task": {"task_type": "refund_approval", "data": {"amount": "42"}}}
 
@@ -65,3 +72,121 @@ def test_sessions_opened_at_once_under_one_key_are_one(api, bot):
 
     assert len({answer.content for answer in answers}) == 1
     assert Event.objects.filter(event_type="session.opened").count() == 1
+
+
+OPEN = {"agent_role": "support-agent"}
+ONE = {"Idempotency-Key": "one"}
+COPIED = """INSERT INTO request_receipts (caller, endpoint, key, fingerprint, status, headers, body,
+    subject_type, subject_id)
+SELECT caller, endpoint, 'one', fingerprint, status, headers, body, subject_type, subject_id
+FROM request_receipts WHERE key = 'first'"""
+
+
+@contextmanager
+def a_rival():
+    """Somebody with the key "one", who is to give the answer that "first" was given, and did not
+    commit yet."""
+    with as_superuser() as rival:
+        assert rival.execute(COPIED).rowcount == 1
+        yield rival
+
+
+@contextmanager
+def waiting(request):
+    """``request`` is sent, and waits; what it was answered is in the list by the end."""
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(alone(request)))
+    thread.start()
+    somebody_waits_for_a_lock()
+    try:
+        yield answers
+    finally:
+        thread.join(timeout=60)
+
+
+@pytest.fixture
+def impatient():
+    """Nobody waits long for a lock on the tests' own connection."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '50ms'")
+        yield
+        cursor.execute("RESET lock_timeout")
+
+
+def test_who_was_outrun_takes_everything_back_and_gives_the_rivals_answer(api, bot):
+    first = api(bot).post("/sessions", OPEN, {"Idempotency-Key": "first"})
+    with a_rival() as rival, waiting(lambda: api(bot).post("/sessions", OPEN, ONE)) as answers:
+        rival.commit()
+
+    (answer,) = answers
+    assert answer.headers["Idempotent-Replayed"] == "true"
+    assert (answer.status_code, answer.content) == (201, first.content)
+    assert AgentSession.objects.count() == 1
+    assert Event.objects.filter(event_type="session.opened").count() == 1
+
+
+def test_where_the_rival_gives_up_it_is_done(api, bot):
+    first = api(bot).post("/sessions", OPEN, {"Idempotency-Key": "first"})
+    with a_rival() as rival, waiting(lambda: api(bot).post("/sessions", OPEN, ONE)) as answers:
+        rival.rollback()
+
+    (answer,) = answers
+    assert answer.status_code == 201
+    assert "Idempotent-Replayed" not in answer.headers
+    assert answer.json()["session_id"] != first.json()["session_id"]
+
+
+def test_a_refusal_that_was_outrun_is_not_recorded_again(api, bot, payer):
+    path = f"/tasks/{TaskFactory(agent=bot).pk}/claim"
+    first = api(payer).post(path, {}, {"Idempotency-Key": "first"})
+    with a_rival() as rival, waiting(lambda: api(payer).post(path, {}, ONE)) as answers:
+        rival.commit()
+
+    (answer,) = answers
+    assert answer.headers["Idempotent-Replayed"] == "true"
+    assert (answer.status_code, answer.content) == (409, first.content)
+    assert Event.objects.filter(event_type="operation.refused").count() == 1
+
+
+def in_progress(answer):
+    assert (answer.status_code, answer.json()["code"]) == (409, "request_in_progress")
+    assert answer.headers["Retry-After"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_while_another_runs_it_is_told_to_come_again(api, bot):
+    api(bot).post("/sessions", OPEN, {"Idempotency-Key": "first"})
+    with a_rival():
+        in_progress(api(bot).post("/sessions", OPEN, ONE))
+    assert AgentSession.objects.count() == 1
+    assert api(bot).post("/sessions", OPEN, ONE).headers["Idempotent-Replayed"] == "true"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_while_another_routes_the_task_it_is_told_to_come_again(api, bot):
+    tasks = {"tasks": [{"idempotency_key": "one"} | REFUND]}
+    api(bot).post("/tasks/route", REFUND, {"Idempotency-Key": "first"})
+    with a_rival() as last, waiting(lambda: api(bot).post("/tasks/route", REFUND, ONE)) as answers:
+        in_progress(api(bot).post("/tasks/route", REFUND, ONE))
+        in_progress(api(bot).post("/tasks/route:batch", tasks))
+        last.rollback()
+
+    again = api(bot).post("/tasks/route", REFUND, ONE)
+    assert (again.content, again.headers["Idempotent-Replayed"]) == (answers[0].content, "true")
+    assert Task.objects.count() == Approval.objects.count() == 2
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_answer_is_given_again_while_somebody_else_holds_the_row(api, alice, bot):
+    approval = the_approval(TaskFactory(agent=bot))
+    path, body = f"/approvals/{approval.pk}/approve", {"payload_digest": approval.payload_digest}
+    first = api(user=alice).post(path, body, ONE)
+    with as_superuser() as other:
+        other.execute("SELECT FROM approvals WHERE id = %s FOR UPDATE", [approval.pk])
+        again = api(user=alice).post(path, body, ONE)
+        busy = api(user=alice).post(path, body, {"Idempotency-Key": "another"})
+
+    assert (again.status_code, again.content) == (200, first.content)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert (busy.status_code, busy.json()["code"]) == (409, "busy")
+    assert list(RequestReceipt.objects.values_list("key", flat=True)) == ["one"]
