@@ -50,7 +50,7 @@ from audit_app.admin import (
     actor_of,
 )
 from audit_app.errors import Conflict, Invalid, NotFound, OrchestratorError
-from audit_app.legible import badge, moment, visible
+from audit_app.legible import badge, in_a_list, moment, visible
 from audit_app.serializers import UUID_TEXT
 
 MOST_AT_ONCE = 50
@@ -91,7 +91,7 @@ class ApprovalAdmin(WordsAdmin):
 
     @admin.display(description="Approval")
     def asked(self, approval: Approval) -> SafeString:
-        return visible(approval.task.task_type)
+        return in_a_list(approval.task.description.strip() or approval.task.task_type)
 
     @admin.display(description="Asked by")
     def asks(self, approval: Approval) -> SafeString:

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from bench.machine import description
+from bench.serving import end_what_was_started
 
 NOISY = 1.5
 """How much slower than at its best the yardstick may be before a figure is marked."""
@@ -27,6 +28,7 @@ def server(kept: Path | None, settings: Mapping[str, str] | None = None) -> Iter
     Django set up; the URL of its superuser. Says what machine this is."""
     os.environ.update(TRIAL="on", LOG_LEVEL="WARNING", RATE_LIMIT_PER_MINUTE="0")
     os.environ.update(ADDRESS_LIMIT_PER_MINUTE="0", DJANGO_SETTINGS_MODULE="orchestrator.settings")
+    end_what_was_started()
     with ExitStack() as stack:
         place = kept or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrator-bench-"))

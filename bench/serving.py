@@ -32,10 +32,15 @@ class Served:
     """Processes that it does not work without, by name."""
 
 
+def end_what_was_started() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, with every block that it is in."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
 @contextmanager
 def postgres(place: Path) -> Iterator[embedded_postgres.Server]:
     """PostgreSQL under ``place``, in which our two roles are what they are in production."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended, then, too
+    end_what_was_started()
     server = embedded_postgres.start(place / "postgres")
     try:
         owner, application = Login.of(server.owner_url), Login.of(server.application_url)

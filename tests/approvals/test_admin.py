@@ -338,6 +338,16 @@ class TestReading:
         assert "broken kettle" in page
         assert "broken kettle" not in other
 
+    def test_approvals_are_listed_by_what_will_be_done(self, alice, bot):
+        TaskFactory(agent=bot)
+        TaskFactory(agent=bot, description=" ", task_type="of_few_words")
+
+        page = browser(alice).get("/admin/approvals_app/approval/").content.decode()
+
+        assert "broken kettle" in page
+        assert "refund_approval" not in page
+        assert "of_few_words" in page
+
     @pytest.mark.parametrize("pk", ["1", "x", "00000000-0000-0000-0000-000000000000"])
     @pytest.mark.parametrize(
         "model", ["approvals_app/approval", "sessions_app/task", "audit_app/event"]

@@ -1,7 +1,7 @@
 """Every page of ours in a world of people at work, in light and dark, at a desk and on a phone.
 
-Each is there, says no error in the console, does not scroll sideways, and has nothing that WCAG 2.2
-AA forbids; ``make screenshots`` keeps its picture.
+Each is there, says no error in the console, does not scroll sideways, cuts no text off, and has
+nothing that WCAG 2.2 AA forbids; ``make screenshots`` keeps its picture.
 """
 
 import os
@@ -25,6 +25,18 @@ def wider_than_the_window(page: Page) -> int:
     return page.evaluate(
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
+
+
+CUT_OFF = """() => [...document.querySelectorAll("main *, #main *")].filter(element => {
+    const style = getComputedStyle(element);
+    return style.overflowY === "hidden" && element.clientHeight > 1
+        && element.scrollHeight > element.clientHeight + 1 && element.innerText?.trim();
+}).map(element => element.innerText.trim().slice(0, 60))"""
+
+
+def cut_off(page: Page) -> list[str]:
+    """The beginnings of texts of which a part can't be seen, nor scrolled to."""
+    return page.evaluate(CUT_OFF)
 
 
 def keep(page: Page, name: str, width: int, colors: str) -> None:
@@ -53,5 +65,6 @@ def test_every_page_can_be_looked_at_by_anybody(signed_in, work, people, width, 
         keep(page, name, width, colors)
         if wider := wider_than_the_window(page):
             found.append(f"{name} scrolls sideways by {wider} px")
+        found += [f"{name} cuts off: {text!r}" for text in cut_off(page)]
         found += [f"{name}: {one}" for one in violations(page)]
     assert not found + said, "\n".join(found + said)
