@@ -198,22 +198,31 @@ def since(moment: datetime, among: "QuerySet[Event]") -> "QuerySet[Event]":
 
 
 def read(
-    after: Cursor, limit: int = BATCH, *, among: "QuerySet[Event] | None" = None
+    after: Cursor,
+    limit: int = BATCH,
+    *,
+    among: "QuerySet[Event] | None" = None,
+    until: Cursor | None = None,
 ) -> list[Event]:
     """Up to ``limit`` events behind ``after``, of those ``among``, in the order of their commits.
 
-    What is read is final: nothing is committed before the last one any more. Raises CursorExpired
-    where events behind ``after`` are no longer kept.
+    What is read is final: nothing is committed before the last one any more. ``until`` is an end
+    that was asked for already: what is settled stays so, but may not look so a moment later, while
+    somebody commits in another database of the cluster. Raises CursorExpired where events behind
+    ``after`` are no longer kept.
     """
     must_be_kept(after)
     rows = cast("EventQuerySet", Event.objects.all() if among is None else among)
+    last_era = until.era if until else eras.present
     found: list[Event] = []
-    while len(found) < limit and after.era <= eras.present:
-        ended = after.era < eras.present
+    while len(found) < limit and after.era <= last_era:
         here = rows.behind(after.xid, after.position)
         if after.era:
             here = here.filter(position__gt=eras.ends[after.era - 1])
-        here = here.filter(position__lte=eras.ends[after.era]) if ended else here.settled()
+        if after.era < last_era:
+            here = here.filter(position__lte=eras.ends[after.era])
+        else:
+            here = here.up_to(until.xid, until.position) if until else here.settled()
         found += here.order_by("xid", "position")[: limit - len(found)]
         after = Cursor(after.era + 1, 0, 0)
     return found
@@ -244,16 +253,15 @@ def _final_page(
     after: Cursor, limit: int, rows: EventQuerySet, by: Actor, until: Cursor
 ) -> tuple[list[Event], Cursor | None]:
     if by.auditor:
-        return _cut(read(after, limit + 1, among=rows), limit)
+        return _cut(read(after, limit + 1, among=rows, until=until), limit)
     theirs = rows.of_few(by, FEW)
     if theirs is not None:
         # What begins to be visible after we asked what is comes later than ``until``: were anything
         # as late shown now, the cursor would pass it over.
-        events = read(after, limit + 1, among=theirs)
-        return _cut([event for event in events if cursor_of(event) <= until], limit)
+        return _cut(read(after, limit + 1, among=theirs, until=until), limit)
     found: list[Event] = []
     for step in STEPS:
-        near = read(after, step, among=rows.only("position", "xid"))
+        near = read(after, step, among=rows.only("position", "xid"), until=until)
         known = rows.visible_to(by).filter(pk__in=[event.pk for event in near])
         found += sorted(known, key=cursor_of)
         if len(found) > limit or len(near) < step:

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import psycopg
 import pytest
 from django.contrib.auth.models import Permission
 from django.db import connection
@@ -10,8 +11,9 @@ from django.db import connection
 from audit_app import tail
 from audit_app.models import Event
 from sessions_app import operations
+from tests.database import as_superuser, database_url
 from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory, approved
-from tests.trail import writer
+from tests.trail import all_settled, writer
 
 
 @pytest.fixture
@@ -240,6 +242,45 @@ def test_what_begins_while_a_page_is_read_is_not_passed_over(api, bot):
     assert page["next_cursor"] is None
     assert shown(page) == shown(api(bot).get("/audit/events", cursor=start).json())
     assert {event["subject_id"] for event in page["events"]} == {str(first.pk), str(begun[0].pk)}
+
+
+NOTHING_SETTLED = """CREATE OR REPLACE FUNCTION audit_settled_before() RETURNS xid8
+LANGUAGE sql STABLE AS $$ SELECT '3'::xid8 $$"""
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+@pytest.mark.parametrize("reader", ["bot", "auditor"])
+def test_what_looks_unsettled_for_a_moment_is_not_left_out(
+    request, api, bot, reader, few, monkeypatch
+):
+    """As where a transaction of another database ends between the snapshot and the look at its
+    lock: then nobody can tell any more that it was theirs."""
+    monkeypatch.setattr(tail, "FEW", few)
+    caller = request.getfixturevalue(reader)
+    caller = api(caller) if reader == "bot" else api(user=caller)
+    start, elsewhere = str(tail.end()), database_url(superuser=True, name="postgres")
+    with psycopg.connect(elsewhere) as theirs, as_superuser() as admin:
+        admin.autocommit = True
+        theirs.execute("SELECT pg_current_xact_id()")
+        new = [SessionFactory(agent=bot) for _ in range(3)]
+        all_settled()
+        said = admin.execute("SELECT pg_get_functiondef('audit_settled_before'::regproc)")
+        definition = said.fetchone()[0]
+
+        def meanwhile(execute, sql, params, many, context):
+            found = execute(sql, params, many, context)
+            if "ORDER BY xid DESC" in sql:
+                admin.execute(NOTHING_SETTLED)
+            return found
+
+        try:
+            with connection.execute_wrapper(meanwhile):
+                page = caller.get("/audit/events", cursor=start).json()
+        finally:
+            admin.execute(definition)
+
+    assert [event["subject_id"] for event in page["events"]] == [str(each.pk) for each in new]
+    assert page["next_cursor"] is None
 
 
 def shown(page):

@@ -38,6 +38,21 @@ def test_who_commits_late_is_not_skipped_as_it_would_be_by_position():
     assert not Event.objects.filter(position__gt=second).exists()
 
 
+def test_up_to_an_end_that_was_asked_for_nothing_is_waited_for_again():
+    begin = tail.end()
+    with writer() as slow, writer() as quick:
+        slow.execute("SELECT pg_current_xact_id()")
+        first, second = written_by(quick), written_by(quick)
+        quick.commit()
+
+        end = tail.cursor_of(Event.objects.get(position=first))
+        assert tail.read(begin) == []
+        assert positions(tail.read(begin, until=end)) == [first]
+        assert positions(tail.read(end)) == []
+    all_settled()
+    assert positions(tail.read(end)) == [second]
+
+
 def test_the_order_is_that_of_transactions_not_of_insertions():
     begin = tail.end()
     with writer() as older, writer() as younger:

@@ -177,6 +177,17 @@ def explained() -> dict[str, list[Any]]:
     return plans
 
 
+def test_functions_are_planned_once_a_connection():
+    """In SQL they are planned by each statement that calls them, unless they can be inlined, as the
+    words of an index and a set in FROM are."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT proname FROM pg_proc JOIN pg_language AS language ON language.oid = prolang "
+            "WHERE lanname = 'sql' AND pronamespace = 'public'::regnamespace"
+        )
+        assert {name for (name,) in cursor.fetchall()} == {"approvals_voices", "tasks_words"}
+
+
 def test_nothing_hot_reads_a_big_table_whole(much):
     wanted = {name: indexes for name, (_, indexes) in hot().items()}
     wanted["a receipt is kept"] = {"request_receipts_once"}
