@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from django.apps import apps
+from django.core.cache import cache
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
@@ -16,6 +17,10 @@ from audit_app.querysets import FEW, SubjectQuerySet, there_is
 
 if TYPE_CHECKING:
     from sessions_app.models import Agent, AgentSession, Task  # noqa: F401  # forward references
+
+
+MANY_FOR = 60
+"""Seconds for which somebody who knows of many tasks is taken to know of many still."""
 
 
 class AgentQuerySet(SubjectQuerySet["Agent"]):
@@ -70,8 +75,15 @@ class TaskQuerySet(SubjectQuerySet["Task"]):
         return first.union(*others, all=True)
 
     def are_few(self, actor: Actor, most: int) -> bool:
-        """Whether ``actor`` knows of no more than ``most``."""
-        return bool(self.ids_known_to(actor, most + 1).count() <= most)
+        """Whether ``actor`` knows of no more than ``most``. That somebody knows of more is believed
+        for a while, since it says how rows are found, and not which."""
+        name = f"knows-many:{actor.kind}:{actor.id}:{most}"
+        if cache.get(name, False):
+            return False
+        are_few = bool(self.ids_known_to(actor, most + 1).count() <= most)
+        if not are_few:
+            cache.set(name, True, MANY_FOR)
+        return are_few
 
     def of_session(self, session: "AgentSession") -> Self:
         """The tasks that this session routed, claimed, or says that it works on.

@@ -5,9 +5,11 @@ import base64
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
+from django.core.cache import cache
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.signing import BadSignature, Signer
 from django.db.models import DateTimeField, IntegerField, Model, Q, QuerySet, Subquery
@@ -29,6 +31,9 @@ LARGEST = 999_999_999
 COUNTED = 10_000
 """Rows that are counted, and that pages by number reach; of more, the total is an estimate."""
 
+LONG_FOR = 60
+"""Seconds for which a list with more rows is taken to have them still, and is not counted."""
+
 
 class Pages(BasePagination):
     """Lists are wrapped under the view's ``list_name``.
@@ -49,7 +54,7 @@ class Pages(BasePagination):
         if self.by_key:
             return self._page_by_key(queryset, request.query_params.get("cursor", ""))
         queryset = queryset.order_by(*view.cursor_key)
-        self.total, self.estimated = _counted(queryset)
+        self.total, self.estimated = _counted(queryset, _name_of(request, view.actor))
         start = (self.page - 1) * self.size
         if self.estimated and start >= COUNTED:
             said = f"Pages by number end at row {COUNTED:,}. Go on with ?cursor= instead."
@@ -75,13 +80,19 @@ class Pages(BasePagination):
             return None
         if not all(isinstance(value, str | UUID) and value for value in given.values()):
             return None
-        kind: Any = type(view)
-        rows: list[Any] = _first_page(kind, int(size))(view.actor, **given)
         self.view, self.by_key = view, False
         self.page, self.size = 1, int(size)
-        self.total = rows[0].total if rows else 0
+        kind: Any = type(view)
+        name = _name_of(request, view.actor)
+        is_long = cache.get(name, False)
+        rows: list[Any] = _first_page(kind, self.size, counted=not is_long)(view.actor, **given)
+        if is_long:
+            self.total = COUNTED + 1 if len(rows) == self.size else len(rows)
+        else:
+            self.total = rows[0].total if rows else 0
         self.estimated = self.total > COUNTED
         if self.estimated:
+            cache.set(name, True, LONG_FOR)
             self.total = _estimated(view.filter_queryset(view.visible()), self.total)
         return rows
 
@@ -182,8 +193,9 @@ class _Total(Subquery):
 
 
 @lru_cache(16)  # a caller may ask for each size, searched in each way
-def _first_page(view: Any, size: int) -> Prepared[Any]:
-    """The rows of a first page of ``view``'s list, each with the list's ``total``."""
+def _first_page(view: Any, size: int, *, counted: bool) -> Prepared[Any]:
+    """The rows of a first page of ``view``'s list, each with the list's ``total`` if it is to be
+    ``counted``."""
     filters = view.filterset_class.base_filters
 
     def build(actor: Actor, **given: Any) -> Any:
@@ -191,21 +203,34 @@ def _first_page(view: Any, size: int) -> Prepared[Any]:
         for name, value in given.items():
             rows = filters[name].filter(rows, value)
         rows = rows.order_by(*view.cursor_key)
-        return rows.annotate(total=_Total(rows.values("pk")[: COUNTED + 1]))[:size]
+        if counted:
+            rows = rows.annotate(total=_Total(rows.values("pk")[: COUNTED + 1]))
+        return rows[:size]
 
     # Planned for whoever asks: a plan for everybody is wrong for those who see little.
     return Prepared(build, planned_anew=True)
 
 
-def _counted(rows: "QuerySet[Any]") -> tuple[int, bool]:
+def _name_of(request: Request, actor: Actor) -> str:
+    """What a list is remembered by: who asks for what, whichever of its pages."""
+    pages = ("page", "page_size")
+    asked = sorted((n, v) for n, v in request.query_params.items() if n not in pages)
+    named = repr((request.path, actor.kind, actor.id, actor.roles, actor.auditor, asked))
+    return f"long-list:{sha256(named.encode()).hexdigest()}"
+
+
+def _counted(rows: "QuerySet[Any]", name: str) -> tuple[int, bool]:
     """How many there are, and whether that is an estimate: the time of a count has a bound.
 
     Counted are the first in the list's order, so that the index is entered that the page is read
     by: without one, PostgreSQL would look for them from the beginning of the table.
     """
+    if cache.get(name, False):
+        return _estimated(rows, COUNTED + 1), True
     counted = rows[: COUNTED + 1].count()
     if counted <= COUNTED:
         return counted, False
+    cache.set(name, True, LONG_FOR)
     return _estimated(rows, counted), True
 
 

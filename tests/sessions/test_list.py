@@ -3,8 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from orchestrator.api import pagination
+from tests.database import without_guards
 from tests.factories import AgentFactory, SessionFactory, session_in
 
 
@@ -143,6 +146,9 @@ def test_a_search_for_nonsense_is_refused_by_name(listed, name, value):
 def few_are_counted(monkeypatch):
     """As if three rows were many: nobody makes ten thousand to see what happens then."""
     monkeypatch.setattr(pagination, "COUNTED", 3)
+    pagination._first_page.cache_clear()  # it says so in its SQL
+    yield
+    pagination._first_page.cache_clear()
 
 
 def test_a_total_is_exact_while_there_are_few(listed, bot, few_are_counted):
@@ -164,6 +170,30 @@ def test_an_estimate_is_of_what_is_searched_for(listed, bot, few_are_counted):
     session_in("active", bot)
     answer = listed(state="active").json()
     assert (answer["total"], answer["total_is_estimate"]) == (1, False)
+
+
+@pytest.mark.parametrize("size", ["5", "05"])
+def test_what_is_too_long_to_be_counted_is_not_counted_again_at_once(
+    listed, bot, few_are_counted, size
+):
+    """By kept SQL and by SQL that is written anew."""
+    SessionFactory.create_batch(5, agent=bot)
+    first = listed(page_size=size).json()
+    with CaptureQueriesContext(connection) as sent:
+        again = listed(page_size=size).json()
+    assert again == first
+    assert not [query for query in sent if "count(" in query["sql"].lower()]
+    assert listed(page_size=size, state="active").json()["total"] == 0
+
+
+def test_a_long_list_that_was_emptied_says_so_at_once(listed, bot, few_are_counted):
+    made = SessionFactory.create_batch(5, agent=bot)
+    assert listed().json()["total_is_estimate"] is True
+    with without_guards() as cursor:
+        cursor.execute("DELETE FROM sessions WHERE id <> %s", [made[0].pk])
+    answer = listed().json()
+    assert (answer["total"], answer["total_is_estimate"]) == (1, False)
+    assert ids(listed()) == [str(made[0].pk)]
 
 
 def test_pages_by_number_end_where_nothing_is_counted_any_more(listed, bot, few_are_counted):
