@@ -91,7 +91,7 @@ class ApprovalAdmin(WordsAdmin):
 
     @admin.display(description="Approval")
     def asked(self, approval: Approval) -> SafeString:
-        return in_a_list(approval.task.description.strip() or approval.task.task_type)
+        return in_a_list(approval.task.named)
 
     @admin.display(description="Asked by")
     def asks(self, approval: Approval) -> SafeString:

@@ -16,7 +16,7 @@ from audit_app.actors import Actor
 from audit_app.bulk import as_json, record_refusals
 from audit_app.errors import IdempotencyKeyReused, OrchestratorError, Outrun
 from audit_app.operation import KEPT_REFUSALS, PASSING
-from audit_app.receipts import Answer, Receipt, waiting_for_rivals
+from audit_app.receipts import UNLESS_ANSWERED, Answer, Receipt, waiting_for_rivals
 
 READ_ALL = """
 SELECT kept.caller, kept.endpoint, kept.key, fingerprint, status, body, headers::text, subject_type,
@@ -25,19 +25,15 @@ FROM json_to_recordset(%(asked)s::json) AS asked (caller text, endpoint text, ke
 JOIN request_receipts AS kept USING (caller, endpoint, key)
 WHERE kept.created_at >= clock_timestamp() - make_interval(secs => %(ttl)s)
 """
-KEEP_ALL = """
+KEEP_ALL = f"""
 INSERT INTO request_receipts AS kept
     (caller, endpoint, key, fingerprint, status, headers, body, subject_type, subject_id)
 SELECT caller, endpoint, key, fingerprint, status, headers, body, subject_type, subject_id
 FROM json_to_recordset(%(said)s::json) AS said (caller text, endpoint text, key text,
     fingerprint text, status smallint, headers jsonb, body text, subject_type text, subject_id uuid)
 ORDER BY caller, endpoint, key
-ON CONFLICT (caller, endpoint, key) DO UPDATE
-    SET fingerprint = excluded.fingerprint, status = excluded.status, headers = excluded.headers,
-        body = excluded.body, subject_type = excluded.subject_type,
-        subject_id = excluded.subject_id, created_at = clock_timestamp()
-    WHERE kept.created_at < clock_timestamp() - make_interval(secs => %(ttl)s)
-"""
+{UNLESS_ANSWERED}
+"""  # noqa: S608  # nothing but our own text
 Key = tuple[str, str, str]
 
 

@@ -43,17 +43,23 @@ class Replayed(Exception):
         self.answer = answer
 
 
-KEEP = """
-INSERT INTO request_receipts AS kept
-    (caller, endpoint, key, fingerprint, status, headers, body, subject_type, subject_id)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+UNLESS_ANSWERED = """
 ON CONFLICT (caller, endpoint, key) DO UPDATE
     SET fingerprint = excluded.fingerprint, status = excluded.status, headers = excluded.headers,
         body = excluded.body, subject_type = excluded.subject_type,
         subject_id = excluded.subject_id, created_at = clock_timestamp()
-    WHERE kept.created_at < clock_timestamp() - make_interval(secs => %s)
-RETURNING id
+    WHERE kept.created_at < clock_timestamp() - make_interval(secs => %(ttl)s)
 """
+"""An answer stays until its time is over: of a key that has one, no row is written."""
+
+KEEP = f"""
+INSERT INTO request_receipts AS kept
+    (caller, endpoint, key, fingerprint, status, headers, body, subject_type, subject_id)
+VALUES (%(caller)s, %(endpoint)s, %(key)s, %(fingerprint)s, %(status)s, %(headers)s, %(body)s,
+    %(subject_type)s, %(subject_id)s)
+{UNLESS_ANSWERED}
+RETURNING id
+"""  # noqa: S608  # nothing but our own text
 
 
 @contextmanager
@@ -116,18 +122,18 @@ class Receipt:
         with waiting_for_rivals(), planned_once() as cursor:
             cursor.execute(
                 KEEP,
-                [
-                    self.caller,
-                    self.endpoint,
-                    self.key,
-                    self.fingerprint,
-                    answer.status,
-                    json.dumps(dict(answer.headers)),
-                    answer.body,
-                    answer.subject_type,
-                    answer.subject_id,
-                    settings.IDEMPOTENCY_TTL_SECONDS,
-                ],
+                {
+                    "caller": self.caller,
+                    "endpoint": self.endpoint,
+                    "key": self.key,
+                    "fingerprint": self.fingerprint,
+                    "status": answer.status,
+                    "headers": json.dumps(dict(answer.headers)),
+                    "body": answer.body,
+                    "subject_type": answer.subject_type,
+                    "subject_id": answer.subject_id,
+                    "ttl": settings.IDEMPOTENCY_TTL_SECONDS,
+                },
             )
             if cursor.fetchone() is None:
                 raise Outrun

@@ -96,7 +96,7 @@ class TaskAdmin(WordsAdmin):
 
     @admin.display(description="Task")
     def what(self, task: Task) -> SafeString:
-        return in_a_list(task.description.strip() or task.task_type)
+        return in_a_list(task.named)
 
     @admin.display(description="Asked by")
     def asks(self, task: Task) -> SafeString:

@@ -423,6 +423,11 @@ class Task(Subject):
         return f"{self.task_type} {str(self.pk)[:8]}"
 
     @property
+    def named(self) -> str:
+        """What a list calls it: the agent's own words or, where it has none, its type."""
+        return self.description.strip() or self.task_type
+
+    @property
     def approvals_asked(self) -> list[Any]:
         """Its approvals, as they were asked for."""
         found = self.approvals.all()  # of the floor above

@@ -170,9 +170,9 @@ def explained() -> dict[str, list[Any]]:
     plans = {}
     for name, (action, _) in hot().items():
         plans[name] = plans_of(action)
-    keep = re.sub(r"secs => %s", "secs => 1", receipts.KEEP)
-    values = ["'x'"] * 4 + ["200", "'{}'", "'x'", "'x'", "NULL"]
-    plans["a receipt is kept"] = [plan_of(keep.replace("%s", "{}").format(*values))]
+    values = {"ttl": "1", "status": "200", "headers": "'{}'", "subject_id": "NULL"}
+    keep = re.sub(r"%\((\w+)\)s", lambda name: values.get(name[1], "'x'"), receipts.KEEP)
+    plans["a receipt is kept"] = [plan_of(keep)]
     plans["the judge's look-up"] = [plan_of(JUDGED)]
     return plans
 
