@@ -1,6 +1,5 @@
 """Break glass: one person approves alone, and the others review it afterwards."""
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 
@@ -18,7 +17,7 @@ from sessions_app.operations import cancel
 from tests.commands.conftest import said
 from tests.database import as_superuser
 from tests.factories import AgentFactory, TaskFactory, aged, asked, policy
-from tests.races.together import alone, somebody_waits_for_a_lock
+from tests.races.together import waiting
 
 pytestmark = pytest.mark.usefixtures("whole")
 
@@ -111,9 +110,7 @@ def test_a_right_that_goes_meanwhile_is_no_right(task, finance, breaker):
     with as_superuser() as admin:
         admin.execute("SELECT FROM approvals WHERE approver_role = 'legal' FOR UPDATE")
         attempt = partial(break_glass, finance.pk, by=Actor.human(breaker), **seen)
-        with ThreadPoolExecutor(1) as others:
-            outcome = others.submit(alone, attempt)
-            somebody_waits_for_a_lock()
+        with waiting(attempt) as outcome:
             admin.execute("DELETE FROM auth_user_user_permissions")
             admin.commit()
             with pytest.raises(NoRightToOverride):

@@ -1,6 +1,5 @@
 """Two people decide at the same moment, or one decides while the agent takes the task back."""
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import psycopg
@@ -18,7 +17,7 @@ from sessions_app.models import Task
 from tests.commands.conftest import wait_until_something_waits_for
 from tests.database import database_url
 from tests.factories import OPS, TaskFactory, the_approval
-from tests.races.together import alone, somebody_waits_for_a_lock, together
+from tests.races.together import together, waiting
 
 ROUNDS = 50
 
@@ -136,12 +135,11 @@ def test_one_more_human_is_asked_before_the_decision_or_not_at_all(bot, alice):
 
 def test_the_task_is_locked_before_its_approval(bot, alice):
     approval = the_approval(TaskFactory(agent=bot))
-    with psycopg.connect(database_url()) as other, ThreadPoolExecutor() as deciding:
+    with psycopg.connect(database_url()) as other:
         lock = "SELECT 1 FROM {} WHERE id = %s FOR UPDATE NOWAIT"
         other.execute(lock.format("approvals"), [approval.pk])
-        decision = deciding.submit(alone, decide(approvals.approve, approval, alice))
-        somebody_waits_for_a_lock()
-        with psycopg.connect(database_url()) as third, pytest.raises(errors.LockNotAvailable):
-            third.execute(lock.format("tasks"), [approval.task_id])
-        other.rollback()
-        assert decision.result(timeout=30).status == "approved"
+        with waiting(decide(approvals.approve, approval, alice)) as decision:
+            with psycopg.connect(database_url()) as third, pytest.raises(errors.LockNotAvailable):
+                third.execute(lock.format("tasks"), [approval.task_id])
+            other.rollback()
+            assert decision.result(timeout=30).status == "approved"

@@ -1,6 +1,5 @@
 """The same request many times at once has one effect and one answer."""
 
-import threading
 from contextlib import contextmanager
 from functools import partial
 
@@ -12,7 +11,7 @@ from audit_app.models import Event, RequestReceipt
 from sessions_app.models import AgentSession, Task
 from tests.database import as_superuser
 from tests.factories import TaskFactory, the_approval
-from tests.races.together import alone, somebody_waits_for_a_lock, together
+from tests.races.together import together, waiting
 
 REFUND = {"target": "finance", "task": {"task_type": "refund_approval", "data": {"amount": "42"}}}
 
@@ -91,19 +90,6 @@ def a_rival():
         yield rival
 
 
-@contextmanager
-def waiting(request):
-    """``request`` is sent, and waits; what it was answered is in the list by the end."""
-    answers = []
-    thread = threading.Thread(target=lambda: answers.append(alone(request)))
-    thread.start()
-    somebody_waits_for_a_lock()
-    try:
-        yield answers
-    finally:
-        thread.join(timeout=60)
-
-
 @pytest.fixture
 def impatient():
     """Nobody waits long for a lock on the tests' own connection."""
@@ -115,10 +101,10 @@ def impatient():
 
 def test_who_was_outrun_takes_everything_back_and_gives_the_rivals_answer(api, bot):
     first = api(bot).post("/sessions", OPEN, {"Idempotency-Key": "first"})
-    with a_rival() as rival, waiting(lambda: api(bot).post("/sessions", OPEN, ONE)) as answers:
+    with a_rival() as rival, waiting(lambda: api(bot).post("/sessions", OPEN, ONE)) as outcome:
         rival.commit()
 
-    (answer,) = answers
+    answer = outcome.result(timeout=30)
     assert answer.headers["Idempotent-Replayed"] == "true"
     assert (answer.status_code, answer.content) == (201, first.content)
     assert AgentSession.objects.count() == 1
@@ -127,10 +113,10 @@ def test_who_was_outrun_takes_everything_back_and_gives_the_rivals_answer(api, b
 
 def test_where_the_rival_gives_up_it_is_done(api, bot):
     first = api(bot).post("/sessions", OPEN, {"Idempotency-Key": "first"})
-    with a_rival() as rival, waiting(lambda: api(bot).post("/sessions", OPEN, ONE)) as answers:
+    with a_rival() as rival, waiting(lambda: api(bot).post("/sessions", OPEN, ONE)) as outcome:
         rival.rollback()
 
-    (answer,) = answers
+    answer = outcome.result(timeout=30)
     assert answer.status_code == 201
     assert "Idempotent-Replayed" not in answer.headers
     assert answer.json()["session_id"] != first.json()["session_id"]
@@ -139,10 +125,10 @@ def test_where_the_rival_gives_up_it_is_done(api, bot):
 def test_a_refusal_that_was_outrun_is_not_recorded_again(api, bot, payer):
     path = f"/tasks/{TaskFactory(agent=bot).pk}/claim"
     first = api(payer).post(path, {}, {"Idempotency-Key": "first"})
-    with a_rival() as rival, waiting(lambda: api(payer).post(path, {}, ONE)) as answers:
+    with a_rival() as rival, waiting(lambda: api(payer).post(path, {}, ONE)) as outcome:
         rival.commit()
 
-    (answer,) = answers
+    answer = outcome.result(timeout=30)
     assert answer.headers["Idempotent-Replayed"] == "true"
     assert (answer.status_code, answer.content) == (409, first.content)
     assert Event.objects.filter(event_type="operation.refused").count() == 1
@@ -166,13 +152,14 @@ def test_while_another_runs_it_is_told_to_come_again(api, bot):
 def test_while_another_routes_the_task_it_is_told_to_come_again(api, bot):
     tasks = {"tasks": [{"idempotency_key": "one"} | REFUND]}
     api(bot).post("/tasks/route", REFUND, {"Idempotency-Key": "first"})
-    with a_rival() as last, waiting(lambda: api(bot).post("/tasks/route", REFUND, ONE)) as answers:
+    with a_rival() as last, waiting(lambda: api(bot).post("/tasks/route", REFUND, ONE)) as outcome:
         in_progress(api(bot).post("/tasks/route", REFUND, ONE))
         in_progress(api(bot).post("/tasks/route:batch", tasks))
         last.rollback()
 
     again = api(bot).post("/tasks/route", REFUND, ONE)
-    assert (again.content, again.headers["Idempotent-Replayed"]) == (answers[0].content, "true")
+    first = outcome.result(timeout=30)
+    assert (again.content, again.headers["Idempotent-Replayed"]) == (first.content, "true")
     assert Task.objects.count() == Approval.objects.count() == 2
 
 

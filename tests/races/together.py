@@ -2,7 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import connections
@@ -28,6 +30,15 @@ def somebody_waits_for_a_lock() -> None:
         admin.autocommit = True
         while not admin.execute(WAITING).fetchone():
             assert time.monotonic() < deadline, "Nobody waits for a lock."
+
+
+@contextmanager
+def waiting(call: Callable[[], Any]) -> Iterator["Future[Any]"]:
+    """``call`` is made beside, and waits for a lock by now."""
+    with ThreadPoolExecutor(1) as others:
+        outcome = others.submit(alone, call)
+        somebody_waits_for_a_lock()
+        yield outcome
 
 
 def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
