@@ -58,7 +58,7 @@ class Orchestrator:
                     raise Refused(f"{self.url} can't be reached: {error}") from error
             time.sleep(min(int(after), 60) if after.isdecimal() else pause)
         if not answer.is_success:
-            raise Refused(_told(answer))
+            raise Refused(_describe_error(answer))
         return answer
 
     def send(self, step: str, method: str, path: str, body: Any, **headers: str) -> Any:
@@ -84,16 +84,16 @@ def run(orchestrator: Orchestrator, bodies: list[Any], role: str) -> int:
 
 def resume(orchestrator: Orchestrator, task_id: str) -> int:
     """Wait for what an earlier run asked: an agent that crashed has lost nothing."""
-    return EXIT.get(_outcome(orchestrator, _shown(orchestrator, task_id)), 4)
+    return EXIT.get(_outcome(orchestrator, _show(orchestrator, task_id)), 4)
 
 
 def _ask(orchestrator: Orchestrator, session: str, number: int, body: Any) -> Any:
     step = f"route-{number}"
     routed = orchestrator.send(step, "POST", "/tasks/route", body, **{"X-Session-Id": session})
-    return _shown(orchestrator, routed["task_id"])
+    return _show(orchestrator, routed["task_id"])
 
 
-def _shown(orchestrator: Orchestrator, task_id: str) -> Any:
+def _show(orchestrator: Orchestrator, task_id: str) -> Any:
     task = orchestrator.call("GET", f"/tasks/{task_id}").json()
     say(f"asked: {task['description']}")
     say(f"task {task['task_id']}, {task['status']}, payload {_digest(task)}")
@@ -139,7 +139,7 @@ def _digest(task: Any) -> str:
     return hashlib.sha256(rfc8785.dumps({name: task[name] for name in PAYLOAD_FIELDS})).hexdigest()
 
 
-def _told(answer: httpx.Response) -> str:
+def _describe_error(answer: httpx.Response) -> str:
     try:
         return "{title}: {detail} ({code}, trace {trace_id})".format_map(answer.json())
     except (ValueError, KeyError, TypeError):
