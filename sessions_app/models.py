@@ -14,8 +14,8 @@ from audit_app.actors import Actor, ActorKind
 from audit_app.canonical import canonical, digest
 from audit_app.events import EventType, recorded_as
 from audit_app.models import Subject
+from sessions_app.gate import Kind, Verdict
 from sessions_app.querysets import AgentQuerySet, SessionQuerySet, TaskQuerySet
-from sessions_app.verdicts import Kind, Verdict
 
 ROLE_LENGTH = 150
 """As long as the name of a Django group, which a role becomes where humans are asked."""
