@@ -32,8 +32,8 @@ from approvals_app.models import Approval, ApprovalPolicy, Delegation, Override,
 from audit_app.actors import Actor
 from audit_app.errors import OrchestratorError
 from audit_app.prepared import Prepared
+from sessions_app.gate import Kind, Verdict
 from sessions_app.models import Agent, Task, TaskRevision
-from sessions_app.verdicts import Kind, Verdict
 
 BREAK_GLASS = "approvals_app.break_glass"
 

@@ -18,6 +18,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from approvals_app.models import Approval
 from audit_app import tail, waiting
 from audit_app.actors import Actor
 from audit_app.errors import InvalidHeader
@@ -30,6 +31,7 @@ from audit_app.tail import Cursor
 from audit_app.viewsets import OperationViewSet
 from audit_app.waiting import Held
 from audit_app.watch import EVERYTHING, settled
+from sessions_app.models import Task
 
 AT_ONCE = 200
 """Events in one look; there may be more behind them."""
@@ -238,12 +240,11 @@ def _of_tasks(tasks: Any) -> Q:
 
 
 def _tasks_of(session: Any) -> Any:
-    tasks = Subject.kinds()["task"].objects
-    return tasks.filter(Q(session_id=session) | Q(claimed_session_id=session))
+    return Task.objects.filter(Q(session_id=session) | Q(claimed_session_id=session))
 
 
 def _approvals_of(tasks: Any) -> Any:
-    return Subject.kinds()["approval"].objects.filter(task_id__in=tasks)
+    return Approval.objects.filter(task_id__in=tasks)
 
 
 def _newest(rows: Any) -> Any:

@@ -12,11 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from approvals_app import delegations, operations, overrides
-from approvals_app.bulk import DECISIONS
-from approvals_app.filters import ApprovalFilter
-from approvals_app.models import Approval, Delegation, Override
-from approvals_app.querysets import read_votes
-from approvals_app.serializers import (
+from approvals_app.api.filters import ApprovalFilter
+from approvals_app.api.reads import read_approvals, read_votes, subscription_keys, unanswered
+from approvals_app.api.serializers import (
     ApproveSerializer,
     BreakGlassSerializer,
     BulkResultsSerializer,
@@ -30,11 +28,12 @@ from approvals_app.serializers import (
     RequestChangesSerializer,
     WithdrawVoteSerializer,
 )
+from approvals_app.api.task_serializers import ApprovalSerializer, TaskSerializer
+from approvals_app.bulk import DECISIONS
+from approvals_app.models import Approval, Delegation, Override
 from audit_app.shapes import shaped
 from audit_app.viewsets import PREFER, OperationViewSet
 from sessions_app.models import Task
-from sessions_app.querysets import read_approvals
-from sessions_app.serializers import ApprovalSerializer, TaskSerializer
 
 
 class ApprovalViewSet(OperationViewSet):
@@ -56,7 +55,9 @@ class ApprovalViewSet(OperationViewSet):
             return response
         task = Task.objects.get(pk=approval.task_id)
         read_approvals([task])
-        return self.held(response, task.news_of(), answered=approval not in task.unanswered())
+        return self.held(
+            response, subscription_keys(task), answered=approval not in unanswered(task)
+        )
 
     @extend_schema(request=RequestApprovalSerializer, responses={201: ApprovalSerializer})
     def create(self, request: Request) -> HttpResponse:
@@ -99,7 +100,8 @@ class ApprovalViewSet(OperationViewSet):
     def edit(self, request: Request, pk: UUID) -> HttpResponse:
         """A human changes what will be done; somebody else has to approve the revision."""
 
-        def present(task: Any) -> Response:
+        def present(task: Task) -> Response:
+            read_approvals([task])
             return Response(shaped(TaskSerializer, task))
 
         return self.answer(operations.edit, pk, present=present, **self.body(EditSerializer))

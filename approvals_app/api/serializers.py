@@ -1,9 +1,10 @@
-"""Shapes of approvals on the wire: what is asked; what is answered is one floor below."""
+"""Shapes of approvals on the wire: what is asked; what is answered is in task_serializers.py."""
 
 from typing import Any
 
 from rest_framework import serializers
 
+from approvals_app.api.task_serializers import ApprovalSerializer, ReviseTaskSerializer
 from approvals_app.models import Delegation, Override
 from audit_app.serializers import (
     IdField,
@@ -14,7 +15,6 @@ from audit_app.serializers import (
     TextField,
 )
 from sessions_app.models import ROLE_LENGTH
-from sessions_app.serializers import ApprovalSerializer, ReviseTaskSerializer
 
 LONGEST_NOTES = 20_000
 MAX_BULK = 100
