@@ -1,15 +1,18 @@
 """Django's ``migrate``, by the owner's role where DATABASE_OWNER_URL names one.
 
-Afterwards the application's role is given what it needs of what is new. A statement may take as
-long as it takes: to build an index of a large table needs more than the minute that requests have.
+Then the functions, views and triggers become those of the files under ``*/sql``, and the
+application's role is given what it needs of what is new. A statement may take as long as it takes:
+to build an index of a large table needs more than the minute that requests have.
 """
 
+import sys
 from typing import Any
 
 from django.conf import settings
 from django.core.management.commands.migrate import Command as Migrate
 from django.db import connection
 
+from audit_app import schema_objects
 from orchestrator.database_roles import grant
 from orchestrator.settings import database
 
@@ -34,5 +37,18 @@ class Command(Migrate):
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")
         super().handle(*args, **options)
+        # One app's tables are not enough, and --plan changes nothing.
+        if not (options["app_label"] or options["plan"]):
+            self._apply_schema_objects(**options)
         with connection.cursor() as cursor:
             cursor.execute("RESET statement_timeout")
+
+    def _apply_schema_objects(self, **options: Any) -> None:
+        if options["check_unapplied"]:
+            if schema_objects.outdated():
+                self.stderr.write("Functions, views or triggers are not those of */sql.")
+                sys.exit(1)
+            return
+        number = schema_objects.apply()
+        if options["verbosity"] >= 1:
+            self.stdout.write(f"Functions, views and triggers: {number} files applied or dropped.")
