@@ -61,7 +61,7 @@ def legal_changes(model: type[Subject]) -> list[str]:
     ``task.routed:>approved`` is a first state, ``task.purged:failed>`` a state in which a row may
     be purged, and ``session.updated:>`` a change that leaves the state alone.
     """
-    changes = {(str(model.created_as), "", state) for state in _first_states(model)}
+    changes = {(str(model.created_as), "", state) for state in first_states(model)}
     if model.purged_as:
         changes |= {(str(model.purged_as), state, "") for state in _last_states(model)}
     for event, pairs in changes_of(model).items():
@@ -79,7 +79,8 @@ def legal_changes(model: type[Subject]) -> list[str]:
     return [f"{event}:{before}>{after}" for event, before, after in sorted(changes, key=in_order)]
 
 
-def _first_states(model: type[Subject]) -> tuple[str, ...]:
+def first_states(model: type[Subject]) -> tuple[str, ...]:
+    """The states in which a row of ``model`` may be created."""
     return model.first_states or (model._meta.get_field("status").get_default(),)
 
 
