@@ -12,7 +12,8 @@ INSERT INTO schema_objects (name, checksum)
 SELECT format('TRIGGER %I ON %I', tgname, relname), ''
 FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
 WHERE relnamespace = 'public'::regnamespace
-  AND tgname IN (relname || '_guard_insert_delete', relname || '_guard_update', relname || '_freeze')
+  AND tgname IN (
+      relname || '_guard_insert_delete', relname || '_guard_update', relname || '_freeze')
 UNION SELECT 'FUNCTION audit_judge', '' FROM pg_proc
 WHERE pronamespace = 'public'::regnamespace AND proname = 'audit_judge'
 """
@@ -28,9 +29,7 @@ class Migration(migrations.Migration):
                 (
                     "name",
                     models.TextField(
-                        db_comment=(
-                            "What it is, as DROP names it: TRIGGER tasks_quorum ON tasks."
-                        ),
+                        db_comment=("What it is, as DROP names it: TRIGGER tasks_quorum ON tasks."),
                         primary_key=True,
                         serialize=False,
                     ),

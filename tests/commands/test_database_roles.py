@@ -28,7 +28,8 @@ def application():
         "ALTER TABLE approvals DROP CONSTRAINT approvals_pkey",
         "DROP TRIGGER tasks_transition ON tasks",
         "CREATE TRIGGER mine BEFORE INSERT ON tasks EXECUTE FUNCTION audit_refuse()",
-        "CREATE OR REPLACE FUNCTION audit_check_transition() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
+        "CREATE OR REPLACE FUNCTION audit_check_transition() RETURNS trigger LANGUAGE plpgsql "
+        "AS 'BEGIN END'",
         "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "CREATE TABLE mine (id int)",
         "CREATE TEMPORARY TABLE approvals (id int)",

@@ -9,8 +9,10 @@ import sys
 from typing import Any
 
 from django.conf import settings
+from django.core.management.base import CommandError
 from django.core.management.commands.migrate import Command as Migrate
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 
 from audit_app import schema_objects
 from orchestrator.database_roles import grant
@@ -34,6 +36,7 @@ class Command(Migrate):
             connection.settings_dict.update(application)
 
     def _patiently(self, *args: Any, **options: Any) -> None:
+        _refuse_half_of_a_squash()
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")
         super().handle(*args, **options)
@@ -52,3 +55,16 @@ class Command(Migrate):
         number = schema_objects.apply()
         if options["verbosity"] >= 1:
             self.stdout.write(f"Functions, views and triggers: {number} files applied or dropped.")
+
+
+def _refuse_half_of_a_squash() -> None:
+    """Django passes over a squashed migration of which some are applied and some are not."""
+    loader = MigrationLoader(connection)
+    for migration in loader.replacements.values():
+        missing = [each for each in migration.replaces if each not in loader.applied_migrations]
+        if 0 < len(missing) < len(migration.replaces):
+            names = ", ".join(f"{app}.{name}" for app, name in missing)
+            raise CommandError(
+                "This database is of a version that can't be upgraded at once. Migrate it with "
+                f"version 0.1.0 first; it lacks {names}."
+            )
