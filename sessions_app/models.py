@@ -29,6 +29,7 @@ class Agent(Subject):
         REVOKED = "revoked"
 
     subject_type = "agent"
+    created_as = EventType.IDENTITY_CREATED
 
     name = models.CharField(max_length=150, unique=True, db_comment="What people call it.")
     roles = ArrayField(
@@ -130,7 +131,9 @@ class AgentSession(Subject):
 
     OPEN = (Status.PENDING, Status.ACTIVE)
     subject_type = "session"
-    further_guards = ("freeze",)
+    created_as = EventType.SESSION_OPENED
+    purged_as = EventType.SESSION_PURGED
+    immutable_columns = ("agent_id", "role", "trace_id")
     role_column = "role"
     trace_column = "trace_id"
 
@@ -256,15 +259,18 @@ class Task(Subject):
     subject_type = "task"
     task_path = "pk"
     shown_with = ("claimed_by", "edited_by")
-    further_guards = (
-        "freeze",
-        "quorum",
-        "settled",
-        "revise",
-        "written",
-        "unchanged",
-        "unambiguous",
-        "single_use",
+    created_as = EventType.TASK_ROUTED
+    first_states = (Status.AWAITING_APPROVAL, Status.APPROVED, Status.REJECTED)
+    purged_as = EventType.TASK_PURGED
+    immutable_columns = (
+        "agent_id",
+        "session_id",
+        "task_type",
+        "from_role",
+        "to_role",
+        "on_behalf_of",
+        "trace_id",
+        "idempotency_key",
     )
     role_column = "to_role"
     trace_column = "trace_id"
