@@ -5,15 +5,15 @@ from operator import or_
 from typing import TYPE_CHECKING, ClassVar, Self
 from uuid import UUID
 
-from django.contrib.auth.models import Group, User
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.contrib.auth.models import Group
+from django.db.models import BooleanField, F, Func, Q, QuerySet, Value
 from django.db.models.functions import Now
 
 from audit_app.actors import Actor
 from audit_app.errors import NotFound
 from audit_app.prepared import Prepared
 from audit_app.querysets import S, SubjectQuerySet, related_manager
-from sessions_app.models import Agent, Task, TaskRevision
+from sessions_app.models import Task
 from sessions_app.querysets import of_known_tasks
 
 if TYPE_CHECKING:
@@ -41,6 +41,23 @@ class _OfTaskQuerySet(SubjectQuerySet[S]):
         return self.filter(**{f"{self.task}__in": Task.objects.ids_known_to(actor)})
 
 
+class _IsOpen(Func):
+    """Whether anybody may vote on an approval, by its id."""
+
+    template = "NOT EXISTS (SELECT FROM approval_obstacle(%(expressions)s))"
+    output_field = BooleanField()
+
+
+class _MayVote(Func):
+    """Whether a person, by their id, has a seat in which they may vote on an approval, by its id:
+    vote_obstacle() says so."""
+
+    template = (
+        "EXISTS (SELECT FROM voting_seats(%(expressions)s) AS voting WHERE voting.code IS NULL)"
+    )
+    output_field = BooleanField()
+
+
 class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
     def visible_to(self, actor: Actor) -> Self:
         if actor.auditor:
@@ -63,26 +80,17 @@ class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
         """Those that a task waits for, as against those that review an override."""
         return self.filter(override=None)
 
+    def undecided(self) -> Self:
+        """Those on which somebody may still vote."""
+        return self.pending().filter(_IsOpen(F("pk")))
+
     def waiting_for(self, actor: Actor) -> Self:
         """What ``actor`` is asked to decide and still can: nearest deadline first."""
-        voted = related_manager(self, "votes").filter(
-            status="cast", voter_id=actor.id, approval=OuterRef("pk")
-        )
-        revised = TaskRevision.objects.filter(task=OuterRef("task"), edited_by__pk=actor.id)
-        name = OuterRef("task__on_behalf_of")
-        oneself = User.objects.filter(Q(username__iexact=name) | Q(email__iexact=name), pk=actor.id)
-        return (
-            self.pending()
-            .asking(actor)
-            .filter(Q(expires_at__gt=Now()) | Q(override__isnull=False))
-            .exclude(task__agent__in=Agent.objects.filter(owner__pk=actor.id).values("pk"))
-            .exclude(task__edited_by_id=actor.id)
-            .exclude(Exists(revised))
-            .exclude(~Q(task__on_behalf_of=""), Exists(oneself))
-            .exclude(override__opened_by_id=actor.id)
-            .exclude(Exists(voted))
-            .order_by("expires_at", "id")
-        )
+        if not actor.is_human:
+            return self.none()
+        # What asks for them is found by indexes; vote_obstacle() is asked of what is left.
+        asking = self.pending().asking(actor)
+        return asking.filter(_MayVote(F("pk"), Value(int(actor.id)))).order_by("expires_at", "id")
 
     def overdue(self) -> Self:
         return self.pending().blocking().filter(expires_at__lte=Now())

@@ -1,6 +1,5 @@
 CREATE OR REPLACE FUNCTION approvals_quorum() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    asked public.tasks;
     said bigint;
     rightful bigint;
 BEGIN
@@ -10,7 +9,6 @@ BEGIN
         RAISE EXCEPTION 'approval % is decided when it is decided', NEW.id
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
-    SELECT * INTO asked FROM public.tasks WHERE id = NEW.task_id;
     IF NEW.decided_by_id IS NULL THEN
         IF NEW.override_id IS NOT NULL OR NEW.decision_at > clock_timestamp()
            OR NEW.at_deadline ->> 'then' IS DISTINCT FROM 'approve_without_a_human'
@@ -46,12 +44,9 @@ BEGIN
         RAISE EXCEPTION 'approval % was approved without the votes for it: changes are asked for',
             NEW.id USING ERRCODE = 'integrity_constraint_violation';
     END IF;
-    SELECT count(*), count(*) FILTER (WHERE public.approvals_member(seat_of_id, NEW.approver_role)
-            AND EXISTS (SELECT FROM public.auth_user WHERE id = voter_id AND is_active)
-            AND NOT public.approvals_excluded(
-                asked, ARRAY[NEW.requested_by_id], ARRAY[voter_id, seat_of_id]))
-        INTO said, rightful
+    SELECT count(*) INTO said
         FROM public.approvals_voices(NEW) WHERE approval_id = NEW.id AND choice = 'yes';
+    SELECT count(*) INTO rightful FROM public.votes_in_favour(NEW.id);
     PERFORM FROM public.votes WHERE approval_id = NEW.id AND status = 'cast'
         AND voter_id = NEW.decided_by_id AND choice = 'yes';
     IF said < NEW.needed OR NOT FOUND THEN

@@ -23,9 +23,11 @@ BEGIN
             USING ERRCODE = 'serialization_failure';
     END IF;
     SELECT * INTO approved FROM public.tasks WHERE id = NEW.task_id;
-    IF public.approvals_excluded(approved, ARRAY(SELECT requested_by_id FROM public.approvals
-            WHERE task_id = NEW.task_id AND revision = NEW.revision AND override_id IS NULL
-              AND requested_by_id IS NOT NULL), ARRAY[NEW.opened_by_id]) THEN
+    PERFORM FROM public.approvals AS asked
+        CROSS JOIN LATERAL public.conflict_of_interest(asked.id, NEW.opened_by_id)
+        WHERE asked.task_id = NEW.task_id AND asked.revision = NEW.revision
+          AND asked.override_id IS NULL;
+    IF FOUND THEN
         RAISE EXCEPTION 'separation of duties: user % can not override this', NEW.opened_by_id
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;

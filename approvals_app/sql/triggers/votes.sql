@@ -1,4 +1,5 @@
-CREATE TRIGGER votes_eligible AFTER INSERT ON votes
+-- Before the vote is there, so that it is not among those that vote_obstacle() reads.
+CREATE TRIGGER votes_eligible BEFORE INSERT ON votes
     FOR EACH ROW EXECUTE FUNCTION votes_eligible();
 
 CREATE TRIGGER votes_open BEFORE UPDATE ON votes
