@@ -6,18 +6,14 @@ the moment of connecting, no address but public ones: looked at then, since a na
 elsewhere a moment later, and a redirect anywhere.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import urllib3.util.connection
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from audit_app import vault
-from audit_app.destinations import DestinationRefused, addresses_of
+from audit_app.destinations import only_public_addresses
 
 LONGEST = 2_000
 TELLING = 16
@@ -28,7 +24,6 @@ HARMLESS = frozenset(
 )
 NOT_KNOWN = "That is no address that is known here. Copy it again from the service."
 NEVER = frozenset(("dbus", "exec", "file", "syslog", "windows", "macosx", "gnome", "glib", "qt"))
-_guarded: ContextVar[bool] = ContextVar("only public addresses", default=False)
 
 
 class ChannelRefused(Exception):
@@ -102,16 +97,6 @@ def send(url: str, *, title: str, body: str, own: bool) -> bool:
     return taken
 
 
-@contextmanager
-def only_public_addresses(wanted: bool = True) -> Iterator[None]:
-    """What is connected to within, by urllib3, must be public."""
-    before = _guarded.set(wanted)
-    try:
-        yield
-    finally:
-        _guarded.reset(before)
-
-
 def _names(attribute: Any) -> set[str]:
     return {attribute} if isinstance(attribute, str) else set(attribute or ())
 
@@ -122,30 +107,3 @@ def _plugin(url: str) -> Any:
 
     asset = AppriseAsset(app_id="Orchestrator", app_desc="Orchestrator", async_mode=False)
     return Apprise.instantiate(url, asset=asset)
-
-
-_connect = urllib3.util.connection.create_connection
-
-
-def _guarded_connect(address: tuple[str, int], *args: Any, **kwargs: Any) -> Any:
-    """urllib3's own, which connects to what was looked at and not to what is looked up again."""
-    if not _guarded.get():
-        return _connect(address, *args, **kwargs)
-    host, port = address
-    try:
-        places = addresses_of(host.strip("[]"), port)
-    except DestinationRefused:
-        raise OSError("This address is not public.") from None
-    error: OSError | None = None
-    for place in places:
-        try:
-            return _connect((str(place), port), *args, **kwargs)
-        except OSError as failed:
-            error = failed
-    assert error is not None
-    raise error
-
-
-# apprise speaks through requests, requests through urllib3; neither lets a caller look at the
-# address once it is known.
-urllib3.util.connection.create_connection = _guarded_connect

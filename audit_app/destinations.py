@@ -1,14 +1,20 @@
-"""Where a request of ours may go: never into our own network by somebody else's wish.
+"""Where a request of ours may go: never into our own network by somebody else's wish (SSRF).
 
 An address is judged after its name was resolved, and it is that very address which is connected to,
 so that a name that resolves to something else a moment later (DNS rebinding) changes nothing.
 """
 
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ssl import SSLContext
+from typing import Any
 from urllib.parse import urlsplit
+
+import httpx2
+import urllib3.util.connection
 
 from audit_app.errors import Invalid
 
@@ -22,13 +28,24 @@ class DestinationRefused(Exception):
     """The address is not one that requests may go to; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where to connect, and as whom to speak."""
+class GuardedTransport(httpx2.AsyncHTTPTransport):
+    """httpx2's, to addresses that were judged: public ones, and those of the ``allowed`` networks.
 
-    address: str
-    port: int
-    host: str
+    Raises what ``addresses_of`` raises.
+    """
+
+    def __init__(self, allowed: Sequence[str], trust: SSLContext) -> None:
+        super().__init__(verify=trust, trust_env=False)
+        self._allowed = allowed
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        host = request.url.host
+        port = request.url.port or (443 if request.url.scheme == "https" else 80)
+        address = addresses_of(host, port, allowed=self._allowed)[0]
+        # The Host header is written already; the certificate must be the name's, too.
+        request.url = request.url.copy_with(host=str(address))
+        request.extensions = {**request.extensions, "sni_hostname": host}
+        return await super().handle_async_request(request)
 
 
 def must_be_fit(url: str, *, plain: bool) -> None:
@@ -47,14 +64,6 @@ def must_be_fit(url: str, *, plain: bool) -> None:
         raise Invalid(field="url", reason="it must hold no credentials and no fragment.")
     if not url.isascii() or any(character <= " " for character in url) or "\\" in url:
         raise Invalid(field="url", reason="it must be plain ASCII without blanks.")
-
-
-def resolve(url: str, *, allowed: Sequence[str]) -> Destination:
-    """The address that ``url`` leads to, judged. Raises what ``addresses_of`` raises."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    return Destination(str(addresses_of(host, port, allowed=allowed)[0]), port, host)
 
 
 def addresses_of(host: str, port: int, *, allowed: Sequence[str] = ()) -> list[Address]:
@@ -92,3 +101,43 @@ def _within(address: IPv6Address) -> IPv4Address | None:
     if address.teredo:
         return address.teredo[1]
     return address.ipv4_mapped or address.sixtofour
+
+
+_guarded: ContextVar[bool] = ContextVar("only public addresses", default=False)
+
+
+@contextmanager
+def only_public_addresses(wanted: bool = True) -> Iterator[None]:
+    """What is connected to within, by urllib3, must be public."""
+    before = _guarded.set(wanted)
+    try:
+        yield
+    finally:
+        _guarded.reset(before)
+
+
+_connect = urllib3.util.connection.create_connection
+
+
+def _guarded_connect(address: tuple[str, int], *args: Any, **kwargs: Any) -> Any:
+    """urllib3's own, which connects to what was looked at and not to what is looked up again."""
+    if not _guarded.get():
+        return _connect(address, *args, **kwargs)
+    host, port = address
+    try:
+        places = addresses_of(host.strip("[]"), port)
+    except DestinationRefused:
+        raise OSError("This address is not public.") from None
+    error: OSError | None = None
+    for place in places:
+        try:
+            return _connect((str(place), port), *args, **kwargs)
+        except OSError as failed:
+            error = failed
+    assert error is not None
+    raise error
+
+
+# apprise speaks through requests, requests through urllib3; neither lets a caller look at the
+# address once it is known.
+urllib3.util.connection.create_connection = _guarded_connect

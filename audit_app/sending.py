@@ -6,13 +6,8 @@ At least once, with the event's id to know it by. Signed as Standard Webhooks sa
 import base64
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from ssl import SSLContext
 
-import httpx
 import orjson
 import structlog
 from django.conf import settings
@@ -22,7 +17,7 @@ from procrastinate.contrib.django import app
 from procrastinate.jobs import Job
 from standardwebhooks import Webhook as Signer
 
-from audit_app import destinations, vault, webhooks
+from audit_app import http_client, vault, webhooks
 from audit_app.actors import Actor
 from audit_app.deliveries import JOB, PURPOSE
 from audit_app.destinations import DestinationRefused
@@ -157,50 +152,27 @@ def _sent(webhook: Webhook, event: Event) -> Outcome:
 
     body = body_of(event)
     try:
-        headers = headers_of(webhook, event, body, datetime.now(UTC))
-        with _request(webhook.url, headers, body, began) as (response, said):
-            after = response.headers.get("Retry-After", "")
-            wait = min(int(after), 86_400) if after.isascii() and after.isdigit() else 0
-            if response.is_redirect:
-                said = "It answered with a redirect, which is not followed."
-            return Outcome(response.status_code, said, took(), wait)
+        answer = http_client.send(
+            "POST",
+            webhook.url,
+            seconds=TIMEOUT,
+            at_most=READ_AT_MOST,
+            guard=settings.WEBHOOK_ALLOWED_NETWORKS,
+            headers=headers_of(webhook, event, body, datetime.now(UTC)),
+            content=body,
+        )
     except DestinationRefused as refused:
         return Outcome(None, str(refused), took())
     except vault.Unreadable:
         return Outcome(None, "Its secret can't be read: SECRET_KEY changed. Rotate it.", took())
-    except (httpx.HTTPError, OSError, UnicodeError) as error:
-        return Outcome(None, f"{type(error).__name__}: {error}", took())
-
-
-@contextmanager
-def _request(
-    url: str, headers: dict[str, str], body: bytes, began: float
-) -> Iterator[tuple[httpx.Response, str]]:
-    """One request to the judged address of ``url``, and the beginning of its answer."""
-    to = destinations.resolve(url, allowed=settings.WEBHOOK_ALLOWED_NETWORKS)
-    asked = httpx.URL(url)
-    with (
-        httpx.Client(timeout=TIMEOUT, trust_env=False, verify=_trust()) as client,
-        client.stream(
-            "POST",
-            asked.copy_with(host=to.address),
-            headers=headers | {"Host": asked.netloc.decode()},
-            content=body,
-            extensions={"sni_hostname": to.host},
-        ) as response,
-    ):
-        said = b""
-        for piece in response.iter_raw():
-            said += piece
-            if len(said) >= READ_AT_MOST or time.monotonic() - began > TIMEOUT:
-                break
-        yield response, said[:READ_AT_MOST].decode(errors="replace")
-
-
-@cache
-def _trust() -> SSLContext:
-    """Read once: it takes longer than most requests."""
-    return httpx.create_ssl_context(trust_env=True)
+    except http_client.NoAnswer as error:
+        return Outcome(None, str(error), took())
+    after = answer.headers.get("Retry-After", "")
+    wait = min(int(after), 86_400) if after.isascii() and after.isdigit() else 0
+    said = answer.body.decode(errors="replace")
+    if "Location" in answer.headers and 300 <= answer.status < 400:
+        said = "It answered with a redirect, which is not followed."
+    return Outcome(answer.status, said, took(), wait)
 
 
 def _due(attempts: int, outcome: Outcome) -> datetime:

@@ -32,6 +32,17 @@ THREADS = 12
 WOKEN_THREADS = 4
 """More of them, for those that waited: they don't queue behind whoever comes now."""
 
+LOGIN_THREADS = 4
+"""More of them, for people who log in: hashing a password and asking their issuer take long, and
+anybody may have it done, so they queue behind each other and not in front of agents."""
+
+LOGIN_PATHS = (
+    "/admin/login/",
+    "/admin/password_change/",
+    "/admin/reauthenticate/",
+    "/admin/single-sign-on/",
+)
+
 HEARTBEAT = 15.0
 """Seconds after which a stream says that it is still there."""
 
@@ -40,6 +51,7 @@ OF_THE_BODY = {b"content-type", b"content-length", b"cache-control", b"x-accel-b
 NAMES = {"CONTENT_LENGTH", "CONTENT_TYPE"}
 
 threads = ThreadPoolExecutor(THREADS, thread_name_prefix="django")
+login_threads = ThreadPoolExecutor(LOGIN_THREADS, thread_name_prefix="django-login")
 woken_threads = ThreadPoolExecutor(WOKEN_THREADS, thread_name_prefix="django-woken")
 
 
@@ -174,8 +186,7 @@ class Request:
 
     async def _ask(self, environ: dict[str, Any]) -> Answer:
         """What Django says. An answer that comes in pieces is passed on at once."""
-        lane = threads if environ[DOOR] is None else woken_threads
-        answer = await self.loop.run_in_executor(lane, self._asked, dict(environ))
+        answer = await self.loop.run_in_executor(_lane(environ), self._asked, dict(environ))
         if isinstance(answer, Answer):
             return answer
         raise Over
@@ -275,6 +286,12 @@ def _announced(scope: MutableMapping[str, Any]) -> int:
     """The Content-Length, which the server has judged already."""
     given = (value for name, value in scope["headers"] if name == b"content-length")
     return int(next(given, b"0"))
+
+
+def _lane(environ: dict[str, Any]) -> ThreadPoolExecutor:
+    if environ[DOOR] is not None:
+        return woken_threads
+    return login_threads if environ["PATH_INFO"].startswith(LOGIN_PATHS) else threads
 
 
 def _may_be_held(scope: MutableMapping[str, Any]) -> bool:

@@ -27,6 +27,7 @@ from audit_app.admin import (
     address,
     trace_link,
 )
+from audit_app.connections import release_connection
 from audit_app.errors import NotFound, OrchestratorError
 from audit_app.legible import Link, badge, in_a_list, moment, visible
 from audit_app.machines import machine, states_passed
@@ -337,6 +338,15 @@ admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
+class SetPasswordForm(AdminPasswordChangeForm):  # type: ignore[misc]  # untyped library
+    """Unfold's, which holds no database connection while it hashes."""
+
+    def save(self, commit: bool = True) -> User:
+        release_connection()
+        user: User = super().save(commit)
+        return user
+
+
 @admin.register(User)
 class UserAdmin(BaseUserAdmin, StrictAdmin):  # type: ignore[misc,type-arg]  # untyped library
     actions = None  # people are ended one by one, with a thought for each
@@ -355,7 +365,7 @@ class UserAdmin(BaseUserAdmin, StrictAdmin):  # type: ignore[misc,type-arg]  # u
     )
     form = UserChangeForm
     add_form = UserCreationForm
-    change_password_form = AdminPasswordChangeForm
+    change_password_form = SetPasswordForm
 
     class Media:
         js = ("audit/choosers.js",)

@@ -1,5 +1,6 @@
 """Who is calling: a bearer token (API key or OIDC JWT) or an admin session, as an Actor."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -121,7 +122,7 @@ def _by_key(token: str) -> Actor:
 
 
 def _by_jwt(token: str) -> Actor:
-    """The agent whose ``subject``, else the person whose username, is the token's subject.
+    """The agent whose ``subject`` is the token's, else the person linked to its ``sub``.
 
     An agent comes first, so that no agent's token is ever taken for a person's. Somebody unknown
     becomes an agent where OIDC_PROVISION_AGENTS allows it.
@@ -134,7 +135,7 @@ def _by_jwt(token: str) -> Actor:
         raise IssuerAway from error
     agent = Agent.objects.filter(subject=bearer.subject).first()
     if agent is None:
-        if user := _person_of(bearer.subject):
+        if user := _person_of(bearer.claims):
             return _person(user, bearer)
         agent = _provisioned(bearer)
     if agent.status != Agent.Status.ACTIVE:
@@ -143,11 +144,27 @@ def _by_jwt(token: str) -> Actor:
     return actor if bearer.roles is None else replace(actor, roles=bearer.roles)
 
 
-def _person_of(subject: str) -> User | None:
-    """Whom single sign-on bound to the subject; else who is called so, and is bound to none."""
-    bound = Q(identity__issuer=settings.OIDC_ISSUER_URL, identity__subject=subject)
-    called = Q(username=subject, identity__isnull=True)
-    return User.objects.filter(bound | called).order_by("identity").first()
+def _person_of(claims: Mapping[str, Any]) -> User | None:
+    """The person linked to the issuer's ``sub``, unless the token is a client's own.
+
+    Never the person whose username it is: whoever registers a client may choose its name.
+    """
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or _is_a_clients_own(claims):
+        return None
+    linked = Q(identity__issuer=settings.OIDC_ISSUER_URL, identity__subject=subject)
+    return User.objects.filter(linked).first()
+
+
+def _is_a_clients_own(claims: Mapping[str, Any]) -> bool:
+    """Whether no person stands behind a token (client credentials; RFC 9068, section 2.2).
+
+    Most issuers name the client as the subject then; Auth0 and Entra ID say it in ``gty`` and
+    ``idtyp``.
+    """
+    if claims.get("gty") == "client-credentials" or claims.get("idtyp") == "app":
+        return True
+    return claims["sub"] in (claims.get("client_id"), claims.get("azp"), claims.get("cid"))
 
 
 def _person(user: User, bearer: oidc.Bearer) -> Actor:

@@ -30,9 +30,9 @@ from urllib.request import (
 import jwt
 import structlog
 from django.conf import settings
-from django.db import connection
 from rest_framework.exceptions import ValidationError
 
+from audit_app.connections import release_connection
 from audit_app.serializers import NameField
 from sessions_app.models import ROLE_LENGTH
 
@@ -260,7 +260,7 @@ class Keys:
         return not self._failing and (new or self._waiting < MOST_WAITING)
 
     def _wait(self, kid: str | None) -> None:
-        connection.close()  # somebody else can use it meanwhile
+        release_connection()
         self._waiting += 1
         try:
             self._changed.wait_for(lambda: self._settled(kid), TIMEOUT_SECONDS)

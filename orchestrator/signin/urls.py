@@ -1,5 +1,6 @@
 """The admin's own pages for these are replaced: this is included before the admin's addresses."""
 
+from django.contrib import admin
 from django.urls import path
 
 from orchestrator.signin import oidc, views
@@ -10,6 +11,11 @@ urlpatterns = [
     path("logout/", views.SignOut.as_view(), name="logout"),
     path("code/", views.Code.as_view(), name="code"),
     path("second-factor/", views.SecondFactor.as_view(), name="second_factor"),
+    path(
+        "password_change/",
+        admin.site.admin_view(views.PasswordChange.as_view()),
+        name="password_change",
+    ),
     path("prove/", views.Prove.as_view(), name="prove"),
     path("reauthenticate/", views.Reauthenticate.as_view(), name="reauthenticate"),
     path("single-sign-on/", oidc.Start.as_view(), name="start"),

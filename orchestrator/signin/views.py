@@ -7,12 +7,12 @@ from django.conf import settings
 from django.contrib import admin, auth, messages
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
-from django.contrib.auth.views import LoginView
+from django.contrib.auth.views import LoginView, PasswordChangeView
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import reverse, reverse_lazy
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views import View
@@ -24,7 +24,7 @@ from approvals_app.errors import ReauthenticationRequired, SecondFactorRequired
 from audit_app.actors import Actor, Assurance
 from orchestrator.signin import entrance, oidc, passwords, second_factor, sessions
 from orchestrator.signin.destinations import destination, leading_to
-from orchestrator.signin.forms import CodeForm, PasswordForm, SignInForm
+from orchestrator.signin.forms import CodeForm, PasswordChangeForm, PasswordForm, SignInForm
 from orchestrator.signin.issuer import issuer
 
 NEW_SECRET = "signin_secret"  # noqa: S105  # the name of a session's entry
@@ -86,6 +86,16 @@ class SignIn(LoginView):
                 oidc.issuer_logout(self.request) if "out" in self.request.GET else ""
             )
         return context
+
+
+class PasswordChange(PasswordChangeView):
+    """The admin's own page."""
+
+    form_class = PasswordChangeForm
+    success_url = reverse_lazy("admin:password_change_done")
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_context_data(**kwargs), **admin.site.each_context(self.request)}
 
 
 class SignOut(View):

@@ -145,10 +145,10 @@ def test_where_a_name_leads_is_looked_at_when_it_is_connected_to(monkeypatch, ad
 
     monkeypatch.setattr(socket, "getaddrinfo", leads)
     with (
-        channels.only_public_addresses(),
+        destinations.only_public_addresses(),
         pytest.raises(OSError, match="not public"),
     ):
-        channels._guarded_connect(("rebound.example", 443), timeout=1)
+        destinations._guarded_connect(("rebound.example", 443), timeout=1)
 
 
 def test_a_redirect_leads_nowhere_else(tell, chat, bot, alice, settings, monkeypatch):

@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.contrib.auth.models import User
 from django.db import connection, connections
 
+from approvals_app.models import Approval
 from audit_app.errors import NotFound
 from audit_app.models import Event
+from orchestrator.signin.models import Identity
 from sessions_app import identities, oidc
 from sessions_app.errors import AdministratorsOnly
 from sessions_app.models import Agent, AgentKey
@@ -81,6 +83,13 @@ def patient(monkeypatch):
     monkeypatch.setattr(oidc, "TIMEOUT_SECONDS", 60)
 
 
+@pytest.fixture
+def linked(issuer, alice):
+    """alice, who signed in by the issuer before."""
+    Identity.objects.create(user=alice, issuer=issuer.url, subject="subject-of-alice")
+    return alice
+
+
 def bearing(token):
     return Api(Authorization=f"Bearer {token}")
 
@@ -135,18 +144,62 @@ def test_an_agent_is_known_by_its_subject(issuer, robot):
     assert accepted(issuer.token("svc-robot")).json()["total"] == 1
 
 
-def test_a_person_is_known_by_their_username_and_decides(issuer, alice, bot):
-    approval = the_approval(TaskFactory(agent=bot))
-    answer = bearing(issuer.token("alice")).post(
+def decision(token, approval):
+    return bearing(token).post(
         f"/approvals/{approval.pk}/approve", {"payload_digest": approval.payload_digest}
     )
+
+
+def test_a_person_is_known_by_their_linked_subject_and_decides(issuer, linked, bot):
+    answer = decision(issuer.token("subject-of-alice"), the_approval(TaskFactory(agent=bot)))
     assert answer.status_code == 200
     assert answer.json()["decided_by"] == "alice"
 
 
-def test_how_a_person_proved_who_they_are_is_recorded_with_their_decision(issuer, alice, bot):
+def test_a_client_called_as_an_unlinked_person_is_nobody(issuer, alice, bot):
     approval = the_approval(TaskFactory(agent=bot))
-    token = issuer.token("alice", auth_time=1_700_000_000, amr=["pwd", "otp"])
+    for claims in ({}, {"client_id": "alice"}, {"preferred_username": "alice"}):
+        answer = decision(issuer.token("alice", **claims), approval)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unknown_subject")
+    assert Approval.objects.get().status == "pending"
+
+
+def test_nor_is_one_called_as_a_linked_person(issuer, linked):
+    refused(issuer.token("alice"), "unknown_subject")
+
+
+def test_a_subject_of_another_issuer_is_nobody(issuer, linked):
+    linked.identity.issuer = "https://elsewhere.example"
+    linked.identity.save()
+    refused(issuer.token("subject-of-alice"), "unknown_subject")
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"client_id": "subject-of-alice"},
+        {"azp": "subject-of-alice"},
+        {"cid": "subject-of-alice"},
+        {"gty": "client-credentials"},
+        {"idtyp": "app"},
+    ],
+    ids=str,
+)
+def test_a_clients_own_token_is_never_a_persons(issuer, linked, marks):
+    refused(issuer.token("subject-of-alice", **marks), "unknown_subject")
+
+
+def test_a_person_is_found_by_sub_whatever_claim_names_agents(issuer, settings, linked, bot):
+    settings.OIDC_SUBJECT_CLAIM = "azp"
+    approval = the_approval(TaskFactory(agent=bot))
+    posing = issuer.token("svc-7", azp="subject-of-alice")
+    assert decision(posing, approval).status_code == 401
+    assert decision(issuer.token("subject-of-alice", azp="portal"), approval).status_code == 200
+
+
+def test_how_a_person_proved_who_they_are_is_recorded_with_their_decision(issuer, linked, bot):
+    approval = the_approval(TaskFactory(agent=bot))
+    token = issuer.token("subject-of-alice", auth_time=1_700_000_000, amr=["pwd", "otp"])
     path = f"/approvals/{approval.pk}/approve"
     assert bearing(token).post(path, {"payload_digest": approval.payload_digest}).status_code == 200
 
@@ -156,28 +209,25 @@ def test_how_a_person_proved_who_they_are_is_recorded_with_their_decision(issuer
 
 
 def test_a_person_has_the_roles_of_their_groups_whatever_the_token_says(
-    issuer, settings, alice, bot
+    issuer, settings, linked, bot
 ):
     settings.OIDC_ROLES_CLAIM = "roles"
     ours = TaskFactory(agent=bot)
     TaskFactory(agent=bot, target="sre")
-    seen = bearing(issuer.token("alice", roles=["sre"])).get("/tasks").json()["tasks"]
+    seen = bearing(issuer.token("subject-of-alice", roles=["sre"])).get("/tasks").json()["tasks"]
     assert [task["task_id"] for task in seen] == [str(ours.pk)]
 
 
-def test_an_agents_token_never_decides_even_if_it_is_called_as_a_person(issuer, alice, bot):
-    AgentFactory(name="posing", roles=["finance"], subject="alice")
-    approval = the_approval(TaskFactory(agent=bot))
-    answer = bearing(issuer.token("alice")).post(
-        f"/approvals/{approval.pk}/approve", {"payload_digest": approval.payload_digest}
-    )
+def test_an_agents_token_never_decides_even_if_it_is_called_as_a_person(issuer, linked, bot):
+    AgentFactory(name="posing", roles=["finance"], subject="subject-of-alice")
+    answer = decision(issuer.token("subject-of-alice"), the_approval(TaskFactory(agent=bot)))
     assert (answer.status_code, answer.json()["code"]) == (403, "humans_only")
 
 
-def test_a_revoked_agents_token_is_not_taken_for_a_persons(issuer, alice):
-    posing = AgentFactory(name="posing", subject="alice")
+def test_a_revoked_agents_token_is_not_taken_for_a_persons(issuer, linked):
+    posing = AgentFactory(name="posing", subject="subject-of-alice")
     identities.revoke_agent(posing.pk, by=OPS)
-    assert "revoked" in refused(issuer.token("alice"), "unknown_subject")
+    assert "revoked" in refused(issuer.token("subject-of-alice"), "unknown_subject")
 
 
 def test_who_nobody_knows_is_nobody_and_nothing_is_written(issuer):
@@ -186,10 +236,10 @@ def test_who_nobody_knows_is_nobody_and_nothing_is_written(issuer):
     assert not Event.objects.exists()
 
 
-def test_an_inactive_person_is_nobody(issuer, alice):
-    alice.is_active = False
-    alice.save()
-    refused(issuer.token("alice"), "unknown_subject")
+def test_an_inactive_person_is_nobody(issuer, linked):
+    linked.is_active = False
+    linked.save()
+    refused(issuer.token("subject-of-alice"), "unknown_subject")
 
 
 def test_the_subject_can_be_another_claim(issuer, settings, robot):
@@ -851,17 +901,22 @@ def test_where_a_name_is_taken_the_next_agent_gets_another(issuer, provisioning)
     assert all(names[one].startswith("r" * 141 + "-") for one in ("one", "two"))
 
 
-def test_a_person_is_never_made_an_agent(issuer, provisioning, alice, bot):
-    seen = bearing(newcomer(issuer, "alice")).get("/approvals")
-    assert seen.status_code == 200
-    refusal = bearing(newcomer(issuer, "alice")).post("/sessions", {"agent_role": "finance"})
+def test_a_person_is_never_made_an_agent(issuer, provisioning, linked, bot):
+    token = newcomer(issuer, "subject-of-alice")
+    assert bearing(token).get("/approvals").status_code == 200
+    refusal = bearing(token).post("/sessions", {"agent_role": "finance"})
     assert (refusal.status_code, refusal.json()["code"]) == (403, "agents_only")
     nobody_came()
 
 
-def test_an_inactive_person_does_not_come_back_as_an_agent(issuer, provisioning, alice):
-    User.objects.update(is_active=False)
+def test_a_client_called_as_a_person_is_never_made_an_agent(issuer, provisioning, alice):
     refused(newcomer(issuer, "alice"), "unknown_subject")
+    nobody_came()
+
+
+def test_an_inactive_person_does_not_come_back_as_an_agent(issuer, provisioning, linked):
+    User.objects.update(is_active=False)
+    refused(newcomer(issuer, "subject-of-alice"), "unknown_subject")
     nobody_came()
 
 
@@ -920,15 +975,14 @@ def test_unless_it_is_switched_on_nobody_is_created(issuer, provisioning, settin
 
 
 def test_the_owner_of_a_new_agent_decides_on_none_of_its_tasks(
-    issuer, provisioning, settings, alice
+    issuer, provisioning, settings, linked
 ):
     settings.OIDC_OWNER_CLAIM = "owner"
     assert routed(newcomer(issuer, owner="alice")).status_code == 202
-    assert Agent.objects.get().owner == alice
+    assert Agent.objects.get().owner == linked
 
-    approval = the_approval(Agent.objects.get().tasks.get())
-    answer = bearing(issuer.token("alice")).post(
-        f"/approvals/{approval.pk}/approve", {"payload_digest": approval.payload_digest}
+    answer = decision(
+        issuer.token("subject-of-alice"), the_approval(Agent.objects.get().tasks.get())
     )
     assert (answer.status_code, answer.json()["code"]) == (403, "separation_of_duties")
 

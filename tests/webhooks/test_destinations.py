@@ -6,11 +6,12 @@ import subprocess
 import threading
 from http.server import ThreadingHTTPServer
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 import pytest
 
-from audit_app import sending, webhooks
-from audit_app.destinations import DestinationRefused, is_public, resolve
+from audit_app import http_client, sending, webhooks
+from audit_app.destinations import DestinationRefused, addresses_of, is_public
 from tests.factories import OPS
 from tests.webhooks.conftest import Handler, relayed, tried
 from tests.webhooks.test_deliveries import note
@@ -57,7 +58,7 @@ def test_addresses_that_are(address):
 def test_however_it_is_written(host):
     try:
         with pytest.raises(DestinationRefused):
-            resolve(f"http://{host}/", allowed=[])
+            addresses_of(urlsplit(f"http://{host}/").hostname, 80)
     except (OSError, ValueError):
         pass  # not an address at all, to this resolver
 
@@ -68,8 +69,8 @@ def test_one_bad_address_of_several_is_enough(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", several)
     with pytest.raises(DestinationRefused, match=r"10\.0\.0\.1"):
-        resolve("https://two.example/", allowed=[])
-    assert resolve("https://two.example/", allowed=["10.0.0.0/8"]).address == "1.1.1.1"
+        addresses_of("two.example", 443)
+    assert addresses_of("two.example", 443, allowed=["10.0.0.0/8"])[0] == ip_address("1.1.1.1")
 
 
 def test_a_refused_one_is_noted_and_nothing_is_sent(webhook, receiver, bot, settings):
@@ -130,7 +131,7 @@ def certificate(tmp_path):
 def test_over_tls_the_name_is_what_the_certificate_must_say(certificate, bot, monkeypatch):
     key, cert = certificate
     monkeypatch.setenv("SSL_CERT_FILE", str(cert))
-    sending._trust.cache_clear()
+    http_client._trust.cache_clear()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -150,7 +151,7 @@ def test_over_tls_the_name_is_what_the_certificate_must_say(certificate, bot, mo
             note(bot)
             outcomes = {row.webhook.name: (tried(row), row) for row in relayed()}
         finally:
-            sending._trust.cache_clear()
+            http_client._trust.cache_clear()
             server.shutdown()
             thread.join()
     assert outcomes["good"][0] is None, outcomes["good"][1].response
