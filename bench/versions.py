@@ -1,11 +1,13 @@
-"""This version beside another one that is checked out elsewhere, on the same database, by turns:
+"""This checkout beside others, on the same database and by turns:
 ``python -m bench.versions ../before --connections 64``. What counts is the CPU that a request takes
 of the web processes and of PostgreSQL together: it says something on a machine that others use."""
 
 import argparse
+import itertools
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from bench import ours, serving
@@ -14,14 +16,14 @@ from bench.errors import BenchError
 from bench.harness import Comparison, Harness, Measured
 
 HEAD = (
-    "| operation | this: a second, CPU ms of web, database | other | CPU, this over other |\n"
+    "| operation | this: a second, CPU ms of web, database | other: the same | CPU, this/other |\n"
     "| --- | --- | --- | --- |"
 )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.versions", description=__doc__)
-    parser.add_argument("other", type=Path, help="where the other version is checked out")
+    parser.add_argument("others", type=Path, nargs="+", help="where others are checked out")
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--pairs", type=int, default=5)
@@ -40,21 +42,28 @@ def main() -> None:
 def _compared(asked: argparse.Namespace, place: Path) -> Iterator[Comparison]:
     with serving.postgres(place) as server, ours.world(place, server) as world:
         told = serving.environment(place, server)
-        with (
-            serving.gunicorn(place / "this.log", told) as this,
-            serving.gunicorn(place / "other.log", told, checkout=asked.other.resolve()) as other,
-        ):
-            world.log_in(this)
-            watched = {"this": this.pid, "other": other.pid, "database": server.pid}
+        with ExitStack() as stack:
+            served = {
+                checkout.name: stack.enter_context(
+                    serving.gunicorn(place / f"{checkout.name}.log", told, checkout=checkout)
+                )
+                for checkout in (serving.ROOT, *map(Path.resolve, asked.others))
+            }
+            this, *others = served
+            world.log_in(served[this])
+            watched = {name: one.pid for name, one in served.items()} | {"database": server.pid}
             harness = Harness(asked.seconds, asked.pairs, watched)
-            for one in ours.operations(world):
-                if asked.only not in one.name:
-                    continue
+            wanted = [one for one in ours.operations(world) if asked.only in one.name]
+            for one, other in itertools.product(wanted, others):
                 world.admin.execute("VACUUM (ANALYZE)")
                 world.admin.execute("CHECKPOINT")
                 sides = [
-                    (Measured(name), Wrk(served.url, one.request, asked.connections), one.prepare)
-                    for name, served in (("this", this), ("other", other))
+                    (
+                        Measured(name),
+                        Wrk(served[name].url, one.request, asked.connections),
+                        one.prepare,
+                    )
+                    for name in (this, other)
                 ]
                 yield harness.compare(one.name, *sides)
 
@@ -65,7 +74,8 @@ def _row(comparison: Comparison) -> str:
         web, database = side.cpu_ms[side.name], side.cpu_ms["database"]
         sides.append(f"{side.per_second:,.0f}, {web:.2f}, {database:.2f}")
         sums.append(web + database)
-    return f"| `{comparison.operation}` | {sides[0]} | {sides[1]} | {sums[0] / sums[1]:.2f} |"
+    ratio = sums[0] / sums[1]
+    return f"| `{comparison.operation}` | {sides[0]} | {comparison.other.name}: {sides[1]} | {ratio:.2f} |"
 
 
 if __name__ == "__main__":
