@@ -74,8 +74,13 @@ def _row(comparison: Comparison) -> str:
         web, database = side.cpu_ms[side.name], side.cpu_ms["database"]
         sides.append(f"{side.per_second:,.0f}, {web:.2f}, {database:.2f}")
         sums.append(web + database)
-    ratio = sums[0] / sums[1]
-    return f"| `{comparison.operation}` | {sides[0]} | {comparison.other.name}: {sides[1]} | {ratio:.2f} |"
+    cells = [
+        f"`{comparison.operation}`",
+        sides[0],
+        f"{comparison.other.name}: {sides[1]}",
+        f"{sums[0] / sums[1]:.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
