@@ -309,6 +309,12 @@ class Approval(Subject):
                 condition=models.Q(status="pending", remind_at__isnull=False),
                 name="approvals_reminders",
             ),
+            # purge: PostgreSQL looks, for each approval removed, for those that refer to it.
+            models.Index(
+                fields=["escalated_to"],
+                condition=models.Q(escalated_to__isnull=False),
+                name="approvals_escalated_to",
+            ),
         )
 
     def __str__(self) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.db import connection
+from psycopg.conninfo import conninfo_to_dict
 
 logger = logging.getLogger(__name__)
 
@@ -157,10 +158,13 @@ def leads_to_one_process(cursor: Any) -> bool:
 def connection_parameters() -> dict[str, Any]:
     """Where to LISTEN: past a pooler that shares connections, since a notice reaches one alone.
 
-    Without such an address it is how Django would connect, without what is Django's own.
+    Keyword arguments of ``psycopg.connect``, one for each parameter. Without such an address it is
+    how Django would connect, without what is Django's own.
     """
     if settings.DATABASE_DIRECT_URL:
-        return {"conninfo": settings.DATABASE_DIRECT_URL, "application_name": "orchestrator"}
+        # Never as ``conninfo``: a pool has an argument of that name, and would pass it twice.
+        direct = conninfo_to_dict(settings.DATABASE_DIRECT_URL)
+        return direct | {"application_name": "orchestrator"}
     return {n: v for n, v in connection.get_connection_params().items() if n not in DJANGOS_OWN}
 
 

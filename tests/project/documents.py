@@ -136,6 +136,7 @@ INDEXES = {
     "approvals_one_pending_per_role": "A role is asked once at a time about a task.",
     "approvals_override_id": "The reviews of an override.",
     "approvals_reminders": "`remind_approvals`: only pending ones that have a reminder left.",
+    "approvals_escalated_to": "`purge`: whether another approval refers to the one it removes.",
     "votes_pkey": "Identity.",
     "votes_approval_id": "The votes on an approval.",
     "votes_one_each": "A person votes once on an approval.",
