@@ -4,6 +4,10 @@
 ``make docs`` writes it and a test compares. psql, another language and a shell meet the same rule.
 """
 
+from typing import Any
+
+from django.db import models
+
 from audit_app.events import EventType
 from audit_app.models import Subject
 from audit_app.verification import changes_of
@@ -11,8 +15,9 @@ from audit_app.verification import changes_of
 TRIGGERS = """\
 -- Generated from the model {model} by `make docs`.
 
--- Every change has its event, and is one of these: event:before>after.
-CREATE CONSTRAINT TRIGGER {table}_transition AFTER INSERT OR UPDATE OR DELETE ON {table}
+-- Every change has its event, and is one of these: event:before>after. By its name it fires before
+-- the table's other deferred triggers, so that a missing event is what is told.
+CREATE CONSTRAINT TRIGGER {table}_check_transition AFTER INSERT OR UPDATE OR DELETE ON {table}
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_check_transition(
         '{subject_type}',
         {changes});
@@ -67,10 +72,10 @@ def legal_changes(model: type[Subject]) -> list[str]:
     for event, pairs in changes_of(model).items():
         changes |= {(event, str(before), str(after)) for before, after in pairs}
     for name in dir(model):
-        method = getattr(model, name, None)
+        method: Any = getattr(model, name, None)
         if hasattr(method, "recorded_as") and not hasattr(method, "_django_fsm"):
             changes.add((str(method.recorded_as), "", ""))
-    states = ["", *model.Status.values]
+    states = ["", *_states(model)]
 
     def in_order(change: tuple[str, str, str]) -> tuple[int, int, int]:
         event, before, after = change
@@ -81,9 +86,17 @@ def legal_changes(model: type[Subject]) -> list[str]:
 
 def first_states(model: type[Subject]) -> tuple[str, ...]:
     """The states in which a row of ``model`` may be created."""
-    return model.first_states or (model._meta.get_field("status").get_default(),)
+    return model.first_states or (_status(model).get_default(),)
 
 
 def _last_states(model: type[Subject]) -> tuple[str, ...]:
     left = {before for pairs in changes_of(model).values() for before, _ in pairs}
-    return model.purged_in or tuple(s for s in model.Status.values if s not in left)
+    return model.purged_in or tuple(state for state in _states(model) if state not in left)
+
+
+def _states(model: type[Subject]) -> list[str]:
+    return [state for state, _ in _status(model).choices]
+
+
+def _status(model: type[models.Model]) -> Any:
+    return model._meta.get_field("status")

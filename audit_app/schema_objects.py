@@ -16,14 +16,15 @@ from django.apps import apps
 from django.db import connection, transaction
 
 KINDS = ("functions", "views", "triggers")
-"""The folders, in the order in which their objects depend on each other. Within a folder the order
-does not matter: no function's body is checked, and no view selects from another."""
+"""The folders, in the order in which their objects depend on each other. Within a folder and an app
+files go by name; only a function in SQL or a view needs what it calls to be there before it."""
 
 CREATES = re.compile(
     r"^CREATE (?:OR REPLACE |CONSTRAINT )*"
-    r"(?:(FUNCTION|VIEW) (\w+)|(TRIGGER) (\w+)\b.*?\bON (\w+))",
+    r"(?:(FUNCTION|VIEW) (\w+)|TRIGGER (\w+)\b.*?\bON (\w+))",
     re.MULTILINE | re.DOTALL,
 )
+
 # A dropped object counts as changed: a migration may drop a view to alter its table.
 APPLIED = """
 SELECT name, CASE split_part(name, ' ', 1)
@@ -47,25 +48,13 @@ WHERE pronamespace = 'public'::regnamespace AND proname = %s
 
 @dataclass(frozen=True, slots=True)
 class SqlFile:
-    """The text of one file; ``objects`` are named as DROP names them."""
-
     text: str
-    objects: tuple[str, ...]
 
-    @classmethod
-    def read(cls, path: Path) -> "SqlFile":
-        return cls.parse(path.read_text())
-
-    @classmethod
-    def parse(cls, text: str) -> "SqlFile":
-        found = (match.groups() for match in CREATES.finditer(text))
-        return cls(
-            text,
-            tuple(
-                f"{kind} {name}" if kind else f"{trigger} {its_name} ON {table}"
-                for kind, name, trigger, its_name, table in found
-            ),
-        )
+    @property
+    def objects(self) -> list[str]:
+        """What it defines, as DROP names it: ``TRIGGER tasks_quorum ON tasks``."""
+        found = CREATES.finditer(self.text)
+        return [f"{m[1]} {m[2]}" if m[1] else f"TRIGGER {m[3]} ON {m[4]}" for m in found]
 
     @property
     def checksum(self) -> str:
@@ -77,11 +66,11 @@ def files() -> Iterator[SqlFile]:
     for kind in KINDS:
         for app in apps.get_app_configs():
             for path in sorted((Path(app.path) / "sql" / kind).glob("*.sql")):
-                yield SqlFile.read(path)
+                yield SqlFile(path.read_text())
 
 
 def names() -> set[str]:
-    """Every object that the files define: ``TRIGGER tasks_quorum ON tasks``."""
+    """Every object that the files define."""
     return {name for file in files() for name in file.objects}
 
 
@@ -103,7 +92,6 @@ def apply(wanted: Iterable[SqlFile] | None = None) -> int:
             return 0
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('schema_objects'))")
-        cursor.execute("SET LOCAL check_function_bodies = off")
         changed, gone = _differences(cursor, wanted)
         for file in changed:
             _run(cursor, file)

@@ -50,11 +50,16 @@ def applied_at(name):
 
 
 def with_file(text):
-    return [*schema_objects.files(), SqlFile.parse(text)]
+    return [*schema_objects.files(), SqlFile(text)]
 
 
 def test_the_database_has_what_the_files_define_and_nothing_else():
     assert sorted(rows(OURS)) == sorted(schema_objects.names())
+
+
+def test_nothing_is_defined_twice():
+    defined = [name for file in schema_objects.files() for name in file.objects]
+    assert len(defined) == len(set(defined))
 
 
 def test_a_file_is_named_after_what_it_defines():
@@ -63,10 +68,11 @@ def test_a_file_is_named_after_what_it_defines():
             kind, name = path.parent.name, path.stem
             if kind == "triggers":
                 table = name.removesuffix("_transitions")
-                triggers = [o for o in SqlFile.read(path).objects if o.startswith("TRIGGER")]
+                triggers = [o for o in SqlFile(path.read_text()).objects if o.startswith("TRIGGER")]
+                assert triggers, path
                 assert all(f" {table}_" in o or o.endswith(f" ON {table}") for o in triggers), path
             else:
-                assert SqlFile.read(path).objects == (f"{kind[:-1].upper()} {name}",), path
+                assert SqlFile(path.read_text()).objects == [f"{kind[:-1].upper()} {name}"], path
 
 
 def test_functions_and_views_carry_a_comment():
@@ -118,10 +124,10 @@ def test_triggers_go_before_the_function_that_they_call():
     CREATE TRIGGER tasks_let_pass BEFORE INSERT ON tasks
         FOR EACH ROW EXECUTE FUNCTION let_pass();
     """.replace("\n    ", "\n")
-    assert SqlFile.parse(trigger).objects == (
+    assert SqlFile(trigger).objects == [
         "FUNCTION let_pass",
         "TRIGGER tasks_let_pass ON tasks",
-    )
+    ]
     schema_objects.apply(with_file(trigger))
     assert schema_objects.apply() == 2
     assert not rows("SELECT FROM pg_trigger WHERE tgname = 'tasks_let_pass'")
@@ -129,7 +135,7 @@ def test_triggers_go_before_the_function_that_they_call():
 
 def test_what_somebody_dropped_is_there_again():
     run("DROP VIEW active_sessions")
-    run("DROP TRIGGER tasks_transition ON tasks")
+    run("DROP TRIGGER tasks_check_transition ON tasks")
     assert schema_objects.outdated()
     assert schema_objects.apply() == 2
     assert sorted(rows(OURS)) == sorted(schema_objects.names())
@@ -147,7 +153,7 @@ def test_a_file_that_can_not_be_run_changes_nothing():
 
 def test_two_hosts_at_once_apply_each_file_once():
     run("UPDATE schema_objects SET checksum = '' WHERE name LIKE 'FUNCTION votes%'")
-    run("DROP TRIGGER tasks_transition ON tasks")
+    run("DROP TRIGGER tasks_check_transition ON tasks")
     together, numbers = threading.Barrier(2), []
 
     def migrate():
@@ -178,5 +184,5 @@ def test_migrate_applies_and_its_check_notices(capsys):
     assert schema_objects.outdated()
 
     call_command("migrate", verbosity=1)
-    assert "1 files applied or dropped" in capsys.readouterr().out
+    assert "1 applied or dropped" in capsys.readouterr().out
     assert not schema_objects.outdated()

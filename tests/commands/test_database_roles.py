@@ -26,7 +26,7 @@ def application():
         *(f"ALTER TABLE {table} DISABLE TRIGGER ALL" for table in TABLES),
         *(f"DROP TABLE {table}" for table in TABLES),
         "ALTER TABLE approvals DROP CONSTRAINT approvals_pkey",
-        "DROP TRIGGER tasks_transition ON tasks",
+        "DROP TRIGGER tasks_check_transition ON tasks",
         "CREATE TRIGGER mine BEFORE INSERT ON tasks EXECUTE FUNCTION audit_refuse()",
         "CREATE OR REPLACE FUNCTION audit_check_transition() RETURNS trigger LANGUAGE plpgsql "
         "AS 'BEGIN END'",

@@ -161,7 +161,7 @@ def test_an_approval_goes_where_it_may_and_nowhere_else(before, after):
 def laws(model):
     """``(event, before, after)`` of each change that the database takes for legal."""
     with connection.cursor() as cursor:
-        trigger = f"{model._meta.db_table}_transition"
+        trigger = f"{model._meta.db_table}_check_transition"
         cursor.execute("SELECT tgargs FROM pg_trigger WHERE tgname = %s", [trigger])
         [(arguments,)] = cursor.fetchall()
     _, *changes = bytes(arguments).decode().split("\0")[:-1]

@@ -169,7 +169,7 @@ def test_the_rules_hold(installed):
         "UPDATE tasks SET version = version + 1": "without its audit event",
         "UPDATE tasks SET to_role = 'legal'": "is refused",
         "DELETE FROM audit_events": "is refused",
-        "DELETE FROM votes": "goes with its approval",
+        "DELETE FROM votes": "without its audit event",
     }.items():
         with (
             pytest.raises(IntegrityError, match=why),

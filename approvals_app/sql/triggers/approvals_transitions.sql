@@ -1,7 +1,8 @@
 -- Generated from the model approvals_app.Approval by `make docs`.
 
--- Every change has its event, and is one of these: event:before>after.
-CREATE CONSTRAINT TRIGGER approvals_transition AFTER INSERT OR UPDATE OR DELETE ON approvals
+-- Every change has its event, and is one of these: event:before>after. By its name it fires before
+-- the table's other deferred triggers, so that a missing event is what is told.
+CREATE CONSTRAINT TRIGGER approvals_check_transition AFTER INSERT OR UPDATE OR DELETE ON approvals
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_check_transition(
         'approval',
         'approval.requested:>pending',

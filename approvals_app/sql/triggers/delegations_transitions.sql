@@ -1,7 +1,8 @@
 -- Generated from the model approvals_app.Delegation by `make docs`.
 
--- Every change has its event, and is one of these: event:before>after.
-CREATE CONSTRAINT TRIGGER delegations_transition AFTER INSERT OR UPDATE OR DELETE ON delegations
+-- Every change has its event, and is one of these: event:before>after. By its name it fires before
+-- the table's other deferred triggers, so that a missing event is what is told.
+CREATE CONSTRAINT TRIGGER delegations_check_transition AFTER INSERT OR UPDATE OR DELETE ON delegations
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_check_transition(
         'delegation',
         'delegation.granted:>active',

@@ -53,8 +53,8 @@ class Command(Migrate):
                 sys.exit(1)
             return
         number = schema_objects.apply()
-        if options["verbosity"] >= 1:
-            self.stdout.write(f"Functions, views and triggers: {number} files applied or dropped.")
+        if number and options["verbosity"] >= 1:
+            self.stdout.write(f"Functions, views and triggers: {number} applied or dropped.")
 
 
 def _refuse_half_of_a_squash() -> None:

@@ -1,7 +1,8 @@
 -- Generated from the model sessions_app.Agent by `make docs`.
 
--- Every change has its event, and is one of these: event:before>after.
-CREATE CONSTRAINT TRIGGER agents_transition AFTER INSERT OR UPDATE OR DELETE ON agents
+-- Every change has its event, and is one of these: event:before>after. By its name it fires before
+-- the table's other deferred triggers, so that a missing event is what is told.
+CREATE CONSTRAINT TRIGGER agents_check_transition AFTER INSERT OR UPDATE OR DELETE ON agents
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_check_transition(
         'agent',
         'identity.created:>active',

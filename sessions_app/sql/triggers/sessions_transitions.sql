@@ -1,7 +1,8 @@
 -- Generated from the model sessions_app.AgentSession by `make docs`.
 
--- Every change has its event, and is one of these: event:before>after.
-CREATE CONSTRAINT TRIGGER sessions_transition AFTER INSERT OR UPDATE OR DELETE ON sessions
+-- Every change has its event, and is one of these: event:before>after. By its name it fires before
+-- the table's other deferred triggers, so that a missing event is what is told.
+CREATE CONSTRAINT TRIGGER sessions_check_transition AFTER INSERT OR UPDATE OR DELETE ON sessions
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_check_transition(
         'session',
         'session.opened:>pending',

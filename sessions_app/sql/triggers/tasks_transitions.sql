@@ -1,7 +1,8 @@
 -- Generated from the model sessions_app.Task by `make docs`.
 
--- Every change has its event, and is one of these: event:before>after.
-CREATE CONSTRAINT TRIGGER tasks_transition AFTER INSERT OR UPDATE OR DELETE ON tasks
+-- Every change has its event, and is one of these: event:before>after. By its name it fires before
+-- the table's other deferred triggers, so that a missing event is what is told.
+CREATE CONSTRAINT TRIGGER tasks_check_transition AFTER INSERT OR UPDATE OR DELETE ON tasks
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_check_transition(
         'task',
         'task.routed:>awaiting_approval',
