@@ -81,7 +81,7 @@ async def _send(
 
 def _reason(error: Exception) -> str:
     """What the system says, where httpx2 only says that it could not connect."""
-    below: BaseException | None = error
+    below: Any = error
     while below is not None:
         if isinstance(below, ConnectionError) and below.errno:
             return f"{type(error).__name__}: {os.strerror(below.errno)}"

@@ -17,7 +17,7 @@ from django.db import connection, transaction
 
 KINDS = ("functions", "views", "triggers")
 """The folders, in the order in which their objects depend on each other. Within a folder and an app
-files go by name; only a function in SQL or a view needs what it calls to be there before it."""
+files go by name, whatever they call."""
 
 CREATES = re.compile(
     r"^CREATE (?:OR REPLACE |CONSTRAINT )*"
@@ -92,6 +92,8 @@ def apply(wanted: Iterable[SqlFile] | None = None) -> int:
             return 0
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('schema_objects'))")
+        # A function in SQL may call one whose file comes after it.
+        cursor.execute("SET LOCAL check_function_bodies = off")
         changed, gone = _differences(cursor, wanted)
         for file in changed:
             _run(cursor, file)

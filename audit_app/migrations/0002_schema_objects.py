@@ -1,7 +1,7 @@
 """Which file each function, view and trigger was made from.
 
-What earlier migrations made under names that are gone is noted without a checksum, so that
-``migrate`` drops it in the transaction that makes what replaces it.
+Objects of version 0.1.0 that have no file any more are recorded without a checksum: ``migrate``
+drops them in the transaction that applies the files.
 """
 
 import django.db.models.functions.datetime
@@ -14,8 +14,9 @@ FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
 WHERE relnamespace = 'public'::regnamespace
   AND tgname IN (
       relname || '_guard_insert_delete', relname || '_guard_update', relname || '_freeze')
-UNION SELECT 'FUNCTION audit_judge', '' FROM pg_proc
-WHERE pronamespace = 'public'::regnamespace AND proname = 'audit_judge'
+UNION SELECT format('FUNCTION %I', proname), '' FROM pg_proc
+WHERE pronamespace = 'public'::regnamespace
+  AND proname IN ('audit_judge', 'approvals_excluded', 'approvals_member')
 """
 
 

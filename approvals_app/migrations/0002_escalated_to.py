@@ -8,7 +8,7 @@ from audit_app.indexing import built
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("approvals_app", "0011_planned_once")]
+    dependencies = [("approvals_app", "0001_schema")]
 
     operations = built(
         "approval",
