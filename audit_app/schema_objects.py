@@ -40,6 +40,12 @@ RECORD = """
 INSERT INTO schema_objects (name, checksum) VALUES (%s, %s)
 ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = now()
 """
+CHECK_BODIES = """
+SELECT CASE lanname WHEN 'sql' THEN fmgr_sql_validator(pg_proc.oid)
+    WHEN 'plpgsql' THEN plpgsql_validator(pg_proc.oid) END
+FROM pg_proc JOIN pg_language ON pg_language.oid = prolang
+WHERE pronamespace = 'public'::regnamespace AND 'FUNCTION ' || proname = ANY(%s)
+"""
 SIGNATURES = """
 SELECT oid::regprocedure::text FROM pg_proc
 WHERE pronamespace = 'public'::regnamespace AND proname = %s
@@ -92,11 +98,13 @@ def apply(wanted: Iterable[SqlFile] | None = None) -> int:
             return 0
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('schema_objects'))")
-        # A function in SQL may call one whose file comes after it.
-        cursor.execute("SET LOCAL check_function_bodies = off")
         changed, gone = _differences(cursor, wanted)
+        # A function in SQL may call one whose file comes after it: all are checked together.
+        cursor.execute("SET LOCAL check_function_bodies = off")
         for file in changed:
             _run(cursor, file)
+        cursor.execute("SET LOCAL check_function_bodies = on")
+        cursor.execute(CHECK_BODIES, [[name for file in changed for name in file.objects]])
         # From the end of the alphabet: triggers and views go before the functions that they call.
         for name in sorted(gone, reverse=True):
             _drop(cursor, name)

@@ -117,6 +117,17 @@ def test_a_function_of_other_arguments_replaces_the_one_before():
     ]
 
 
+def test_a_function_may_call_one_of_a_later_file():
+    schema_objects.apply(
+        [
+            *schema_objects.files(),
+            SqlFile(ANSWER.replace("'SELECT 42'", "'SELECT the_question()'")),
+            SqlFile(ANSWER.replace("the_answer", "the_question")),
+        ]
+    )
+    assert rows("SELECT the_answer()") == [42]
+
+
 def test_triggers_go_before_the_function_that_they_call():
     trigger = """
     CREATE OR REPLACE FUNCTION let_pass() RETURNS trigger LANGUAGE plpgsql AS
@@ -141,12 +152,20 @@ def test_what_somebody_dropped_is_there_again():
     assert sorted(rows(OURS)) == sorted(schema_objects.names())
 
 
-def test_a_file_that_can_not_be_run_changes_nothing():
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE OR REPLACE VIEW wrong AS SELECT FROM missing;",
+        "CREATE OR REPLACE FUNCTION wrong() RETURNS int LANGUAGE sql AS 'SELECT missing()';",
+        """CREATE OR REPLACE FUNCTION wrong() RETURNS int LANGUAGE plpgsql AS
+        'BEGIN missing THEN; END';""",
+    ],
+    ids=["view", "sql", "plpgsql"],
+)
+def test_a_file_that_can_not_be_run_changes_nothing(text):
     run("UPDATE schema_objects SET checksum = ''")
-    with pytest.raises(DatabaseError, match="no_such_table"):
-        schema_objects.apply(
-            with_file("CREATE OR REPLACE VIEW wrong AS SELECT FROM no_such_table;")
-        )
+    with pytest.raises(DatabaseError, match="missing"):
+        schema_objects.apply(with_file(text))
     assert sorted(rows(OURS)) == sorted(schema_objects.names())
     assert rows("SELECT DISTINCT checksum FROM schema_objects") == [""]
 
