@@ -62,7 +62,7 @@ class BatchViewSet(OperationViewSet):
     def answer_each(
         self,
         operation: Operation[..., list[Outcome]],
-        parts: Sequence[Part],
+        parts: Sequence[Any],
         asked: Sequence[Mapping[str, Any]],
         *,
         path: str,
@@ -74,8 +74,8 @@ class BatchViewSet(OperationViewSet):
         """Run ``operation`` once for all ``parts``, and say of each what a POST of it to ``path``,
         under its key, would have been answered: a ``name``, or a problem.
 
-        ``asked`` are the parts as they came. They share their receipts with ``path``, whose
-        operation is ``as_part_of``.
+        A part that is not valid is its ValidationError. ``asked`` are the parts as they came. They
+        share their receipts with ``path``, whose operation is ``as_part_of``.
         """
         valid = [n for n, part in enumerate(parts) if not isinstance(part, Exception)]
         receipts = [self._receipt_of(asked[n], path, present) for n in valid]

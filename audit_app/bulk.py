@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 import orjson
 from django.db import connection, transaction
-from django.db.models import Field
 from django_fsm import Transition
 
 from audit_app import tracing
@@ -211,19 +211,9 @@ def create_all(
     if not subjects:
         return []
     model = type(subjects[0])
-    fields = [f for f in model._meta.concrete_fields if not f.generated]
-    fields = [f for f in fields if f.attname not in SET_BY_THE_STATEMENT]
-    key = ", ".join(once)
-    statement = CREATION.format(
-        table=model._meta.db_table,
-        columns=", ".join(str(field.column) for field in fields),
-        order=key or "id",
-        unless=f"ON CONFLICT ({key}) DO NOTHING" if once else "",
-        role=f"row.{model.role_column}" if model.role_column else "NULL",
-        trace=f"row.{model.trace_column}" if model.trace_column else "NULL::uuid",
-    )
+    statement, columns = _creation(model, tuple(once))
     values = {
-        "rows": _rows(subjects, fields),
+        "rows": as_json([{c: getattr(each, name) for c, name in columns} for each in subjects]),
         "event_type": event.value,
         "actor": str(by),
         "actor_id": by.id,
@@ -245,11 +235,21 @@ def create_all(
     return created
 
 
-def _rows(subjects: Sequence[Subject], fields: "Sequence[Field[Any, Any]]") -> str:
-    """The columns of each, as JSON that PostgreSQL makes rows of."""
-    names = [(str(field.column), field.attname) for field in fields]
-    rows = [{column: getattr(each, name) for column, name in names} for each in subjects]
-    return as_json(rows)
+@cache
+def _creation(model: type[Subject], once: tuple[str, ...]) -> tuple[str, list[tuple[str, str]]]:
+    """The statement of ``create_all``, and its columns, each with the attribute of its value."""
+    fields = [field for field in model._meta.concrete_fields if not field.generated]
+    columns = [(f.column, f.attname) for f in fields if f.attname not in SET_BY_THE_STATEMENT]
+    key = ", ".join(once)
+    statement = CREATION.format(
+        table=model._meta.db_table,
+        columns=", ".join(column for column, _ in columns),
+        order=key or "id",
+        unless=f"ON CONFLICT ({key}) DO NOTHING" if once else "",
+        role=f"row.{model.role_column}" if model.role_column else "NULL",
+        trace=f"row.{model.trace_column}" if model.trace_column else "NULL::uuid",
+    )
+    return statement, columns
 
 
 def as_json(rows: Sequence[Mapping[str, Any]]) -> str:

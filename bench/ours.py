@@ -161,16 +161,12 @@ def template(by: object) -> Template:
     """One task of this agent's that waits for finance."""
     from audit_app.models import Event
     from sessions_app import operations as floor
+    from sessions_app.routing import NewTask
 
     trace_id = uuid4()
     task = floor.route_task(
+        NewTask(to_role="finance", **ASKED, idempotency_key=str(trace_id)),
         by=by,  # type: ignore[arg-type]
-        target="finance",
-        **ASKED,
-        description="",
-        context={},
-        idempotency_key=str(trace_id),
-        session_id=None,
         trace_id=trace_id,
     )
     approval = task.approvals.get()

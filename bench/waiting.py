@@ -176,6 +176,7 @@ def _work(number: int) -> dict:  # type: ignore[type-arg]
 
     from audit_app.actors import Actor
     from sessions_app import identities, operations
+    from sessions_app.routing import NewTask
 
     by = Actor.system("bench")
     agent, key = identities.create_agent(f"agent {uuid4()}", by=by, roles=["asks"])
@@ -184,14 +185,13 @@ def _work(number: int) -> dict:  # type: ignore[type-arg]
     tasks = []
     for count in range(number):
         task = operations.route_task(
+            NewTask(
+                to_role="decides",
+                task_type="bench_approval",
+                data={"n": count},
+                idempotency_key=str(uuid4()),
+            ),
             by=agent.as_actor(),
-            target="decides",
-            task_type="bench_approval",
-            description="",
-            data={"n": count},
-            context={},
-            idempotency_key=str(uuid4()),
-            session_id=None,
             trace_id=uuid4(),
         )
         tasks.append((str(task.pk), task.approvals.get()))

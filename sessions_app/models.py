@@ -445,8 +445,9 @@ class Task(Subject):
         return [*self.revisions.select_related("edited_by"), now]
 
     def seal_payload(self) -> None:
-        """Write down, once, the text that is approved."""
+        """Write down, once, the text that is approved, and its digest as PostgreSQL has it."""
         self.payload = canonical({name: getattr(self, name) for name in self.PAYLOAD_FIELDS})
+        self.payload_digest = digest(self.payload)
 
     @recorded_as(EventType.TASK_APPROVED)
     @transition(field=status, source=Status.AWAITING_APPROVAL, target=Status.APPROVED)
@@ -459,7 +460,6 @@ class Task(Subject):
         for name, value in payload.items():
             setattr(self, name, value)
         self.seal_payload()
-        self.payload_digest = digest(self.payload)
         self.revision += 1
         self.edited_by_id = edited_by_id
         self.judge(verdict)

@@ -5,19 +5,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError
-
 from audit_app.actors import Actor
 from audit_app.errors import (
     AgentsOnly,
-    IdempotencyKeyReused,
     InvalidTransition,
+    OrchestratorError,
     StaleVersion,
 )
 from audit_app.events import EventType
 from audit_app.models import Subject
-from audit_app.operation import clock, operation, violated
-from audit_app.receipts import waiting_for_rivals
+from audit_app.operation import clock, operation
 from audit_app.trail import bounded, create, perform
 from sessions_app.errors import (
     ApprovalConsumed,
@@ -33,8 +30,8 @@ from sessions_app.errors import (
 from sessions_app.gate import approval_gate
 from sessions_app.merge import merge_patch
 from sessions_app.models import AgentSession, Task
-from sessions_app.revisions import judged, revise
-from sessions_app.routing import Router, begin, said_of
+from sessions_app.revisions import revise
+from sessions_app.routing import NewTask, Sender, create_tasks
 
 
 @operation("session.open")
@@ -96,48 +93,18 @@ def update_session(
 
 
 @operation("task.route")
-def route_task(
-    *,
-    by: Actor,
-    target: str,
-    task_type: str,
-    trace_id: UUID,
-    idempotency_key: str,
-    description: str = "",
-    data: Any = None,
-    context: Any = None,
-    session_id: UUID | None = None,
-    on_behalf_of: str = "",
-) -> Task:
-    """Route a task to the role ``target``; who must say yes to it is asked of the floor above.
+def route_task(new: NewTask, *, by: Actor, trace_id: UUID, session_id: UUID | None = None) -> Task:
+    """Route a task to a role. The approval gate says who must approve it first.
 
-    What that refuses is kept too, as a task rejected at once, with the reason. ``on_behalf_of`` is
-    the person whom the agent asks for, by username or e-mail: they can't approve it.
-
-    The task speaks for the role of its session, else for the agent's first role. Raises AgentsOnly,
-    RoleNotHeld, UnknownSession, SessionClosed, RequestInProgress, IdempotencyKeyReused (the key
-    has its task already).
+    What the gate refuses is kept as a task rejected at once, with the reason. The task speaks for
+    the role of its session, else for the agent's first role. Raises AgentsOnly, RoleNotHeld,
+    UnknownSession, SessionClosed, RequestInProgress, IdempotencyKeyReused (the key has its task
+    already), and what the gate's ``evaluate`` returns as an error.
     """
-    task = router(by, session_id, trace_id).asks(
-        target=target,
-        task_type=task_type,
-        idempotency_key=idempotency_key,
-        description=description,
-        data=data,
-        context=context,
-        on_behalf_of=on_behalf_of,
-    )
-    verdict = judged(task)
-    begin(task, verdict)
-    try:
-        with waiting_for_rivals():
-            create(task, EventType.TASK_ROUTED, by=by, details=said_of(task, verdict))
-    except IntegrityError as error:
-        if violated(error) == "tasks_once_per_key":
-            raise IdempotencyKeyReused from error
-        raise
-    approval_gate().request_approvals([(task, verdict)], by=by)
-    return task
+    (result,) = create_tasks([new], sender(by, session_id, trace_id), by=by)
+    if isinstance(result, OrchestratorError):
+        raise result
+    return result
 
 
 @operation("task.revise")
@@ -228,13 +195,14 @@ def cancel(task_id: UUID, *, by: Actor, reason: str = "") -> Task:
     return task
 
 
-def router(by: Actor, session_id: UUID | None, trace_id: UUID) -> Router:
+def sender(by: Actor, session_id: UUID | None, trace_id: UUID) -> Sender:
     """Who routes. Raises AgentsOnly, RoleNotHeld, UnknownSession, SessionClosed."""
     agent = _agents_only(by)
     session = _open_session_of(by, session_id)
     if session:
         _holds(by, session.role)
-    return Router(agent, by.roles, session, trace_id)
+        return Sender(agent, session.role, session, trace_id)
+    return Sender(agent, by.roles[0] if by.roles else None, None, trace_id)
 
 
 def _agents_only(by: Actor) -> UUID:

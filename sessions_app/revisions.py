@@ -1,24 +1,14 @@
 """What a task asks for: judged when it is routed, and again with each revision of it."""
 
+from copy import copy
 from typing import Any
 
 from audit_app.actors import Actor
-from audit_app.canonical import digest
 from audit_app.errors import InvalidTransition, OrchestratorError
 from audit_app.trail import perform
 from sessions_app.errors import NothingRevised
 from sessions_app.gate import Kind, Verdict, approval_gate
 from sessions_app.models import Task, TaskRevision
-
-STAYS = ("agent_id", "task_type", "from_role", "to_role", "on_behalf_of")
-
-
-def judged(task: Task) -> Verdict:
-    """What the floor above says of ``task`` as it is asked for now. Raises what refuses it."""
-    (said,) = approval_gate().evaluate([task])
-    if isinstance(said, OrchestratorError):
-        raise said
-    return said
 
 
 def told(verdict: Verdict) -> dict[str, Any]:
@@ -46,25 +36,27 @@ def revise(
         )
     gate = approval_gate()
     gate.check_revisable(task)
-    payload = {name: getattr(task, name) for name in Task.EDITABLE} | changes
-    asked = Task(**{name: getattr(task, name) for name in STAYS} | payload)
+    asked = copy(task)
+    for name, value in changes.items():
+        setattr(asked, name, value)
     asked.seal_payload()
     if asked.payload == task.payload:
         raise NothingRevised(task)
-    replaces = task.payload_digest
     TaskRevision.objects.create(
         task=task, number=task.revision, payload=task.payload, edited_by_id=task.edited_by_id
     )
     gate.withdraw_approvals(task, by=by, why="The task was revised.")
-    verdict = judged(asked)
-    named = {"payload_digest": digest(asked.payload), "replaces": replaces}
+    (verdict,) = gate.evaluate([asked])
+    if isinstance(verdict, OrchestratorError):
+        raise verdict
+    named = {"payload_digest": asked.payload_digest, "replaces": task.payload_digest}
     perform(
         task.revise,
         by=by,
         details=named | told(verdict) | (details or {}),
         edited_by_id=int(by.id) if by.is_human else None,
         verdict=verdict,
-        **payload,
+        **changes,
     )
     if verdict.kind is Kind.APPROVE:
         perform(task.approve, by=Actor.system("policy"))

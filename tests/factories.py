@@ -13,6 +13,7 @@ from approvals_app.rules import Rule
 from audit_app.actors import Actor
 from sessions_app import identities, operations
 from sessions_app.models import Agent, AgentSession, Task
+from sessions_app.routing import NewTask
 from tests.database import without_guards
 
 OPS = Actor.system("tests")
@@ -87,7 +88,10 @@ class TaskFactory(factory.Factory):
     @classmethod
     def _create(cls, model_class: type[Task], *args: Any, **kwargs: Any) -> Task:
         agent = kwargs.pop("agent")
-        return operations.route_task(by=agent.as_actor(), **{"trace_id": uuid4(), **kwargs})
+        context = {"trace_id": kwargs.pop("trace_id", uuid4())}
+        context |= {"session_id": kwargs.pop("session_id", None)}
+        new = NewTask(to_role=kwargs.pop("target"), **kwargs)
+        return operations.route_task(new, by=agent.as_actor(), **context)
 
 
 def the_approval(task: Task) -> Approval:

@@ -111,8 +111,9 @@ class TaskBodySerializer(RequestSerializer):
 
 
 class RouteTaskSerializer(RequestSerializer):
-    target = NameField(max_length=ROLE_LENGTH)
-    task = TaskBodySerializer()
+    # Validates to the fields of sessions_app.routing.NewTask.
+    target = NameField(max_length=ROLE_LENGTH, source="to_role")
+    task = TaskBodySerializer(source="*")
     context = JSONObjectField(required=False)  # type: ignore[assignment]
     on_behalf_of = NameField(
         required=False,

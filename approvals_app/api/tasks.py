@@ -44,6 +44,7 @@ from sessions_app import operations
 from sessions_app.batch import route_tasks
 from sessions_app.filters import TaskFilter
 from sessions_app.models import AgentSession, Task
+from sessions_app.routing import NewTask
 
 SESSION_HEADER = OpenApiParameter(
     "X-Session-Id", OpenApiTypes.UUID, OpenApiParameter.HEADER, description="The caller's session."
@@ -97,14 +98,10 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
 
         return self.answer(
             operations.route_task,
+            NewTask(**asked, idempotency_key=key),
             present=present,
-            target=asked["target"],
-            context=asked.get("context", {}),
             trace_id=tracing.ensure(),
-            idempotency_key=key,
             session_id=self._session_id(),
-            on_behalf_of=asked.get("on_behalf_of", ""),
-            **asked["task"],
         )
 
     @extend_schema(
@@ -134,7 +131,7 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
 
         return self.answer_each(
             route_tasks,
-            [part if isinstance(part, ValidationError) else _wanted(**part) for part in parts],
+            [part if isinstance(part, ValidationError) else NewTask(**part) for part in parts],
             asked["tasks"],
             path=request.path.removesuffix(":batch"),
             name="task",
@@ -209,8 +206,3 @@ class SessionTaskViewSet(TasksViewSet):
         """The tasks that a session works on or routed, one per idempotency key."""
         session = AgentSession.objects.known(self.actor, session_id)
         return self.listed(self.visible().of_session(session))
-
-
-def _wanted(task: dict[str, Any], **given: Any) -> dict[str, Any]:
-    """A validated request to route a task, as the operation takes it."""
-    return given | task

@@ -6,11 +6,13 @@ from typing import Any
 
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework import serializers
+from rest_framework.fields import empty
 
 from approvals_app.api.serializers import RequestApprovalSerializer
-from approvals_app.api.task_serializers import RouteTaskSerializer
+from approvals_app.api.task_serializers import KEY, KeyField, RouteTaskSerializer
 from audit_app.serializers import (
     IdField,
+    JSONObjectField,
     NameField,
     RequestSerializer,
     TextField,
@@ -21,42 +23,45 @@ from sessions_app.models import ROLE_LENGTH
 LONGEST_WAIT = 300
 USUAL_WAIT = 60
 PRIORITIES = ("low", "normal", "high")
-OBJECT = {"type": "object", "additionalProperties": True}
-ID = {"type": "string", "format": "uuid"}
-ROLE = {"type": "string", "minLength": 1, "maxLength": ROLE_LENGTH}
-KEY = {
-    "type": "string",
-    "minLength": 1,
-    "maxLength": 255,
-    "pattern": "^[ -~]+$",
-    "description": "Repeat the call with the same key and arguments, and it is done only once.",
+ONCE = "Repeat the call with the same key and arguments, and it is done only once."
+WITHIN = "The caller's open session that this belongs to."
+EXECUTES = "The role that executes the task."
+DESCRIPTIONS = {
+    "send_task": {
+        "target": EXECUTES,
+        "data": "What exactly is asked for.",
+        "context": "What a reviewer should know about it.",
+    },
+    "request_approval": {"approver_role": "The group of people that is asked."},
 }
-SESSION = {**ID, "description": "The caller's open session that this belongs to."}
+"""Of fields that the API shares, what a tool's caller should know of them."""
 
 
 class SendTaskSerializer(RouteTaskSerializer):
-    session_id = IdField(required=False)
-    idempotency_key = TextField(required=False, max_length=255)
+    session_id = IdField(required=False, help_text=WITHIN)
+    idempotency_key = KeyField(required=False, help_text=ONCE)
 
 
 class NotifySerializer(RequestSerializer):
-    target = NameField(max_length=ROLE_LENGTH)
+    target = NameField(max_length=ROLE_LENGTH, help_text="The role that is told.")
     message = TextField(max_length=20_000)
     priority = serializers.ChoiceField(
         PRIORITIES,
         required=False,
         error_messages={"invalid_choice": f"It must be one of {', '.join(PRIORITIES)}."},
     )
-    session_id = IdField(required=False)
-    idempotency_key = TextField(required=False, max_length=255)
+    session_id = IdField(required=False, help_text=WITHIN)
+    idempotency_key = KeyField(required=False, help_text=ONCE)
 
 
 class FetchStatusSerializer(RequestSerializer):
     task_id = IdField(required=False)
     session_id = IdField(required=False)
+    exactly = 1
+    """How many of the fields are given."""
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
-        if len(given) != 1:
+        if len(given) != self.exactly:
             reason = "Give a task_id or a session_id, and not both."
             raise serializers.ValidationError({"task_id": [reason]}, code="invalid")
         return given
@@ -64,7 +69,7 @@ class FetchStatusSerializer(RequestSerializer):
 
 class WaitSerializer(RequestSerializer):
     task_id = IdField()
-    timeout_seconds = WholeNumberField(min_value=1, max_value=LONGEST_WAIT, required=False)
+    timeout_seconds = WholeNumberField(min_value=1, max_value=LONGEST_WAIT, default=USUAL_WAIT)
 
 
 TAKES: dict[str, type[serializers.Serializer[Any]]] = {
@@ -75,75 +80,47 @@ TAKES: dict[str, type[serializers.Serializer[Any]]] = {
     "wait_for_decision": WaitSerializer,
 }
 
-INPUT: dict[str, dict[str, Any]] = {
-    "send_task": {
-        "required": ["target", "task"],
-        "properties": {
-            "target": {**ROLE, "description": "The role that executes the task."},
-            "task": {
-                "type": "object",
-                "required": ["task_type"],
-                "additionalProperties": False,
-                "properties": {
-                    "task_type": {"type": "string", "minLength": 1, "maxLength": 150},
-                    "description": {"type": "string", "maxLength": 20_000},
-                    "data": {**OBJECT, "description": "What exactly is asked for."},
-                },
-            },
-            "context": {**OBJECT, "description": "What a reviewer should know about it."},
-            "on_behalf_of": {
-                "type": "string",
-                "minLength": 1,
-                "maxLength": 254,
-                "description": "The person who is asked for, by username or e-mail.",
-            },
-            "session_id": SESSION,
-            "idempotency_key": KEY,
-        },
-    },
-    "request_approval": {
-        "required": ["task_id", "approver_role"],
-        "properties": {
-            "task_id": ID,
-            "approver_role": {**ROLE, "description": "The group of people that is asked."},
-            "reason": {"type": "string", "maxLength": 2_000},
-        },
-    },
-    "notify": {
-        "required": ["target", "message"],
-        "properties": {
-            "target": {**ROLE, "description": "The role that is told."},
-            "message": {"type": "string", "minLength": 1, "maxLength": 20_000},
-            "priority": {"enum": list(PRIORITIES)},
-            "session_id": SESSION,
-            "idempotency_key": KEY,
-        },
-    },
-    "fetch_status": {
-        "properties": {"task_id": ID, "session_id": ID},
-        "minProperties": 1,
-        "maxProperties": 1,
-    },
-    "wait_for_decision": {
-        "required": ["task_id"],
-        "properties": {
-            "task_id": ID,
-            "timeout_seconds": {
-                "type": "integer",
-                "minimum": 1,
-                "maximum": LONGEST_WAIT,
-                "default": USUAL_WAIT,
-            },
-        },
-    },
-}
 
-
+@functools.cache
 def input_schema(tool: str) -> dict[str, Any] | None:
-    """What ``tool`` takes, and nothing else."""
-    if tool not in INPUT:
+    """What ``tool`` takes, and nothing else; None where there is no such tool."""
+    if tool not in TAKES:
         return None
-    return {"type": "object", "additionalProperties": False, **INPUT[tool]}
+    return _schema_of(TAKES[tool](), DESCRIPTIONS.get(tool, {}))
+
+
+def _schema_of(field: Any, descriptions: dict[str, str]) -> dict[str, Any]:
+    """A request's field as JSON Schema. Raises TypeError for a kind that no tool takes yet."""
+    schema: dict[str, Any]
+    if isinstance(field, serializers.Serializer):
+        schema = {"type": "object", "additionalProperties": False}
+        fields = field.fields.items()
+        schema["properties"] = {name: _schema_of(each, descriptions) for name, each in fields}
+        if required := [name for name, each in fields if each.required]:
+            schema["required"] = required
+        if exactly := getattr(field, "exactly", None):
+            schema |= {"minProperties": exactly, "maxProperties": exactly}
+    elif isinstance(field, JSONObjectField):
+        schema = {"type": "object", "additionalProperties": True}
+    elif isinstance(field, serializers.UUIDField):
+        schema = {"type": "string", "format": "uuid"}
+    elif isinstance(field, serializers.ChoiceField):
+        schema = {"enum": list(field.choices)}
+    elif isinstance(field, serializers.IntegerField):
+        schema = {"type": "integer", "minimum": field.min_value, "maximum": field.max_value}
+    elif isinstance(field, serializers.CharField):
+        schema = {"type": "string", "maxLength": field.max_length}
+        if not field.allow_blank:
+            schema["minLength"] = 1
+        if isinstance(field, KeyField):
+            schema["pattern"] = f"^{KEY.pattern}$"
+    else:
+        raise TypeError(f"{type(field).__name__} is no argument of a tool yet")
+    if description := descriptions.get(field.field_name or "") or field.help_text:
+        schema["description"] = str(description)
+    if field.default is not empty:
+        schema["default"] = field.default
+    return schema
 
 
 def output_schema(tool: str) -> dict[str, Any]:
