@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from ssl import SSLContext
@@ -64,10 +64,12 @@ async def _send(
     sent: dict[str, Any],
 ) -> Answer:
     until = asyncio.get_running_loop().time() + seconds
-    async with httpx2.AsyncClient(transport=transport, verify=_trust(), timeout=None) as client:
+    async with AsyncExitStack() as stack:
+        client = httpx2.AsyncClient(transport=transport, verify=_trust(), timeout=None)
+        await stack.enter_async_context(client)
         # Timeouts of httpx2 begin anew with each byte, and bytes can drip.
         async with asyncio.timeout_at(until):
-            answer = await client.send(client.build_request(method, url, **sent), stream=True)
+            answer = await stack.enter_async_context(client.stream(method, url, **sent))
         body = bytearray()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
@@ -75,7 +77,6 @@ async def _send(
                     body += piece
                     if len(body) >= at_most:
                         break
-        await answer.aclose()
     return Answer(answer.status_code, answer.headers, bytes(body[:at_most]))
 
 

@@ -10,8 +10,9 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.db import connections
 
-from orchestrator.signin import admission, issuer
+from orchestrator.signin import admission
 from orchestrator.signin.models import Identity
+from sessions_app import issuer
 from tests.factories import TaskFactory, the_approval
 from tests.signin.conftest import INBOX, LOGIN, START, ago, later, sent_back, text
 from tests.signin.provider import Keys
@@ -470,7 +471,8 @@ class TestAnIssuerThatIsAway:
             {"authorization_endpoint": None},
         ],
     )
-    def test_a_discovery_document_that_is_not_its_own(self, provider, browser, said):
+    def test_a_discovery_document_that_is_not_its_own(self, provider, browser, said, settings):
+        settings.TRIAL = False
         provider.discovery = said
 
         assert "can't be reached" in browser().read()
@@ -484,7 +486,7 @@ class TestAnIssuerThatIsAway:
 
     def test_a_new_key_is_fetched_when_a_token_names_it(self, provider, browser, monkeypatch):
         browser().sign_on()
-        monkeypatch.setattr(issuer, "RETRY_SECONDS", 0)
+        monkeypatch.setattr(issuer, "FETCH_EVERY_SECONDS", 0)
         provider.keys = provider.signed_by = Keys("new-")
         provider.kid = "new-RS256"
         window = browser()
