@@ -24,6 +24,7 @@ from approvals_app import (
     overrides,
     policies,
     questions,
+    task_admin,  # noqa: F401  # registers it
     viewing,
 )
 from approvals_app.bulk import DECISIONS, decide

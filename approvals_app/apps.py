@@ -6,4 +6,8 @@ class ApprovalsConfig(AppConfig):
     verbose_name = "Reviewing"
 
     def ready(self) -> None:
-        from approvals_app import notices, receivers  # noqa: F401  # connects them
+        from approvals_app import notices  # noqa: F401  # connects its relay
+        from approvals_app.gate import PolicyGate
+        from sessions_app.gate import register
+
+        register(PolicyGate())

@@ -43,9 +43,6 @@ TIME_LIMIT: Final = 0.25
 START_LIMIT: Final = 5.0
 """Seconds for the process that evaluates to begin."""
 
-CORES: Final = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-"""Where it may run: a web process stays on one of them, and has begun to by then."""
-
 MEMBER = re.compile(r"\s*\.\s*([A-Za-z_]\w*)")
 BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 LOOPS = re.compile(r"\b(?:all|exists|exists_one|map|filter|matches)\b")
@@ -235,8 +232,6 @@ class _Evaluator:
                 start_new_session=True,
             )
             assert self._process.stdin
-            if CORES is not None:
-                os.sched_setaffinity(self._process.pid, CORES)
             os.set_blocking(self._process.stdin.fileno(), False)
             self._exchange(self._process, b'["true", {}]\n', START_LIMIT)  # it has begun
         return self._process

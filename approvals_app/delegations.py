@@ -1,7 +1,7 @@
 """Somebody else votes in a person's seat: on one approval, or on all of them while they are away.
 
 What was delegated can't be passed on, and excludes whom it excludes: neither the person nor their
-delegate may be one whom separation of duties bars (policies.seat_of, and the database).
+delegate may be one whom separation of duties bars (vote_obstacle() in the database).
 """
 
 from datetime import datetime
@@ -30,14 +30,14 @@ from audit_app.trail import create, perform
 def delegate(approval_id: UUID, *, by: Actor, to: str, reason: str = "") -> Delegation:
     """Let the person called ``to`` vote on one approval in the caller's seat.
 
-    Raises NotFound, what policies.seat_of raises, UnknownPerson, DelegateExcluded.
+    Raises NotFound, what policies.voting_seat raises, UnknownPerson, DelegateExcluded.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     now = clock()
-    if policies.seat_of(approval, by, now) != int(by.id):
+    if policies.voting_seat(approval, by, now) != int(by.id):
         raise DelegateExcluded(approval, name=to, why="what was delegated can't be passed on.")
     person = _somebody_else(by, to)
-    if why := policies.excluded(approval, [person.pk]).get(person.pk):
+    if why := policies.conflict_of_interest(approval, person.pk):
         raise DelegateExcluded(approval, name=to, why=why)
     mine = Delegation.objects.in_force().filter(delegator_id=int(by.id), approval=approval)
     if mine.exists():

@@ -135,7 +135,7 @@ def read(approval_id: UUID, actor: Actor) -> Dossier:
         others=others,
         trail=latest[:TRAIL_SHOWN][::-1],
         trail_is_longer=len(latest) > TRAIL_SHOWN,
-        obstacle=_obstacle(approval, others, actor),
+        obstacle=_obstacle(approval, actor),
         difference=of_tasks([task.pk]).get(task.pk, []) if task.revision > 1 else [],
         before=before,
         last_time=_last_time(task, actor),
@@ -189,29 +189,13 @@ def _latest(task: Task) -> "QuerySet[Any]":
     return Task.objects.filter(pk__in=latest.values("pk"), task_type=task.task_type).values("pk")
 
 
-def _obstacle(approval: Approval, others: list[Approval], actor: Actor) -> OrchestratorError | None:
+def _obstacle(approval: Approval, actor: Actor) -> OrchestratorError | None:
     """What the decision would be refused with if it were made now."""
     try:
-        policies.seat_of(approval, actor, timezone.now(), _said(approval, others), on_a_page=True)
+        policies.voting_seat(approval, actor, timezone.now())
     except OrchestratorError as refusal:
         return refusal
     return None
-
-
-def _said(approval: Approval, others: list[Approval]) -> list[Vote]:
-    """VoteQuerySet.in_one_decision, of votes that are read already."""
-    together = (
-        each
-        for each in (approval, *others)
-        if (each.revision, each.override_id) == (approval.revision, approval.override_id)
-    )
-    said = [
-        vote
-        for each in together
-        for vote in each.votes_cast
-        if not (each.status == Approval.Status.EXPIRED and vote.choice == Vote.Choice.YES)
-    ]
-    return sorted(said, key=lambda vote: (vote.created_at, str(vote.pk)))
 
 
 def delegates(actor: Actor) -> list[str]:

@@ -36,7 +36,18 @@ class Override(Subject):
 
     subject_type = "override"
     task_path = "task_id"
-    further_guards = ("freeze", "rightful", "reviewed", "kept")
+    created_as = EventType.OVERRIDE_OPENED
+    purged_as = EventType.OVERRIDE_PURGED
+    immutable_columns = (
+        "task_id",
+        "revision",
+        "payload_digest",
+        "opened_by_id",
+        "reason",
+        "review_due_at",
+        "role",
+        "trace_id",
+    )
     role_column = "role"
     trace_column = "trace_id"
 
@@ -127,15 +138,26 @@ class Approval(Subject):
     subject_type = "approval"
     shown_with = ("decided_by",)
     task_path = "task_id"
-    further_guards = (
-        "freeze",
-        "of_the_task",
-        "quorum",
-        "voice",
-        "expired",
-        "withdrawn",
-        "unchanged",
-        "kept",
+    created_as = EventType.APPROVAL_REQUESTED
+    purged_as = EventType.APPROVAL_PURGED
+    immutable_columns = (
+        "task_id",
+        "approver_role",
+        "needed",
+        "deny_threshold",
+        "revision",
+        "reason",
+        "payload_digest",
+        "expires_at",
+        "at_deadline",
+        "reminders",
+        "valid_for",
+        "override_id",
+        "requested_by_id",
+        "trace_id",
+        "risk",
+        "look_for",
+        "type_out",
     )
     role_column = "approver_role"
     trace_column = "trace_id"
@@ -287,6 +309,12 @@ class Approval(Subject):
                 condition=models.Q(status="pending", remind_at__isnull=False),
                 name="approvals_reminders",
             ),
+            # purge: PostgreSQL looks, for each approval removed, for those that refer to it.
+            models.Index(
+                fields=["escalated_to"],
+                condition=models.Q(escalated_to__isnull=False),
+                name="approvals_escalated_to",
+            ),
         )
 
     def __str__(self) -> str:
@@ -352,7 +380,20 @@ class Vote(Subject):
 
     subject_type = "vote"
     task_path = "approval__task_id"
-    further_guards = ("freeze", "eligible", "open", "voice", "kept")
+    created_as = EventType.VOTE_CAST
+    purged_as = EventType.VOTE_PURGED
+    purged_in = (Status.CAST, Status.WITHDRAWN)
+    immutable_columns = (
+        "approval_id",
+        "voter_id",
+        "seat_of_id",
+        "choice",
+        "payload_digest",
+        "notes",
+        "answer",
+        "role",
+        "trace_id",
+    )
     role_column = "role"
     trace_column = "trace_id"
 
@@ -430,7 +471,17 @@ class Delegation(Subject):
 
     subject_type = "delegation"
     task_path = "approval__task_id"
-    further_guards = ("freeze", "own", "kept")
+    created_as = EventType.DELEGATION_GRANTED
+    purged_as = EventType.DELEGATION_PURGED
+    purged_in = (Status.ACTIVE, Status.ENDED)
+    immutable_columns = (
+        "delegator_id",
+        "delegate_id",
+        "approval_id",
+        "starts_at",
+        "ends_at",
+        "reason",
+    )
 
     delegator = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -510,7 +561,8 @@ class ApprovalPolicy(Subject):
         RETIRED = "retired"
 
     subject_type = "policy"
-    further_guards = ("freeze", "told")
+    created_as = EventType.POLICY_CREATED
+    immutable_columns = ("name",)
 
     name = models.CharField(max_length=150, unique=True, db_comment="What people call it.")
     priority = models.IntegerField(db_comment="The smallest is asked first; ties by name.")

@@ -14,10 +14,11 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import connection
 from django.db.models import Q
 
 from approvals_app import channels, notifying, quiet
-from approvals_app.models import Approval, Delegation
+from approvals_app.models import Approval
 from approvals_app.noticing import Notice, NoticeChannel, NoticeKind, NoticeSettings
 from audit_app.events import EventType
 from audit_app.models import Event
@@ -32,6 +33,10 @@ OUTCOMES = {
     EventType.TASK_EXPIRED.value,
 }
 WEBHOOKS = {EventType.WEBHOOK_PAUSED.value, EventType.WEBHOOK_DISABLED.value}
+VOTERS = """
+SELECT asked.id, voter FROM unnest(%s::uuid[]) AS asked (id)
+CROSS JOIN LATERAL approval_voters(asked.id) AS voter
+"""
 BATCH = 1_000
 
 channels.must_be_known(settings.NOTICE_CHANNELS)
@@ -68,14 +73,14 @@ def try_out(person: User, place: str) -> None:
 
 
 def _asked(events: list[Event]) -> Iterator[Told]:
-    """New work, escalations, reviews of overrides, and reminders: for whoever may decide, by their
-    role or in somebody's seat. Whether they still may is looked at when it is sent."""
+    """New work, escalations, reviews of overrides, and reminders: for whoever may vote. Whether
+    they still may is looked at when it is sent."""
     asking = [event for event in events if event.event_type in ASKED]
     if not asking:
         return
     found = Approval.objects.filter(pk__in=[event.subject_id for event in asking])
     approvals = {row.pk: row for row in found.pending().prefetch_related("escalated_from")}
-    seats = _seats(approvals.values())
+    voters = _voters(approvals)
     for event in asking:
         approval = approvals.get(event.subject_id)
         if approval is not None:
@@ -83,7 +88,7 @@ def _asked(events: list[Event]) -> Iterator[Told]:
                 event,
                 _kind(event, approval),
                 approval.pk,
-                frozenset(seats[approval.approver_role] | seats[approval.pk]),
+                frozenset(voters[approval.pk]),
                 approval.approver_role,
                 approval.expires_at,
             )
@@ -97,27 +102,14 @@ def _kind(event: Event, approval: Approval) -> NoticeKind:
     return NoticeKind.ESCALATION if approval.escalated_from.all() else NoticeKind.WORK
 
 
-def _seats(approvals: Iterable[Approval]) -> dict[Any, set[int]]:
-    """Who may sit in a role's seats, by the role's name; and who in one of an approval alone, by
-    the approval's id."""
-    seats: dict[Any, set[int]] = defaultdict(set)
-    asked = list(approvals)
-    roles_of = defaultdict(set)
-    members = User.objects.filter(
-        groups__name__in={row.approver_role for row in asked}, is_active=True
-    )
-    for person, role in members.values_list("pk", "groups__name"):
-        seats[role].add(person)
-        roles_of[person].add(role)
-    given = Delegation.objects.in_force().filter(
-        Q(approval=None) | Q(approval__in=[row.pk for row in asked]),
-        delegator__in=list(roles_of),
-        delegate__is_active=True,
-    )
-    for delegator, delegate, approval in given.values_list("delegator", "delegate", "approval"):
-        for where in [approval] if approval else roles_of[delegator]:
-            seats[where].add(delegate)
-    return seats
+def _voters(approvals: Iterable[UUID]) -> dict[UUID, set[int]]:
+    """Everybody who may vote on each of ``approvals`` now, by its id."""
+    voters: dict[UUID, set[int]] = defaultdict(set)
+    with connection.cursor() as cursor:
+        cursor.execute(VOTERS, [list(approvals)])
+        for approval, voter in cursor.fetchall():
+            voters[approval].add(voter)
+    return voters
 
 
 def _decided(events: list[Event]) -> Iterator[Told]:

@@ -177,7 +177,7 @@ def _to_decide(person: User | None, about: set[UUID]) -> dict[UUID, Approval]:
     if person is not None:
         found = Approval.objects.waiting_for(Actor.human(person))
     else:
-        found = Approval.objects.pending().filter(Q(expires_at__gt=Now()) | ~Q(override=None))
+        found = Approval.objects.undecided()
     known = found.filter(pk__in=about).select_related("task", "override__opened_by")
     return {approval.pk: approval for approval in known}
 

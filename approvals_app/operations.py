@@ -60,7 +60,7 @@ def approve(
 
     The last yes that an approval needs approves it, and the last approval that a task waits for
     approves the task. Where the task is a question, ``answer`` is the answer; where its policy
-    wants something typed out, ``typed`` is that. Raises NotFound, what policies.seat_of raises,
+    wants something typed out, ``typed`` is that. Raises NotFound, what policies.voting_seat raises,
     PayloadDigestMismatch, ChangesRequested, AnswerRequired, AnswerInvalid, LookFirst, NotTyped.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
@@ -102,7 +102,7 @@ def request_changes(approval_id: UUID, *, by: Actor, payload_digest: str, messag
     """Ask the agent for changes: nobody can approve until it sends a revision, or until this voice
     is withdrawn.
 
-    Raises NotFound, what policies.seat_of raises, and PayloadDigestMismatch.
+    Raises NotFound, what policies.voting_seat raises, and PayloadDigestMismatch.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     said = {"payload_digest": payload_digest, "notes": message}
@@ -139,11 +139,11 @@ def edit(
     """Change what will be done: a new revision of the task, judged and asked about anew, which the
     editor can't approve. None leaves a member as it is.
 
-    Raises NotFound, what policies.seat_of raises, PayloadDigestMismatch, InvalidTransition,
+    Raises NotFound, what policies.voting_seat raises, PayloadDigestMismatch, InvalidTransition,
     NothingRevised.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
-    policies.seat_of(approval, by, clock())
+    policies.voting_seat(approval, by, clock())
     _same_payload(approval, payload_digest)
     given = {"description": description, "data": data, "context": context}
     changes = {name: value for name, value in given.items() if value is not None}
@@ -275,7 +275,7 @@ def _cast(
     """One voice, in the voter's own seat or in that of whom they stand in for; return all that were
     given in this decision, this one last."""
     said = policies.voices(approval)
-    seat = policies.seat_of(approval, by, now, said)
+    seat = policies.voting_seat(approval, by, now)
     _same_payload(approval, payload_digest)
     looked = looking.looked(approval, by, now)
     if choice is Vote.Choice.YES:

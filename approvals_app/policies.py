@@ -2,15 +2,14 @@
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth.models import Group, User
-from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
+from django.contrib.auth.models import User
+from django.db.models import Q
 
 from approvals_app import questions, rules
 from approvals_app.errors import (
@@ -28,12 +27,12 @@ from approvals_app.errors import (
     SecondFactorRequired,
     SeparationOfDuties,
 )
-from approvals_app.models import Approval, ApprovalPolicy, Delegation, Override, Vote
+from approvals_app.models import Approval, ApprovalPolicy, Override, Vote
 from audit_app.actors import Actor
 from audit_app.errors import OrchestratorError
-from audit_app.prepared import Prepared
-from sessions_app.models import Agent, Task, TaskRevision
-from sessions_app.verdicts import Kind, Verdict
+from audit_app.prepared import Prepared, planned_once
+from sessions_app.gate import Kind, Verdict
+from sessions_app.models import Task
 
 BREAK_GLASS = "approvals_app.break_glass"
 
@@ -128,64 +127,53 @@ _said: Prepared[Vote] = Prepared(
 )
 
 
-def seat_of(
-    approval: Approval,
-    by: Actor,
-    now: datetime,
-    said: list[Vote] | None = None,
-    *,
-    on_a_page: bool = False,
-) -> int:
-    """In whose seat ``by`` may vote on ``approval`` at ``now``: the user's id; the caller holds the
-    lock of the approval and its task. Only ``on_a_page``, where nothing is decided yet, it holds
-    none, and ``by.roles`` are believed.
+def voting_seat(approval: Approval, by: Actor, now: datetime) -> int:
+    """In whose seat ``by`` may vote on ``approval``: a user's id, their own where they can.
 
-    The same rule for every door, and for superusers too; groups, owners and delegations are read
-    afresh, since they may have changed while we waited for the lock. Raises HumansOnly,
-    AlreadyDecided, NotEligible, SeparationOfDuties, OneVoiceEach, ApprovalExpired, and what
-    must_be_sure raises: last, so that nobody proves who they are for a decision that is not theirs.
+    Whoever decides holds the lock of the approval and its task, so that what vote_obstacle() says
+    still holds when the vote is cast; a page may ask without. Superusers are asked like anybody.
+    Raises HumansOnly, what _refusal makes of the obstacle, and what must_be_sure raises: last, so
+    that nobody proves who they are for a decision that is not theirs.
     """
     if not by.is_human:
         raise HumansOnly(approval, kind=by.kind)
-    if approval.status != Approval.Status.PENDING:
-        raise already_decided(approval)
-    voter = int(by.id)
-    known = _standing(approval, [voter]).get(voter, _NOBODY)
-    member = approval.approver_role in by.roles if on_a_page else known.member
-    seats = [voter] if member else _lent_to(voter, approval)
-    if not seats:
-        raise NotEligible(approval, role=approval.approver_role)
-    if known.barred:
-        raise SeparationOfDuties(approval, why=known.barred)
-    if not member:
-        barred = excluded(approval, seats)
-        seats = [seat for seat in seats if seat not in barred]
-    if not seats:
-        raise SeparationOfDuties(approval, why="they would vote for somebody who is excluded.")
-    said = voices(approval) if said is None else said
-    taken = {person for vote in said for person in (vote.voter_id, vote.seat_of_id)}
-    free = [seat for seat in seats if seat not in taken]
-    if voter in taken or not free:
-        raise OneVoiceEach(approval)
-    if approval.override_id is None and approval.expires_at <= now:
-        raise ApprovalExpired(approval, expires_at=approval.expires_at.isoformat())
+    with planned_once() as cursor:
+        cursor.execute(BEST_SEAT, [approval.pk, int(by.id)])
+        [(seat, code, reason)] = cursor.fetchall()
+    if code:
+        raise _refusal(approval, code, reason)
     must_be_sure(by, now, approval)
-    return free[0]
+    return int(seat)
+
+
+BEST_SEAT = "SELECT seat, code, reason FROM voting_seats(%s, %s) LIMIT 1"
+
+
+def _refusal(approval: Approval, code: str, reason: str) -> OrchestratorError:
+    """The error that vote_obstacle() names."""
+    match code:
+        case "already_decided":
+            return already_decided(approval)
+        case "approval_expired":
+            return ApprovalExpired(approval, expires_at=approval.expires_at.isoformat())
+        case "not_eligible":
+            return NotEligible(approval, role=approval.approver_role)
+        case "separation_of_duties":
+            return SeparationOfDuties(approval, why=reason)
+        case "one_voice_each":
+            return OneVoiceEach(approval)
+    raise AssertionError(code)
 
 
 def in_favour(approval: Approval, said: list[Vote]) -> int:
-    """How many of the voices ``said`` let ``approval`` be approved: those whose seats are still
-    members' and of whom separation of duties excludes nobody by now. The last one was judged a
-    moment ago."""
+    """How many of the voices ``said``, which are recorded, let ``approval`` be approved."""
     yes = [v for v in said if v.approval_id == approval.pk and v.choice == Vote.Choice.YES]
-    earlier = yes[:-1]
-    if not earlier:
-        return len(yes)
-    people = {person for vote in earlier for person in (vote.voter_id, vote.seat_of_id)}
-    known = _standing(approval, people)
-    rightful = {person for person, has in known.items() if has.active and not has.barred}
-    counted = [v for v in earlier if known[v.seat_of_id].member and v.voter_id in rightful]
-    return 1 + sum(vote.seat_of_id in rightful for vote in counted)
+    if len(yes) < 2:
+        return len(yes)  # the last one was judged a moment ago
+    with planned_once() as cursor:
+        cursor.execute("SELECT count(*) FROM votes_in_favour(%s)", [approval.pk])
+        [(count,)] = cursor.fetchall()
+    return int(count)
 
 
 def must_be_in_time(task: Task, now: datetime) -> None:
@@ -226,8 +214,7 @@ def may_override(approval: Approval, by: Actor, now: datetime) -> None:
         raise NoRightToOverride(approval)
     if approval.status != Approval.Status.PENDING or approval.override_id:
         raise already_decided(approval)
-    others = approval.task.approvals.blocking().filter(revision=approval.revision)
-    if why := excluded(approval, [int(by.id)], others).get(int(by.id)):
+    if why := _conflict_with_any(approval.task, int(by.id)):
         raise SeparationOfDuties(approval, why=why)
     if questions.is_question(approval.task.task_type):
         raise AnswerRequired(approval)
@@ -245,76 +232,29 @@ def may_break_glass(user_id: int) -> bool:
     return User.objects.filter(given, pk=user_id, is_active=True).exists()
 
 
-def excluded(
-    approval: Approval, people: Iterable[int], others: Iterable[Approval] = ()
-) -> dict[int, str]:
-    """Those of ``people`` (users' ids) who may not decide on ``approval``, and on ``others`` of its
-    task together with it, and why: nobody decides on what they answer for, asked for, wrote or
-    did."""
-    known = _standing(approval, people, others)
-    return {person: has.barred for person, has in known.items() if has.barred}
+def conflict_of_interest(approval: Approval, person: int) -> str | None:
+    """Why ``person`` (a user's id) may not decide on ``approval``; None: separation of duties does
+    not exclude them."""
+    return _first("SELECT reason FROM conflict_of_interest(%s, %s)", [approval.pk, person])
 
 
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """What somebody is in a decision: a ``member`` of the group that is asked, and ``barred`` from
-    it for that reason; empty: they are not."""
-
-    active: bool
-    member: bool
-    barred: str
+def _conflict_with_any(task: Task, person: int) -> str | None:
+    """Why ``person`` may not decide on ``task`` alone: for all of those who are asked."""
+    return _first(CONFLICT_WITH_ANY, [person, task.pk, task.revision])
 
 
-_NOBODY = _Standing(active=False, member=False, barred="")
+CONFLICT_WITH_ANY = """
+SELECT conflict.reason FROM approvals AS asked
+CROSS JOIN LATERAL conflict_of_interest(asked.id, %s) AS conflict
+WHERE asked.task_id = %s AND asked.revision = %s AND asked.override_id IS NULL LIMIT 1
+"""
 
 
-def _standing(
-    approval: Approval, people: Iterable[int], others: Iterable[Approval] = ()
-) -> dict[int, _Standing]:
-    """Of each of ``people``, as it is now."""
-    task = approval.task
-    alone = approval.override.opened_by_id if approval.override else None
-    asked_for = {each.requested_by_id for each in (approval, *others) if each.requested_by_id}
-    found: dict[int, _Standing] = {}
-    for person, active, member, owns, wrote, is_meant in _people(
-        people=list(set(people)),
-        role=approval.approver_role,
-        task=task.pk,
-        agents=list({task.agent_id, *asked_for}),
-        name=task.on_behalf_of or None,
-    ):
-        answers = (
-            (is_meant, "the agent asks on their behalf."),
-            (person == alone, "they approved it alone."),
-            (person == task.edited_by_id, "they wrote this revision."),
-            (owns, "they own the agent that asks."),
-            (wrote, "they wrote an earlier revision."),
-        )
-        why = next((why for holds, why in answers if holds), "")
-        found[person] = _Standing(active, active and member, why)
-    return found
-
-
-def _who_they_are(
-    people: list[int], role: str, task: UUID, agents: list[UUID], name: str | None
-) -> "QuerySet[User, Any]":
-    """Whether each of ``people`` is active, belongs to ``role``, owns one of ``agents``, wrote a
-    revision of ``task``, and is called ``name``."""
-    belongs = Group.objects.filter(name=role, user=OuterRef("pk"))
-    owned = Agent.objects.filter(pk__in=agents, owner_id=OuterRef("pk"))
-    wrote = TaskRevision.objects.filter(task_id=task, edited_by_id=OuterRef("pk"))
-    named = Q(pk__in=[]) if name is None else Q(username__iexact=name) | Q(email__iexact=name)
-    return User.objects.filter(pk__in=people).values_list(
-        "pk",
-        "is_active",
-        Exists(belongs),
-        Exists(owned),
-        Exists(wrote),
-        ExpressionWrapper(named, BooleanField()),
-    )
-
-
-_people: Prepared[tuple[int, bool, bool, bool, bool, bool]] = Prepared(_who_they_are)
+def _first(statement: str, values: list[Any]) -> str | None:
+    with planned_once() as cursor:
+        cursor.execute(statement, values)
+        found = cursor.fetchone()
+    return found[0] if found else None
 
 
 def must_be_sure(by: Actor, now: datetime, approval: Approval | None = None) -> None:
@@ -341,18 +281,3 @@ def already_decided(approval: Approval) -> AlreadyDecided:
         decision_at=at.isoformat(),
         allowed=[],
     )
-
-
-def _lent_to(voter: int, approval: Approval) -> list[int]:
-    """The seats of members who are represented by ``voter`` now. What was delegated can't be passed
-    on: a delegator is a member."""
-    members = User.objects.filter(is_active=True, groups__name=approval.approver_role)
-    given = (
-        Delegation.objects.in_force()
-        .filter(
-            Q(approval=None) | Q(approval=approval), delegate_id=voter, delegate__is_active=True
-        )
-        .filter(delegator__in=members.values("pk"))
-        .order_by("approval", "created_at")
-    )
-    return list(given.values_list("delegator_id", flat=True))

@@ -1,21 +1,19 @@
 """Named reads of this floor."""
 
-from collections.abc import Sequence
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self
 from uuid import UUID
 
-from django.apps import apps
-from django.contrib.auth.models import Group, User
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.contrib.auth.models import Group
+from django.db.models import BooleanField, F, Func, Q, QuerySet, Value
 from django.db.models.functions import Now
 
 from audit_app.actors import Actor
 from audit_app.errors import NotFound
-from audit_app.prepared import Prepared, attach
-from audit_app.querysets import S, SubjectQuerySet
-from sessions_app.models import Agent, Task, TaskRevision
+from audit_app.prepared import Prepared
+from audit_app.querysets import S, SubjectQuerySet, related_manager
+from sessions_app.models import Task
 from sessions_app.querysets import of_known_tasks
 
 if TYPE_CHECKING:
@@ -43,20 +41,37 @@ class _OfTaskQuerySet(SubjectQuerySet[S]):
         return self.filter(**{f"{self.task}__in": Task.objects.ids_known_to(actor)})
 
 
+class _IsOpen(Func):
+    """Whether anybody may vote on an approval, by its id."""
+
+    template = "NOT EXISTS (SELECT FROM approval_obstacle(%(expressions)s))"
+    output_field = BooleanField()
+
+
+class _MayVote(Func):
+    """Whether a person, by their id, has a seat in which they may vote on an approval, by its id:
+    vote_obstacle() says so."""
+
+    template = (
+        "EXISTS (SELECT FROM voting_seats(%(expressions)s) AS voting WHERE voting.code IS NULL)"
+    )
+    output_field = BooleanField()
+
+
 class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
     def visible_to(self, actor: Actor) -> Self:
         if actor.auditor:
             return self
         # The first is had from the row itself, and is most often so.
-        return self.filter(_asked(actor) | of_known_tasks(actor, "task"))
+        return self.filter(_asked(self, actor) | of_known_tasks(actor, "task"))
 
     def asking(self, actor: Actor) -> Self:
         """Those of which ``actor`` may be one of the voices: by a group, or in another's seat."""
-        return self.filter(_asked(actor))
+        return self.filter(_asked(self, actor))
 
     def asking_in_ways(self, actor: Actor) -> list[Self]:
         """``asking``, each way to be asked by itself: PostgreSQL finds each by its index."""
-        return [self.filter(way) for way in _ways_to_be_asked(actor)]
+        return [self.filter(way) for way in _ways_to_be_asked(self, actor)]
 
     def pending(self) -> Self:
         return self.filter(status=self.model.Status.PENDING)
@@ -65,26 +80,17 @@ class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
         """Those that a task waits for, as against those that review an override."""
         return self.filter(override=None)
 
+    def undecided(self) -> Self:
+        """Those on which somebody may still vote."""
+        return self.pending().filter(_IsOpen(F("pk")))
+
     def waiting_for(self, actor: Actor) -> Self:
         """What ``actor`` is asked to decide and still can: nearest deadline first."""
-        voted = _related(self, "votes").filter(
-            status="cast", voter_id=actor.id, approval=OuterRef("pk")
-        )
-        revised = TaskRevision.objects.filter(task=OuterRef("task"), edited_by__pk=actor.id)
-        name = OuterRef("task__on_behalf_of")
-        oneself = User.objects.filter(Q(username__iexact=name) | Q(email__iexact=name), pk=actor.id)
-        return (
-            self.pending()
-            .asking(actor)
-            .filter(Q(expires_at__gt=Now()) | Q(override__isnull=False))
-            .exclude(task__agent__in=Agent.objects.filter(owner__pk=actor.id).values("pk"))
-            .exclude(task__edited_by_id=actor.id)
-            .exclude(Exists(revised))
-            .exclude(~Q(task__on_behalf_of=""), Exists(oneself))
-            .exclude(override__opened_by_id=actor.id)
-            .exclude(Exists(voted))
-            .order_by("expires_at", "id")
-        )
+        if not actor.is_human:
+            return self.none()
+        # What asks for them is found by indexes; vote_obstacle() is asked of what is left.
+        asking = self.pending().asking(actor)
+        return asking.filter(_MayVote(F("pk"), Value(int(actor.id)))).order_by("expires_at", "id")
 
     def overdue(self) -> Self:
         return self.pending().blocking().filter(expires_at__lte=Now())
@@ -96,8 +102,8 @@ class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
         A stranger must not wait for the lock either, since that would tell of the row. Raises
         NotFound, and Busy as ``locked``.
         """
-        for approval in _locked(actor, pk=pk):
-            return cast("Approval", approval)
+        for approval in _locked_with_task(self.model)(actor, pk=pk):
+            return approval
         raise NotFound(what="approval")
 
 
@@ -155,58 +161,32 @@ class PolicyQuerySet(SubjectQuerySet["ApprovalPolicy"]):
         return self.filter(status=self.model.Status.ACTIVE)
 
 
-def read_votes(approvals: "Sequence[Approval]") -> None:
-    """What an approval's shape on the wire needs beside it, for all of ``approvals`` at once: the
-    votes, and who decided, which is one of the voters most often."""
-    if not approvals:
-        return
-    votes = _votes(approvals=[each.pk for each in approvals])
-    attach(approvals, "votes", votes, "approval_id")
-    voters = {vote.voter_id: vote.voter for vote in votes}
-    for each in approvals:
-        if each.decided_by_id in voters:
-            each.decided_by = voters[each.decided_by_id]
+@cache
+def _locked_with_task(model: "type[Approval]") -> Prepared["Approval"]:
+    def build(actor: Actor, pk: UUID) -> "QuerySet[Approval]":
+        # PostgreSQL takes the locks in the order in which they are named.
+        return (
+            model.objects.visible_to(actor)
+            .filter(pk=pk)
+            .order_by()
+            .select_related("task__agent")
+            .select_for_update(no_key=True, of=("task", "self"))
+        )
+
+    return Prepared(build)
 
 
-def _votes_on(approvals: list[UUID]) -> Any:
-    votes: Any = apps.get_model("approvals_app", "Vote").objects
-    return votes.filter(approval__in=approvals).select_related("voter", "seat_of")
-
-
-_votes: Prepared[Any] = Prepared(_votes_on)
-
-
-def _locked_with_task(actor: Actor, pk: UUID) -> Any:
-    approvals: Any = apps.get_model("approvals_app", "Approval").objects
-    # PostgreSQL takes the locks in the order in which they are named.
-    return (
-        approvals.visible_to(actor)
-        .filter(pk=pk)
-        .order_by()
-        .select_related("task__agent")
-        .select_for_update(no_key=True, of=("task", "self"))
-    )
-
-
-_locked: Prepared[Any] = Prepared(_locked_with_task)
-
-
-def _related(rows: "QuerySet[Any]", name: str) -> Any:
-    """The manager of what ``name`` leads to; the models stand above this module."""
-    model: Any = rows.model._meta.get_field(name).related_model
-    return model.objects
-
-
-def _asked(actor: Actor) -> Q:
+def _asked(approvals: ApprovalQuerySet, actor: Actor) -> Q:
     """Which approvals ask for ``actor``'s voice."""
-    return reduce(or_, _ways_to_be_asked(actor))
+    return reduce(or_, _ways_to_be_asked(approvals, actor))
 
 
-def _ways_to_be_asked(actor: Actor) -> list[Q]:
+def _ways_to_be_asked(approvals: ApprovalQuerySet, actor: Actor) -> list[Q]:
     """In one's groups; in somebody's seat while they are away; in somebody's seat once."""
     if not actor.is_human:
         return [Q(pk__in=[])]
-    delegations: Any = _delegations().filter(delegate_id=actor.id)
+    in_force = related_manager(approvals, "delegations").in_force()
+    delegations = in_force.filter(delegate_id=actor.id)
     groups = Group.objects.filter(
         user__in=delegations.filter(approval=None).values("delegator_id"), user__is_active=True
     )
@@ -215,7 +195,3 @@ def _ways_to_be_asked(actor: Actor) -> list[Q]:
         Q(approver_role__in=groups.values("name")),
         Q(pk__in=delegations.filter(approval__isnull=False).values("approval_id")),
     ]
-
-
-def _delegations() -> Any:
-    return apps.get_model("approvals_app", "Delegation").objects.in_force()

@@ -14,7 +14,7 @@ from approvals_app.conditions import Asked, Condition, ConditionFailed, Conditio
 from audit_app.durations import duration
 from audit_app.errors import Invalid
 from audit_app.legible import UNSEEN
-from sessions_app.verdicts import Kind, Verdict
+from sessions_app.gate import Kind, Verdict
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from approvals_app.rules import Rule, verdict
+from sessions_app.gate import Kind, Verdict
 from sessions_app.models import Task
-from sessions_app.verdicts import Kind, Verdict
 
 EXAMPLES: Final = 50
 CHUNK: Final = 2_000

@@ -6,19 +6,19 @@ it. So that writers never queue on NOTIFY's commit lock, nobody notifies inside 
 process tells after its commits, at most once in ``COALESCE`` seconds, on a connection of its own.
 What was committed is then read from the trail (tail.py).
 
-The same connection listens to what PostgreSQL itself says with a commit, for the few who may not
-miss it (``listen``).
+The same connection listens to what triggers notify with a commit, for the few who need every
+notice (``listen``).
 """
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 from django.conf import settings
 from django.db import connection
+from psycopg.conninfo import conninfo_to_dict
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +31,6 @@ LOOK_ANYWAY = 1.0
 RETRY_AFTER = 0.25
 """Seconds between two tries to reach the database again."""
 
-CURRENT = 2.0
-"""Seconds for which a connection that says nothing is believed to have nothing to say."""
-NEVER = float("-inf")
 Reader = Callable[["psycopg.Connection[Any]"], None]
 DJANGOS_OWN = {"context", "cursor_factory", "prepare_threshold"}
 
@@ -45,8 +42,8 @@ class Bell:
     def __init__(self) -> None:
         self._heard = 0
         self._readers: list[Reader] = []
-        self._ears: dict[str, Callable[[], None]] = {}
-        self._caught_up = NEVER
+        self._channels: dict[str, Callable[[], None]] = {}
+        self._listening: set[str] = set()
         self._changed = threading.Condition()
         self._untold = threading.Event()
         self._stopping = threading.Event()
@@ -69,17 +66,16 @@ class Bell:
         self._readers.append(reader)
         self._keep_running("listener", self._keep_listening)
 
-    def listen(self, channel: str, heard: Callable[[], None]) -> None:
-        """Call ``heard`` for each notice in ``channel``, and whenever listening to it begins, in
-        the listener's thread; from now on the listener lives until ``stop``."""
-        self._ears[channel] = heard
+    def listen(self, channel: str, on_notice: Callable[[], None]) -> None:
+        """Call ``on_notice`` for each notice in ``channel``, and once listening to it begins or
+        ends, in the listener's thread; from now on the listener lives until ``stop``."""
+        self._channels[channel] = on_notice
         self._keep_running("listener", self._keep_listening)
 
-    def is_current(self) -> bool:
-        """Whether everything was heard that was said in those channels, but for what was said
-        a moment ago: as long as it takes on a connection that works, and never more than
-        ``CURRENT`` seconds."""
-        return time.monotonic() - self._caught_up < CURRENT
+    def is_listening(self, channel: str) -> bool:
+        """Whether every notice in ``channel`` comes here. Never through a pooler that shares
+        connections: notices go to whichever connection said LISTEN, and that one is lent on."""
+        return channel in self._listening
 
     def wait(self, since: int, timeout: float) -> None:
         """Return when the bell has rung since, a second passed, or ``timeout`` seconds did."""
@@ -112,7 +108,7 @@ class Bell:
             except psycopg.Error as error:  # it is away, or not migrated yet
                 if said != (said := str(error).strip()):
                     logger.warning("the bell lost the database: %s", said)
-            if not (self._readers or self._ears):
+            if not (self._readers or self._channels):
                 return  # whoever needs it begins anew
             self._stopping.wait(RETRY_AFTER)
 
@@ -126,38 +122,25 @@ class Bell:
     def _keep_listening(self, own: "psycopg.Connection[Any]") -> None:
         own.execute(f"LISTEN {CHANNEL}")
         self._ring()  # for what was committed before we listened
-        listened: set[str] = set()
-        hears_all = leads_to_one_process(own.cursor())
+        is_direct = leads_to_one_process(own.cursor())
         try:
             while not self._stopping.is_set():
-                for channel in self._ears.keys() - listened:
-                    own.execute(f"LISTEN {channel}")
-                    listened.add(channel)
-                    self._ears[channel]()
+                if is_direct:
+                    self._begin_to_listen(own)
                 for reader in tuple(self._readers):
                     reader(own)
-                if listened and hears_all:
-                    self._catch_up(own)
                 for notice in own.notifies(timeout=LOOK_ANYWAY, stop_after=1):
-                    self._hear(notice)
+                    self._channels.get(notice.channel, self._ring)()
         finally:
-            self._caught_up = NEVER
+            ended, self._listening = self._listening, set()
+            for channel in ended:
+                self._channels[channel]()
 
-    def _catch_up(self, own: "psycopg.Connection[Any]") -> None:
-        """Hear what was said until now: PostgreSQL tells it before it answers."""
-        now = time.monotonic()
-        if now - self._caught_up < LOOK_ANYWAY / 2:
-            return
-        own.execute("SELECT")
-        for notice in own.notifies(timeout=0):
-            self._hear(notice)
-        self._caught_up = now
-
-    def _hear(self, notice: psycopg.Notify) -> None:
-        if notice.channel in self._ears:
-            self._ears[notice.channel]()
-        else:
-            self._ring()
+    def _begin_to_listen(self, own: "psycopg.Connection[Any]") -> None:
+        for channel in self._channels.keys() - self._listening:
+            own.execute(f"LISTEN {channel}")
+            self._listening.add(channel)
+            self._channels[channel]()
 
     def _ring(self) -> None:
         with self._changed:
@@ -175,10 +158,13 @@ def leads_to_one_process(cursor: Any) -> bool:
 def connection_parameters() -> dict[str, Any]:
     """Where to LISTEN: past a pooler that shares connections, since a notice reaches one alone.
 
-    Without such an address it is how Django would connect, without what is Django's own.
+    Keyword arguments of ``psycopg.connect``, one for each parameter. Without such an address it is
+    how Django would connect, without what is Django's own.
     """
     if settings.DATABASE_DIRECT_URL:
-        return {"conninfo": settings.DATABASE_DIRECT_URL, "application_name": "orchestrator"}
+        # Never as ``conninfo``: a pool has an argument of that name, and would pass it twice.
+        direct = conninfo_to_dict(settings.DATABASE_DIRECT_URL)
+        return direct | {"application_name": "orchestrator"}
     return {n: v for n, v in connection.get_connection_params().items() if n not in DJANGOS_OWN}
 
 

@@ -20,13 +20,26 @@ class Subject(models.Model):
     """A row whose every change is an event.
 
     ``version`` is the ``seq`` of the subject's last event, so that a row and its trail can't drift
-    apart unnoticed: the guard trigger (guard.py) compares the two at commit, and callers get the
-    version as their ETag. Rows are saved by trail.create and trail.perform alone.
+    apart unnoticed: a trigger compares the two at commit, and callers get the version as their
+    ETag. Rows are saved by trail.create and trail.perform alone. The triggers of its table are
+    generated from the model (guard.py).
     """
 
     subject_type: ClassVar[str]
-    further_guards: ClassVar[tuple[str, ...]] = ()
-    """Triggers of its table beside those that every such table has, without the table's name."""
+    created_as: ClassVar[EventType]
+    """The event that creates a row."""
+
+    first_states: ClassVar[tuple[str, ...]] = ()
+    """The states in which a row may be created; empty for the default of ``status`` alone."""
+
+    purged_as: ClassVar[EventType | None] = None
+    """The event that removes a row; None where rows stay for ever."""
+
+    purged_in: ClassVar[tuple[str, ...]] = ()
+    """The states in which a row may be removed; empty for those that no transition leaves."""
+
+    immutable_columns: ClassVar[tuple[str, ...]] = ()
+    """The columns that no UPDATE may change, besides ``id`` and ``created_at``."""
 
     task_path: ClassVar[str | None] = None
     """How a row leads to the task that it belongs to, where it does."""
@@ -229,6 +242,26 @@ class TailReader(models.Model):
         return self.name
 
 
+class SchemaObject(models.Model):
+    """A function, view or trigger as schema_objects.py last applied it."""
+
+    name = models.TextField(
+        primary_key=True, db_comment="What it is, as DROP names it: TRIGGER tasks_quorum ON tasks."
+    )
+    checksum = models.CharField(
+        max_length=64, db_comment="SHA-256 of its file; empty for what a migration made."
+    )
+    applied_at = models.DateTimeField(db_default=Now(), db_comment="When the file was last run.")
+
+    class Meta:
+        db_table = "schema_objects"
+        db_table_comment = "Which file under */sql each function, view and trigger was made from."
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class RequestReceipt(models.Model):
     """What a request with an Idempotency-Key was answered, kept with its effect."""
 
@@ -292,6 +325,8 @@ class Webhook(Subject):
         DISABLED = "disabled"
 
     subject_type = "webhook"
+    created_as = EventType.WEBHOOK_CREATED
+    immutable_columns = ("name",)
 
     name = models.CharField(max_length=150, unique=True, db_comment="What people call it.")
     url = models.CharField(max_length=2000, db_comment="Where deliveries are sent.")

@@ -154,6 +154,13 @@ def seen_in_one_way(actor: Actor) -> bool:
     return actor.auditor or actor.is_agent
 
 
+def related_manager(rows: "models.QuerySet[Any]", name: str) -> Any:
+    """The manager of the model that the relation ``name`` of ``rows`` leads to: for querysets,
+    which their models import."""
+    model: Any = rows.model._meta.get_field(name).related_model
+    return model.objects
+
+
 def there_is(rows: "models.QuerySet[Any]") -> Coalesce:
     """``Exists(rows)``, asked of each outer row by itself: for EXISTS, PostgreSQL rather reads all
     that ``rows`` are among, even for one page."""

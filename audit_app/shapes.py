@@ -11,6 +11,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, cast
 
+from django.db.models.manager import BaseManager
 from rest_framework import serializers
 from rest_framework.fields import empty
 
@@ -70,10 +71,15 @@ def _write(field: Any) -> Shape:
     """How what was read is said in JSON."""
     if isinstance(field, serializers.ListSerializer):
         each = _write(field.child)
-        return lambda rows: [each(row) for row in rows]
+        return lambda rows: [each(row) for row in _rows(rows)]
     if isinstance(field, serializers.Serializer):
         return _of(field)
     return WRITTEN.get(type(field)) or cast("Shape", field.to_representation)
+
+
+def _rows(rows: Any) -> Any:
+    """What a relation leads to, as prefetched where it is."""
+    return rows.all() if isinstance(rows, BaseManager) else rows
 
 
 def _itself(value: Any) -> Any:

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from django.db import connection, models, transaction
 from django.db.models import Exists, F, OuterRef
 
+from audit_app import schema_objects
 from audit_app.canonical import canonical, digest
 from audit_app.models import Event, Subject
 
@@ -237,15 +238,10 @@ class Verification:
 
     def look_for_guards(self) -> None:
         """The triggers without which a change would not have been refused."""
-        expected = {("audit_events", f"audit_events_{name}") for name in EVENT_TRIGGERS}
-        tables = [model._meta.db_table for model in Subject.kinds().values()]
-        expected |= {("audit_events", f"{table}_event") for table in tables}
-        expected |= {(table, f"{table}_{name}") for table in tables for name in ROW_TRIGGERS}
-        for model in Subject.kinds().values():
-            table = model._meta.db_table
-            expected |= {(table, f"{table}_{name}") for name in model.further_guards}
+        named = (name.split() for name in schema_objects.names() if name.startswith("TRIGGER"))
+        expected = {(table, trigger) for _, trigger, _, table in named}
         with connection.cursor() as cursor:
-            cursor.execute(ENABLED_TRIGGERS, [["audit_events", *tables]])
+            cursor.execute(ENABLED_TRIGGERS)
             present = set(cursor.fetchall())
         for table, trigger in sorted(expected - present):
             self.find(
@@ -253,11 +249,9 @@ class Verification:
             )
 
 
-EVENT_TRIGGERS = ("append_only", "refuse_truncate", "written")
-ROW_TRIGGERS = ("guard_insert_delete", "guard_update", "refuse_truncate")
 ENABLED_TRIGGERS = """
 SELECT relname::text, tgname::text FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
-WHERE tgrelid = ANY(%s::regclass[]) AND tgenabled IN ('O', 'A')
+WHERE relnamespace = 'public'::regnamespace AND tgenabled IN ('O', 'A')
 """
 
 

@@ -68,15 +68,6 @@ class Watch:
                     bell.attach(self._read)
         return self._mark
 
-    def standing(self) -> int:
-        """Where the watch stands, whether or not anybody ever waited."""
-        return self._mark
-
-    def has_told(self, keys: Iterable[Hashable], *, since: int) -> bool:
-        """Whether something about one of ``keys`` was, or may have been, recorded since."""
-        with self._lock:
-            return self._has_told(keys, since)
-
     async def news(self, keys: Iterable[Hashable], *, since: int, timeout: float) -> bool:
         """Return True once something about one of ``keys`` was recorded after ``since`` or the
         process ends, False after ``timeout`` seconds."""

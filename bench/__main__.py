@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import psycopg
 
 from bench import ours, report, sections, serving
-from bench.clients import CLIENTS, need_wrk
+from bench.clients import CONNECTIONS, need_wrk
 from bench.errors import BenchError
 from bench.harness import Comparison
 from bench.machine import description, memory_of
@@ -49,6 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=float(given("BENCH_SECONDS") or 3))
     parser.add_argument("--pairs", type=int, default=int(given("BENCH_PAIRS") or 5))
+    parser.add_argument("--connections", type=int, default=CONNECTIONS)
     parser.add_argument("--only", default="", help="operations whose name holds this")
     parser.add_argument(
         "--peers", default="all", help=f"all, none, or some of these, with commas: {names}"
@@ -67,7 +68,9 @@ def _run(asked: argparse.Namespace, place: Path, findings: Findings) -> dict[str
         machine, told = description(server.url), serving.environment(place, server)
         us = sections.counted(world, server, told, place / "web.log", only=asked.only)
         with serving.gunicorn(place / "web.log", told) as served:
-            run = sections.Beside(us, served, server, world, asked.seconds, asked.pairs)
+            run = sections.Beside(
+                us, served, server, world, asked.seconds, asked.pairs, asked.connections
+            )
             if not asked.no_limit:
                 _measure(findings, "limit", run.the_limit())
             for peer in PEERS:
@@ -87,7 +90,7 @@ def _measure(findings: Findings, name: str, comparisons: Iterator[Comparison | s
                 continue
             print(f"{name}: {comparison.operation}", file=sys.stderr, flush=True)
             found.append(comparison)
-    except (BenchError, httpx.HTTPError, psycopg.Error) as error:
+    except (BenchError, httpx2.HTTPError, psycopg.Error) as error:
         findings.left_out.append(f"{name}: {error}")
 
 
@@ -108,7 +111,7 @@ def _keep(asked: argparse.Namespace, findings: Findings, told: dict[str, Any]) -
     path = report.written(
         {
             **told,
-            "clients": CLIENTS,
+            "connections": asked.connections,
             "seconds": asked.seconds,
             "pairs": asked.pairs,
             "sections": sections,

@@ -10,20 +10,22 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from bench.errors import BenchError
 from bench.harness import Run
 
-CLIENTS = 4
+CONNECTIONS = 4
+"""Unless more are asked for; a fleet of agents has many."""
+
 SCRIPT = Path(__file__).parent / "wrk.lua"
 MISSING = "wrk is missing, the client that sends the load; on Debian and Ubuntu: apt install wrk"
 
 
 @cache
-def _patient() -> httpx.Client:
+def _patient() -> httpx2.Client:
     """Made once: what it prepares for TLS takes longer than a request."""
-    return httpx.Client(timeout=60)
+    return httpx2.Client(timeout=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     lines: Path | None = None
 
-    def send(self, url: str, number: int) -> httpx.Response:
+    def send(self, url: str, number: int) -> httpx2.Response:
         """Once, to look at the answer. Raises BenchError where it is not a success."""
 
         def numbered(text: str) -> str:
@@ -56,16 +58,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Wrk:
-    """One request, sent from CLIENTS connections that are kept open."""
+    """One request, sent from so many connections that are kept open."""
 
     url: str
     request: Request
+    connections: int = CONNECTIONS
 
     def run(self, seconds: float, first: int) -> Run:
         headers = [f"{name}: {value}" for name, value in self.request.headers.items()]
         given = [self.request.method, self.request.path, self.request.body, str(first), *headers]
         # wrk takes whole seconds.
-        command = ["wrk", "-t1", f"-c{CLIENTS}", f"-d{max(1, round(seconds))}s", "--timeout", "30s"]
+        command = ["wrk", "-t1", f"-c{self.connections}", f"-d{max(1, round(seconds))}s"]
+        command += ["--timeout", "30s"]
         lines = str(self.request.lines or "")
         output, cpu = timed(
             [*command, "-s", str(SCRIPT), self.url, "--", *given], BENCH_LINES=lines

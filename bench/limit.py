@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.clients import CLIENTS, Request, timed
+from bench.clients import Request, timed
 from bench.errors import BenchError
 from bench.harness import Prepare, Run, next_first
 from bench.wire import Asked, Wire
@@ -99,9 +99,9 @@ def _sample(number: int, wire: Wire) -> Sample:
     return Sample(number, own, len(connections), sum(said.trips.values()))
 
 
-def script(samples: Sequence[Sample]) -> str:
-    """pgbench's script of what ``samples`` have in common. Raises BenchError where something
-    differs that can't be made anew."""
+def script(samples: Sequence[Sample], connections: int) -> str:
+    """pgbench's script of what ``samples`` have in common, for so many ``connections``. Raises
+    BenchError where something differs that can't be made anew."""
     if len(samples) < ALIKE:
         raise BenchError("Hardly two requests sent the same statements: there is no limit.")
     writer = _Writer(samples)
@@ -110,7 +110,7 @@ def script(samples: Sequence[Sample]) -> str:
         lines[index] = lines[index].removesuffix(";") + f"\\gset bench_s{index}_"
     numbers = [
         "\\set bench_i :bench_i + 1",
-        f"\\set bench_n :bench_first + :bench_i * {CLIENTS} + :client_id",
+        f"\\set bench_n :bench_first + :bench_i * {connections} + :client_id",
     ]
     prepared = dict.fromkeys(asked.prepare for asked in samples[-1].statements if asked.prepare)
     once = ["\\if :bench_i = 0", *(f"{each};" for each in prepared), "\\endif"]
@@ -194,10 +194,13 @@ class Pgbench:
     program: Path
     database_url: str
     script: str
+    connections: int
 
     def run(self, seconds: float, first: int) -> Run:
         # pgbench takes whole seconds.
-        return self._run("-c", str(CLIENTS), "-T", str(max(1, round(seconds))), first=first)
+        return self._run(
+            "-c", str(self.connections), "-T", str(max(1, round(seconds))), first=first
+        )
 
     def once(self, first: int) -> Run:
         """One transaction."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 
 from bench import limit, ours, serving, wire
-from bench.clients import CLIENTS, Wrk
+from bench.clients import Wrk
 from bench.errors import BenchError
 from bench.harness import Comparison, Contender, Harness, Measured, next_first
 from bench.limit import Samples
@@ -56,6 +56,7 @@ class Beside:
     world: World
     seconds: float
     pairs: int
+    connections: int
 
     def the_limit(self) -> Iterator[Comparison | str]:
         """Each operation beside its limit, or why not. Raises BenchError without pgbench."""
@@ -68,8 +69,9 @@ class Beside:
                 yield f"{one.operation.name}: {error}"
 
     def _beside_its_limit(self, harness: Harness, program: Path, one: Ours) -> Comparison:
-        script = limit.script(one.samples.alike)
-        bare = limit.Pgbench(program, self.server.application_url, script)
+        script = limit.script(one.samples.alike, self.connections)
+        url = self.server.application_url
+        bare = limit.Pgbench(program, url, script, self.connections)
         self._leaves_the_same(bare, one.operation)
         sent = len(one.samples.alike[-1].statements)
         measured = Measured("limit", statements=sent, round_trips=sent)
@@ -108,7 +110,7 @@ class Beside:
         if samples is not None:
             measured.statements = samples.statements
             measured.round_trips = samples.round_trips
-        side = (measured, Wrk(url, case.request), case.prepare)
+        side = (measured, Wrk(url, case.request, self.connections), case.prepare)
         comparison = self._compared(harness, one, side)
         comparison.note = f"{case.request.method} {case.request.path}: {case.note}"
         return comparison
@@ -137,7 +139,7 @@ class Beside:
         for statement in ("VACUUM (ANALYZE)", "CHECKPOINT"):
             self.world.admin.execute(statement)
         operation = one.operation
-        mine = Wrk(self.served.url, operation.request)
+        mine = Wrk(self.served.url, operation.request, self.connections)
         return harness.compare(operation.name, (one.measured(), mine, operation.prepare), other)
 
     def _leaves_the_same(self, bare: limit.Pgbench, operation: Operation) -> None:
@@ -146,7 +148,7 @@ class Beside:
         for act in (lambda n: operation.request.send(self.served.url, n), bare.once):
             first = next_first()
             if operation.prepare is not None:
-                operation.prepare(first, 2 * CLIENTS)
+                operation.prepare(first, 2 * self.connections)
             before = ours.rows(self.world.admin)
             act(first)
             after = ours.rows(self.world.admin)

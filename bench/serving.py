@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+import httpx2
 import psycopg
 
 from bench.errors import BenchError
@@ -68,11 +68,14 @@ def environment(place: Path, server: embedded_postgres.Server) -> dict[str, str]
 
 
 @contextmanager
-def gunicorn(log: Path, told: Mapping[str, str], *, port: int = 0) -> Iterator[Served]:
-    """Our server with what it is ``told`` by its environment, at any port unless one is given."""
+def gunicorn(
+    log: Path, told: Mapping[str, str], *, port: int = 0, checkout: Path = ROOT
+) -> Iterator[Served]:
+    """Our server, as it is in ``checkout``, with what it is ``told`` by its environment, at any
+    port unless one is given."""
     command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"]
     port = port or free_port()
-    with running([*command, "orchestrator.asgi"], log, cwd=ROOT, **told, PORT=str(port)) as pid:
+    with running([*command, "orchestrator.asgi"], log, cwd=checkout, **told, PORT=str(port)) as pid:
         yield answering(Served(f"http://127.0.0.1:{port}", pid), "/health", log)
 
 
@@ -101,8 +104,8 @@ def answering(served: Served, path: str, log: Path, *, status: int = 200) -> Ser
     said: object = None
     while time.monotonic() < deadline and not _has_ended(served.pid):
         try:
-            said = httpx.get(served.url + path, timeout=START_SECONDS).status_code
-        except httpx.TransportError as error:
+            said = httpx2.get(served.url + path, timeout=START_SECONDS).status_code
+        except httpx2.TransportError as error:
             said = error
         if said == status:
             return served

@@ -3,8 +3,3 @@ from django.apps import AppConfig
 
 class OrchestratorConfig(AppConfig):
     name = "orchestrator"
-
-    def ready(self) -> None:
-        from orchestrator import pool
-
-        pool.install()

@@ -27,6 +27,7 @@ NARROWER = {
     "agents": ("SELECT", "INSERT", "UPDATE"),
     "agent_keys": ("SELECT", "INSERT", "UPDATE"),
     "django_migrations": ("SELECT",),
+    "schema_objects": ("SELECT",),
     "django_content_type": ("SELECT",),
     "auth_permission": ("SELECT",),
 }

@@ -47,6 +47,9 @@ HEARTBEAT = 15.0
 """Seconds after which a stream says that it is still there."""
 
 RETRY = b"retry: 1000\n\n"
+SERVER = (b"server", b"orchestrator")
+"""Instead of the banner of whatever serves this."""
+
 OF_THE_BODY = {b"content-type", b"content-length", b"cache-control", b"x-accel-buffering"}
 NAMES = {"CONTENT_LENGTH", "CONTENT_TYPE"}
 
@@ -201,6 +204,7 @@ class Request:
             answer.headers = [
                 (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
             ]
+            answer.headers.append(SERVER)
 
         response = self.django(environ, start)
         try:

@@ -1,21 +1,17 @@
 """How the application is served: ``gunicorn -c orchestrator/gunicorn.py orchestrator.asgi``."""
 
+import functools
 import gc
 import os
 import resource
 import shutil
 import signal
-import socket
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from django.urls import get_resolver
-from gunicorn.asgi import protocol as asgi_protocol  # type: ignore[import-untyped]
-
-from orchestrator.acceptor import Acceptor, Load
 
 MOST_BY_DEFAULT = 4
 """Processes, each with DB_POOL_MAX connections to the database and some 130 MB."""
@@ -24,16 +20,15 @@ COUNTS = "orchestrator-metrics-"
 """How the folder begins in which they keep what they count."""
 
 
-def _cores() -> list[int]:
-    """Those that we may use, where the system tells (Linux)."""
+def _usable_cores() -> int:
+    """How many cores this process may use, where the system tells (Linux); else all of them."""
     if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 bind = os.environ.get("BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
-affinity = os.environ.get("WEB_AFFINITY", "on") != "off"
-workers = int(os.environ.get("WEB_CONCURRENCY") or min(len(_cores()), MOST_BY_DEFAULT))
+workers = int(os.environ.get("WEB_CONCURRENCY") or min(_usable_cores(), MOST_BY_DEFAULT))
 worker_class = "asgi"
 wsgi_app = "orchestrator.asgi:application"
 worker_connections = 20_000
@@ -48,11 +43,6 @@ raw_env = ["DB_POOL=on"]
 accesslog = None
 loglevel = "warning"
 
-# Answers do not say which server, of which version, gives them.
-asgi_protocol._CACHED_SERVER_HEADER = b""
-
-load = Load()
-
 
 def on_starting(server: Any) -> None:
     """Whichever process is asked for metrics answers for all."""
@@ -60,19 +50,8 @@ def on_starting(server: Any) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=COUNTS)
 
 
-def pre_fork(server: Any, worker: Any) -> None:
-    """Where there is a process for each core, each stays on one: its threads take turns anyway,
-    and what they share is then in that core's caches. Where there are fewer, none would leave a
-    core that somebody else needs."""
-    cores = _cores()
-    held = Counter(other.core for other in server.WORKERS.values())
-    each = affinity and hasattr(os, "sched_setaffinity") and server.num_workers == len(cores)
-    worker.core = min(cores, key=held.__getitem__) if each else None
-
-
 def child_exit(server: Any, worker: Any) -> None:
-    """What a process that ended held is held no more; what it counted stays counted."""
-    load.leave(worker.age)
+    """What a process that ended counted stays counted."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         from prometheus_client.multiprocess import mark_process_dead
 
@@ -89,48 +68,23 @@ def on_exit(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Let whoever waits be answered when the worker is asked to end, so that it can."""
     from audit_app.watch import watch
-    from sessions_app.known_keys import known_keys
+    from sessions_app.known_keys import key_cache
 
     def end() -> None:
         watch.close()
         worker.handle_exit_signal()
 
     worker.loop.add_signal_handler(signal.SIGTERM, end)
-    if worker.core is not None:
-        os.sched_setaffinity(0, {worker.core})
-    _share_who_comes(worker)
-    known_keys.keep()
+    # gunicorn's ASGI worker passes no backlog on, and asyncio's own is 100: a crowd of agents that
+    # reconnects after a restart is larger.
+    worker.loop.create_server = functools.partial(worker.loop.create_server, backlog=backlog)
+    key_cache.start()
     # A connection each for those who wait, as many as the system lets us have.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Whoever waits for the interpreter's lock gets it sooner: the loop must not wait for Django.
     sys.setswitchinterval(0.001)
     collect_seldom()
-
-
-def _share_who_comes(worker: Any) -> None:
-    """Let an Acceptor take connections for ``worker`` where it would have asyncio's own server."""
-    acceptors: list[Acceptor] = []
-
-    class Protocol(asgi_protocol.ASGIProtocol):  # type: ignore[misc]
-        def connection_lost(self, error: Exception | None) -> None:
-            super().connection_lost(error)
-            for acceptor in acceptors:
-                acceptor.tell()
-
-    async def create_server(_: Any, *, sock: socket.socket, ssl: Any, **__: Any) -> Acceptor:
-        acceptor = Acceptor(
-            sock,
-            lambda: Protocol(worker),
-            load=load,
-            process=worker.age,
-            held=lambda: worker.nr_conns,
-            ssl=ssl,
-        )
-        acceptors.append(acceptor)
-        return acceptor
-
-    worker.loop.create_server = create_server
 
 
 def collect_seldom() -> None:

@@ -11,10 +11,12 @@ from django.urls import include, path
 from django.utils import timezone
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+from rest_framework.routers import SimpleRouter
 
 from orchestrator import health
 from orchestrator.mcp.http import Mcp
 from orchestrator.metrics import metrics
+from orchestrator.web.event_stream import EventStreamViewSet
 
 
 def nothing(request: HttpRequest, **_: str) -> HttpResponse:
@@ -36,10 +38,13 @@ def security_txt(request: HttpRequest) -> HttpResponse:
     return HttpResponse("\n".join((*lines, "Preferred-Languages: en", "")), "text/plain")
 
 
+router = SimpleRouter(trailing_slash=False, use_regex_path=False)
+router.register("events", EventStreamViewSet, basename="event-stream")
 urlpatterns = [
     path("", include("sessions_app.urls")),
     path("", include("approvals_app.urls")),
     path("", include("audit_app.urls")),
+    path("", include(router.urls)),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/r/<path:rest>", nothing),

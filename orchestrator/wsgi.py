@@ -9,6 +9,7 @@ from django.core.wsgi import get_wsgi_application
 from django.utils.http import parse_header_parameters
 
 from orchestrator import telemetry
+from sessions_app.gate import approval_gate
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
 
@@ -32,4 +33,5 @@ class Request(WSGIRequest):
 logging.captureWarnings(True)  # a log of JSON lines has no others
 application = get_wsgi_application()
 application.request_class = Request
+approval_gate()  # management commands check that it is registered; a server has to ask
 telemetry.start()

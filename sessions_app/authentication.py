@@ -18,10 +18,11 @@ from rest_framework.request import Request
 from audit_app.actors import Actor, Assurance
 from audit_app.errors import NotFound
 from audit_app.prepared import Prepared
+from audit_app.waiting import resumed
 from sessions_app import identities, oidc
 from sessions_app.issuer import LARGEST_TOKEN, RETRY_SECONDS, InvalidToken, IssuerUnavailable
 from sessions_app.keys import MARK, hash_of
-from sessions_app.known_keys import known_keys
+from sessions_app.known_keys import key_cache
 from sessions_app.models import Agent, AgentKey
 
 LAST_USED_PRECISION = timedelta(minutes=1)
@@ -47,7 +48,10 @@ class BearerAuthentication(BaseAuthentication):
         token = token.strip()
         try:
             kind = "key" if token.startswith(MARK) else "jwt"
-            actor = _by_key(token) if kind == "key" else _by_jwt(token)
+            # What wakes a held request may be the revocation of its key, which the trail can tell
+            # before the notice does that empties the cache.
+            use_cache = resumed(request._request) is None
+            actor = _by_key(token, use_cache=use_cache) if kind == "key" else _by_jwt(token)
         except IssuerAway:
             raise
         except AuthenticationFailed:
@@ -102,14 +106,14 @@ def _live(hash: str) -> Any:
 _live_keys: Prepared[AgentKey] = Prepared(_live)
 
 
-def _by_key(token: str) -> Actor:
+def _by_key(token: str, *, use_cache: bool) -> Actor:
+    """The agent whose key it is. Raises AuthenticationFailed."""
     if len(token) > LARGEST_TOKEN:
         raise AuthenticationFailed("This API key is unknown or revoked.", code="invalid_key")
     hash = hash_of(token)
-    known = known_keys.find(hash)
-    if known is not None:
+    if use_cache and (known := key_cache.get(hash)):
         return known
-    mark = known_keys.mark()
+    generation = key_cache.generation
     found = _live_keys(hash=hash)
     if not found:
         raise AuthenticationFailed("This API key is unknown or revoked.", code="invalid_key")
@@ -117,8 +121,8 @@ def _by_key(token: str) -> Actor:
     if key.last_used_at is None or timezone.now() - key.last_used_at > LAST_USED_PRECISION:
         AgentKey.objects.filter(pk=key.pk).update(last_used_at=Now())
     actor = key.agent.as_actor()
-    if key.revoked_at is None:  # the end of a rotated key is nothing that anybody says
-        known_keys.remember(hash, actor, since=mark)
+    if key.revoked_at is None:  # a rotated key ends by the clock, which notifies nobody
+        key_cache.put(hash, actor, generation=generation)
     return actor
 
 

@@ -11,9 +11,9 @@ from audit_app.errors import IdempotencyKeyReused, OrchestratorError
 from audit_app.events import EventType
 from audit_app.operation import operation
 from audit_app.receipts import Receipt, waiting_for_rivals
-from sessions_app import operations, signals
+from sessions_app import operations
+from sessions_app.gate import approval_gate
 from sessions_app.models import Task
-from sessions_app.revisions import all_judged
 from sessions_app.routing import Router, begin, said_of
 
 ONCE = ("agent_id", "idempotency_key")
@@ -57,9 +57,8 @@ def _routed(
         except OrchestratorError as refusal:
             found[number] = refusal
     judged = []
-    for (number, task), verdict in zip(
-        tasks.items(), all_judged(list(tasks.values())), strict=True
-    ):
+    verdicts = approval_gate().evaluate(list(tasks.values()))
+    for (number, task), verdict in zip(tasks.items(), verdicts, strict=True):
         if isinstance(verdict, OrchestratorError):
             found[number] = verdict
             continue
@@ -80,5 +79,5 @@ def _routed(
         if isinstance(result, Task) and result.pk not in there:
             found[number] = IdempotencyKeyReused()
     judged = [each for each in judged if each[0].pk in there]
-    signals.task_judged.send(Task, judged=judged, by=by)
+    approval_gate().request_approvals(judged, by=by)
     return [found[number] for number in range(len(asked))]

@@ -15,8 +15,8 @@ from audit_app.errors import NotFound
 from audit_app.events import EventType
 from audit_app.operation import operation, violated
 from audit_app.trail import create, perform
-from sessions_app import signals
 from sessions_app.errors import AdministratorsOnly, AgentRevoked, NameTaken, SubjectTaken
+from sessions_app.gate import approval_gate
 from sessions_app.keys import NewKey
 from sessions_app.models import Agent, AgentKey, Task
 
@@ -131,7 +131,7 @@ def revoke_agent(agent_id: UUID, *, by: Actor) -> Agent:
     asked = Task.objects.filter(agent_id=agent_id, status__in=open_).order_by("id")
     for task in asked.select_for_update(no_key=True, of=("self",)):
         perform(task.cancel, by=by, details={"reason": why})
-        signals.task_closed.send(Task, task=task, by=by, why=why)
+        approval_gate().withdraw_approvals(task, by=by, why=why)
     return agent
 
 

@@ -1,77 +1,56 @@
-"""API keys that were looked up a moment ago.
-
-Each request of an agent has its key looked up, which is a third of what a small one costs. A web
-process that hears of every change of an agent or of a key, from PostgreSQL and with the commit
-(migration 0009), remembers who came with a key until then. Whoever does not hear asks each time.
-"""
+"""API keys that were looked up a moment ago: a third of a small request's work is the look-up."""
 
 import threading
 import time
-from dataclasses import dataclass
 
 from audit_app.actors import Actor
 from audit_app.bell import Bell, bell
-from audit_app.watch import Watch, watch
 
 CHANNEL = "orchestrator_identities"
-KEPT = 5.0
-"""Seconds after which a key is looked up again, whatever was heard."""
+MAX_AGE = 5.0
+"""Seconds. Bounds the harm of a lost notice, and has ``last_used_at`` written once in a while."""
 
-REMEMBERED = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """When a look-up began, and what had been heard by then."""
-
-    at: float
-    changes: int
-    watched: int
+MAX_ENTRIES = 10_000
 
 
-class KnownKeys:
-    """``mark()``, then look up, then ``remember()``: what changes meanwhile is not remembered.
+class KeyCache:
+    """The agents that API keys belong to, by the key's hash, until an agent or a key changes.
 
-    Whoever waits is woken by what ``watch`` reads in the trail, and is judged anew by then: what it
-    has told of an agent is heeded here, whether or not PostgreSQL's notice came before.
-    Thread-safe.
+    A trigger notifies CHANNEL in the transaction that changes an agent or a key, and each notice
+    empties the cache. So a key that was revoked is refused once the notice is delivered, which
+    PostgreSQL sends before the commit returns; where the network loses it, MAX_AGE seconds after
+    the key was cached at the latest. Nothing is cached while no connection listens. Thread-safe.
     """
 
-    def __init__(self, bell: Bell, watch: Watch) -> None:
-        self._bell, self._watch = bell, watch
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
         self._lock = threading.Lock()
-        self._changes = 0
-        self._known: dict[str, tuple[Mark, Actor]] = {}
+        self._actors: dict[str, tuple[float, Actor]] = {}
+        self.generation = 0
+        """Changes with each notice: take it before a look-up, and give it to ``put``."""
 
-    def keep(self) -> None:
-        """Listen from now on, and remember."""
-        self._bell.listen(CHANNEL, self._forget)
+    def start(self) -> None:
+        """Listen from now on. Until then nothing is cached."""
+        self._bell.listen(CHANNEL, self._clear)
 
-    def mark(self) -> Mark:
-        return Mark(time.monotonic(), self._changes, self._watch.standing())
+    def get(self, key_hash: str) -> Actor | None:
+        found = self._actors.get(key_hash)
+        return found[1] if found and time.monotonic() - found[0] < MAX_AGE else None
 
-    def remember(self, hash: str, actor: Actor, *, since: Mark) -> None:
-        """``actor`` is whose the key is that hashes to ``hash``, as looked up ``since``."""
+    def put(self, key_hash: str, actor: Actor, *, generation: int) -> None:
+        """Cache what was looked up, unless a notice came since ``generation``."""
         with self._lock:
-            if since.changes != self._changes or not self._bell.is_current():
+            # Asked under the lock: where listening ends after this, _clear comes after this, too.
+            if generation != self.generation or not self._bell.is_listening(CHANNEL):
                 return
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known[hash] = since, actor
+            if len(self._actors) >= MAX_ENTRIES:
+                self._actors.clear()
+            self._actors[key_hash] = time.monotonic(), actor
 
-    def find(self, hash: str) -> Actor | None:
-        known = self._known.get(hash)
-        if known is None or not self._bell.is_current():
-            return None
-        mark, actor = known
-        if time.monotonic() - mark.at > KEPT:
-            return None
-        return None if self._watch.has_told([actor.id], since=mark.watched) else actor
-
-    def _forget(self) -> None:
+    def _clear(self) -> None:
         with self._lock:
-            self._changes += 1
-            self._known.clear()
+            self.generation += 1
+            self._actors.clear()
 
 
-known_keys = KnownKeys(bell, watch)
+key_cache = KeyCache(bell)

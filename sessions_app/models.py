@@ -14,8 +14,8 @@ from audit_app.actors import Actor, ActorKind
 from audit_app.canonical import canonical, digest
 from audit_app.events import EventType, recorded_as
 from audit_app.models import Subject
+from sessions_app.gate import Kind, Verdict
 from sessions_app.querysets import AgentQuerySet, SessionQuerySet, TaskQuerySet
-from sessions_app.verdicts import Kind, Verdict
 
 ROLE_LENGTH = 150
 """As long as the name of a Django group, which a role becomes where humans are asked."""
@@ -29,6 +29,7 @@ class Agent(Subject):
         REVOKED = "revoked"
 
     subject_type = "agent"
+    created_as = EventType.IDENTITY_CREATED
 
     name = models.CharField(max_length=150, unique=True, db_comment="What people call it.")
     roles = ArrayField(
@@ -130,7 +131,9 @@ class AgentSession(Subject):
 
     OPEN = (Status.PENDING, Status.ACTIVE)
     subject_type = "session"
-    further_guards = ("freeze",)
+    created_as = EventType.SESSION_OPENED
+    purged_as = EventType.SESSION_PURGED
+    immutable_columns = ("agent_id", "role", "trace_id")
     role_column = "role"
     trace_column = "trace_id"
 
@@ -256,15 +259,18 @@ class Task(Subject):
     subject_type = "task"
     task_path = "pk"
     shown_with = ("claimed_by", "edited_by")
-    further_guards = (
-        "freeze",
-        "quorum",
-        "settled",
-        "revise",
-        "written",
-        "unchanged",
-        "unambiguous",
-        "single_use",
+    created_as = EventType.TASK_ROUTED
+    first_states = (Status.AWAITING_APPROVAL, Status.APPROVED, Status.REJECTED)
+    purged_as = EventType.TASK_PURGED
+    immutable_columns = (
+        "agent_id",
+        "session_id",
+        "task_type",
+        "from_role",
+        "to_role",
+        "on_behalf_of",
+        "trace_id",
+        "idempotency_key",
     )
     role_column = "to_role"
     trace_column = "trace_id"
@@ -426,32 +432,6 @@ class Task(Subject):
     def named(self) -> str:
         """What a list calls it: the agent's own words or, where it has none, its type."""
         return self.description.strip() or self.task_type
-
-    @property
-    def approvals_asked(self) -> list[Any]:
-        """Its approvals, as they were asked for."""
-        found = self.approvals.all()  # of the floor above
-        return sorted(found, key=lambda approval: (approval.created_at, str(approval.pk)))
-
-    def unanswered(self) -> list[Any]:
-        """Its pending approvals, where nobody has asked its agent for changes: of which the agent
-        has nothing to do but to wait."""
-        pending = [each for each in self.approvals_asked if each.status == "pending"]
-        to_change = {
-            each.revision
-            for each in pending
-            if any(vote.choice == "changes" for vote in each.votes_cast)
-        }
-        return [each for each in pending if each.revision not in to_change]
-
-    def waits_for_people(self) -> bool:
-        """Whether nobody has decided, or asked its agent for changes, yet."""
-        waits = self.status == self.Status.AWAITING_APPROVAL
-        return waits and any(each.override_id is None for each in self.unanswered())
-
-    def news_of(self) -> list[str]:
-        """What a decision about it, or a wish for changes, can be news of: see watch.py."""
-        return [str(self.pk), *(str(each.pk) for each in self.approvals_asked)]
 
     def all_revisions(self) -> "list[TaskRevision]":
         """What it asked for, oldest first; the last is what it asks for now, and has no row."""

@@ -19,7 +19,6 @@ from audit_app.models import Subject
 from audit_app.operation import clock, operation, violated
 from audit_app.receipts import waiting_for_rivals
 from audit_app.trail import bounded, create, perform
-from sessions_app import signals
 from sessions_app.errors import (
     ApprovalConsumed,
     ApprovalLapsed,
@@ -31,6 +30,7 @@ from sessions_app.errors import (
     TaskTaken,
     UnknownSession,
 )
+from sessions_app.gate import approval_gate
 from sessions_app.merge import merge_patch
 from sessions_app.models import AgentSession, Task
 from sessions_app.revisions import judged, revise
@@ -136,7 +136,7 @@ def route_task(
         if violated(error) == "tasks_once_per_key":
             raise IdempotencyKeyReused from error
         raise
-    signals.task_judged.send(Task, judged=[(task, verdict)], by=by)
+    approval_gate().request_approvals([(task, verdict)], by=by)
     return task
 
 
@@ -224,7 +224,7 @@ def cancel(task_id: UUID, *, by: Actor, reason: str = "") -> Task:
     task = Task.objects.known_locked(by, task_id)
     _routed_by(task, by)
     perform(task.cancel, by=by, details={"reason": reason})
-    signals.task_closed.send(Task, task=task, by=by, why="The task was cancelled.")
+    approval_gate().withdraw_approvals(task, by=by, why="The task was cancelled.")
     return task
 
 

@@ -1,19 +1,17 @@
 """Named reads of this floor."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from django.apps import apps
 from django.core.cache import cache
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from audit_app.actors import Actor
-from audit_app.prepared import Prepared, attach
-from audit_app.querysets import FEW, SubjectQuerySet, there_is
+from audit_app.querysets import FEW, SubjectQuerySet, related_manager, there_is
+from sessions_app.gate import approval_gate
 
 if TYPE_CHECKING:
     from sessions_app.models import Agent, AgentSession, Task  # noqa: F401  # forward references
@@ -40,13 +38,13 @@ class SessionQuerySet(SubjectQuerySet["AgentSession"]):
             return self
         if actor.is_agent:
             return self.filter(agent_id=actor.id)
-        tasks = _tasks().visible_to(actor).filter(session=OuterRef("pk"))
+        tasks = related_manager(self, "tasks").visible_to(actor).filter(session=OuterRef("pk"))
         return self.filter(Exists(tasks))
 
     def looked_up(self, actor: Actor) -> Self:
         if actor.auditor or not actor.is_human:
             return self.visible_to(actor)
-        tasks = _tasks().looked_up(actor).filter(session__isnull=False)
+        tasks = related_manager(self, "tasks").looked_up(actor).filter(session__isnull=False)
         return self.filter(pk__in=tasks.order_by().values("session_id").distinct())
 
     def overdue(self, older_than: timedelta) -> Self:
@@ -66,11 +64,13 @@ class TaskQuerySet(SubjectQuerySet["Task"]):
     def ids_known_to(self, actor: Actor, most: int = 2 * FEW) -> Any:
         """Those of the tasks of ``visible_to``, some of them twice; of each way to know of one no
         more than ``most``, so that PostgreSQL too expects few."""
-        addressed = _tasks().filter(to_role__in=actor.roles).values("pk")
+        tasks: Any = self.model.objects
+        addressed = tasks.filter(to_role__in=actor.roles).values("pk")
         if actor.is_agent:
-            others = [_tasks().filter(agent_id=actor.id).values("pk")]
+            others = [tasks.filter(agent_id=actor.id).values("pk")]
         else:
-            others = [rows.values("task_id") for rows in _every_approval().asking_in_ways(actor)]
+            asking = approval_gate().approvals_asking_by_way(actor)
+            others = [rows.values("task_id") for rows in asking]
         first, *others = (way.order_by()[:most] for way in (addressed, *others))
         return first.union(*others, all=True)
 
@@ -107,42 +107,6 @@ def of_known_tasks(actor: Actor, task: str = "") -> Q:
     addressed = Q(**{f"{before}to_role__in": actor.roles})
     if actor.is_agent:
         return addressed | Q(**{f"{before}agent_id": actor.id})
-    asked = _every_approval().asking(actor).filter(task=OuterRef(f"{task}_id" if task else "pk"))
+    asking = approval_gate().approvals_asking(actor)
+    asked = asking.filter(task=OuterRef(f"{task}_id" if task else "pk"))
     return addressed | Q(there_is(asked))
-
-
-def _tasks() -> Any:
-    return apps.get_model("sessions_app", "Task").objects
-
-
-def _every_approval() -> Any:
-    return apps.get_model("approvals_app", "Approval").objects
-
-
-def _every_vote() -> Any:
-    return apps.get_model("approvals_app", "Vote").objects
-
-
-def read_approvals(tasks: "Sequence[Task]") -> None:
-    """What a task's shape on the wire needs of the floor above, for all of ``tasks`` at once."""
-    if not tasks:
-        return
-    ids = [task.pk for task in tasks]
-    approvals = _approvals(tasks=ids)
-    attach(tasks, "approvals", approvals, "task_id")
-    voted = any(approval.has_votes for approval in approvals)
-    attach(approvals, "votes", _votes(tasks=ids) if voted else (), "approval_id")
-
-
-def _approvals_of(tasks: list[UUID]) -> Any:
-    votes = _every_vote().filter(approval=OuterRef("pk")).order_by()
-    approvals = _every_approval().filter(task__in=tasks).select_related("decided_by").order_by()
-    return approvals.annotate(has_votes=Exists(votes))
-
-
-def _votes_of(tasks: list[UUID]) -> Any:
-    return _every_vote().filter(approval__task__in=tasks).select_related("voter", "seat_of")
-
-
-_approvals: Prepared[Any] = Prepared(_approvals_of)
-_votes: Prepared[Any] = Prepared(_votes_of)

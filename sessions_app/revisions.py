@@ -1,34 +1,23 @@
 """What a task asks for: judged when it is routed, and again with each revision of it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from audit_app.actors import Actor
 from audit_app.canonical import digest
 from audit_app.errors import InvalidTransition, OrchestratorError
 from audit_app.trail import perform
-from sessions_app import signals
 from sessions_app.errors import NothingRevised
+from sessions_app.gate import Kind, Verdict, approval_gate
 from sessions_app.models import Task, TaskRevision
-from sessions_app.verdicts import Kind, Verdict
 
 STAYS = ("agent_id", "task_type", "from_role", "to_role", "on_behalf_of")
 
 
 def judged(task: Task) -> Verdict:
     """What the floor above says of ``task`` as it is asked for now. Raises what refuses it."""
-    (said,) = all_judged([task])
+    (said,) = approval_gate().evaluate([task])
     if isinstance(said, OrchestratorError):
         raise said
-    return said
-
-
-def all_judged(tasks: Sequence[Task]) -> Sequence[Verdict | OrchestratorError]:
-    """What the floor above says of each of ``tasks``, or what refuses it."""
-    answers: list[Any] = [answer for _, answer in signals.task_judging.send(Task, tasks=tasks)]
-    if len(answers) != 1:
-        raise RuntimeError("Nobody is there to say who must approve a task: none is accepted.")
-    said: Sequence[Verdict | OrchestratorError] = answers[0]
     return said
 
 
@@ -55,7 +44,8 @@ def revise(
         raise InvalidTransition(
             task, what="task", state=task.status, transition="revise", allowed=allowed
         )
-    signals.task_revising.send(Task, task=task)
+    gate = approval_gate()
+    gate.check_revisable(task)
     payload = {name: getattr(task, name) for name in Task.EDITABLE} | changes
     asked = Task(**{name: getattr(task, name) for name in STAYS} | payload)
     asked.seal_payload()
@@ -65,7 +55,7 @@ def revise(
     TaskRevision.objects.create(
         task=task, number=task.revision, payload=task.payload, edited_by_id=task.edited_by_id
     )
-    signals.task_closed.send(Task, task=task, by=by, why="The task was revised.")
+    gate.withdraw_approvals(task, by=by, why="The task was revised.")
     verdict = judged(asked)
     named = {"payload_digest": digest(asked.payload), "replaces": replaces}
     perform(
@@ -80,4 +70,4 @@ def revise(
         perform(task.approve, by=Actor.system("policy"))
     elif verdict.kind is Kind.REFUSE:
         perform(task.reject, by=Actor.system("policy"))
-    signals.task_judged.send(Task, judged=[(task, verdict)], by=by)
+    gate.request_approvals([(task, verdict)], by=by)

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from audit_app.canonical import digest
 from sessions_app.errors import RoleNotHeld
+from sessions_app.gate import Kind, Verdict
 from sessions_app.models import AgentSession, Task
 from sessions_app.revisions import told
-from sessions_app.verdicts import Kind, Verdict
 
 FIRST_STATE = {
     Kind.APPROVE: Task.Status.APPROVED,

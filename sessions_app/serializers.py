@@ -1,24 +1,16 @@
-"""Shapes of sessions and tasks on the wire."""
+"""Shapes of sessions on the wire."""
 
-import re
 from typing import Any
 
 from rest_framework import serializers
 
-from audit_app.batch_viewsets import PartsField
 from audit_app.serializers import (
     JSONObjectField,
-    JSONValueField,
     NameField,
     RequestSerializer,
     TextField,
-    WholeNumberField,
 )
-from sessions_app.models import ROLE_LENGTH, AgentSession, Task
-
-MAX_LEASE_SECONDS = 3600
-MAX_BATCH = 500
-KEY = re.compile(r"[ -~]{1,255}")
+from sessions_app.models import ROLE_LENGTH, AgentSession
 
 
 class SessionSerializer(serializers.Serializer[Any]):
@@ -52,182 +44,3 @@ class UpdateSessionSerializer(RequestSerializer):
         },
     )
     metadata = JSONObjectField(required=False, help_text="Merged as RFC 7396 says.")
-
-
-class VoteSerializer(serializers.Serializer[Any]):
-    """What one person said of an approval; withdrawn votes are in the trail alone."""
-
-    voter = serializers.CharField(source="voter.username")
-    seat_of = serializers.CharField(
-        source="seat_of.username", help_text="In whose place; mostly the voter's own."
-    )
-    choice = serializers.ChoiceField(["yes", "no", "changes"])
-    notes = serializers.CharField()
-    answer = JSONValueField(help_text="Where the task is a question.")
-    at = serializers.DateTimeField(source="created_at")
-
-
-class ApprovalSerializer(serializers.Serializer[Any]):
-    """An approval, on its own or within its task; the floor above makes the rows."""
-
-    approval_id = serializers.UUIDField(source="id")
-    task_id = serializers.UUIDField()
-    approver_role = serializers.CharField()
-    status = serializers.ChoiceField(["pending", "approved", "rejected", "expired", "withdrawn"])
-    reason = serializers.CharField()
-    notes = serializers.CharField()
-    decided_by = serializers.CharField(
-        source="decided_by.username", default=None, allow_null=True, help_text="A username."
-    )
-    decision_at = serializers.DateTimeField(allow_null=True)
-    expires_at = serializers.DateTimeField()
-    payload_digest = serializers.CharField(help_text="Lowercase hex SHA-256.")
-    revision = serializers.IntegerField(help_text="The revision of the task that it is about.")
-    needed = serializers.IntegerField(help_text="How many of the role must say yes.")
-    deny_threshold = serializers.IntegerField(help_text="How many noes reject the task.")
-    votes = VoteSerializer(many=True, source="votes_cast")
-    escalated_to = serializers.UUIDField(
-        source="escalated_to_id", allow_null=True, help_text="What is waited for instead."
-    )
-    override_id = serializers.UUIDField(
-        allow_null=True, help_text="The break-glass override that it reviews."
-    )
-    created_at = serializers.DateTimeField()
-
-
-class PolicyOfTaskSerializer(serializers.Serializer[Any]):
-    """Which version of which policy judged the present revision, and why."""
-
-    name = serializers.CharField(source="policy", help_text="Empty where none matched.")
-    version = serializers.IntegerField(source="policy_version", allow_null=True)
-    verdict = serializers.ChoiceField(["approve", "require", "refuse", ""])
-    why = serializers.CharField()
-
-
-class TaskSerializer(serializers.Serializer[Any]):
-    task_id = serializers.UUIDField(source="id")
-    task_type = serializers.CharField()
-    description = serializers.CharField()
-    from_role = serializers.CharField()
-    to_role = serializers.CharField()
-    status = serializers.ChoiceField(Task.Status.choices)
-    data = JSONObjectField()  # type: ignore[assignment]  # a field, not the property
-    context = JSONObjectField()  # type: ignore[assignment]
-    session_id = serializers.UUIDField(allow_null=True)
-    trace_id = serializers.UUIDField()
-    idempotency_key = serializers.CharField()
-    payload_digest = serializers.CharField(
-        help_text="SHA-256 of the RFC 8785 text of the object of context, data, description, "
-        "from_role, task_type and to_role."
-    )
-    revision = serializers.IntegerField()
-    edited_by = serializers.CharField(
-        source="edited_by.username", default=None, allow_null=True, help_text="A username."
-    )
-    on_behalf_of = serializers.CharField()
-    policy = PolicyOfTaskSerializer(source="*")
-    approvals = ApprovalSerializer(many=True, source="approvals_asked")
-    approved_until = serializers.DateTimeField(allow_null=True)
-    claimed_by = serializers.CharField(source="claimed_by.name", default=None, allow_null=True)
-    lease_expires_at = serializers.DateTimeField(allow_null=True)
-    result = JSONValueField()
-    error = JSONValueField()
-    created_at = serializers.DateTimeField()
-    updated_at = serializers.DateTimeField()
-
-
-class TaskBodySerializer(RequestSerializer):
-    task_type = NameField(max_length=150)
-    description = TextField(required=False, allow_blank=True, max_length=20_000)
-    data = JSONObjectField(required=False)  # type: ignore[assignment]
-
-
-class RouteTaskSerializer(RequestSerializer):
-    target = NameField(max_length=ROLE_LENGTH)
-    task = TaskBodySerializer()
-    context = JSONObjectField(required=False)  # type: ignore[assignment]
-    on_behalf_of = NameField(
-        required=False,
-        max_length=254,
-        help_text="The person whom the agent asks for, by username or e-mail: can't approve it.",
-    )
-
-
-class KeyField(TextField):
-    """An Idempotency-Key, as the header has it without its quotes."""
-
-    default_error_messages = {"invalid": "It must be 1 to 255 visible ASCII characters."}
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=255, **kwargs)
-
-    def to_internal_value(self, data: Any) -> str:
-        key = super().to_internal_value(data)
-        if not KEY.fullmatch(key):
-            self.fail("invalid")
-        return key
-
-
-class BatchTaskSerializer(RouteTaskSerializer):
-    idempotency_key = KeyField(help_text="One task per key, over this path and /tasks/route.")
-
-
-class RouteBatchSerializer(RequestSerializer):
-    tasks = PartsField(child=BatchTaskSerializer(), min_length=1, max_length=MAX_BATCH)
-
-
-class ReviseTaskSerializer(RequestSerializer):
-    description = TextField(required=False, allow_blank=True, max_length=20_000)
-    data = JSONObjectField(required=False)  # type: ignore[assignment]
-    context = JSONObjectField(required=False)  # type: ignore[assignment]
-
-
-class RevisionSerializer(serializers.Serializer[Any]):
-    """What a task asked for, or asks for now."""
-
-    revision = serializers.IntegerField(source="number")
-    payload = JSONObjectField(source="read")
-    payload_digest = serializers.CharField()
-    edited_by = serializers.CharField(source="edited_by.username", default=None, allow_null=True)
-    replaced_at = serializers.DateTimeField(
-        allow_null=True, default=None, help_text="Null: it is the present one."
-    )
-
-
-class RevisionsSerializer(serializers.Serializer[Any]):
-    revisions = RevisionSerializer(many=True)
-
-
-class RoutedTaskSerializer(serializers.Serializer[Any]):
-    task_id = serializers.UUIDField(source="id")
-    status = serializers.ChoiceField(Task.Status.choices)
-    trace_id = serializers.UUIDField()
-
-
-class RoutedOfManySerializer(serializers.Serializer[Any]):
-    status = serializers.IntegerField(help_text="What POST /tasks/route would have answered.")
-    task = RoutedTaskSerializer(required=False)
-    problem = JSONObjectField(required=False, help_text="Why this one was refused (RFC 9457).")
-    replayed = serializers.BooleanField(
-        required=False, help_text="True: this key was answered so before."
-    )
-
-
-class RoutedBatchSerializer(serializers.Serializer[Any]):
-    results = RoutedOfManySerializer(many=True, help_text="In the order of the tasks.")
-
-
-class ClaimSerializer(RequestSerializer):
-    lease_seconds = WholeNumberField(min_value=1, max_value=MAX_LEASE_SECONDS, required=False)
-
-
-class CompleteSerializer(RequestSerializer):
-    result = JSONValueField(required=False)
-
-
-class FailSerializer(RequestSerializer):
-    error = JSONValueField(required=False)
-
-
-class CancelSerializer(RequestSerializer):
-    reason = TextField(required=False, allow_blank=True, max_length=2_000)

@@ -1,9 +1,7 @@
 from rest_framework.routers import SimpleRouter
 
-from sessions_app.views import SessionTaskViewSet, SessionViewSet, TaskViewSet
+from sessions_app.views import SessionViewSet
 
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
 router.register("sessions", SessionViewSet, basename="session")
-router.register("sessions/<uuid:session_id>/tasks", SessionTaskViewSet, basename="session-task")
-router.register("tasks", TaskViewSet, basename="task")
 urlpatterns = router.urls

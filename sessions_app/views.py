@@ -1,59 +1,29 @@
-"""Sessions and tasks over HTTP: parse, call, render."""
+"""Sessions over HTTP: parse, call, render."""
 
 import re
-from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.http import HttpResponse
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.decorators import action
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from audit_app import tracing
-from audit_app.batch_viewsets import BatchViewSet
 from audit_app.errors import InvalidHeader
-from audit_app.receipts import Answer
-from audit_app.serializers import UUID_TEXT
 from audit_app.shapes import shaped
 from audit_app.viewsets import PREFER, OperationViewSet
 from sessions_app import operations
-from sessions_app.batch import route_tasks
-from sessions_app.filters import SessionFilter, TaskFilter
-from sessions_app.models import AgentSession, Task
-from sessions_app.querysets import read_approvals
+from sessions_app.filters import SessionFilter
+from sessions_app.models import AgentSession
 from sessions_app.serializers import (
-    CancelSerializer,
-    ClaimSerializer,
-    CompleteSerializer,
-    FailSerializer,
     OpenedSessionSerializer,
     OpenSessionSerializer,
-    ReviseTaskSerializer,
-    RevisionSerializer,
-    RevisionsSerializer,
-    RouteBatchSerializer,
-    RoutedBatchSerializer,
-    RoutedTaskSerializer,
-    RouteTaskSerializer,
     SessionSerializer,
-    TaskSerializer,
     UpdateSessionSerializer,
 )
 
 VERSION = re.compile(r'"[0-9]{1,9}"')
 ENTITY_TAG = re.compile(r'(?:W/)?"[!#-~\x80-\xff]*"')
-SESSION_HEADER = OpenApiParameter(
-    "X-Session-Id", OpenApiTypes.UUID, OpenApiParameter.HEADER, description="The caller's session."
-)
-KEY_REQUIRED = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, required=True, description="One task per key."
-)
 
 
 class SessionViewSet(OperationViewSet):
@@ -122,169 +92,6 @@ class SessionViewSet(OperationViewSet):
         if ENTITY_TAG.sub("", given).strip(" \t,"):
             raise InvalidHeader(field="If-Match", reason="it must be * or a list of entity tags.")
         return frozenset(int(tag[1:-1]) for tag in tags_named(given) if VERSION.fullmatch(tag))
-
-
-class TasksViewSet(OperationViewSet):
-    queryset = Task.objects.select_related(*Task.shown_with)
-    serializer_class = TaskSerializer
-    filterset_class = TaskFilter
-    list_name = "tasks"
-
-    def read_beside(self, rows: Sequence[Task]) -> None:
-        read_approvals(rows)
-
-
-class TaskViewSet(TasksViewSet, BatchViewSet):
-    def list(self, request: Request) -> Response:
-        """The tasks that the caller routed or that are addressed to its roles, newest first."""
-        return self.listed_visible()
-
-    @extend_schema(parameters=[PREFER])
-    def retrieve(self, request: Request, pk: UUID) -> Response:
-        """One task, with its approvals and the digest of its payload; with Prefer: wait=N, as soon
-        as it is decided or changes are asked for."""
-        task = Task.objects.known(self.actor, pk)
-        response = self._present(task)
-        if "Prefer" not in request.headers:
-            return response
-        return self.held(response, task.news_of(), answered=not task.waits_for_people())
-
-    @extend_schema(
-        request=RouteTaskSerializer,
-        responses={202: RoutedTaskSerializer},
-        parameters=[SESSION_HEADER, KEY_REQUIRED],
-    )
-    @action(detail=False, methods=["post"])
-    def route(self, request: Request) -> HttpResponse:
-        """Route a task to a role, once per Idempotency-Key however often it is sent."""
-        asked = self.body(RouteTaskSerializer)
-        key = self.idempotency_key()
-        if key is None:
-            raise InvalidHeader(field="Idempotency-Key", reason="it is required here.")
-
-        def present(task: Task) -> Response:
-            headers = {"Location": f"/tasks/{task.pk}"}
-            return Response(shaped(RoutedTaskSerializer, task), status=202, headers=headers)
-
-        return self.answer(
-            operations.route_task,
-            present=present,
-            target=asked["target"],
-            context=asked.get("context", {}),
-            trace_id=tracing.ensure(),
-            idempotency_key=key,
-            session_id=self._session_id(),
-            on_behalf_of=asked.get("on_behalf_of", ""),
-            **asked["task"],
-        )
-
-    @extend_schema(
-        request=RouteBatchSerializer, responses=RoutedBatchSerializer, parameters=[SESSION_HEADER]
-    )
-    @action(
-        detail=False,
-        methods=["post"],
-        url_path="route:batch",
-        pagination_class=None,
-        filterset_class=None,
-    )
-    def route_batch(self, request: Request) -> Response:
-        """Route up to 500 tasks, each as POST /tasks/route would under its own key: what one is
-        refused, the others are not. A header Idempotency-Key is not heeded."""
-        parts = self.body(RouteBatchSerializer)["tasks"]
-        self.idempotency_key()  # one that is none is refused here, too
-        self.counted_as(len(parts))
-        asked: Any = request.data
-        renderer: Any = request.accepted_renderer
-        shape = RoutedTaskSerializer()
-
-        def present(task: Task) -> Answer:
-            body: bytes = renderer.render(shape.to_representation(task))
-            headers = {"Content-Type": "application/json", "Location": f"/tasks/{task.pk}"}
-            return Answer(202, body.decode(), headers, task.subject_type, task.pk)
-
-        return self.answer_each(
-            route_tasks,
-            [part if isinstance(part, ValidationError) else _wanted(**part) for part in parts],
-            asked["tasks"],
-            path=request.path.removesuffix(":batch"),
-            name="task",
-            as_part_of=operations.route_task,
-            present=present,
-            trace_id=tracing.ensure(),
-            session_id=self._session_id(),
-        )
-
-    @extend_schema(request=ReviseTaskSerializer, responses=TaskSerializer)
-    @action(detail=True, methods=["post"])
-    def revise(self, request: Request, pk: UUID) -> HttpResponse:
-        """Ask for something else than before, while the task waits: votes so far are void."""
-        return self._run(operations.revise_task, pk, **self.body(ReviseTaskSerializer))
-
-    @extend_schema(responses=RevisionsSerializer)
-    @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
-    def revisions(self, request: Request, pk: UUID) -> Response:
-        """Every payload that the task had, oldest first; the last is the present one."""
-        task: Task = self.visible().select_related("edited_by").one(pk)
-        revisions = [shaped(RevisionSerializer, each) for each in task.all_revisions()]
-        return Response({"revisions": revisions})
-
-    @extend_schema(request=ClaimSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER])
-    @action(detail=True, methods=["post"])
-    def claim(self, request: Request, pk: UUID) -> HttpResponse:
-        """Take an approved task of one of the caller's roles, until the lease runs out."""
-        seconds = self.body(ClaimSerializer).get("lease_seconds")
-        lease = timedelta(seconds=seconds) if seconds else settings.TASK_LEASE
-        return self._run(operations.claim, pk, lease=lease, session_id=self._session_id())
-
-    @extend_schema(
-        request=CompleteSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER]
-    )
-    @action(detail=True, methods=["post"])
-    def complete(self, request: Request, pk: UUID) -> HttpResponse:
-        """Report a claimed task done; for a notification, acknowledge it."""
-        asked = self.body(CompleteSerializer)
-        return self._run(operations.complete, pk, session_id=self._session_id(), **asked)
-
-    @extend_schema(request=FailSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER])
-    @action(detail=True, methods=["post"])
-    def fail(self, request: Request, pk: UUID) -> HttpResponse:
-        """Report a claimed task failed."""
-        asked = self.body(FailSerializer)
-        return self._run(operations.fail, pk, session_id=self._session_id(), **asked)
-
-    @extend_schema(request=CancelSerializer, responses=TaskSerializer)
-    @action(detail=True, methods=["post"])
-    def cancel(self, request: Request, pk: UUID) -> HttpResponse:
-        """Take back a task that the caller routed, with the approvals that it waits for."""
-        return self._run(operations.cancel, pk, **self.body(CancelSerializer))
-
-    def _run(self, operation: Any, pk: UUID, **given: Any) -> HttpResponse:
-        return self.answer(operation, pk, present=self._present, **given)
-
-    def _present(self, task: Task) -> Response:
-        self.read_beside([task])
-        return Response(self.shape(task))
-
-    def _session_id(self) -> UUID | None:
-        given = self.request.headers.get("X-Session-Id")
-        if given is None:
-            return None
-        if not UUID_TEXT.fullmatch(given):
-            raise InvalidHeader(field="X-Session-Id", reason="it must be a UUID.")
-        return UUID(given)
-
-
-class SessionTaskViewSet(TasksViewSet):
-    def list(self, request: Request, session_id: UUID) -> Response:
-        """The tasks that a session works on or routed, one per idempotency key."""
-        session = AgentSession.objects.known(self.actor, session_id)
-        return self.listed(self.visible().of_session(session))
-
-
-def _wanted(task: dict[str, Any], **given: Any) -> dict[str, Any]:
-    """A validated request to route a task, as the operation takes it."""
-    return given | task
 
 
 def etag(session: AgentSession) -> str:

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from orchestrator.database_roles import Login, establish
 
-KEPT = ("django_migrations", "django_content_type", "auth_permission")
+KEPT = ("django_migrations", "schema_objects", "django_content_type", "auth_permission")
 PASSWORD = "the tests' own"
 _superuser: dict[str, Any] = {}
 

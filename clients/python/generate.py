@@ -39,7 +39,7 @@ SYNCHRONOUS = (
 def types() -> str:
     """A TypedDict for each object of the schema, in the order of their names."""
     shapes = json.loads(SCHEMA.read_text(encoding="utf-8"))["components"]["schemas"]
-    return TYPES + "\n\n".join(_declared(name, shapes[name]) for name in sorted(shapes))
+    return TYPES + "\n\n".join(_declare(name, shapes[name]) for name in sorted(shapes))
 
 
 def client() -> str:
@@ -50,7 +50,7 @@ def client() -> str:
     return text
 
 
-def _declared(name: str, shape: dict[str, Any]) -> str:
+def _declare(name: str, shape: dict[str, Any]) -> str:
     """Of variants that are all objects: one that has what any of them has."""
     variants = shape.get("oneOf") or shape.get("anyOf")
     if not variants:
@@ -100,7 +100,7 @@ def _docstring(said: str) -> str:
     return textwrap.indent(textwrap.fill(f'"""{text}"""', 96), "    ")
 
 
-def _formatted(text: str, name: str) -> str:
+def _format(text: str, name: str) -> str:
     ruff = [sys.executable, "-m", "ruff"]
     given: dict[str, Any] = {"capture_output": True, "text": True, "check": True}
     for command in (["check", "--fix", "--select", "I", "-q"], ["format", "-q"]):
@@ -112,7 +112,7 @@ def _formatted(text: str, name: str) -> str:
 def main() -> None:
     stale = []
     for name, made in {"types.py": types(), "client.py": client()}.items():
-        path, text = PACKAGE / name, _formatted(made, name)
+        path, text = PACKAGE / name, _format(made, name)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
             if "--check" not in sys.argv:

@@ -7,7 +7,8 @@ from typing import Any
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework import serializers
 
-from approvals_app.serializers import RequestApprovalSerializer
+from approvals_app.api.serializers import RequestApprovalSerializer
+from approvals_app.api.task_serializers import RouteTaskSerializer
 from audit_app.serializers import (
     IdField,
     NameField,
@@ -16,7 +17,6 @@ from audit_app.serializers import (
     WholeNumberField,
 )
 from sessions_app.models import ROLE_LENGTH
-from sessions_app.serializers import RouteTaskSerializer
 
 LONGEST_WAIT = 300
 USUAL_WAIT = 60

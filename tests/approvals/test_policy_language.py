@@ -20,7 +20,7 @@ from approvals_app.rules import (
     written,
 )
 from audit_app.durations import duration
-from sessions_app.verdicts import Kind
+from sessions_app.gate import Kind
 from tests.approvals import reference
 
 REFUND = {

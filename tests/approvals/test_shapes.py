@@ -7,21 +7,20 @@ import pytest
 from rest_framework import serializers
 
 from approvals_app import delegations, operations, overrides
+from approvals_app.api.serializers import DelegationSerializer, OverrideSerializer
+from approvals_app.api.task_serializers import (
+    ApprovalSerializer,
+    RevisionSerializer,
+    RoutedTaskSerializer,
+    TaskSerializer,
+)
 from approvals_app.models import Approval
-from approvals_app.serializers import DelegationSerializer, OverrideSerializer
 from audit_app.actors import Actor
 from audit_app.models import Event
 from audit_app.serializers import EventSerializer
 from audit_app.shapes import shaped
 from sessions_app.models import Agent, AgentSession, Task
-from sessions_app.serializers import (
-    ApprovalSerializer,
-    OpenedSessionSerializer,
-    RevisionSerializer,
-    RoutedTaskSerializer,
-    SessionSerializer,
-    TaskSerializer,
-)
+from sessions_app.serializers import OpenedSessionSerializer, SessionSerializer
 from tests.factories import SessionFactory, TaskFactory, approved, policy, the_approval
 
 

@@ -5,11 +5,11 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from approvals_app.api.reads import read_approvals
 from audit_app.actors import Actor, with_standing
 from audit_app.errors import NotFound
 from audit_app.prepared import Prepared
 from sessions_app.models import Agent, AgentSession, Task
-from sessions_app.querysets import read_approvals
 from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory, the_approval
 
 
@@ -63,9 +63,9 @@ def test_a_task_has_its_approvals_and_no_others(bot, alice):
     tasks = [TaskFactory(agent=bot) for _ in range(3)]
     read_approvals(tasks)
     with CaptureQueriesContext(connection) as sent:
-        assert [task.approvals_asked for task in tasks] == [[the_approval(t)] for t in tasks]
-        assert [a.votes_cast for task in tasks for a in task.approvals_asked] == [[], [], []]
-        assert [a.decided_by for task in tasks for a in task.approvals_asked] == [None] * 3
+        assert [list(task.approvals.all()) for task in tasks] == [[the_approval(t)] for t in tasks]
+        assert [a.votes_cast for task in tasks for a in task.approvals.all()] == [[], [], []]
+        assert [a.decided_by for task in tasks for a in task.approvals.all()] == [None] * 3
     assert not sent.captured_queries[3:]  # the_approval's own
 
 

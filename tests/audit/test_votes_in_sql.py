@@ -24,9 +24,9 @@ from audit_app.actors import Actor
 from audit_app.events import EventType
 from audit_app.models import Event
 from audit_app.trail import create, perform
+from sessions_app.gate import Kind, Verdict
 from sessions_app.models import Task
 from sessions_app.operations import claim, complete, revise_task
-from sessions_app.verdicts import Kind, Verdict
 from tests.factories import (
     OPS,
     AgentFactory,

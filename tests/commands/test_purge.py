@@ -1,11 +1,13 @@
 """What is over for long is removed; what happened stays known."""
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from approvals_app import operations as approvals
 from approvals_app.models import Approval, Vote
@@ -145,3 +147,32 @@ def test_receipts_go_when_their_keys_are_no_longer_kept(api, bot, run, settings,
     assert run("purge", "--dry-run")["receipts"] == 1
     assert run("purge")["receipts"] == 1
     assert RequestReceipt.objects.get() == kept
+
+
+UNINDEXED = """
+SELECT reference.conrelid::regclass || '.' || attribute.attname
+FROM pg_constraint AS reference
+JOIN pg_attribute AS attribute
+    ON attribute.attrelid = reference.conrelid AND attribute.attnum = reference.conkey[1]
+WHERE reference.contype = 'f' AND reference.confrelid::regclass::text = ANY(%s)
+AND NOT EXISTS (
+    SELECT FROM pg_index AS index
+    WHERE index.indrelid = reference.conrelid AND index.indisvalid
+    AND index.indkey[0] = reference.conkey[1]
+    AND (index.indpred IS NULL OR pg_get_expr(index.indpred, index.indrelid)
+        = format('(%%I IS NOT NULL)', attribute.attname)))
+ORDER BY 1
+"""
+
+
+def test_whatever_refers_to_a_row_that_is_removed_is_found_by_an_index(over, run):
+    """Else each removal reads a whole table, to see that nothing refers to the row any more."""
+    over()
+    with CaptureQueriesContext(connection) as sent:
+        run("purge")
+    statements = [query["sql"] for query in sent.captured_queries]
+    emptied = {name for each in statements for name in re.findall(r'DELETE FROM "?(\w+)', each)}
+    assert emptied >= {"tasks", "approvals", "votes", "delegations", "overrides", "sessions"}
+    with connection.cursor() as cursor:
+        cursor.execute(UNINDEXED, [sorted(emptied)])
+        assert cursor.fetchall() == []

@@ -402,7 +402,7 @@ def test_a_purged_row_that_came_back(task, tamper, aged):
 
 @pytest.mark.usefixtures("superuser")
 @pytest.mark.parametrize(
-    ("table", "trigger"), [("sessions", "guard_update"), ("audit_events", "append_only")]
+    ("table", "trigger"), [("sessions", "transition"), ("audit_events", "append_only")]
 )
 def test_a_trigger_that_was_switched_off(task, table, trigger):
     with connection.cursor() as cursor:

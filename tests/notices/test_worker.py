@@ -19,11 +19,11 @@ from tests.trail import advanced
 
 
 @contextmanager
-def worker(mailbox):
+def worker(mailbox, **environment):
     """In the end it must stop as asked, and have said nothing of an error."""
     running = subprocess.Popen(
         [sys.executable, "manage.py", "worker"],
-        env=os.environ | {"DATABASE_URL": database_url(), "EMAIL_URL": mailbox.url},
+        env=os.environ | {"DATABASE_URL": database_url(), "EMAIL_URL": mailbox.url} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -49,6 +49,14 @@ def test_a_mail_arrives_without_anybody_looking(mailbox, bot, alice):
     with worker(mailbox):
         mail = mailbox.one()
     assert mail["To"] == "alice@example.com"
+    assert "is asked of finance" in text(mail)
+
+
+def test_jobs_are_done_where_the_database_has_a_direct_address(mailbox, bot, alice):
+    advanced(RELAYS["notices"])
+    TaskFactory(agent=bot)
+    with worker(mailbox, DATABASE_DIRECT_URL=database_url()):
+        mail = mailbox.one()
     assert "is asked of finance" in text(mail)
 
 

@@ -9,6 +9,7 @@ from django.apps import apps
 from django.db import connection
 
 from audit_app.errors import OrchestratorError
+from audit_app.guard import first_states
 from orchestrator.api.problems import STATUS_OF
 
 STATES = {
@@ -35,6 +36,7 @@ TABLES = {
     "overrides": "Removed with their tasks, once they are reviewed.",
     "approval_policies": "Kept: tasks name them. Retired instead of removed.",
     "command_runs": "One row a command.",
+    "schema_objects": "One row a function, view or trigger.",
     "webhooks": "Kept: the trail names them. Disabled instead of removed.",
     "webhook_deliveries": "Removed by `purge` once they are over for `WEBHOOK_LOG_DAYS`.",
     "notices": "Removed after 30 days, once settled.",
@@ -60,6 +62,8 @@ INDEXES = {
     "agent_keys_hash_key": "Every request with a key looks it up here.",
     "agent_keys_hash_like": "Made by Django beside the unique index.",
     "agent_keys_agent_id": "The keys of an agent: rotate, revoke, the admin's page.",
+    "schema_objects_pkey": "Identity.",
+    "schema_objects_name_like": "Made by Django beside the primary key.",
     "audit_events_tail": "Reading the trail in the order of its commits.",
     "webhooks_pkey": "Identity.",
     "webhooks_name_key": "No two webhooks share a name.",
@@ -132,6 +136,7 @@ INDEXES = {
     "approvals_one_pending_per_role": "A role is asked once at a time about a task.",
     "approvals_override_id": "The reviews of an override.",
     "approvals_reminders": "`remind_approvals`: only pending ones that have a reminder left.",
+    "approvals_escalated_to": "`purge`: whether another approval refers to the one it removes.",
     "votes_pkey": "Identity.",
     "votes_approval_id": "The votes on an approval.",
     "votes_one_each": "A person votes once on an approval.",
@@ -205,16 +210,13 @@ def states() -> str:
         "# States",
         "Drawn from the state machines in the models; `make docs` draws it anew, a test compares. "
         "Every arrow is one operation and one event, and the database refuses any other "
-        "(`audit_app/guard.py`).",
+        "(`*/sql/triggers/*_transitions.sql`).",
     ]
     for title, (label, about) in STATES.items():
         model: Any = apps.get_model(label)
         arrows = list(transitions(model))
         lines = ["```mermaid", "stateDiagram-v2"]
-        initial = (
-            ["awaiting_approval", "approved"] if title == "Tasks" else [model.Status.values[0]]
-        )
-        lines += [f"    [*] --> {state}" for state in initial]
+        lines += [f"    [*] --> {state}" for state in first_states(model)]
         lines += [f"    {source} --> {target}: {name}" for name, source, target, _ in arrows]
         ends = sorted(set(model.Status.values) - {source for _, source, _, _ in arrows})
         lines += [f"    {state} --> [*]" for state in ends]

@@ -5,8 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+from django.apps import apps
 from django.db import connection
 
+from audit_app.guard import render_triggers
+from audit_app.models import Subject
 from tests.project import documents
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +22,16 @@ def test_a_drawn_document_is_up_to_date(name):
     if os.environ.get("UPDATE_DOCS"):
         path.write_text(drawn)
     assert path.read_text() == drawn
+
+
+@pytest.mark.parametrize("model", Subject.kinds().values())
+def test_the_triggers_of_an_audited_table_are_those_of_its_model(model):
+    app = Path(apps.get_app_config(model._meta.app_label).path)
+    path = app / "sql" / "triggers" / f"{model._meta.db_table}_transitions.sql"
+    rendered = render_triggers(model)
+    if os.environ.get("UPDATE_DOCS"):
+        path.write_text(rendered)
+    assert path.read_text() == rendered
 
 
 def test_every_table_and_column_of_ours_carries_a_comment():

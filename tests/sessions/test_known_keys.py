@@ -1,46 +1,61 @@
-"""A key that is remembered is forgotten with the commit that changes it."""
+"""A key that is cached is dropped with the commit that changes it."""
 
-import time
 from datetime import timedelta
+from threading import Event
 
-import psycopg
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from audit_app import bell as bells
 from audit_app.actors import Actor
 from audit_app.bell import Bell
-from audit_app.watch import Watch
+from audit_app.waiting import DOOR, Resumed
 from sessions_app import authentication, identities, known_keys
-from sessions_app.known_keys import KnownKeys
+from sessions_app.known_keys import KeyCache
 from sessions_app.models import Agent, AgentKey
 from tests.awaiting import until
-from tests.database import as_superuser, database_url
+from tests.database import as_superuser
 from tests.factories import OPS, SessionFactory
 
 
 @pytest.fixture
-def keys(bot, monkeypatch):
-    """As a web process has them, but that they are never forgotten for being old."""
-    monkeypatch.setattr(known_keys, "KEPT", 3600.0)
+def bell():
     bell = Bell()
-    keys = KnownKeys(bell, Watch())
-    monkeypatch.setattr(authentication, "known_keys", keys)
-    keys.keep()
-    until(bell.is_current)
-    yield keys
+    yield bell
     bell.stop()
+
+
+@pytest.fixture
+def keys(bell, bot, monkeypatch):
+    """As a web process has them, but that none of them ever gets too old."""
+    return cache_that_listens(bell, monkeypatch)
+
+
+@pytest.fixture
+def deaf_keys(bell, bot, monkeypatch):
+    """They listen where nobody ever says anything."""
+    monkeypatch.setattr(known_keys, "CHANNEL", "nobody_says_anything_here")
+    return cache_that_listens(bell, monkeypatch)
+
+
+def cache_that_listens(bell, monkeypatch):
+    monkeypatch.setattr(known_keys, "MAX_AGE", 3600.0)
+    keys = KeyCache(bell)
+    monkeypatch.setattr(authentication, "key_cache", keys)
+    keys.start()
+    until(lambda: keys.generation > 0)  # it has begun to listen
+    return keys
 
 
 @pytest.fixture
 def asks(api, bot):
     """Whether a request of the bot's has its key looked up; None if it was refused."""
 
-    def asks():
+    def asks(**environ):
         with CaptureQueriesContext(connection) as captured:
-            status = api(bot).get("/sessions").status_code
+            caller = api(bot)
+            status = caller.client.get("/sessions", headers=caller.headers, **environ).status_code
         if status == 401:
             return None
         assert status == 200
@@ -49,10 +64,14 @@ def asks(api, bot):
     return asks
 
 
-def all_is_heard(keys):
-    """Return once everything that was committed until now was heard of."""
-    now = time.monotonic()
-    until(lambda: keys._bell._caught_up > now)
+def hear_all(bell):
+    """Return once every notice that was committed until now was delivered."""
+    heard = Event()
+    bell.listen("the_tests_own", heard.set)
+    assert heard.wait(60)  # that it begins
+    heard.clear()
+    run("NOTIFY the_tests_own")
+    assert heard.wait(60)
 
 
 def run(statement):
@@ -64,7 +83,7 @@ def test_it_is_looked_up_once(keys, asks):
     assert [asks(), asks(), asks()] == [True, False, False]
 
 
-def test_nobody_remembers_who_does_not_listen(asks):
+def test_nothing_is_cached_where_nobody_listens(asks):
     assert [asks(), asks()] == [True, True]
 
 
@@ -77,92 +96,83 @@ def test_nobody_remembers_who_does_not_listen(asks):
     ],
     ids=["revoked", "rotated", "removed"],
 )
-def test_it_is_refused_once_that_is_heard(keys, asks, bot, change):
+def test_it_is_refused_once_the_notice_is_delivered(bell, keys, asks, bot, change):
     assert [asks(), asks()] == [True, False]
     change(bot)
-    until(lambda: asks() is None)
+    hear_all(bell)
+    assert asks() is None
 
 
-def test_roles_are_those_of_now(keys, asks, bot, api):
+def test_roles_are_those_of_now(bell, keys, asks, bot, api):
     assert [asks(), asks()] == [True, False]
     opened = {"agent_role": "another"}
     assert api(bot).post("/sessions", opened).status_code == 403
     identities.change_agent(bot.pk, by=OPS, roles=["another"], owner_id=None, subject=None)
-    until(lambda: api(bot).post("/sessions", opened).status_code == 201)
+    hear_all(bell)
+    assert api(bot).post("/sessions", opened).status_code == 201
 
 
-def test_what_is_no_change_is_not_heard_of(keys, asks, bot):
+def test_what_is_no_change_of_an_agent_or_a_key_keeps_the_cache(bell, keys, asks, bot):
     assert [asks(), asks()] == [True, False]
     SessionFactory(agent=bot)
     AgentKey.objects.update(last_used_at=timezone.now())
-    all_is_heard(keys)
+    hear_all(bell)
     assert asks() is False
 
 
-def test_what_changes_during_the_look_up_is_not_remembered(keys, bot):
+def test_what_changes_during_the_look_up_is_not_cached(bell, keys, bot):
     actor = bot.as_actor()
-    mark = keys.mark()
-    keys.remember("hash", actor, since=mark)
-    assert keys.find("hash") == actor
+    generation = keys.generation
+    keys.put("hash", actor, generation=generation)
+    assert keys.get("hash") == actor
     Agent.objects.filter(pk=bot.pk).update(owner=None)
-    until(lambda: keys.find("hash") is None)
-    keys.remember("hash", actor, since=mark)
-    assert keys.find("hash") is None
+    hear_all(bell)
+    assert keys.get("hash") is None
+    keys.put("hash", actor, generation=generation)
+    assert keys.get("hash") is None
 
 
-def test_a_key_that_ends_by_itself_is_looked_up_each_time(keys, asks, bot):
+def test_a_key_that_ends_by_itself_is_looked_up_each_time(bell, keys, asks, bot):
     assert [asks(), asks()] == [True, False]
     identities.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
-    until(asks)
+    hear_all(bell)
     assert [asks(), asks()] == [True, True]
 
 
-def test_what_the_trail_tells_before_postgresql_does_is_heeded(keys, bot, monkeypatch):
-    monkeypatch.setattr(known_keys, "CHANNEL", "nobody_says_anything_here")
-    watch = Watch()
-    deaf = KnownKeys(keys._bell, watch)
-    deaf.keep()
-    until(lambda: deaf.mark().changes)  # it has begun to listen
-    with psycopg.connect(database_url(), autocommit=True) as own:
-        watch._read(own)  # as the bell does when it rings
-        deaf.remember("hash", bot.as_actor(), since=deaf.mark())
-        SessionFactory(agent=bot)
-        watch._read(own)
-        assert deaf.find("hash") == bot.as_actor()
-        before = deaf.mark()
-        identities.rotate_key(bot.pk, by=OPS)
-        watch._read(own)
-        assert deaf.find("hash") is None
-        deaf.remember("hash", bot.as_actor(), since=before)
-        assert deaf.find("hash") is None
-
-
-def test_whose_connection_breaks_off_forgets(keys, asks):
+def test_a_held_request_that_is_woken_never_trusts_the_cache(deaf_keys, asks, bot):
+    """The trail may wake it before the notice empties the cache."""
     assert [asks(), asks()] == [True, False]
+    identities.revoke_agent(bot.pk, by=OPS)
+    assert asks() is False
+    assert asks(**{DOOR: Resumed()}) is None
+
+
+def test_a_connection_that_breaks_off_empties_the_cache(bell, keys, asks):
+    assert [asks(), asks()] == [True, False]
+    before = keys.generation
     run(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND query IN"
-        " ('SELECT', 'LISTEN orchestrator_identities', 'SELECT pg_backend_pid()')"
+        " WHERE datname = current_database() AND query = 'LISTEN orchestrator_identities'"
     )
-    until(asks)
-    all_is_heard(keys)
+    until(lambda: keys.generation >= before + 2)  # it ended, and has begun anew
     assert [asks(), asks()] == [True, False]
 
 
-def test_a_connection_that_went_silent_is_not_believed_for_long(keys, asks, monkeypatch):
+def test_nothing_is_cached_once_listening_has_ended(bell, keys, asks):
     assert [asks(), asks()] == [True, False]
-    monkeypatch.setattr(bells, "CURRENT", 0.0)
+    bell.stop()
     assert [asks(), asks()] == [True, True]
 
 
-def test_an_old_one_is_looked_up_again(keys, asks, monkeypatch):
+def test_an_old_one_is_looked_up_again(deaf_keys, asks, bot, monkeypatch):
     assert [asks(), asks()] == [True, False]
-    monkeypatch.setattr(known_keys, "KEPT", 0.0)
-    assert [asks(), asks()] == [True, True]
+    identities.revoke_agent(bot.pk, by=OPS)
+    monkeypatch.setattr(known_keys, "MAX_AGE", 0.0)
+    assert asks() is None
 
 
 def test_there_is_an_end_to_how_many(keys, monkeypatch):
-    monkeypatch.setattr(known_keys, "REMEMBERED", 2)
+    monkeypatch.setattr(known_keys, "MAX_ENTRIES", 2)
     for name in ("one", "two", "three"):
-        keys.remember(name, Actor.system(name), since=keys.mark())
-    assert [keys.find(name) is None for name in ("one", "two", "three")] == [True, True, False]
+        keys.put(name, Actor.system(name), generation=keys.generation)
+    assert [keys.get(name) is None for name in ("one", "two", "three")] == [True, True, False]

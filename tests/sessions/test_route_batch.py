@@ -53,7 +53,7 @@ def test_each_task_is_routed_and_judged_by_itself(batch):
     assert not any("replayed" in each for each in results)
     wire = Task.objects.get(pk=results[3]["task"]["task_id"])
     assert (wire.data, wire.context, wire.policy) == ({"amount": "42.50"}, {"ticket": 7}, "two")
-    asked = [(each.approver_role, each.needed) for each in wire.approvals_asked]
+    asked = [(each.approver_role, each.needed) for each in wire.approvals.order_by("created_at")]
     assert asked == [("finance", 2), ("legal", 1)]
     assert Approval.objects.count() == 3
 

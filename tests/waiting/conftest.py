@@ -1,6 +1,7 @@
 """The server as operators run it, and callers that it holds."""
 
 import re
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,9 @@ class Server:
         return client_of(
             self.port, timeout=90, headers={"Authorization": f"Bearer {agent.key}"} | headers
         )
+
+    def connection(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def holds(self, number: int) -> None:
         """Return once the server holds ``number`` requests, long before any of them times out."""

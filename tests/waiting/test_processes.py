@@ -4,7 +4,6 @@ count together."""
 import os
 import re
 import signal
-import socket
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -13,11 +12,14 @@ import pytest
 from approvals_app import operations
 from audit_app.actors import Actor
 from tests.database import as_superuser
-from tests.factories import TaskFactory, policy, the_approval
+from tests.factories import TaskFactory, the_approval
 from tests.faults.killing import children
 from tests.waiting.conftest import serving
 
-PATIENTLY = {"Prefer": "wait=60"}
+PATIENTLY = (
+    "GET /approvals/%s HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    "Authorization: Bearer %s\r\nPrefer: wait=60\r\n\r\n"
+)
 STATUS = b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 CALLS = re.compile(r'^orchestrator_request_seconds_count\{.*"status".*\} ([0-9.]+)$', re.MULTILINE)
 COUNTS = "orchestrator-metrics-*"
@@ -34,39 +36,29 @@ def server(tmp_path, monkeypatch):
         yield server
 
 
-@pytest.fixture
-def two_cores():
-    """All that we may use, for as long as a test runs."""
-    ours = os.sched_getaffinity(0)
-    if len(ours) < 2:
-        pytest.skip("there is one core")
-    two = sorted(ours)[:2]
-    os.sched_setaffinity(0, two)
-    yield two
-    os.sched_setaffinity(0, ours)
-
-
 def both_accept(server):
     """Return once they do."""
-    begun = False
-    while not begun:
-        with connections(server, 8):
-            begun = len(held := shares(server)) == 2 and all(held)
+    with connections_to_both(server):
+        pass
 
 
 @contextmanager
-def connections(server, number):
-    """That many connections that are kept open, each of which was answered."""
+def connections_to_both(server):
+    """How many connections were opened until both processes had some; each was answered, and all
+    are kept open. The system says who takes one."""
     with ExitStack() as kept:
-        callers = [
-            kept.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30))
-            for _ in range(number)
-        ]
-        for caller in callers:
+        opened = 0
+        while not opened or not both_hold(server):
+            opened += 1
+            caller = kept.enter_context(server.connection())
             caller.sendall(STATUS)
-        for caller in callers:
             assert caller.recv(65_536).startswith(b"HTTP/1.1 200")
-        yield callers
+        yield opened
+
+
+def both_hold(server):
+    held = shares(server)
+    return len(held) == 2 and all(held)
 
 
 def shares(server):
@@ -89,35 +81,21 @@ def _inode(file):
         return None  # closed meanwhile
 
 
-def test_a_handful_of_connections_is_shared(server):
-    server.admin.close()
-    even = 0
-    for _ in range(ROUNDS):
-        with connections(server, 4):
-            even += shares(server) == [2, 2]
-        while any(shares(server)):
-            pass
-    # One of them may be busy for longer than the other leaves it a connection.
-    assert even >= ROUNDS - 2
-
-
-def test_a_decision_is_heard_of_in_each(server, aside, alice, bot):
+def test_a_decision_is_heard_of_in_each(server, alice, bot):
     approval = the_approval(TaskFactory(agent=bot))
-    with ExitStack() as clients:
-        waits = [
-            aside(
-                clients.enter_context(server.as_agent(bot)).get,
-                f"/approvals/{approval.pk}",
-                headers=PATIENTLY,
-            )
-            for _ in range(8)
-        ]
-        server.holds(8)
-        assert all(shares(server))
+    waits = PATIENTLY % (approval.pk, bot.key)
+    before = shares(server)
+    with ExitStack() as kept:
+        waiters = []
+        while not all(now > then for now, then in zip(shares(server), before, strict=True)):
+            waiters.append(kept.enter_context(server.connection()))
+            waiters[-1].sendall(waits.encode())
+            server.holds(len(waiters))
         operations.approve(
             approval.pk, by=Actor.human(alice), payload_digest=approval.payload_digest
         )
-        assert {wait.result(30).json()["status"] for wait in waits} == {"approved"}
+        for waiter in waiters:
+            assert b'"status":"approved"' in waiter.recv(65_536)
 
 
 def test_each_counts_for_all(server):
@@ -125,9 +103,8 @@ def test_each_counts_for_all(server):
         return float(CALLS.search(server.admin.get("/metrics").text)[1])
 
     before = calls()
-    with connections(server, 8):
-        assert all(shares(server))
-        assert calls() == before + 8
+    with connections_to_both(server) as opened:
+        assert calls() == before + opened
 
 
 def test_each_remembers_whose_a_key_is(server, bot):
@@ -142,49 +119,15 @@ def test_each_remembers_whose_a_key_is(server, bot):
 
 
 def test_one_that_is_killed_is_replaced_and_the_other_serves(server):
-    with connections(server, 8):
+    with connections_to_both(server):
         victim, _ = children(server.process.pid)
         os.kill(victim, signal.SIGKILL)
-        with connections(server, 8):  # each of which is answered
-            pass
-    both_accept(server)
+        both_accept(server)
     assert victim not in children(server.process.pid)
 
 
-def test_each_stays_on_a_core_of_its_own(tmp_path, two_cores):
-    def cores():
-        return [os.sched_getaffinity(pid) for pid in children(server.process.pid)]
-
-    def both_have_one():
-        return sorted(map(sorted, cores())) == [[core] for core in two_cores]
-
-    with serving(tmp_path, WEB_CONCURRENCY="2") as server:
-        both_accept(server)
-        assert both_have_one()
-        os.kill(children(server.process.pid)[0], signal.SIGKILL)
-        both_accept(server)
-        assert both_have_one()
-
-
-def test_what_evaluates_conditions_has_all_cores(tmp_path, two_cores, bot):
-    policy("loops", when={"condition": "data.lines.exists(l, l > 1)"}, asks="1 finance")
-    asked = {"target": "finance", "task": {"task_type": "refund", "data": {"lines": [1, 2]}}}
-    with serving(tmp_path, WEB_CONCURRENCY="2") as server, server.as_agent(bot) as client:
-        answer = client.post("/tasks/route", json=asked, headers={"Idempotency-Key": "k"})
-        assert answer.json()["status"] == "awaiting_approval"
-        [evaluator] = [child for pid in children(server.process.pid) for child in children(pid)]
-        assert os.sched_getaffinity(evaluator) == set(two_cores)
-
-
-@pytest.mark.parametrize(
-    "told",
-    [{"WEB_CONCURRENCY": "1"}, {"WEB_CONCURRENCY": "2", "WEB_AFFINITY": "off"}],
-    ids=["fewer than there are cores", "told not to"],
-)
-def test_others_go_where_there_is_room(tmp_path, two_cores, told):
-    with serving(tmp_path, **told) as server:
-        for process in children(server.process.pid):
-            assert os.sched_getaffinity(process) == set(two_cores)
+def test_answers_name_no_server_software(server):
+    assert server.admin.get("/status").headers.get_list("Server") == ["orchestrator"]
 
 
 def test_what_they_counted_goes_with_them(tmp_path, monkeypatch):

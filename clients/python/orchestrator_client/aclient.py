@@ -20,9 +20,9 @@ from orchestrator_client.requests import (
     SLOWLY,
     STREAMED,
     Deadline,
-    given,
-    headed,
+    drop_none,
     settings,
+    write_headers,
 )
 from orchestrator_client.retrying import Patience, is_away
 from orchestrator_client.streaming import ALIVE, OPENED, Message, Reader
@@ -130,9 +130,9 @@ class AsyncClient:
         idempotency_key: str | None = None,
     ) -> OpenedSession:
         """A pending session in one of the agent's roles."""
-        body = given(agent_role=agent_role, task_id=task_id, metadata=metadata)
-        headers = headed(idempotency_key, trace_id=trace_id)
-        return cast(OpenedSession, await self._sent("POST", "/sessions", body, headers))
+        body = drop_none(agent_role=agent_role, task_id=task_id, metadata=metadata)
+        headers = write_headers(idempotency_key, trace_id=trace_id)
+        return cast(OpenedSession, await self._send("POST", "/sessions", body, headers))
 
     async def update_session(
         self,
@@ -144,9 +144,9 @@ class AsyncClient:
         idempotency_key: str | None = None,
     ) -> Session:
         """Move a session on (active, completed, failed); ``metadata`` is merged into its own."""
-        body = given(status=status, task_id=task_id, metadata=metadata)
+        body = drop_none(status=status, task_id=task_id, metadata=metadata)
         path = f"/sessions/{quote(session_id, safe='')}"
-        return cast(Session, await self._sent("PUT", path, body, headed(idempotency_key)))
+        return cast(Session, await self._send("PUT", path, body, write_headers(idempotency_key)))
 
     async def route_task(
         self,
@@ -163,10 +163,10 @@ class AsyncClient:
     ) -> RoutedTask:
         """Ask the role ``target`` for something. With an ``idempotency_key`` of your own there is
         one task for it, also when your process starts anew."""
-        task = given(task_type=task_type, description=description or None, data=data)
-        body = given(target=target, task=task, context=context, on_behalf_of=on_behalf_of)
-        headers = headed(idempotency_key, session_id=session_id, trace_id=trace_id)
-        return cast(RoutedTask, await self._sent("POST", "/tasks/route", body, headers))
+        task = drop_none(task_type=task_type, description=description or None, data=data)
+        body = drop_none(target=target, task=task, context=context, on_behalf_of=on_behalf_of)
+        headers = write_headers(idempotency_key, session_id=session_id, trace_id=trace_id)
+        return cast(RoutedTask, await self._send("POST", "/tasks/route", body, headers))
 
     async def route_tasks(
         self,
@@ -177,8 +177,8 @@ class AsyncClient:
     ) -> list[RoutedOfMany]:
         """Up to 500 tasks in one request, each with an ``idempotency_key`` of its own: what became
         of each, in their order. One that is refused has a ``problem``, and is not raised."""
-        headers = given(**{"X-Session-Id": session_id, "X-Trace-Id": trace_id})
-        answer = await self._sent("POST", "/tasks/route:batch", {"tasks": list(tasks)}, headers)
+        headers = drop_none(**{"X-Session-Id": session_id, "X-Trace-Id": trace_id})
+        answer = await self._send("POST", "/tasks/route:batch", {"tasks": list(tasks)}, headers)
         return cast(RoutedBatch, answer)["results"]
 
     async def notify(
@@ -196,7 +196,7 @@ class AsyncClient:
             target,
             "notification",
             message,
-            data=given(priority=priority),
+            data=drop_none(priority=priority),
             session_id=session_id,
             trace_id=trace_id,
             idempotency_key=idempotency_key,
@@ -204,11 +204,11 @@ class AsyncClient:
 
     async def task(self, task_id: str) -> Task:
         """The task as it is, with its approvals and what people said."""
-        return cast(Task, (await self._asked("GET", _task(task_id))).json())
+        return cast(Task, (await self._request("GET", _task(task_id))).json())
 
     async def approval(self, approval_id: str) -> Approval:
         """One approval as it is."""
-        answer = await self._asked("GET", f"/approvals/{quote(approval_id, safe='')}")
+        answer = await self._request("GET", f"/approvals/{quote(approval_id, safe='')}")
         return cast(Approval, answer.json())
 
     async def request_approval(
@@ -221,8 +221,8 @@ class AsyncClient:
     ) -> Approval:
         """Ask for the yes of one more role, while the task waits."""
         body = {"task_id": task_id, "approver_role": approver_role, "reason": reason}
-        headers = headed(idempotency_key)
-        return cast(Approval, await self._sent("POST", "/approvals", body, headers))
+        headers = write_headers(idempotency_key)
+        return cast(Approval, await self._send("POST", "/approvals", body, headers))
 
     async def revise(
         self,
@@ -234,8 +234,8 @@ class AsyncClient:
         idempotency_key: str | None = None,
     ) -> Task:
         """Ask for something else while the task waits; what people said before is void."""
-        body = given(description=description, data=data, context=context)
-        return await self._done(task_id, "revise", body, headed(idempotency_key))
+        body = drop_none(description=description, data=data, context=context)
+        return await self._finish(task_id, "revise", body, write_headers(idempotency_key))
 
     async def claim(
         self,
@@ -246,8 +246,8 @@ class AsyncClient:
         idempotency_key: str | None = None,
     ) -> Task:
         """Take an approved task, to execute it; the agent must hold the role it was routed to."""
-        headers = headed(idempotency_key, session_id=session_id)
-        return await self._done(task_id, "claim", given(lease_seconds=lease_seconds), headers)
+        headers = write_headers(idempotency_key, session_id=session_id)
+        return await self._finish(task_id, "claim", drop_none(lease_seconds=lease_seconds), headers)
 
     async def complete(
         self,
@@ -258,8 +258,8 @@ class AsyncClient:
         idempotency_key: str | None = None,
     ) -> Task:
         """Report a claimed task done; acknowledge a notification."""
-        headers = headed(idempotency_key, session_id=session_id)
-        return await self._done(task_id, "complete", {"result": result}, headers)
+        headers = write_headers(idempotency_key, session_id=session_id)
+        return await self._finish(task_id, "complete", {"result": result}, headers)
 
     async def fail(
         self,
@@ -270,8 +270,8 @@ class AsyncClient:
         idempotency_key: str | None = None,
     ) -> Task:
         """Report a claimed task failed."""
-        headers = headed(idempotency_key, session_id=session_id)
-        return await self._done(task_id, "fail", {"error": error}, headers)
+        headers = write_headers(idempotency_key, session_id=session_id)
+        return await self._finish(task_id, "fail", {"error": error}, headers)
 
     async def cancel(
         self,
@@ -282,8 +282,8 @@ class AsyncClient:
         patience: float | None = None,
     ) -> Task:
         """Take back a task of one's own; ``patience`` is for this call alone."""
-        headers = headed(idempotency_key)
-        return await self._done(task_id, "cancel", {"reason": reason}, headers, patience)
+        headers = write_headers(idempotency_key)
+        return await self._finish(task_id, "cancel", {"reason": reason}, headers, patience)
 
     async def wait_for_decision(self, task_id: str, *, timeout: float | None = None) -> Task:
         """The task, once people have decided on it or asked for changes.
@@ -294,12 +294,12 @@ class AsyncClient:
         """
         until = Deadline(timeout)
         try:
-            task = await self._heard(task_id, until)
+            task = await self._wait_by_stream(task_id, until)
         except Problem as problem:
             if problem.status in (401, 403):
                 raise
             task = None
-        return task or await self._polled(task_id, until)
+        return task or await self._wait_by_polling(task_id, until)
 
     def events(
         self,
@@ -318,16 +318,16 @@ class AsyncClient:
             if event_type is None or isinstance(event_type, str)
             else ",".join(event_type)
         )
-        asked = given(
+        asked = drop_none(
             task_id=task_id, session_id=session_id, trace_id=trace_id, role=role, event_type=types
         )
         return AsyncEvents(self._listen(asked, Patience(self.patience), after), after)
 
-    async def _heard(self, task_id: str, until: Deadline) -> Task | None:
-        """None where what is left of the time is better asked for by ``_polled``."""
-        if until.left() <= LONGEST_WAIT:
+    async def _wait_by_stream(self, task_id: str, until: Deadline) -> Task | None:
+        """None where what is left of the time is better asked for by ``_wait_by_polling``."""
+        if until.remaining() <= LONGEST_WAIT:
             return None
-        patience = Patience(min(self.patience, until.left()))
+        patience = Patience(min(self.patience, until.remaining()))
         async with aclosing(self._listen({"task_id": task_id}, patience, None)) as messages:
             async for message in messages:
                 if message.opened or message.data:
@@ -335,17 +335,17 @@ class AsyncClient:
                     task = await self.task(task_id)
                     if not is_waiting(task):
                         return task
-                if until.left() <= LONGEST_WAIT:
+                if until.remaining() <= LONGEST_WAIT:
                     return None
         return None
 
-    async def _polled(self, task_id: str, until: Deadline) -> Task:
+    async def _wait_by_polling(self, task_id: str, until: Deadline) -> Task:
         while True:
-            left = until.left()
+            left = until.remaining()
             seconds = int(min(LONGEST_WAIT, left))
             headers = {"Prefer": f"wait={seconds}"} if seconds else {}
             try:
-                answer = await self._asked(
+                answer = await self._request(
                     "GET",
                     _task(task_id),
                     headers=headers,
@@ -359,7 +359,7 @@ class AsyncClient:
             task = cast(Task, answer.json())
             if not is_waiting(task):
                 return task
-            left = until.left()
+            left = until.remaining()
             if not left:
                 raise StillWaiting(task_id)
             if "Preference-Applied" not in answer.headers:
@@ -372,7 +372,7 @@ class AsyncClient:
     ) -> AsyncGenerator[Message, None]:
         failure: httpx.Response | httpx.TransportError | None
         while True:
-            headers = {"Accept": "text/event-stream"} | given(**{"Last-Event-ID": after})
+            headers = {"Accept": "text/event-stream"} | drop_none(**{"Last-Event-ID": after})
             opened = False
             try:
                 async with self._http.stream(
@@ -397,7 +397,7 @@ class AsyncClient:
                 failure = None if opened else error
             await asyncio.sleep(patience.after(failure))
 
-    async def _done(
+    async def _finish(
         self,
         task_id: str,
         what: str,
@@ -406,9 +406,9 @@ class AsyncClient:
         patience: float | None = None,
     ) -> Task:
         path = f"{_task(task_id)}/{what}"
-        return cast(Task, await self._sent("POST", path, body, headers, patience))
+        return cast(Task, await self._send("POST", path, body, headers, patience))
 
-    async def _sent(
+    async def _send(
         self,
         method: str,
         path: str,
@@ -416,10 +416,10 @@ class AsyncClient:
         headers: dict[str, str],
         patience: float | None = None,
     ) -> Any:
-        answer = await self._asked(method, path, json=body, headers=headers, patience=patience)
+        answer = await self._request(method, path, json=body, headers=headers, patience=patience)
         return answer.json()
 
-    async def _asked(
+    async def _request(
         self, method: str, path: str, *, patience: float | None = None, **request: Any
     ) -> httpx.Response:
         left = Patience(self.patience if patience is None else patience)

@@ -20,9 +20,9 @@ from orchestrator_client.requests import (
     SLOWLY,
     STREAMED,
     Deadline,
-    given,
-    headed,
+    drop_none,
     settings,
+    write_headers,
 )
 from orchestrator_client.retrying import Patience, is_away
 from orchestrator_client.streaming import ALIVE, OPENED, Message, Reader
@@ -130,9 +130,9 @@ class Client:
         idempotency_key: str | None = None,
     ) -> OpenedSession:
         """A pending session in one of the agent's roles."""
-        body = given(agent_role=agent_role, task_id=task_id, metadata=metadata)
-        headers = headed(idempotency_key, trace_id=trace_id)
-        return cast(OpenedSession, self._sent("POST", "/sessions", body, headers))
+        body = drop_none(agent_role=agent_role, task_id=task_id, metadata=metadata)
+        headers = write_headers(idempotency_key, trace_id=trace_id)
+        return cast(OpenedSession, self._send("POST", "/sessions", body, headers))
 
     def update_session(
         self,
@@ -144,9 +144,9 @@ class Client:
         idempotency_key: str | None = None,
     ) -> Session:
         """Move a session on (active, completed, failed); ``metadata`` is merged into its own."""
-        body = given(status=status, task_id=task_id, metadata=metadata)
+        body = drop_none(status=status, task_id=task_id, metadata=metadata)
         path = f"/sessions/{quote(session_id, safe='')}"
-        return cast(Session, self._sent("PUT", path, body, headed(idempotency_key)))
+        return cast(Session, self._send("PUT", path, body, write_headers(idempotency_key)))
 
     def route_task(
         self,
@@ -163,10 +163,10 @@ class Client:
     ) -> RoutedTask:
         """Ask the role ``target`` for something. With an ``idempotency_key`` of your own there is
         one task for it, also when your process starts anew."""
-        task = given(task_type=task_type, description=description or None, data=data)
-        body = given(target=target, task=task, context=context, on_behalf_of=on_behalf_of)
-        headers = headed(idempotency_key, session_id=session_id, trace_id=trace_id)
-        return cast(RoutedTask, self._sent("POST", "/tasks/route", body, headers))
+        task = drop_none(task_type=task_type, description=description or None, data=data)
+        body = drop_none(target=target, task=task, context=context, on_behalf_of=on_behalf_of)
+        headers = write_headers(idempotency_key, session_id=session_id, trace_id=trace_id)
+        return cast(RoutedTask, self._send("POST", "/tasks/route", body, headers))
 
     def route_tasks(
         self,
@@ -177,8 +177,8 @@ class Client:
     ) -> list[RoutedOfMany]:
         """Up to 500 tasks in one request, each with an ``idempotency_key`` of its own: what became
         of each, in their order. One that is refused has a ``problem``, and is not raised."""
-        headers = given(**{"X-Session-Id": session_id, "X-Trace-Id": trace_id})
-        answer = self._sent("POST", "/tasks/route:batch", {"tasks": list(tasks)}, headers)
+        headers = drop_none(**{"X-Session-Id": session_id, "X-Trace-Id": trace_id})
+        answer = self._send("POST", "/tasks/route:batch", {"tasks": list(tasks)}, headers)
         return cast(RoutedBatch, answer)["results"]
 
     def notify(
@@ -196,7 +196,7 @@ class Client:
             target,
             "notification",
             message,
-            data=given(priority=priority),
+            data=drop_none(priority=priority),
             session_id=session_id,
             trace_id=trace_id,
             idempotency_key=idempotency_key,
@@ -204,11 +204,11 @@ class Client:
 
     def task(self, task_id: str) -> Task:
         """The task as it is, with its approvals and what people said."""
-        return cast(Task, (self._asked("GET", _task(task_id))).json())
+        return cast(Task, (self._request("GET", _task(task_id))).json())
 
     def approval(self, approval_id: str) -> Approval:
         """One approval as it is."""
-        answer = self._asked("GET", f"/approvals/{quote(approval_id, safe='')}")
+        answer = self._request("GET", f"/approvals/{quote(approval_id, safe='')}")
         return cast(Approval, answer.json())
 
     def request_approval(
@@ -221,8 +221,8 @@ class Client:
     ) -> Approval:
         """Ask for the yes of one more role, while the task waits."""
         body = {"task_id": task_id, "approver_role": approver_role, "reason": reason}
-        headers = headed(idempotency_key)
-        return cast(Approval, self._sent("POST", "/approvals", body, headers))
+        headers = write_headers(idempotency_key)
+        return cast(Approval, self._send("POST", "/approvals", body, headers))
 
     def revise(
         self,
@@ -234,8 +234,8 @@ class Client:
         idempotency_key: str | None = None,
     ) -> Task:
         """Ask for something else while the task waits; what people said before is void."""
-        body = given(description=description, data=data, context=context)
-        return self._done(task_id, "revise", body, headed(idempotency_key))
+        body = drop_none(description=description, data=data, context=context)
+        return self._finish(task_id, "revise", body, write_headers(idempotency_key))
 
     def claim(
         self,
@@ -246,8 +246,8 @@ class Client:
         idempotency_key: str | None = None,
     ) -> Task:
         """Take an approved task, to execute it; the agent must hold the role it was routed to."""
-        headers = headed(idempotency_key, session_id=session_id)
-        return self._done(task_id, "claim", given(lease_seconds=lease_seconds), headers)
+        headers = write_headers(idempotency_key, session_id=session_id)
+        return self._finish(task_id, "claim", drop_none(lease_seconds=lease_seconds), headers)
 
     def complete(
         self,
@@ -258,8 +258,8 @@ class Client:
         idempotency_key: str | None = None,
     ) -> Task:
         """Report a claimed task done; acknowledge a notification."""
-        headers = headed(idempotency_key, session_id=session_id)
-        return self._done(task_id, "complete", {"result": result}, headers)
+        headers = write_headers(idempotency_key, session_id=session_id)
+        return self._finish(task_id, "complete", {"result": result}, headers)
 
     def fail(
         self,
@@ -270,8 +270,8 @@ class Client:
         idempotency_key: str | None = None,
     ) -> Task:
         """Report a claimed task failed."""
-        headers = headed(idempotency_key, session_id=session_id)
-        return self._done(task_id, "fail", {"error": error}, headers)
+        headers = write_headers(idempotency_key, session_id=session_id)
+        return self._finish(task_id, "fail", {"error": error}, headers)
 
     def cancel(
         self,
@@ -282,8 +282,8 @@ class Client:
         patience: float | None = None,
     ) -> Task:
         """Take back a task of one's own; ``patience`` is for this call alone."""
-        headers = headed(idempotency_key)
-        return self._done(task_id, "cancel", {"reason": reason}, headers, patience)
+        headers = write_headers(idempotency_key)
+        return self._finish(task_id, "cancel", {"reason": reason}, headers, patience)
 
     def wait_for_decision(self, task_id: str, *, timeout: float | None = None) -> Task:
         """The task, once people have decided on it or asked for changes.
@@ -294,12 +294,12 @@ class Client:
         """
         until = Deadline(timeout)
         try:
-            task = self._heard(task_id, until)
+            task = self._wait_by_stream(task_id, until)
         except Problem as problem:
             if problem.status in (401, 403):
                 raise
             task = None
-        return task or self._polled(task_id, until)
+        return task or self._wait_by_polling(task_id, until)
 
     def events(
         self,
@@ -318,16 +318,16 @@ class Client:
             if event_type is None or isinstance(event_type, str)
             else ",".join(event_type)
         )
-        asked = given(
+        asked = drop_none(
             task_id=task_id, session_id=session_id, trace_id=trace_id, role=role, event_type=types
         )
         return Events(self._listen(asked, Patience(self.patience), after), after)
 
-    def _heard(self, task_id: str, until: Deadline) -> Task | None:
-        """None where what is left of the time is better asked for by ``_polled``."""
-        if until.left() <= LONGEST_WAIT:
+    def _wait_by_stream(self, task_id: str, until: Deadline) -> Task | None:
+        """None where what is left of the time is better asked for by ``_wait_by_polling``."""
+        if until.remaining() <= LONGEST_WAIT:
             return None
-        patience = Patience(min(self.patience, until.left()))
+        patience = Patience(min(self.patience, until.remaining()))
         with closing(self._listen({"task_id": task_id}, patience, None)) as messages:
             for message in messages:
                 if message.opened or message.data:
@@ -335,17 +335,17 @@ class Client:
                     task = self.task(task_id)
                     if not is_waiting(task):
                         return task
-                if until.left() <= LONGEST_WAIT:
+                if until.remaining() <= LONGEST_WAIT:
                     return None
         return None
 
-    def _polled(self, task_id: str, until: Deadline) -> Task:
+    def _wait_by_polling(self, task_id: str, until: Deadline) -> Task:
         while True:
-            left = until.left()
+            left = until.remaining()
             seconds = int(min(LONGEST_WAIT, left))
             headers = {"Prefer": f"wait={seconds}"} if seconds else {}
             try:
-                answer = self._asked(
+                answer = self._request(
                     "GET",
                     _task(task_id),
                     headers=headers,
@@ -359,7 +359,7 @@ class Client:
             task = cast(Task, answer.json())
             if not is_waiting(task):
                 return task
-            left = until.left()
+            left = until.remaining()
             if not left:
                 raise StillWaiting(task_id)
             if "Preference-Applied" not in answer.headers:
@@ -372,7 +372,7 @@ class Client:
     ) -> Generator[Message, None, None]:
         failure: httpx.Response | httpx.TransportError | None
         while True:
-            headers = {"Accept": "text/event-stream"} | given(**{"Last-Event-ID": after})
+            headers = {"Accept": "text/event-stream"} | drop_none(**{"Last-Event-ID": after})
             opened = False
             try:
                 with self._http.stream(
@@ -397,7 +397,7 @@ class Client:
                 failure = None if opened else error
             time.sleep(patience.after(failure))
 
-    def _done(
+    def _finish(
         self,
         task_id: str,
         what: str,
@@ -406,9 +406,9 @@ class Client:
         patience: float | None = None,
     ) -> Task:
         path = f"{_task(task_id)}/{what}"
-        return cast(Task, self._sent("POST", path, body, headers, patience))
+        return cast(Task, self._send("POST", path, body, headers, patience))
 
-    def _sent(
+    def _send(
         self,
         method: str,
         path: str,
@@ -416,10 +416,10 @@ class Client:
         headers: dict[str, str],
         patience: float | None = None,
     ) -> Any:
-        answer = self._asked(method, path, json=body, headers=headers, patience=patience)
+        answer = self._request(method, path, json=body, headers=headers, patience=patience)
         return answer.json()
 
-    def _asked(
+    def _request(
         self, method: str, path: str, *, patience: float | None = None, **request: Any
     ) -> httpx.Response:
         left = Patience(self.patience if patience is None else patience)

@@ -125,14 +125,14 @@ class _Guarded:
                 raise
             task = executor.claim(task_id, lease_seconds=self.lease_seconds)
             try:
-                result = self.function(**self.approved(task))
+                result = self.function(**self.approved_arguments(task))
             except BaseException as error:
                 try:
-                    executor.fail(task_id, _told(error))
+                    executor.fail(task_id, _describe_error(error))
                 except UNREPORTED as unreported:
                     error.add_note(f"This was not reported: {unreported}")
                 raise
-            executor.complete(task_id, _reported(result))
+            executor.complete(task_id, _as_json(result))
             return result
 
         return call
@@ -152,14 +152,14 @@ class _Guarded:
                 raise
             task = await executor.claim(task_id, lease_seconds=self.lease_seconds)
             try:
-                result = await self.function(**self.approved(task))
+                result = await self.function(**self.approved_arguments(task))
             except BaseException as error:
                 try:
-                    await executor.fail(task_id, _told(error))
+                    await executor.fail(task_id, _describe_error(error))
                 except UNREPORTED as unreported:
                     error.add_note(f"This was not reported: {unreported}")
                 raise
-            await executor.complete(task_id, _reported(result))
+            await executor.complete(task_id, _as_json(result))
             return result
 
         return call
@@ -180,7 +180,7 @@ class _Guarded:
             "data": dict(bound.arguments),
         }
 
-    def approved(self, task: Task) -> dict[str, Any]:
+    def approved_arguments(self, task: Task) -> dict[str, Any]:
         """The arguments that were approved. Raises ArgumentsRefused.
 
         Defaults fill nothing in: what people did not see is not executed.
@@ -206,9 +206,9 @@ def _survives(value: Any) -> bool:
         return False
 
 
-def _reported(result: Any) -> Any:
+def _as_json(result: Any) -> Any:
     return result if _survives(result) else repr(result)
 
 
-def _told(error: BaseException) -> dict[str, str]:
+def _describe_error(error: BaseException) -> dict[str, str]:
     return {"type": type(error).__name__, "detail": str(error)}

@@ -32,17 +32,17 @@ def settings(url: str | None, key: str | None, further: dict[str, Any]) -> dict[
     return {"base_url": base_url, "timeout": USUAL, "headers": headers, **further}
 
 
-def given(**members: Any) -> dict[str, Any]:
+def drop_none(**members: Any) -> dict[str, Any]:
     """Those that are not None."""
     return {name: value for name, value in members.items() if value is not None}
 
 
-def headed(
+def write_headers(
     key: str | None, *, session_id: str | None = None, trace_id: str | None = None
 ) -> dict[str, str]:
     """The headers of a write: one Idempotency-Key, however often it is sent."""
     known = {"X-Session-Id": session_id, "X-Trace-Id": trace_id}
-    return {"Idempotency-Key": key or str(uuid4())} | given(**known)
+    return {"Idempotency-Key": key or str(uuid4())} | drop_none(**known)
 
 
 class Deadline:
@@ -51,6 +51,6 @@ class Deadline:
     def __init__(self, seconds: float | None) -> None:
         self._at = None if seconds is None else time.monotonic() + seconds
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds, never less than 0."""
         return float("inf") if self._at is None else max(0.0, self._at - time.monotonic())

@@ -1,15 +1,20 @@
 """Django's ``migrate``, by the owner's role where DATABASE_OWNER_URL names one.
 
-Afterwards the application's role is given what it needs of what is new. A statement may take as
-long as it takes: to build an index of a large table needs more than the minute that requests have.
+Then the functions, views and triggers become those of the files under ``*/sql``, and the
+application's role is given what it needs of what is new. A statement may take as long as it takes:
+to build an index of a large table needs more than the minute that requests have.
 """
 
+import sys
 from typing import Any
 
 from django.conf import settings
+from django.core.management.base import CommandError
 from django.core.management.commands.migrate import Command as Migrate
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 
+from audit_app import schema_objects
 from orchestrator.database_roles import grant
 from orchestrator.settings import database
 
@@ -31,8 +36,35 @@ class Command(Migrate):
             connection.settings_dict.update(application)
 
     def _patiently(self, *args: Any, **options: Any) -> None:
+        _refuse_half_of_a_squash()
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")
         super().handle(*args, **options)
+        # One app's tables are not enough, and --plan changes nothing.
+        if not (options["app_label"] or options["plan"]):
+            self._apply_schema_objects(**options)
         with connection.cursor() as cursor:
             cursor.execute("RESET statement_timeout")
+
+    def _apply_schema_objects(self, **options: Any) -> None:
+        if options["check_unapplied"]:
+            if schema_objects.outdated():
+                self.stderr.write("Functions, views or triggers are not those of */sql.")
+                sys.exit(1)
+            return
+        number = schema_objects.apply()
+        if options["verbosity"] >= 1:
+            self.stdout.write(f"Functions, views and triggers: {number} files applied or dropped.")
+
+
+def _refuse_half_of_a_squash() -> None:
+    """Django passes over a squashed migration of which some are applied and some are not."""
+    loader = MigrationLoader(connection)
+    for migration in loader.replacements.values():
+        missing = [each for each in migration.replaces if each not in loader.applied_migrations]
+        if 0 < len(missing) < len(migration.replaces):
+            names = ", ".join(f"{app}.{name}" for app, name in missing)
+            raise CommandError(
+                "This database is of a version that can't be upgraded at once. Migrate it with "
+                f"version 0.1.0 first; it lacks {names}."
+            )

@@ -1,0 +1,1 @@
+"""HTTP of tasks and approvals. A task is shown with its approvals, so both live here."""

@@ -1,0 +1,156 @@
+"""Approvals over HTTP: parse, call, render."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpResponse
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from approvals_app import delegations, operations, overrides
+from approvals_app.api.filters import ApprovalFilter
+from approvals_app.api.reads import read_approvals, read_votes, subscription_keys, unanswered
+from approvals_app.api.serializers import (
+    ApproveSerializer,
+    BreakGlassSerializer,
+    BulkResultsSerializer,
+    BulkSerializer,
+    DecisionSerializer,
+    DelegateSerializer,
+    DelegationSerializer,
+    EditSerializer,
+    OverrideSerializer,
+    RequestApprovalSerializer,
+    RequestChangesSerializer,
+    WithdrawVoteSerializer,
+)
+from approvals_app.api.task_serializers import ApprovalSerializer, TaskSerializer
+from approvals_app.bulk import DECISIONS
+from approvals_app.models import Approval, Delegation, Override
+from audit_app.shapes import shaped
+from audit_app.viewsets import PREFER, OperationViewSet
+from sessions_app.models import Task
+
+
+class ApprovalViewSet(OperationViewSet):
+    queryset = Approval.objects.select_related(*Approval.shown_with)
+    serializer_class = ApprovalSerializer
+    filterset_class = ApprovalFilter
+    list_name = "approvals"
+
+    def list(self, request: Request) -> Response:
+        """The approvals that the caller may know of, newest first."""
+        return self.listed_visible()
+
+    @extend_schema(parameters=[PREFER])
+    def retrieve(self, request: Request, pk: UUID) -> Response:
+        """One approval; with Prefer: wait=N, as soon as it is decided."""
+        approval = Approval.objects.known(self.actor, pk)
+        response = self._present(approval)
+        if "Prefer" not in request.headers:
+            return response
+        task = Task.objects.get(pk=approval.task_id)
+        read_approvals([task])
+        return self.held(
+            response, subscription_keys(task), answered=approval not in unanswered(task)
+        )
+
+    @extend_schema(request=RequestApprovalSerializer, responses={201: ApprovalSerializer})
+    def create(self, request: Request) -> HttpResponse:
+        """Ask one more human about a task that waits already."""
+
+        def present(approval: Approval) -> Response:
+            headers = {"Location": f"/approvals/{approval.pk}"}
+            return Response(shaped(ApprovalSerializer, approval), status=201, headers=headers)
+
+        return self.answer(
+            operations.request, present=present, **self.body(RequestApprovalSerializer)
+        )
+
+    @extend_schema(request=ApproveSerializer, responses=ApprovalSerializer)
+    @action(detail=True, methods=["post"])
+    def approve(self, request: Request, pk: UUID) -> HttpResponse:
+        """A human says yes to exactly the payload whose digest they saw."""
+        return self._decide(operations.approve, pk, ApproveSerializer)
+
+    @extend_schema(request=DecisionSerializer, responses=ApprovalSerializer)
+    @action(detail=True, methods=["post"])
+    def reject(self, request: Request, pk: UUID) -> HttpResponse:
+        """A human says no."""
+        return self._decide(operations.reject, pk, DecisionSerializer)
+
+    @extend_schema(request=RequestChangesSerializer, responses=ApprovalSerializer)
+    @action(detail=True, methods=["post"])
+    def request_changes(self, request: Request, pk: UUID) -> HttpResponse:
+        """A human asks the agent for a revision; until it comes, nobody can approve."""
+        return self._decide(operations.request_changes, pk, RequestChangesSerializer)
+
+    @extend_schema(request=WithdrawVoteSerializer, responses=ApprovalSerializer)
+    @action(detail=True, methods=["post"])
+    def withdraw_vote(self, request: Request, pk: UUID) -> HttpResponse:
+        """A human takes back what they said, until the decision is made."""
+        return self._decide(operations.withdraw_vote, pk, WithdrawVoteSerializer)
+
+    @extend_schema(request=EditSerializer, responses=TaskSerializer)
+    @action(detail=True, methods=["post"])
+    def edit(self, request: Request, pk: UUID) -> HttpResponse:
+        """A human changes what will be done; somebody else has to approve the revision."""
+
+        def present(task: Task) -> Response:
+            read_approvals([task])
+            return Response(shaped(TaskSerializer, task))
+
+        return self.answer(operations.edit, pk, present=present, **self.body(EditSerializer))
+
+    @extend_schema(request=DelegateSerializer, responses={201: DelegationSerializer})
+    @action(detail=True, methods=["post"])
+    def delegate(self, request: Request, pk: UUID) -> HttpResponse:
+        """A human lets somebody else vote on this one in their seat."""
+
+        def present(delegation: Delegation) -> Response:
+            return Response(shaped(DelegationSerializer, delegation), status=201)
+
+        given = self.body(DelegateSerializer)
+        return self.answer(delegations.delegate, pk, present=present, **given)
+
+    @extend_schema(request=BreakGlassSerializer, responses={201: OverrideSerializer})
+    @action(detail=True, methods=["post"])
+    def break_glass(self, request: Request, pk: UUID) -> HttpResponse:
+        """A human with that right approves the whole task alone; the others review it after."""
+
+        def present(override: Override) -> Response:
+            return Response(shaped(OverrideSerializer, override), status=201)
+
+        given = self.body(BreakGlassSerializer)
+        return self.answer(overrides.break_glass, pk, present=present, **given)
+
+    @extend_schema(request=BulkSerializer, responses=BulkResultsSerializer)
+    @action(detail=False, methods=["post"], pagination_class=None, filterset_class=None)
+    def bulk(self, request: Request) -> HttpResponse:
+        """Several decisions, each an operation of its own: what one is refused, the others are not.
+
+        With an Idempotency-Key, a repetition gives each one's first answer again.
+        """
+        results = []
+        for number, wanted in enumerate(self.body(BulkSerializer)["decisions"]):
+            operation, approval_id = DECISIONS[wanted.pop("decision")], wanted.pop("approval_id")
+            answer = self.answer_one_of_many(
+                number, operation, approval_id, present=self._present, **wanted
+            )
+            name = "approval" if answer.status < 400 else "problem"
+            results.append({"approval_id": str(approval_id), name: json.loads(answer.body)})
+        return Response({"results": results})
+
+    def read_beside(self, rows: Sequence[Approval]) -> None:
+        read_votes(rows)
+
+    def _present(self, approval: Approval) -> Response:
+        self.read_beside([approval])
+        return Response(self.shape(approval))
+
+    def _decide(self, operation: Any, pk: UUID, serializer: Any) -> HttpResponse:
+        return self.answer(operation, pk, present=self._present, **self.body(serializer))

@@ -1,0 +1,20 @@
+"""Purging looks for the approvals that refer to each one that it removes."""
+
+from django.db import migrations, models
+
+from audit_app.indexing import built
+
+
+class Migration(migrations.Migration):
+    atomic = False
+
+    dependencies = [("approvals_app", "0011_planned_once")]
+
+    operations = built(
+        "approval",
+        models.Index(
+            fields=["escalated_to"],
+            condition=models.Q(escalated_to__isnull=False),
+            name="approvals_escalated_to",
+        ),
+    )

@@ -1,0 +1,2 @@
+CREATE CONSTRAINT TRIGGER approval_policies_told AFTER INSERT OR UPDATE ON approval_policies
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION approval_policies_told();

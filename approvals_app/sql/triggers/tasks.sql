@@ -1,0 +1,9 @@
+CREATE CONSTRAINT TRIGGER tasks_quorum AFTER UPDATE ON tasks
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (OLD.status = 'awaiting_approval' AND NEW.status = 'approved')
+    EXECUTE FUNCTION tasks_quorum();
+
+CREATE CONSTRAINT TRIGGER tasks_settled AFTER UPDATE ON tasks
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (OLD.status = 'awaiting_approval' AND NEW.status <> 'awaiting_approval')
+    EXECUTE FUNCTION tasks_settled();

@@ -1,0 +1,152 @@
+"""The database's functions, views and triggers, each from a file with its present text.
+
+The files are ``<app>/sql/{functions,views,triggers}/NAME.sql``: one function or view a file, and
+the triggers of one table. Migrations make tables, constraints and indexes; ``migrate`` then calls
+``apply``, which runs the files that changed (repeatable migrations, as Flyway calls them).
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from django.apps import apps
+from django.db import connection, transaction
+
+KINDS = ("functions", "views", "triggers")
+"""The folders, in the order in which their objects depend on each other. Within a folder the order
+does not matter: no function's body is checked, and no view selects from another."""
+
+CREATES = re.compile(
+    r"^CREATE (?:OR REPLACE |CONSTRAINT )*"
+    r"(?:(FUNCTION|VIEW) (\w+)|(TRIGGER) (\w+)\b.*?\bON (\w+))",
+    re.MULTILINE | re.DOTALL,
+)
+# A dropped object counts as changed: a migration may drop a view to alter its table.
+APPLIED = """
+SELECT name, CASE split_part(name, ' ', 1)
+    WHEN 'FUNCTION' THEN EXISTS (SELECT FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND proname = split_part(name, ' ', 2))
+    WHEN 'VIEW' THEN to_regclass(split_part(name, ' ', 2)) IS NOT NULL
+    ELSE EXISTS (SELECT FROM pg_trigger WHERE tgname = split_part(name, ' ', 2)
+        AND tgrelid = to_regclass(split_part(name, ' ', 4)))
+    END, checksum
+FROM schema_objects
+"""
+RECORD = """
+INSERT INTO schema_objects (name, checksum) VALUES (%s, %s)
+ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = now()
+"""
+SIGNATURES = """
+SELECT oid::regprocedure::text FROM pg_proc
+WHERE pronamespace = 'public'::regnamespace AND proname = %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SqlFile:
+    """The text of one file; ``objects`` are named as DROP names them."""
+
+    text: str
+    objects: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "SqlFile":
+        return cls.parse(path.read_text())
+
+    @classmethod
+    def parse(cls, text: str) -> "SqlFile":
+        found = (match.groups() for match in CREATES.finditer(text))
+        return cls(
+            text,
+            tuple(
+                f"{kind} {name}" if kind else f"{trigger} {its_name} ON {table}"
+                for kind, name, trigger, its_name, table in found
+            ),
+        )
+
+    @property
+    def checksum(self) -> str:
+        return sha256(self.text.encode()).hexdigest()
+
+
+def files() -> Iterator[SqlFile]:
+    """Every file of every app, in the order in which they are applied."""
+    for kind in KINDS:
+        for app in apps.get_app_configs():
+            for path in sorted((Path(app.path) / "sql" / kind).glob("*.sql")):
+                yield SqlFile.read(path)
+
+
+def names() -> set[str]:
+    """Every object that the files define: ``TRIGGER tasks_quorum ON tasks``."""
+    return {name for file in files() for name in file.objects}
+
+
+def outdated() -> bool:
+    """Whether the database differs from the files."""
+    with connection.cursor() as cursor:
+        return any(_differences(cursor, list(files())))
+
+
+def apply(wanted: Iterable[SqlFile] | None = None) -> int:
+    """Make the database's objects those of the files; the number of files run and objects dropped.
+
+    One transaction: the triggers are never missing. Two hosts that call it at once wait for each
+    other. Raises DatabaseError where a file can't be run; then nothing has changed.
+    """
+    wanted = list(files() if wanted is None else wanted)
+    with connection.cursor() as cursor:
+        if not any(_differences(cursor, wanted)):
+            return 0
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('schema_objects'))")
+        cursor.execute("SET LOCAL check_function_bodies = off")
+        changed, gone = _differences(cursor, wanted)
+        for file in changed:
+            _run(cursor, file)
+        # From the end of the alphabet: triggers and views go before the functions that they call.
+        for name in sorted(gone, reverse=True):
+            _drop(cursor, name)
+            cursor.execute("DELETE FROM schema_objects WHERE name = %s", [name])
+        return len(changed) + len(gone)
+
+
+def _differences(cursor: Any, wanted: list[SqlFile]) -> tuple[list[SqlFile], list[str]]:
+    """The files to run, and the objects whose file is gone."""
+    cursor.execute(APPLIED)
+    applied = {name: (exists, checksum) for name, exists, checksum in cursor.fetchall()}
+    changed = [
+        file
+        for file in wanted
+        if any(applied.get(name) != (True, file.checksum) for name in file.objects)
+    ]
+    return changed, list(applied.keys() - {name for file in wanted for name in file.objects})
+
+
+def _run(cursor: Any, file: SqlFile) -> None:
+    functions = [name.split()[1] for name in file.objects if name.startswith("FUNCTION")]
+    before = {name: _signatures(cursor, name) for name in functions}
+    for name in file.objects:
+        if name.startswith("TRIGGER"):  # PostgreSQL can't replace a constraint trigger
+            _drop(cursor, name)
+    cursor.execute(file.text)
+    for name, old in before.items():
+        # With other arguments it is another function, and the one before is still there.
+        if len(_signatures(cursor, name)) > len(old):
+            for signature in old:
+                cursor.execute(f"DROP FUNCTION {signature}")
+    for name in file.objects:
+        cursor.execute(RECORD, [name, file.checksum])
+
+
+def _drop(cursor: Any, name: str) -> None:
+    kind, _, which = name.partition(" ")
+    cursor.execute(f"DROP {kind} IF EXISTS {which}")
+
+
+def _signatures(cursor: Any, name: str) -> list[str]:
+    cursor.execute(SIGNATURES, [name])
+    return [signature for (signature,) in cursor.fetchall()]

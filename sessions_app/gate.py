@@ -1,0 +1,92 @@
+"""What this floor asks of the floor that decides who must approve a task: one typed gate.
+
+This floor declares the gate and knows nothing of approvals; the floor above implements it and
+registers its implementation when Django starts.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django.core.checks import Error
+from django.core.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:  # the server asks for the gate before models can be imported
+    from collections.abc import Sequence
+
+    from audit_app.actors import Actor
+    from audit_app.errors import OrchestratorError
+    from sessions_app.models import Task
+
+MISSING = "No approval gate is registered: an app must call sessions_app.gate.register in ready()."
+
+
+class Kind(StrEnum):
+    APPROVE = "approve"
+    REQUIRE = "require"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a task, why in words, and which version of which policy said so.
+
+    ``policy`` is empty where none matched. ``plan`` belongs to the gate: who must say yes, and
+    until when.
+    """
+
+    kind: Kind
+    why: str
+    policy: str = ""
+    policy_version: int | None = None
+    plan: Any = None
+
+
+class ApprovalGate(Protocol):
+    """Who must approve a task before it is executed. Each call is part of the caller's
+    transaction."""
+
+    def evaluate(self, tasks: "Sequence[Task]") -> "Sequence[Verdict | OrchestratorError]":
+        """The verdict on each of ``tasks``, which are not saved as they are now, or the error that
+        refuses it."""
+
+    def check_revisable(self, task: "Task") -> None:
+        """Raise the error that keeps ``task``, locked and waiting, from being revised."""
+
+    def request_approvals(self, judged: "Sequence[tuple[Task, Verdict]]", *, by: "Actor") -> None:
+        """Ask for the approvals that each task, just created or revised, needs by its verdict from
+        ``evaluate``."""
+
+    def withdraw_approvals(self, task: "Task", *, by: "Actor", why: str) -> None:
+        """Withdraw the pending approvals of ``task``, which is locked."""
+
+    def approvals_asking(self, actor: "Actor") -> Any:
+        """A queryset of the approvals on which ``actor`` may be asked to vote; each row leads to
+        its ``task``."""
+
+    def approvals_asking_by_way(self, actor: "Actor") -> "Sequence[Any]":
+        """The same approvals as one queryset for each way to be asked, which PostgreSQL finds by
+        an index each."""
+
+
+_registered: list[ApprovalGate] = []
+
+
+def register(gate: ApprovalGate) -> None:
+    """Make ``gate`` the one that ``approval_gate`` returns. Raises ImproperlyConfigured where there
+    is one already."""
+    if _registered:
+        raise ImproperlyConfigured("An approval gate is registered already; there is exactly one.")
+    _registered.append(gate)
+
+
+def approval_gate() -> ApprovalGate:
+    """The registered gate. Raises ImproperlyConfigured where there is none."""
+    if not _registered:
+        raise ImproperlyConfigured(MISSING)
+    return _registered[0]
+
+
+def check_registered(**_: Any) -> list[Error]:
+    """A system check, so that management commands refuse to start without a gate."""
+    return [] if _registered else [Error(MISSING, id="sessions_app.E001")]

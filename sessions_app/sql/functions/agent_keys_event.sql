@@ -1,0 +1,13 @@
+CREATE OR REPLACE FUNCTION agent_keys_event() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM public.audit_events
+        WHERE subject_type = 'agent' AND subject_id = NEW.agent_id AND xid = pg_current_xact_id()
+          AND event_type = CASE TG_OP WHEN 'INSERT' THEN 'key.issued' ELSE 'key.revoked' END;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'a key of agent % changed without its audit event', NEW.agent_id
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION agent_keys_event() IS
+    'Trigger, deferred: no key is issued or revoked without an event of its agent.';

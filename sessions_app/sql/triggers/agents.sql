@@ -1,0 +1,2 @@
+CREATE TRIGGER identities_changed AFTER UPDATE OR DELETE OR TRUNCATE ON agents
+    FOR EACH STATEMENT EXECUTE FUNCTION identities_changed();

@@ -1,0 +1,30 @@
+CREATE TRIGGER tasks_judged BEFORE INSERT ON tasks
+    FOR EACH ROW EXECUTE FUNCTION tasks_judged();
+
+CREATE TRIGGER tasks_revise BEFORE UPDATE ON tasks FOR EACH ROW
+    WHEN ((OLD.payload, OLD.revision, OLD.edited_by_id, OLD.verdict, OLD.policy,
+            OLD.policy_version, OLD.why)
+        IS DISTINCT FROM (NEW.payload, NEW.revision, NEW.edited_by_id, NEW.verdict, NEW.policy,
+            NEW.policy_version, NEW.why))
+    EXECUTE FUNCTION tasks_revise();
+
+CREATE TRIGGER tasks_single_use BEFORE UPDATE ON tasks FOR EACH ROW
+    WHEN ((OLD.status, OLD.approved_until, OLD.consumed_by_id)
+        IS DISTINCT FROM (NEW.status, NEW.approved_until, NEW.consumed_by_id))
+    EXECUTE FUNCTION tasks_single_use();
+
+CREATE TRIGGER tasks_unambiguous BEFORE INSERT OR UPDATE OF payload ON tasks
+    FOR EACH ROW EXECUTE FUNCTION tasks_unambiguous();
+
+CREATE CONSTRAINT TRIGGER tasks_written AFTER UPDATE ON tasks
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.revision <> NEW.revision)
+    EXECUTE FUNCTION tasks_written();
+
+-- A revision is the one change that leaves the state alone, and it changes nothing else.
+CREATE CONSTRAINT TRIGGER tasks_unchanged AFTER UPDATE ON tasks
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (OLD.status = NEW.status AND (OLD.revision = NEW.revision
+        OR (OLD.claimed_by_id, OLD.claimed_session_id, OLD.lease_expires_at, OLD.result, OLD.error)
+            IS DISTINCT FROM (NEW.claimed_by_id, NEW.claimed_session_id, NEW.lease_expires_at,
+                NEW.result, NEW.error)))
+    EXECUTE FUNCTION audit_refuse();

@@ -1,0 +1,195 @@
+"""An installation of version 0.1.0 becomes one of this version by ``migrate`` alone.
+
+The dump is of a database in which that version's own operations did a bit of everything:
+``pg_dump --inserts --no-owner --no-privileges`` of PostgreSQL 15. It stays as it is.
+"""
+
+import gzip
+import re
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError, connection, transaction
+
+from approvals_app import operations
+from approvals_app.models import Approval, Override, Vote
+from audit_app import schema_objects
+from audit_app.actors import Actor
+from audit_app.bell import bell
+from audit_app.models import Event
+from sessions_app.models import Agent, Task
+from sessions_app.operations import claim, complete, route_task
+from tests.database import database_url
+
+DUMP = Path(__file__).parent / "version_0_1_0.sql.gz"
+GROWN = {"django_migrations", "django_content_type", "auth_permission"}
+NEW = {"schema_objects"}
+
+# Everything that pg_dump would say of the schema, a line an object.
+SCHEMA = """
+WITH ours AS (
+    SELECT oid, relname, relkind, relpersistence, reloptions FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'i', 'S')
+)
+SELECT format('%s %s %s %s %s', relkind, relname, relpersistence, reloptions,
+    obj_description(oid, 'pg_class')) FROM ours
+UNION ALL SELECT format('column %s %s.%s %s not null %s %s%s %s %s',
+    row_number() OVER (PARTITION BY attrelid ORDER BY attnum), relname, attname,
+    format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated,
+    pg_get_expr(adbin, adrelid), col_description(ours.oid, attnum))
+    FROM ours JOIN pg_attribute ON attrelid = ours.oid AND attnum > 0 AND NOT attisdropped
+    LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE relkind IN ('r', 'v')
+UNION ALL SELECT format('constraint %s %s %s', relname, conname, pg_get_constraintdef(con.oid))
+    FROM ours JOIN pg_constraint AS con ON conrelid = ours.oid
+UNION ALL SELECT pg_get_indexdef(oid) FROM ours WHERE relkind = 'i'
+UNION ALL SELECT format('view %s %s', relname, pg_get_viewdef(oid)) FROM ours WHERE relkind = 'v'
+UNION ALL SELECT format('%s enabled %s', pg_get_triggerdef(pg_trigger.oid), tgenabled)
+    FROM ours JOIN pg_trigger ON tgrelid = ours.oid WHERE NOT tgisinternal
+UNION ALL SELECT pg_get_functiondef(oid) || coalesce(obj_description(oid, 'pg_proc'), '')
+    FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+"""
+
+pytestmark = pytest.mark.usefixtures("superuser")
+
+
+@pytest.fixture
+def installed(superuser):
+    """The restored dump: the database to which Django is connected until the end of the test."""
+    here = connection.settings_dict["NAME"]
+    name = f"{here}_upgraded"
+    with psycopg.connect(database_url(name="postgres"), autocommit=True) as admin:
+        admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        admin.execute(f'CREATE DATABASE "{name}"')
+        with psycopg.connect(database_url(name=name)) as restored:
+            restored.execute(gzip.decompress(DUMP.read_bytes()).decode())
+        be_connected_to(name)
+        yield
+        be_connected_to(here)
+        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def be_connected_to(name):
+    bell.stop()
+    connection.close()
+    connection.settings_dict["NAME"] = name
+    ContentType.objects.clear_cache()
+
+
+def query(statement):
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return [value for (value,) in cursor.fetchall()]
+
+
+def schema():
+    """Without the casts and parentheses, which PostgreSQL moves when it reads its own dump."""
+    return {re.sub(r"::(character varying|text)(\[\])?|[()]", "", line) for line in query(SCHEMA)}
+
+
+def contents():
+    """Each table's rows, as text."""
+    tables = query("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
+    return {table: sorted(query(f"SELECT r::text FROM {table} AS r")) for table in tables}
+
+
+def human(name):
+    return Actor.human(User.objects.get(username=name))
+
+
+def approve(approval, name):
+    return operations.approve(approval.pk, by=human(name), payload_digest=approval.payload_digest)
+
+
+def test_every_row_is_kept(installed):
+    before = contents()
+    call_command("migrate", verbosity=0)
+    after = contents()
+
+    assert after.keys() - before.keys() == NEW
+    for table, rows in before.items():
+        if table in GROWN:
+            assert set(rows) <= set(after[table])
+        else:
+            assert after[table] == rows, table
+    assert {table for table, rows in before.items() if not rows} <= UNUSED
+    call_command("verify_audit")
+
+
+UNUSED = {
+    *(f"axes_access{kind}" for kind in ("attempt", "attemptexpiration", "failurelog", "log")),
+    *("auth_group_permissions", "django_admin_log", "django_session", "sign_in_identities"),
+    *("otp_static_staticdevice", "otp_static_statictoken", "otp_totp_totpdevice"),
+    *("procrastinate_periodic_defers", "procrastinate_workers", "trail_eras"),
+}
+"""Tables of which the dump has no row; every other has some."""
+
+
+def test_the_schema_is_that_of_a_new_installation(superuser, request):
+    fresh = schema()
+    request.getfixturevalue("installed")
+    assert schema() != fresh
+    call_command("migrate", verbosity=0)
+    assert schema() == fresh
+    call_command("migrate", check_unapplied=True)
+    assert schema_objects.apply() == 0
+
+
+def test_work_goes_on(installed):
+    call_command("migrate", verbosity=0)
+    waiting = Approval.objects.get(task__description="Waits for one.")
+    assert approve(waiting, "alice").task.status == "approved"
+    payer = Agent.objects.get(name="payer").as_actor()
+    claim(waiting.task_id, by=payer, lease=timedelta(minutes=1))
+    assert complete(waiting.task_id, by=payer, result={"paid": True}).status == "completed"
+
+    half = Approval.objects.get(task__description="A vote of two is cast.", approver_role="finance")
+    assert approve(half, "bob").status == "approved"
+
+    new = route_task(
+        by=Agent.objects.get(name="bot").as_actor(),
+        target="finance",
+        task_type="refund_approval",
+        idempotency_key="after the upgrade",
+        trace_id=uuid4(),
+        data={"amount": "1.00"},
+    )
+    assert new.status == "awaiting_approval"
+    call_command("verify_audit")
+
+
+def test_the_rules_hold(installed):
+    call_command("migrate", verbosity=0)
+    for statement, why in {
+        "UPDATE tasks SET version = version + 1": "without its audit event",
+        "UPDATE tasks SET to_role = 'legal'": "is refused",
+        "DELETE FROM audit_events": "is refused",
+        "DELETE FROM votes": "goes with its approval",
+    }.items():
+        with (
+            pytest.raises(IntegrityError, match=why),
+            transaction.atomic(),
+            connection.cursor() as c,
+        ):
+            c.execute(statement)
+
+
+def test_the_dump_has_a_bit_of_everything(installed):
+    call_command("migrate", verbosity=0)
+    assert {task.status for task in Task.objects.all()} == set(Task.Status) - {"expired"}
+    assert {vote.status for vote in Vote.objects.all()} == set(Vote.Status)
+    assert {override.status for override in Override.objects.all()} == {"open", "upheld"}
+    assert Event.objects.count() > 100
+
+
+def test_an_installation_that_is_between_two_versions_is_refused(installed):
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE name = '0010_planned_once'")
+    with pytest.raises(CommandError, match=r"audit_app\.0010_planned_once"):
+        call_command("migrate", verbosity=0)
+    assert not query("SELECT to_regclass('schema_objects')::text")[0]
