@@ -86,8 +86,10 @@ def _reason(error: Exception) -> str:
     while below is not None:
         if isinstance(below, ConnectionError) and below.errno:
             return f"{type(error).__name__}: {os.strerror(below.errno)}"
-        several = isinstance(below, BaseExceptionGroup)
-        below = below.exceptions[0] if several else below.__cause__ or below.__context__
+        if isinstance(below, BaseExceptionGroup):
+            below = below.exceptions[0]  # one for each address that was tried
+        else:
+            below = below.__cause__ or below.__context__
     return f"{type(error).__name__}: {error}"
 
 

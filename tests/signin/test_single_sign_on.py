@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
-from django.db import connections
+from django.db import connection, connections
 
 from orchestrator.signin import admission
 from orchestrator.signin.models import Identity
@@ -483,6 +483,40 @@ class TestAnIssuerThatIsAway:
 
         assert provider.asked.count("/.well-known/openid-configuration") == 1
         assert provider.asked.count("/jwks") == 1
+
+    def test_who_begins_after_a_fetch_that_failed_does_not_wait_for_the_next(
+        self, provider, browser, monkeypatch
+    ):
+        browser().sign_on()
+        monkeypatch.setattr(issuer, "FETCH_EVERY_SECONDS", 0)
+        provider.up = False
+        provider.kid = "made up"
+        with pytest.raises(issuer.IssuerUnavailable):
+            issuer.issuer_at(provider.url).verify(
+                provider.sign({"sub": "x"}), audience="orchestrator"
+            )
+        provider.up, provider.kid = True, ""
+        window = browser()
+        window.sign_on()
+
+        assert window.person == "alice"
+
+    def test_no_connection_is_held_while_the_code_is_exchanged(self, provider, browser):
+        browser().sign_on()
+        window = browser()
+        where = sent_back(window.get(START))
+        connection.ensure_connection()
+        mine, closed, exchange = connection.connection, [], provider.token
+
+        def token(*sent):
+            closed.append(mine.closed)
+            return exchange(*sent)
+
+        provider.token = token
+        window.come_back(where)
+
+        assert closed == [True]
+        assert window.person == "alice"
 
     def test_a_new_key_is_fetched_when_a_token_names_it(self, provider, browser, monkeypatch):
         browser().sign_on()
