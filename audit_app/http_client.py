@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from ssl import SSLContext
@@ -64,10 +64,12 @@ async def _send(
     sent: dict[str, Any],
 ) -> Answer:
     until = asyncio.get_running_loop().time() + seconds
-    async with httpx2.AsyncClient(transport=transport, verify=_trust(), timeout=None) as client:
+    async with AsyncExitStack() as stack:
+        client = httpx2.AsyncClient(transport=transport, verify=_trust(), timeout=None)
+        await stack.enter_async_context(client)
         # Timeouts of httpx2 begin anew with each byte, and bytes can drip.
         async with asyncio.timeout_at(until):
-            answer = await client.send(client.build_request(method, url, **sent), stream=True)
+            answer = await stack.enter_async_context(client.stream(method, url, **sent))
         body = bytearray()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
@@ -75,7 +77,6 @@ async def _send(
                     body += piece
                     if len(body) >= at_most:
                         break
-        await answer.aclose()
     return Answer(answer.status_code, answer.headers, bytes(body[:at_most]))
 
 
@@ -85,8 +86,10 @@ def _reason(error: Exception) -> str:
     while below is not None:
         if isinstance(below, ConnectionError) and below.errno:
             return f"{type(error).__name__}: {os.strerror(below.errno)}"
-        several = isinstance(below, BaseExceptionGroup)
-        below = below.exceptions[0] if several else below.__cause__ or below.__context__
+        if isinstance(below, BaseExceptionGroup):
+            below = below.exceptions[0]  # one for each address that was tried
+        else:
+            below = below.__cause__ or below.__context__
     return f"{type(error).__name__}: {error}"
 
 

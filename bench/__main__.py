@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import psycopg
 
 from bench import ours, report, sections, serving
@@ -90,7 +90,7 @@ def _measure(findings: Findings, name: str, comparisons: Iterator[Comparison | s
                 continue
             print(f"{name}: {comparison.operation}", file=sys.stderr, flush=True)
             found.append(comparison)
-    except (BenchError, httpx.HTTPError, psycopg.Error) as error:
+    except (BenchError, httpx2.HTTPError, psycopg.Error) as error:
         findings.left_out.append(f"{name}: {error}")
 
 

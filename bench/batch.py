@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 import psycopg
 
 from bench import serving
@@ -96,14 +96,14 @@ def _pair(
         senders = []
         for mine in traces:
             headers = {"Authorization": f"Bearer {key}"}
-            client = open_.enter_context(httpx.Client(base_url=url, headers=headers, timeout=60))
+            client = open_.enter_context(httpx2.Client(base_url=url, headers=headers, timeout=60))
             senders.append(_sender(client, kind, mine))
         ours = _per_second(senders, asked.batches)
         copiers = [_copier(open_, database, mine) for mine in traces]
         return ours, _per_second(copiers, asked.batches)
 
 
-def _sender(client: httpx.Client, kind: str, traces: list[str]) -> Any:
+def _sender(client: httpx2.Client, kind: str, traces: list[str]) -> Any:
     bodies = [(trace, json.dumps({"tasks": _tasks(kind)}).encode()) for trace in traces]
 
     def send() -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from bench.errors import BenchError
 from bench.harness import Run
@@ -23,9 +23,9 @@ MISSING = "wrk is missing, the client that sends the load; on Debian and Ubuntu:
 
 
 @cache
-def _patient() -> httpx.Client:
+def _patient() -> httpx2.Client:
     """Made once: what it prepares for TLS takes longer than a request."""
-    return httpx.Client(timeout=60)
+    return httpx2.Client(timeout=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     lines: Path | None = None
 
-    def send(self, url: str, number: int) -> httpx.Response:
+    def send(self, url: str, number: int) -> httpx2.Response:
         """Once, to look at the answer. Raises BenchError where it is not a success."""
 
         def numbered(text: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
+import httpx2
 import psycopg
 from psycopg import sql
 
@@ -84,7 +84,7 @@ class World:
 
     def log_in(self, served: Served) -> None:
         """Alice, whom the tasks wait for, by the form in the admin."""
-        with httpx.Client(base_url=served.url, timeout=60) as browser:
+        with httpx2.Client(base_url=served.url, timeout=60) as browser:
             browser.get("/admin/login/").raise_for_status()
             form = {"username": "alice", "password": PASSWORD, "next": "/admin/"}
             form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]

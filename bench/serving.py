@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+import httpx2
 import psycopg
 
 from bench.errors import BenchError
@@ -104,8 +104,8 @@ def answering(served: Served, path: str, log: Path, *, status: int = 200) -> Ser
     said: object = None
     while time.monotonic() < deadline and not _has_ended(served.pid):
         try:
-            said = httpx.get(served.url + path, timeout=START_SECONDS).status_code
-        except httpx.TransportError as error:
+            said = httpx2.get(served.url + path, timeout=START_SECONDS).status_code
+        except httpx2.TransportError as error:
             said = error
         if said == status:
             return served

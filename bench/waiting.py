@@ -64,7 +64,7 @@ def _measured(place: Path, waiters: list[int], ways: list[str]) -> None:
         import django
 
         django.setup()
-        logging.getLogger("httpx").setLevel(logging.WARNING)
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
         from django.core.management import call_command
 
         call_command("migrate", verbosity=0)
@@ -156,9 +156,9 @@ async def _held(way: str, key: str, task: str) -> float:
 
 
 async def _polled(work: dict, task: str, approval: object) -> float:  # type: ignore[type-arg]
-    import httpx
+    import httpx2
 
-    async with httpx.AsyncClient(
+    async with httpx2.AsyncClient(
         base_url=f"http://127.0.0.1:{PORT}", headers={"Authorization": f"Bearer {work['key']}"}
     ) as client:
         await asyncio.sleep(time.monotonic() % 1)
@@ -214,10 +214,10 @@ def _decide(person: object, approval: object) -> float:
 def _all_held(key: str, number: int) -> None:
     """Return once so many requests are held, but for those that ask again at that moment: of ten
     thousand long-polls of a minute, each second brings 167."""
-    import httpx
+    import httpx2
 
     while True:
-        told = httpx.get(f"http://127.0.0.1:{PORT}/metrics", timeout=600).text
+        told = httpx2.get(f"http://127.0.0.1:{PORT}/metrics", timeout=600).text
         held = float(told.split("\norchestrator_waiting_requests ")[1].split("\n")[0])
         if abs(held - number) <= number * ASK_AGAIN:
             return

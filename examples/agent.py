@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 import rfc8785
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -42,9 +42,9 @@ class Orchestrator:
         self.url = url.rstrip("/")
         self.trace_id = str(uuid4())
         headers = {"Authorization": f"Bearer {key}", "X-Trace-Id": self.trace_id}
-        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=40)
+        self.http = httpx2.Client(base_url=self.url, headers=headers, timeout=40)
 
-    def call(self, method: str, path: str, **request: Any) -> httpx.Response:
+    def call(self, method: str, path: str, **request: Any) -> httpx2.Response:
         """One request, sent again while the server is away or busy: every write here has a key."""
         for pause in PAUSES:
             after = ""
@@ -53,8 +53,8 @@ class Orchestrator:
                 after = answer.headers.get("Retry-After", "")
                 if not (pause and (answer.is_server_error or after)):
                     break
-            except httpx.TransportError as error:
-                if not pause or isinstance(error, httpx.UnsupportedProtocol):
+            except httpx2.TransportError as error:
+                if not pause or isinstance(error, httpx2.UnsupportedProtocol):
                     raise Refused(f"{self.url} can't be reached: {error}") from error
             time.sleep(min(int(after), 60) if after.isdecimal() else pause)
         if not answer.is_success:
@@ -139,7 +139,7 @@ def _digest(task: Any) -> str:
     return hashlib.sha256(rfc8785.dumps({name: task[name] for name in PAYLOAD_FIELDS})).hexdigest()
 
 
-def _describe_error(answer: httpx.Response) -> str:
+def _describe_error(answer: httpx2.Response) -> str:
     try:
         return "{title}: {detail} ({code}, trace {trace_id})".format_map(answer.json())
     except (ValueError, KeyError, TypeError):
@@ -171,7 +171,7 @@ def main() -> int:
         if given.task:
             return resume(orchestrator, given.task)
         return run(orchestrator, [_body(payload) for payload in given.payload], given.role)
-    except (Refused, ValueError, httpx.InvalidURL) as error:
+    except (Refused, ValueError, httpx2.InvalidURL) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

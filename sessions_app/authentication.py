@@ -20,6 +20,7 @@ from audit_app.errors import NotFound
 from audit_app.prepared import Prepared
 from audit_app.waiting import resumed
 from sessions_app import identities, oidc
+from sessions_app.issuer import LARGEST_TOKEN, RETRY_SECONDS, InvalidToken, IssuerUnavailable
 from sessions_app.keys import MARK, hash_of
 from sessions_app.known_keys import key_cache
 from sessions_app.models import Agent, AgentKey
@@ -34,7 +35,7 @@ class IssuerAway(AuthenticationFailed):
     status_code = 503
     default_detail = "The issuer of this token can't be reached to check it; try again in a moment."
     default_code = "issuer_unavailable"
-    wait = oidc.RETRY_SECONDS
+    wait = RETRY_SECONDS
 
 
 class BearerAuthentication(BaseAuthentication):
@@ -107,7 +108,7 @@ _live_keys: Prepared[AgentKey] = Prepared(_live)
 
 def _by_key(token: str, *, use_cache: bool) -> Actor:
     """The agent whose key it is. Raises AuthenticationFailed."""
-    if len(token) > oidc.LARGEST_TOKEN:
+    if len(token) > LARGEST_TOKEN:
         raise AuthenticationFailed("This API key is unknown or revoked.", code="invalid_key")
     hash = hash_of(token)
     if use_cache and (known := key_cache.get(hash)):
@@ -133,9 +134,9 @@ def _by_jwt(token: str) -> Actor:
     """
     try:
         bearer = oidc.bearer_of(token)
-    except oidc.InvalidToken as error:
+    except InvalidToken as error:
         raise AuthenticationFailed(str(error), code="invalid_token") from error
-    except oidc.IssuerUnavailable as error:
+    except IssuerUnavailable as error:
         raise IssuerAway from error
     agent = Agent.objects.filter(subject=bearer.subject).first()
     if agent is None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import psycopg
 
 from bench import ours
@@ -58,7 +58,7 @@ class Prefect:
     def cases(self, served: Served, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
         def sent(path: str, body: object) -> Any:
             request = Request("POST", f"/api{path}", json.dumps(body), ours.JSON)
-            answer: httpx.Response = request.send(served.url, 0)
+            answer: httpx2.Response = request.send(served.url, 0)
             return answer.json() if answer.content else None
 
         flow = sent("/flows/", {"name": "refund"})["id"]

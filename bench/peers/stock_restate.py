@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import psycopg
 
 from bench import ours
@@ -62,7 +62,7 @@ class Restate:
             running([str(program)], log, cwd=place, **told) as pid,
         ):
             answering(Served(f"http://127.0.0.1:{admin}", pid), "/health", log)
-            httpx.post(
+            httpx2.post(
                 f"http://127.0.0.1:{admin}/deployments",
                 json={"uri": f"http://127.0.0.1:{service}"},
                 timeout=60,
@@ -105,7 +105,7 @@ class Restate:
         """Seconds from the answer to whoever resolves an awakeable to that of whoever asked."""
         self._awakeables.write_text("")
         url, headers = f"{served.url}/approvals/ask", {"Idempotency-Key": f"waited-{number}"}
-        with ThreadPoolExecutor(1) as pool, httpx.Client(timeout=MAKING_SECONDS) as client:
+        with ThreadPoolExecutor(1) as pool, httpx2.Client(timeout=MAKING_SECONDS) as client:
 
             def ask() -> float:
                 client.post(url, json=ours.ASKED, headers=headers).raise_for_status()

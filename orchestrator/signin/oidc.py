@@ -1,38 +1,36 @@
-"""Single sign-on: the authorization code flow with PKCE, state and nonce.
+"""Single sign-on: the authorization code flow with PKCE, state and nonce."""
 
-mozilla-django-oidc walks the way there and back; what is ours is whom to believe (issuer.py), who
-that is here (admission.py), one destination for each tab, and plain words when it fails.
-"""
-
+import base64
+import hashlib
 import time
 from typing import Any
 
-import requests
+import httpx2
 import structlog
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.core.exceptions import ImproperlyConfigured
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.crypto import get_random_string
 from django.views import View
-from mozilla_django_oidc.auth import OIDCAuthenticationBackend
-from mozilla_django_oidc.views import OIDCAuthenticationRequestView
 
 from audit_app.actors import CLOCK_SKEW_SECONDS, Assurance
 from orchestrator.signin import entrance
 from orchestrator.signin.admission import NotAdmitted, admit
 from orchestrator.signin.destinations import destination, leading_to
-from orchestrator.signin.issuer import IssuerUnavailable, NotVerified, issuer
+from orchestrator.signin.issuer import exchange, issuer, userinfo
 from orchestrator.signin.standing import StandingBackend
+from sessions_app.issuer import InvalidToken, IssuerUnavailable
 
 log = structlog.get_logger("orchestrator.signin")
 
 BACKEND = "orchestrator.signin.oidc.SingleSignOnBackend"
 STATES = "oidc_states"
-"""Where mozilla-django-oidc keeps what each tab began."""
+"""Where a browser's session keeps what each of its tabs began."""
 
+MOST_STATES = 50
 STARTED_FOR_SECONDS = 600
 NOT_REACHABLE = (
     "Single sign-on can't be reached at the moment. Nothing is wrong with your account; "
@@ -47,54 +45,11 @@ SOMEBODY_ELSE = "Somebody else signed in just now. Sign in as {name}, or log out
 NO_TIME = "Single sign-on does not say when you gave your proof, so it can't be taken as new."
 
 
-class SingleSignOnBackend(StandingBackend, OIDCAuthenticationBackend):  # type: ignore[misc]  # untyped library
-    """An ID token's person.
+class SingleSignOnBackend(StandingBackend):
+    """Whoever single sign-on let in. No form leads here, whatever is typed into it."""
 
-    Its ``authenticate`` takes other arguments than a username and a password, so a form never gets
-    here.
-    """
-
-    def __init__(self) -> None:
-        self.OIDC_RP_CLIENT_ID = settings.ADMIN_OIDC_CLIENT_ID
-        self.OIDC_RP_CLIENT_SECRET = settings.ADMIN_OIDC_CLIENT_SECRET
-        self.UserModel = User
-
-    @staticmethod
-    def get_settings(attr: str, *default: Any) -> Any:
-        """The library's settings, told from ours and from what the issuer says of itself."""
-        return _setting(attr, *default)
-
-    @property
-    def OIDC_OP_TOKEN_ENDPOINT(self) -> str:  # noqa: N802  # the library's name
-        return issuer().configuration().token_endpoint
-
-    def authenticate(  # type: ignore[override]  # as the library calls it
-        self, request: HttpRequest, *, nonce: str, code_verifier: str
-    ) -> User | None:
-        """Raises IssuerUnavailable, NotVerified, NotAdmitted."""
-        try:
-            found: User | None = super().authenticate(
-                request, nonce=nonce, code_verifier=code_verifier
-            )
-        except requests.HTTPError as error:
-            status = error.response.status_code if error.response is not None else None
-            log.warning("code refused", status=status)
-            if status is None or status >= 500:
-                raise IssuerUnavailable(f"HTTP {status}") from error
-            raise NotVerified("The issuer does not take the code.") from error
-        except (requests.RequestException, ValueError) as error:
-            raise IssuerUnavailable(type(error).__name__) from error
-        return found
-
-    def verify_token(self, token: Any, **kwargs: Any) -> dict[str, Any]:
-        if not isinstance(token, str):
-            raise NotVerified("There is no ID token in the answer.")
-        return issuer().verified(token, nonce=kwargs["nonce"])
-
-    def get_or_create_user(self, access_token: str, id_token: str, payload: Any) -> User:
-        user = admit(issuer().url, _complete(payload, access_token))
-        user.assurance = Assurance.claimed(payload)  # type: ignore[attr-defined]
-        return user
+    def authenticate(self, request: HttpRequest | None, **credentials: Any) -> None:  # type: ignore[override]  # takes none
+        return None
 
     def get_user(self, user_id: int) -> User | None:
         """Sessions that single sign-on began end when it is switched off."""
@@ -102,47 +57,40 @@ class SingleSignOnBackend(StandingBackend, OIDCAuthenticationBackend):  # type: 
         return user if settings.SINGLE_SIGN_ON else None
 
 
-class Start(OIDCAuthenticationRequestView):  # type: ignore[misc]  # untyped library
+class Start(View):
     """Off to the issuer. ``?again=1``: to prove anew who they are, whoever the issuer knows."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        View.__init__(self, **kwargs)
-        self.OIDC_RP_CLIENT_ID = settings.ADMIN_OIDC_CLIENT_ID
-
-    @staticmethod
-    def get_settings(attr: str, *default: Any) -> Any:
-        return _setting(attr, *default)
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if not settings.SINGLE_SIGN_ON:
-            raise Http404("Single sign-on is not configured.")
-        answer: HttpResponseBase = super().dispatch(request, *args, **kwargs)
-        return answer
+    http_method_names = ["get"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
+        _must_be_on()
         try:
-            self.OIDC_OP_AUTH_ENDPOINT = issuer().configuration().authorization_endpoint
+            endpoint = issuer().endpoint("authorization_endpoint")
         except IssuerUnavailable:
             return refused(request, NOT_REACHABLE, destination(request))
-        before = set(request.session.get(STATES, ()))
-        answer: HttpResponse = super().get(request)
-        for state in set(request.session[STATES]) - before:
-            # The library keeps one destination for all tabs.
-            request.session[STATES][state]["next"] = destination(request)
-            request.session[STATES][state]["again"] = self._again()
-        request.session.modified = True
-        return answer
-
-    def get_extra_params(self, request: HttpRequest) -> dict[str, str]:
-        """``max_age`` makes the issuer say when the person proved who they are (auth_time)."""
-        if self._again():
-            return {"prompt": "login", "max_age": "0"}
-        if settings.REAUTHENTICATE_AFTER:
-            return {"max_age": str(int(settings.REAUTHENTICATE_AFTER.total_seconds()))}
-        return {}
-
-    def _again(self) -> bool:
-        return bool(self.request.GET.get("again")) and self.request.user.is_authenticated
+        again = bool(request.GET.get("again")) and request.user.is_authenticated
+        state, nonce, verifier = (get_random_string(length) for length in (32, 32, 64))
+        begun = {
+            "nonce": nonce,
+            "code_verifier": verifier,
+            "added_on": time.time(),
+            "next": destination(request),
+            "again": again,
+        }
+        others = list(request.session.get(STATES, {}).items())[1 - MOST_STATES :]
+        request.session[STATES] = dict(others) | {state: begun}
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
+        asked = {
+            "response_type": "code",
+            "client_id": settings.ADMIN_OIDC_CLIENT_ID,
+            "redirect_uri": _callback(request),
+            "scope": settings.ADMIN_OIDC_SCOPES,
+            "state": state,
+            "nonce": nonce,
+            "code_challenge": challenge.decode().rstrip("="),
+            "code_challenge_method": "S256",
+        }
+        return redirect(_with_query(endpoint, asked | _freshness(again)))
 
 
 class Callback(View):
@@ -151,8 +99,7 @@ class Callback(View):
     http_method_names = ["get"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        if not settings.SINGLE_SIGN_ON:
-            raise Http404("Single sign-on is not configured.")
+        _must_be_on()
         began = _taken(request)
         if began is None:
             return refused(request, NOT_BEGUN_HERE)
@@ -160,21 +107,25 @@ class Callback(View):
             log.warning("sign-in refused", reason=request.GET.get("error", "")[:100])
             return refused(request, DENIED, began["next"])
         try:
-            user = SingleSignOnBackend().authenticate(
-                request, nonce=began["nonce"], code_verifier=began["code_verifier"]
+            claims, access_token = exchange(
+                request.GET["code"],
+                verifier=began["code_verifier"],
+                redirect_uri=_callback(request),
+                nonce=began["nonce"],
             )
+            user = admit(issuer().url, _complete(claims, access_token))
         except IssuerUnavailable:
             return refused(request, NOT_REACHABLE, began["next"])
-        except NotVerified as error:
+        except InvalidToken as error:
             log.warning("sign-in refused", reason=str(error))
             return refused(request, NOT_BELIEVED, began["next"])
         except NotAdmitted as error:
             return refused(request, str(error), began["next"])
-        assert user is not None  # one of the above is raised otherwise
-        return self._enter(request, user, began)
+        return self._enter(request, user, Assurance.claimed(claims), began)
 
-    def _enter(self, request: HttpRequest, user: Any, began: dict[str, Any]) -> HttpResponse:
-        assurance: Assurance = user.assurance
+    def _enter(
+        self, request: HttpRequest, user: User, assurance: Assurance, began: dict[str, Any]
+    ) -> HttpResponse:
         if began["again"]:
             if request.user.pk != user.pk:
                 sentence = SOMEBODY_ELSE.format(name=request.user.get_username() or "yourself")
@@ -215,34 +166,37 @@ def _complete(claims: dict[str, Any], access_token: str) -> dict[str, Any]:
     wanted = (settings.ADMIN_OIDC_USERNAME_CLAIM, settings.ADMIN_OIDC_GROUPS_CLAIM)
     if all(name in claims for name in wanted) or not access_token:
         return claims
-    return {**issuer().userinfo(access_token, claims["sub"]), **claims}
+    return {**userinfo(access_token, claims["sub"]), **claims}
 
 
-def _setting(attr: str, *default: Any) -> Any:
-    known = {
-        "OIDC_USE_PKCE": True,
-        "OIDC_PKCE_CODE_CHALLENGE_METHOD": "S256",
-        "OIDC_USE_NONCE": True,
-        "OIDC_RP_SCOPES": settings.ADMIN_OIDC_SCOPES,
-        "OIDC_AUTHENTICATION_CALLBACK_URL": "signin:callback",
-        "OIDC_VERIFY_SSL": True,
-        "OIDC_TIMEOUT": 5,
-    }
-    if attr == "OIDC_TOKEN_USE_BASIC_AUTH":
-        return not issuer().configuration().secret_in_body
-    if attr in known:
-        return known[attr]
-    if default:
-        return default[0]
-    raise ImproperlyConfigured(attr)
+def _must_be_on() -> None:
+    if not settings.SINGLE_SIGN_ON:
+        raise Http404("Single sign-on is not configured.")
+
+
+def _freshness(again: bool) -> dict[str, str]:
+    """``max_age`` makes the issuer say when the person proved who they are (auth_time)."""
+    if again:
+        return {"prompt": "login", "max_age": "0"}
+    if settings.REAUTHENTICATE_AFTER:
+        return {"max_age": str(int(settings.REAUTHENTICATE_AFTER.total_seconds()))}
+    return {}
+
+
+def _callback(request: HttpRequest) -> str:
+    return request.build_absolute_uri(reverse("signin:callback"))
+
+
+def _with_query(url: str, query: dict[str, str]) -> str:
+    return str(httpx2.URL(url).copy_merge_params(query))
 
 
 def issuer_logout(request: HttpRequest) -> str:
     """Where the session at the issuer is ended, too; empty where it has no such place."""
     try:
-        endpoint = issuer().configuration().end_session_endpoint
+        endpoint = issuer().endpoint("end_session_endpoint")
     except IssuerUnavailable:
         return ""
     back = request.build_absolute_uri(reverse("admin:login"))
     asked = {"client_id": settings.ADMIN_OIDC_CLIENT_ID, "post_logout_redirect_uri": back}
-    return requests.Request("GET", endpoint, params=asked).prepare().url or "" if endpoint else ""
+    return _with_query(endpoint, asked)

@@ -25,7 +25,7 @@ from audit_app.actors import Actor, Assurance
 from orchestrator.signin import entrance, oidc, passwords, second_factor, sessions
 from orchestrator.signin.destinations import destination, leading_to
 from orchestrator.signin.forms import CodeForm, PasswordChangeForm, PasswordForm, SignInForm
-from orchestrator.signin.issuer import issuer
+from orchestrator.signin.issuer import is_reachable
 
 NEW_SECRET = "signin_secret"  # noqa: S105  # the name of a session's entry
 FRESH_ENOUGH_TO_ENROL = timedelta(minutes=15)
@@ -81,7 +81,7 @@ class SignIn(LoginView):
         }
         if settings.SINGLE_SIGN_ON:
             context["single_sign_on"] = leading_to("signin:start", path)
-            context["reachable"] = issuer().reachable()
+            context["reachable"] = is_reachable()
             context["issuer_logout"] = (
                 oidc.issuer_logout(self.request) if "out" in self.request.GET else ""
             )

@@ -20,6 +20,7 @@ from audit_app.errors import NotFound
 from audit_app.models import Event
 from orchestrator.signin.models import Identity
 from sessions_app import identities, oidc
+from sessions_app import issuer as client
 from sessions_app.errors import AdministratorsOnly
 from sessions_app.models import Agent, AgentKey
 from tests.client import Api, schema
@@ -44,18 +45,18 @@ def process():
 def issuer(process, settings):
     settings.OIDC_ISSUER_URL, settings.OIDC_AUDIENCE = process.url, process.audience
     process.reset()
-    oidc.keys_of.cache_clear()
+    client.issuer_at.cache_clear()
     yield process
     process.behave()
     the_fetch_ends()
-    oidc.keys_of.cache_clear()
+    client.issuer_at.cache_clear()
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """The clock that keys age by, to be put forward."""
     ahead = Clock()
-    monkeypatch.setattr(oidc, "monotonic", ahead)
+    monkeypatch.setattr(client, "monotonic", ahead)
     return ahead
 
 
@@ -80,7 +81,7 @@ def robot():
 @pytest.fixture
 def patient(monkeypatch):
     """Requests wait for the issuer as long as the test lets it be silent."""
-    monkeypatch.setattr(oidc, "TIMEOUT_SECONDS", 60)
+    monkeypatch.setattr(client, "TIMEOUT_SECONDS", 60)
 
 
 @pytest.fixture
@@ -335,7 +336,7 @@ def test_a_shared_secret_among_the_published_keys_signs_nothing(issuer, robot):
     known = base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
     for algorithm in ("HS256", "RS256"):
         issuer.publish([{"kty": "oct", "k": known, "kid": "shared", "alg": algorithm}])
-        oidc.keys_of.cache_clear()
+        client.issuer_at.cache_clear()
         header = {"alg": "HS256", "kid": "shared"}
         refused(jwt.encode(issuer.claims("svc-robot"), secret, "HS256", headers=header))
 
@@ -349,7 +350,7 @@ def test_an_algorithm_that_is_not_its_keys_is_refused(issuer, robot):
 def test_other_algorithms_of_a_published_key_are_refused(issuer, robot, algorithm):
     refused(issuer.token("svc-robot", algorithm=algorithm))
     issuer.publish([issuer.jwk("RS256", alg=algorithm)])
-    oidc.keys_of.cache_clear()
+    client.issuer_at.cache_clear()
     refused(issuer.token("svc-robot"))
 
 
@@ -398,7 +399,7 @@ def test_an_extension_that_must_be_understood_is_refused(issuer, robot, crit):
 def test_a_token_without_kid_is_of_the_only_key_of_its_kind(issuer, robot):
     accepted(issuer.token("svc-robot", kid=None))
     issuer.rotate(keep=True)
-    oidc.keys_of.cache_clear()
+    client.issuer_at.cache_clear()
     assert "does not say which" in refused(issuer.token("svc-robot", kid=None))
 
 
@@ -419,10 +420,10 @@ def test_what_is_no_token_is_refused_and_nobody_is_asked(issuer, token):
 
 
 def test_a_very_long_token_is_refused_before_any_work(issuer, robot):
-    token = issuer.token("svc-robot", padding="x" * oidc.LARGEST_TOKEN)
+    token = issuer.token("svc-robot", padding="x" * client.LARGEST_TOKEN)
     assert "longer" in refused(token)
     assert issuer.asked() == []
-    refused("ork_" + "x" * oidc.LARGEST_TOKEN, "invalid_key")
+    refused("ork_" + "x" * client.LARGEST_TOKEN, "invalid_key")
 
 
 def test_who_sends_no_token_is_not_told_that_it_is_invalid(issuer):
@@ -454,7 +455,7 @@ def test_many_first_requests_at_once_fetch_once(issuer, robot):
 
 def test_a_new_key_is_fetched_at_once(issuer, robot, clock):
     accepted(issuer.token("svc-robot"))
-    clock.seconds += oidc.FETCH_EVERY_SECONDS
+    clock.seconds += client.FETCH_EVERY_SECONDS
     issuer.rotate(keep=True)
     accepted(issuer.token("svc-robot"))
     assert issuer.asked() == [*FIRST_FETCH, "/jwks"]
@@ -464,13 +465,13 @@ def test_a_second_new_key_within_seconds_waits_for_its_turn(issuer, robot, clock
     accepted(issuer.token("svc-robot"))
     issuer.rotate(keep=True)
     assert "does not publish" in refused(issuer.token("svc-robot"))
-    clock.seconds += oidc.FETCH_EVERY_SECONDS
+    clock.seconds += client.FETCH_EVERY_SECONDS
     accepted(issuer.token("svc-robot"))
 
 
 def test_a_flood_of_invented_keys_does_not_become_one_at_the_issuer(issuer, robot, clock):
     accepted(issuer.token("svc-robot"))
-    clock.seconds += oidc.FETCH_EVERY_SECONDS
+    clock.seconds += client.FETCH_EVERY_SECONDS
     tokens = [issuer.token("svc-robot", "EdDSA", kid=f"invented-{n}") for n in range(200)]
 
     def send(some):
@@ -492,7 +493,7 @@ def test_a_withdrawn_key_is_refused_when_its_lifespan_is_over(issuer, robot, clo
     token = issuer.token("svc-robot")
     accepted(token)
     issuer.rotate()
-    clock.seconds += oidc.LIFESPAN_SECONDS + 1
+    clock.seconds += client.LIFESPAN_SECONDS + 1
     assert "does not publish" in refused(token)
     accepted(issuer.token("svc-robot"))
 
@@ -500,7 +501,7 @@ def test_a_withdrawn_key_is_refused_when_its_lifespan_is_over(issuer, robot, clo
 def test_when_every_key_is_withdrawn_none_is_accepted(issuer, robot, clock):
     accepted(issuer.token("svc-robot"))
     issuer.publish([])
-    clock.seconds += oidc.LIFESPAN_SECONDS + 1
+    clock.seconds += client.LIFESPAN_SECONDS + 1
     assert "does not publish" in refused(issuer.token("svc-robot"))
 
 
@@ -514,12 +515,12 @@ def test_a_key_that_nobody_can_read_spoils_no_other(issuer, robot):
 def test_keys_are_renewed_before_they_are_too_old_and_nobody_waits(issuer, robot, clock, patient):
     accepted(issuer.token("svc-robot"))
     issuer.behave("silent")
-    clock.seconds += oidc.REFRESH_SECONDS + 1
+    clock.seconds += client.REFRESH_SECONDS + 1
     accepted(issuer.token("svc-robot"))
     assert len(issuer.await_asked(3)) == 3
     issuer.behave()
     the_fetch_ends()
-    clock.seconds += oidc.REFRESH_SECONDS - 60
+    clock.seconds += client.REFRESH_SECONDS - 60
     accepted(issuer.token("svc-robot"))
     assert issuer.asked() == FIRST_FETCH * 2
 
@@ -537,14 +538,14 @@ def test_while_the_issuer_is_away_a_token_can_be_sent_again_and_keys_work(issuer
 def test_known_keys_outlive_an_issuer_that_is_away_by_an_hour(issuer, robot, clock):
     accepted(issuer.token("svc-robot"))
     with issuer.away():
-        clock.seconds += oidc.LIFESPAN_SECONDS + 1
+        clock.seconds += client.LIFESPAN_SECONDS + 1
         accepted(issuer.token("svc-robot"))
         unavailable(issuer.token("svc-robot", kid="new"))
-        clock.seconds += oidc.OUTAGE_SECONDS - oidc.LIFESPAN_SECONDS - 60
+        clock.seconds += client.OUTAGE_SECONDS - client.LIFESPAN_SECONDS - 60
         accepted(issuer.token("svc-robot"))
         clock.seconds += 60
         unavailable(issuer.token("svc-robot"))
-    clock.seconds += oidc.RETRY_SECONDS
+    clock.seconds += client.RETRY_SECONDS
     accepted(issuer.token("svc-robot"))
 
 
@@ -553,7 +554,7 @@ def test_an_issuer_that_fails_is_asked_once_in_some_seconds(issuer, robot, clock
     for n in range(20):
         unavailable(issuer.token("svc-robot", kid=f"kid-{n}"))
     assert len(issuer.asked()) == 1
-    clock.seconds += oidc.RETRY_SECONDS
+    clock.seconds += client.RETRY_SECONDS
     together([partial(unavailable, issuer.token("svc-robot")) for _ in range(8)])
     assert len(issuer.asked()) == 2
 
@@ -563,7 +564,7 @@ def test_an_issuer_that_comes_back_is_believed_after_some_seconds(issuer, robot,
     unavailable(issuer.token("svc-robot"))
     issuer.behave()
     unavailable(issuer.token("svc-robot"))
-    clock.seconds += oidc.RETRY_SECONDS
+    clock.seconds += client.RETRY_SECONDS
     accepted(issuer.token("svc-robot"))
 
 
@@ -605,16 +606,16 @@ def in_the_background(tokens):
 
 def test_invented_keys_hold_few_threads_however_slow_the_issuer_is(issuer, robot, clock, patient):
     accepted(issuer.token("svc-robot"))
-    clock.seconds += oidc.FETCH_EVERY_SECONDS
+    clock.seconds += client.FETCH_EVERY_SECONDS
     issuer.behave("silent")
     invented = [issuer.token("svc-robot", kid=f"invented-{n}") for n in range(20)]
     outcomes = in_the_background(invented)
-    at_once = [outcomes.get(timeout=30) for _ in range(20 - oidc.MOST_WAITING)]
+    at_once = [outcomes.get(timeout=30) for _ in range(20 - client.MOST_WAITING)]
     assert at_once == [(503, "issuer_unavailable")] * len(at_once)
     accepted(issuer.token("svc-robot"))
     issuer.behave()
-    later = [outcomes.get(timeout=30) for _ in range(oidc.MOST_WAITING)]
-    assert later == [(401, "invalid_token")] * oidc.MOST_WAITING
+    later = [outcomes.get(timeout=30) for _ in range(client.MOST_WAITING)]
+    assert later == [(401, "invalid_token")] * client.MOST_WAITING
 
 
 def test_a_crowd_does_not_get_a_withdrawn_key_through(issuer, robot, clock, patient):
@@ -622,20 +623,20 @@ def test_a_crowd_does_not_get_a_withdrawn_key_through(issuer, robot, clock, pati
     accepted(token)
     issuer.rotate()
     issuer.behave("silent")
-    clock.seconds += oidc.LIFESPAN_SECONDS + 1
+    clock.seconds += client.LIFESPAN_SECONDS + 1
     outcomes = in_the_background([token] * 20)
-    at_once = [outcomes.get(timeout=30) for _ in range(20 - oidc.MOST_WAITING)]
+    at_once = [outcomes.get(timeout=30) for _ in range(20 - client.MOST_WAITING)]
     assert at_once == [(503, "issuer_unavailable")] * len(at_once)
     issuer.behave()
-    later = [outcomes.get(timeout=30) for _ in range(oidc.MOST_WAITING)]
-    assert later == [(401, "invalid_token")] * oidc.MOST_WAITING
+    later = [outcomes.get(timeout=30) for _ in range(client.MOST_WAITING)]
+    assert later == [(401, "invalid_token")] * client.MOST_WAITING
 
 
 def test_while_the_issuer_fails_nobody_waits_but_who_asks_it_again(issuer, robot, clock, patient):
     issuer.behave("error")
     unavailable(issuer.token("svc-robot"))
     issuer.behave("silent")
-    clock.seconds += oidc.RETRY_SECONDS
+    clock.seconds += client.RETRY_SECONDS
     outcomes = in_the_background([issuer.token("svc-robot")] * 5)
     told = [outcomes.get(timeout=30) for _ in range(4)]
     assert told == [(503, "issuer_unavailable")] * 4
@@ -706,7 +707,7 @@ def test_outside_of_a_trial_keys_are_fetched_over_https_or_on_loopback(issuer, r
     issuer.behave(discovery={"jwks_uri": "http://192.0.2.1/jwks"})
     unavailable(issuer.token("svc-robot"))
     issuer.behave()
-    oidc.keys_of.cache_clear()
+    client.issuer_at.cache_clear()
     accepted(issuer.token("svc-robot"))
 
 
@@ -724,9 +725,9 @@ def test_outside_of_a_trial_keys_are_fetched_over_https_or_on_loopback(issuer, r
 )
 def test_where_keys_may_come_from(settings, url, issuer_url, allowed):
     settings.TRIAL = settings.DEBUG = False
-    assert oidc.may_be_asked(url, issuer_url) is allowed
+    assert client.may_be_asked(url, issuer_url) is allowed
     settings.TRIAL = True
-    assert oidc.may_be_asked(url, issuer_url) is (not url.startswith("file"))
+    assert client.may_be_asked(url, issuer_url) is (not url.startswith("file"))
 
 
 # Roles

@@ -8,10 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
-from django.db import connections
+from django.db import connection, connections
 
-from orchestrator.signin import admission, issuer
+from orchestrator.signin import admission
 from orchestrator.signin.models import Identity
+from sessions_app import issuer
 from tests.factories import TaskFactory, the_approval
 from tests.signin.conftest import INBOX, LOGIN, START, ago, later, sent_back, text
 from tests.signin.provider import Keys
@@ -470,7 +471,8 @@ class TestAnIssuerThatIsAway:
             {"authorization_endpoint": None},
         ],
     )
-    def test_a_discovery_document_that_is_not_its_own(self, provider, browser, said):
+    def test_a_discovery_document_that_is_not_its_own(self, provider, browser, said, settings):
+        settings.TRIAL = False
         provider.discovery = said
 
         assert "can't be reached" in browser().read()
@@ -482,9 +484,43 @@ class TestAnIssuerThatIsAway:
         assert provider.asked.count("/.well-known/openid-configuration") == 1
         assert provider.asked.count("/jwks") == 1
 
+    def test_who_begins_after_a_fetch_that_failed_does_not_wait_for_the_next(
+        self, provider, browser, monkeypatch
+    ):
+        browser().sign_on()
+        monkeypatch.setattr(issuer, "FETCH_EVERY_SECONDS", 0)
+        provider.up = False
+        provider.kid = "made up"
+        with pytest.raises(issuer.IssuerUnavailable):
+            issuer.issuer_at(provider.url).verify(
+                provider.sign({"sub": "x"}), audience="orchestrator"
+            )
+        provider.up, provider.kid = True, ""
+        window = browser()
+        window.sign_on()
+
+        assert window.person == "alice"
+
+    def test_no_connection_is_held_while_the_code_is_exchanged(self, provider, browser):
+        browser().sign_on()
+        window = browser()
+        where = sent_back(window.get(START))
+        connection.ensure_connection()
+        mine, closed, exchange = connection.connection, [], provider.token
+
+        def token(*sent):
+            closed.append(mine.closed)
+            return exchange(*sent)
+
+        provider.token = token
+        window.come_back(where)
+
+        assert closed == [True]
+        assert window.person == "alice"
+
     def test_a_new_key_is_fetched_when_a_token_names_it(self, provider, browser, monkeypatch):
         browser().sign_on()
-        monkeypatch.setattr(issuer, "RETRY_SECONDS", 0)
+        monkeypatch.setattr(issuer, "FETCH_EVERY_SECONDS", 0)
         provider.keys = provider.signed_by = Keys("new-")
         provider.kid = "new-RS256"
         window = browser()
