@@ -23,9 +23,7 @@ def worker(mailbox, **environment):
     """In the end it must stop as asked, and have said nothing of an error."""
     running = subprocess.Popen(
         [sys.executable, "manage.py", "worker"],
-        env=os.environ
-        | {"DATABASE_URL": database_url(), "EMAIL_URL": mailbox.url}
-        | environment,
+        env=os.environ | {"DATABASE_URL": database_url(), "EMAIL_URL": mailbox.url} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
