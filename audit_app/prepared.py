@@ -80,9 +80,11 @@ class Prepared(Generic[T]):
 
     ``build`` returns a queryset of instances, or one of ``values_list``, and may use what it is
     given in no other way than to put it into that queryset: text, UUIDs, numbers, and lists of one
-    of these; None is handed on as it is, a shape of its own. Nothing is prefetched. With
-    ``planned_anew``, PostgreSQL plans it for the values of each call. Raises TypeError where a
-    value does not come out as it went in.
+    of these; None is handed on as it is, a shape of its own. It may branch on an actor's kind, on
+    whether they are an auditor and on their rights; not on their roles or their assurance. Nothing
+    is prefetched. With ``planned_anew``, PostgreSQL plans it for the values of each call. Raises
+    TypeError where a value does not come out as it went in, and where ``build`` asks of an actor
+    what it may not.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class Prepared(Generic[T]):
     def __call__(self, actor: Actor | None = None, **values: Any) -> list[T]:
         given = values if actor is None else {**values, **_told(actor)}
         shape = (
-            actor and (actor.kind, actor.auditor),
+            actor and (actor.kind, actor.auditor, actor.rights),
             *((name, _shape(value)) for name, value in given.items()),
         )
         if shape not in self._known:
@@ -117,8 +119,14 @@ class Prepared(Generic[T]):
         slots: dict[str, Bound] = {}
         stands = {name: _stand_in(name, value, slots) for name, value in given.items()}
         theirs = {name: stands[name] for name in values}
-        somebody = actor and Actor(
-            actor.kind, stands["id"], stands["name"], tuple(stands["roles"]), actor.auditor
+        somebody = actor and _StandInActor(
+            actor.kind,
+            stands["id"],
+            stands["name"],
+            _Roles(stands["roles"]),
+            actor.auditor,
+            actor.rights,
+            _Untold(),  # type: ignore[arg-type]
         )
         rows = self._build(*([somebody] if somebody else []), **theirs)
         compiler: Any = rows.query.get_compiler(connection=connection)
@@ -133,6 +141,44 @@ class Prepared(Generic[T]):
         return _Compiled(sql, bound, converters, _reader(compiler))
 
 
+class _StandInActor(Actor):
+    """Has what shapes have of an actor, and stand-ins for what is exchanged. All else raises: a
+    rule that asked for it would hold for everybody as it holds for the stand-in."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        raise _refusal("compares an actor")
+
+    def __hash__(self) -> int:
+        raise _refusal("compares an actor")
+
+
+class _Roles(tuple[str, ...]):
+    """Go into a queryset, which asks in SQL; Python is not told what is among them."""
+
+    __slots__ = ()
+
+    def __contains__(self, role: object) -> bool:
+        raise _refusal("asks for an actor's role outside of its SQL")
+
+
+class _Untold:
+    """How somebody proved who they are, which differs from one sign-in to the next."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise _refusal("asks for an actor's assurance")
+
+    def __eq__(self, other: object) -> bool:
+        raise _refusal("asks for an actor's assurance")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _refusal(what: str) -> TypeError:
+    return TypeError(f"a prepared queryset {what}")
+
+
 def attach(rows: Sequence[Any], relation: str, related: Iterable[Any], key: str) -> None:
     """Let each of ``rows`` know which of ``related`` are its own, by ``key``: as prefetching does,
     but that ``row.relation`` is good for ``all()`` alone."""
@@ -144,7 +190,8 @@ def attach(rows: Sequence[Any], relation: str, related: Iterable[Any], key: str)
 
 
 def _told(actor: Actor) -> dict[str, Any]:
-    """What a queryset may know of ``actor`` beside their kind, and whether they are an auditor."""
+    """What is exchanged of ``actor``; their kind, their rights, and whether they are an auditor are
+    of the shape."""
     return {"id": actor.id, "name": actor.name, "roles": actor.roles}
 
 
@@ -155,7 +202,7 @@ def _none_is_lost(
     wanted = {str(each) for v in given for each in (v if isinstance(v, list) else [v])}
     hidden = any(slot in text and slot != text for slot in slots for text in parameters)
     if hidden or wanted - set(parameters):
-        raise TypeError("a prepared queryset does something to a value that it is given")
+        raise _refusal("does something to a value that it is given")
 
 
 def _shape(value: Any) -> Any:
@@ -188,7 +235,7 @@ def _unlike(value: Any) -> Any:
         return str(UUID(int=number)) if len(value) == 36 else str(number)
     if isinstance(value, int):
         return number
-    raise TypeError(f"a prepared queryset takes no {type(value).__name__}")
+    raise _refusal(f"takes no {type(value).__name__}")
 
 
 def _bound(parameter: Any, slots: dict[str, Bound]) -> Bound:

@@ -1,16 +1,18 @@
 """A prepared queryset finds what the queryset finds, whoever asks."""
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from approvals_app.api.reads import read_approvals
-from audit_app.actors import Actor, with_standing
+from audit_app.actors import Actor, Assurance, with_standing
 from audit_app.errors import NotFound
 from audit_app.prepared import Prepared
 from sessions_app.models import Agent, AgentSession, Task
 from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory, the_approval
+
+LOOKS_AT_AGENTS = "sessions_app.view_agent"
 
 
 @pytest.fixture
@@ -112,6 +114,39 @@ def test_a_value_that_does_not_come_out_as_it_went_in_is_refused(bot, build):
 def test_what_a_value_can_not_be(bot):
     with pytest.raises(TypeError, match="dict"):
         Prepared(lambda name: Agent.objects.filter(name=name))(name={})
+
+
+def test_a_rule_may_ask_for_rights(bot, alice):
+    """Two people of one shape otherwise: only one of them has the right."""
+    bea = ReviewerFactory(username="beatrix", roles=["finance"])
+    bea.user_permissions.set(Permission.objects.filter(codename="view_agent"))
+
+    def build(actor):
+        return Agent.objects.all() if LOOKS_AT_AGENTS in actor.rights else Agent.objects.none()
+
+    prepared = Prepared(build)
+    for _ in range(2):
+        for person, found in ((alice, []), (bea, [bot])):
+            actor = Actor.human(person)
+            assert prepared(actor) == list(build(actor)) == found
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda actor: actor.assurance.second_factor,
+        lambda actor: actor.assurance == Assurance(),
+        lambda actor: "finance" in actor.roles,
+        lambda actor: actor == Actor.human(User.objects.get()),
+    ],
+)
+def test_a_rule_that_asks_what_is_not_prepared_for_is_refused(bot, alice, rule):
+    """It would find for everybody what it finds for nobody."""
+    prepared = Prepared(
+        lambda actor: Agent.objects.filter(pk=bot.pk) if rule(actor) else Agent.objects.none()
+    )
+    with pytest.raises(TypeError, match="prepared"):
+        prepared(Actor.human(alice))
 
 
 def test_a_connection_plans_it_once(bot):
