@@ -6,11 +6,12 @@ from django.db import migrations
 
 SQL = Path(__file__).parents[1] / "sql"
 FUNCTIONS = (
-    "members_of",
+    "roles_of",
     "conflict_of_interest",
     "approval_obstacle",
     "vote_obstacle",
     "voting_seats",
+    "may_vote",
     "approval_voters",
     "votes_in_favour",
     "votes_eligible",
