@@ -146,7 +146,11 @@ def voting_seat(approval: Approval, by: Actor, now: datetime) -> int:
     return int(seat)
 
 
-BEST_SEAT = "SELECT seat, code, reason FROM voting_seats(%s, %s) LIMIT 1"
+# First a seat that can be used, then one of which more is to be said than that it is not theirs.
+BEST_SEAT = """
+SELECT seat, code, reason FROM voting_seats(%s, %s)
+ORDER BY code IS NOT NULL, code = 'not_eligible', place, lent_at LIMIT 1
+"""
 
 
 def _refusal(approval: Approval, code: str, reason: str) -> OrchestratorError:
@@ -246,7 +250,9 @@ def _conflict_with_any(task: Task, person: int) -> str | None:
 CONFLICT_WITH_ANY = """
 SELECT conflict.reason FROM approvals AS asked
 CROSS JOIN LATERAL conflict_of_interest(asked.id, %s) AS conflict
-WHERE asked.task_id = %s AND asked.revision = %s AND asked.override_id IS NULL LIMIT 1
+WHERE asked.task_id = %s AND asked.revision = %s AND asked.override_id IS NULL
+    AND conflict.reason IS NOT NULL
+LIMIT 1
 """
 
 

@@ -42,9 +42,9 @@ class _OfTaskQuerySet(SubjectQuerySet[S]):
 
 
 class _IsOpen(Func):
-    """Whether anybody may vote on an approval, by its id."""
+    """Whether anybody may vote on an approval of that status, deadline and override."""
 
-    template = "NOT EXISTS (SELECT FROM approval_obstacle(%(expressions)s))"
+    template = "approval_obstacle(%(expressions)s) IS NULL"
     output_field = BooleanField()
 
 
@@ -52,9 +52,7 @@ class _MayVote(Func):
     """Whether a person, by their id, has a seat in which they may vote on an approval, by its id:
     vote_obstacle() says so."""
 
-    template = (
-        "EXISTS (SELECT FROM voting_seats(%(expressions)s) AS voting WHERE voting.code IS NULL)"
-    )
+    template = "EXISTS (SELECT FROM may_vote(%(expressions)s))"
     output_field = BooleanField()
 
 
@@ -82,7 +80,7 @@ class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
 
     def undecided(self) -> Self:
         """Those on which somebody may still vote."""
-        return self.pending().filter(_IsOpen(F("pk")))
+        return self.pending().filter(_IsOpen(F("status"), F("expires_at"), F("override_id")))
 
     def waiting_for(self, actor: Actor) -> Self:
         """What ``actor`` is asked to decide and still can: nearest deadline first."""

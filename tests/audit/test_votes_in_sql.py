@@ -99,7 +99,7 @@ def test_a_rightful_vote_is_taken(finance, alice):
 class TestWhoIsNobodyToVote:
     def test_the_owner_of_the_agent_that_asks(self, both, alice):
         task = TaskFactory(agent=AgentFactory(owner=alice))
-        with refused("separation of duties"):
+        with refused("separation_of_duties"):
             insert(asked(task, "finance"), alice)
 
     def test_the_owner_of_the_agent_that_asked_for_one_more(self, task, alice):
@@ -107,44 +107,44 @@ class TestWhoIsNobodyToVote:
         by = worker.as_actor()
         more = operations.request(task.pk, by=by, approver_role="treasury")
         alice.groups.create(name="treasury")
-        with refused("separation of duties"):
+        with refused("separation_of_duties"):
             insert(more, alice)
 
     @pytest.mark.parametrize("name", ["dave", "DAVE", "dave@example.com"])
     def test_on_whose_behalf_it_is_asked(self, both, bot, dave, name):
         task = TaskFactory(agent=bot, on_behalf_of=name)
-        with refused("separation of duties"):
+        with refused("separation_of_duties"):
             insert(asked(task, "finance"), dave)
 
     def test_who_wrote_the_revision(self, task, finance, alice):
         digest = finance.payload_digest
         operations.edit(finance.pk, by=Actor.human(alice), payload_digest=digest, data={"x": 1})
-        with refused("separation of duties"):
+        with refused("separation_of_duties"):
             insert(asked(task, "finance"), alice)
 
     def test_somebody_of_another_group(self, finance, charlie):
-        with refused("is no member of finance"):
+        with refused("not_eligible, the seat belongs to no active member"):
             insert(finance, charlie)
 
     def test_a_superuser_of_no_group(self, finance):
         root = ReviewerFactory(username="root", is_superuser=True)
-        with refused("is no member of finance"):
+        with refused("not_eligible, the seat belongs to no active member"):
             insert(finance, root)
 
     def test_who_does_not_work_here_any_more(self, finance, alice):
         alice.is_active = False
         alice.save()
-        with refused("is no member of finance"):
+        with refused("not_eligible, the seat belongs to no active member"):
             insert(finance, alice)
 
     def test_the_same_person_again(self, finance, alice):
         insert(finance, alice)
-        with refused("one person has one voice|votes_one_each"):
+        with refused("one_voice_each"):
             insert(finance, alice)
 
     def test_the_same_person_for_another_group(self, task, finance, dave):
         insert(finance, dave)
-        with refused("one person has one voice"):
+        with refused("one_voice_each"):
             insert(asked(task, "legal"), dave)
 
     def test_in_anothers_name(self, finance, alice, bob):
@@ -171,17 +171,17 @@ class TestSeats:
         assert insert(finance, charlie, alice).seat_of == alice
 
     def test_of_who_did_not_delegate(self, finance, given, bob, charlie):
-        with refused("does not stand in for"):
+        with refused("not_eligible, that member did not delegate"):
             insert(finance, charlie, bob)
 
     def test_after_it_ended(self, finance, given, alice, charlie):
         delegations.end_delegation(given.pk, by=Actor.human(alice))
-        with refused("does not stand in for"):
+        with refused("not_eligible, that member did not delegate"):
             insert(finance, charlie, alice)
 
     def test_for_another_approval(self, bot, given, alice, charlie):
         another = asked(TaskFactory(agent=bot), "finance")
-        with refused("does not stand in for"):
+        with refused("not_eligible, that member did not delegate"):
             insert(another, charlie, alice)
 
     def test_before_it_begins(self, finance, alice, charlie):
@@ -189,7 +189,7 @@ class TestSeats:
         ends = begins + timedelta(days=1)
         by = Actor.human(alice)
         delegations.name_stand_in(by=by, to="charlie", starts_at=begins, ends_at=ends)
-        with refused("does not stand in for"):
+        with refused("not_eligible, that member did not delegate"):
             insert(finance, charlie, alice)
 
     def test_of_who_is_excluded(self, both, alice, charlie):
@@ -199,7 +199,7 @@ class TestSeats:
         by = Actor.human(alice)
         ends = now + timedelta(days=1)
         delegations.name_stand_in(by=by, to="charlie", starts_at=now, ends_at=ends)
-        with refused("separation of duties"):
+        with refused("separation_of_duties"):
             insert(approval, charlie, alice)
 
     def test_by_who_is_excluded(self, both, alice, charlie):
@@ -209,12 +209,12 @@ class TestSeats:
         by = Actor.human(alice)
         ends = now + timedelta(days=1)
         delegations.name_stand_in(by=by, to="charlie", starts_at=now, ends_at=ends)
-        with refused("separation of duties"):
+        with refused("separation_of_duties"):
             insert(approval, charlie, alice)
 
     def test_that_was_used(self, finance, given, alice, charlie):
         insert(finance, alice)
-        with refused("one person has one voice|votes_one_a_seat"):
+        with refused("one_voice_each"):
             insert(finance, charlie, alice)
 
     def test_granted_in_anothers_name(self, finance, alice, charlie):
@@ -238,17 +238,17 @@ class TestWhatIsVotedOn:
         with transaction.atomic():
             insert(finance, bob)
             decided(finance, bob)
-        with refused("is not open for this vote"):
+        with refused("already_decided"):
             insert(finance, dave)
 
     def test_an_earlier_revision(self, task, finance, bot, alice):
         revise_task(task.pk, by=bot.as_actor(), data={"amount": "1"})
-        with refused("is not open for this vote"):
+        with refused("already_decided"):
             insert(finance, alice)
 
     def test_after_the_deadline(self, finance, alice):
         aged(Approval, expires_at=timezone.now() - timedelta(minutes=1))
-        with refused("is not open for this vote"):
+        with refused("approval_expired"):
             insert(finance, alice)
 
     @pytest.mark.parametrize("change", ["choice = 'no'", "notes = 'x'", "payload_digest = 'x'"])
@@ -540,7 +540,7 @@ class TestWhoIsCounted:
         seen = finance.payload_digest
         operations.edit(finance.pk, by=by, payload_digest=seen, data={"amount": "9999"})
         revise_task(task.pk, by=bot.as_actor(), description="The same.")
-        with refused("separation of duties"):
+        with refused("separation_of_duties"):
             insert(asked(task, "finance"), alice)
 
 

@@ -62,6 +62,19 @@ FILTERS = {
         "from=2100-01-01T00:00:00Z": "audit_events_timestamp",
     },
 }
+IN_SQL = {
+    "tasks_words",
+    "approvals_voices",
+    "roles_of",
+    "conflict_of_interest",
+    "vote_obstacle",
+    "voting_seats",
+    "may_vote",
+    "approval_voters",
+    "votes_in_favour",
+}
+"""The functions that may stay in SQL: PostgreSQL inlines what makes a set in FROM."""
+
 JUDGED = f"""
 SELECT event_type FROM public.audit_events
 WHERE subject_type = 'task' AND subject_id = '{NOBODY}' AND seq = 2
@@ -185,7 +198,7 @@ def test_functions_are_planned_once_a_connection():
             "SELECT proname FROM pg_proc JOIN pg_language AS language ON language.oid = prolang "
             "WHERE lanname = 'sql' AND pronamespace = 'public'::regnamespace"
         )
-        assert {name for (name,) in cursor.fetchall()} == {"approvals_voices", "tasks_words"}
+        assert {name for (name,) in cursor.fetchall()} == IN_SQL
 
 
 def test_nothing_hot_reads_a_big_table_whole(much):

@@ -1,13 +1,10 @@
-CREATE OR REPLACE FUNCTION approval_obstacle(approval uuid)
-RETURNS TABLE (code text, reason text) LANGUAGE sql STABLE ROWS 1 AS $$
-    SELECT CASE WHEN asked.status <> 'pending' THEN 'already_decided' ELSE 'approval_expired' END,
-        CASE WHEN asked.status <> 'pending' THEN 'it is decided or given up.'
-            ELSE 'its deadline has passed.' END
-    FROM public.approvals AS asked
-    WHERE asked.id = approval AND (asked.status <> 'pending'
+CREATE OR REPLACE FUNCTION approval_obstacle(status text, expires_at timestamptz, override_id uuid)
+RETURNS text LANGUAGE sql VOLATILE AS $$
+    SELECT CASE
+        WHEN status <> 'pending' THEN 'already_decided'
         -- What was approved alone is reviewed late rather than never.
-        OR (asked.override_id IS NULL AND asked.expires_at <= clock_timestamp()))
+        WHEN override_id IS NULL AND expires_at <= clock_timestamp() THEN 'approval_expired'
+    END
 $$;
-COMMENT ON FUNCTION approval_obstacle(uuid) IS
-    'Why nobody may vote on an approval, as the code of the error and the reason; no row: its '
-    'voters may.';
+COMMENT ON FUNCTION approval_obstacle(text, timestamptz, uuid) IS
+    'Why nobody may vote on such an approval, as the code of the error; NULL: its voters may.';

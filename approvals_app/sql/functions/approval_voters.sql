@@ -1,15 +1,19 @@
 CREATE OR REPLACE FUNCTION approval_voters(approval uuid) RETURNS SETOF integer
 LANGUAGE sql STABLE AS $$
+    WITH members AS (
+        SELECT membership.user_id AS id
+        FROM public.approvals AS asked
+        JOIN public.auth_group AS the_group ON the_group.name = asked.approver_role
+        JOIN public.auth_user_groups AS membership ON membership.group_id = the_group.id
+        WHERE asked.id = approval)
     SELECT possible.voter
-    FROM public.approvals AS asked CROSS JOIN LATERAL (
-        SELECT member AS voter FROM public.members_of(asked.approver_role) AS member
+    FROM (
+        SELECT id AS voter FROM members
         UNION
         SELECT lent.delegate_id FROM public.delegations AS lent
-        WHERE lent.status = 'active' AND (lent.approval_id = asked.id OR lent.approval_id IS NULL)
-          AND lent.delegator_id IN (SELECT public.members_of(asked.approver_role))
+        WHERE lent.status = 'active' AND lent.delegator_id IN (SELECT id FROM members)
     ) AS possible
-    WHERE asked.id = approval AND EXISTS (
-        SELECT FROM public.voting_seats(asked.id, possible.voter) AS voting
+    WHERE EXISTS (SELECT FROM public.voting_seats(approval, possible.voter) AS voting
         WHERE voting.code IS NULL)
 $$;
 COMMENT ON FUNCTION approval_voters(uuid) IS 'Everybody who may vote on an approval now.';

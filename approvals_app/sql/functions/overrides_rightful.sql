@@ -24,9 +24,9 @@ BEGIN
     END IF;
     SELECT * INTO approved FROM public.tasks WHERE id = NEW.task_id;
     PERFORM FROM public.approvals AS asked
-        CROSS JOIN LATERAL public.conflict_of_interest(asked.id, NEW.opened_by_id)
+        CROSS JOIN LATERAL public.conflict_of_interest(asked.id, NEW.opened_by_id) AS conflict
         WHERE asked.task_id = NEW.task_id AND asked.revision = NEW.revision
-          AND asked.override_id IS NULL;
+          AND asked.override_id IS NULL AND conflict.reason IS NOT NULL;
     IF FOUND THEN
         RAISE EXCEPTION 'separation of duties: user % can not override this', NEW.opened_by_id
             USING ERRCODE = 'integrity_constraint_violation';
