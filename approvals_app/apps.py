@@ -6,8 +6,8 @@ class ApprovalsConfig(AppConfig):
     verbose_name = "Reviewing"
 
     def ready(self) -> None:
-        from approvals_app import notices  # noqa: F401  # connects its relay
-        from approvals_app.gate import PolicyGate
+        from approvals_app.decisions.gate import PolicyGate
+        from approvals_app.notifications import recipients  # noqa: F401  # connects its relay
         from sessions_app.gate import register
 
         register(PolicyGate())

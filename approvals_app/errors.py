@@ -1,6 +1,6 @@
 """What can be refused on this floor."""
 
-from audit_app.errors import Busy, Conflict, Forbidden, Invalid, NotFound
+from audit_app.base.errors import Busy, Conflict, Forbidden, Invalid, NotFound
 
 
 class HumansOnly(Forbidden):

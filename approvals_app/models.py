@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import models
 from django_fsm import FSMField, transition
 
-from approvals_app import noticing  # noqa: F401  # has models of this app, too
+from approvals_app.notifications import models as noticing  # noqa: F401  # has models of this app, too
 from approvals_app.querysets import (
     ApprovalQuerySet,
     DelegationQuerySet,
@@ -17,10 +17,10 @@ from approvals_app.querysets import (
     PolicyQuerySet,
     VoteQuerySet,
 )
-from approvals_app.viewing import SavedView as SavedView
-from approvals_app.viewing import Viewer as Viewer
-from audit_app.events import EventType, recorded_as
+from approvals_app.review.presence import SavedView as SavedView
+from approvals_app.review.presence import Viewer as Viewer
 from audit_app.models import Subject
+from audit_app.trail.events import EventType, recorded_as
 from sessions_app.models import ROLE_LENGTH, Agent, Task
 
 LONGEST_REVIEW = timedelta(days=90)

@@ -9,9 +9,9 @@ from django.contrib.auth.models import Group
 from django.db.models import BooleanField, F, Func, Q, QuerySet, Value
 from django.db.models.functions import Now
 
-from audit_app.actors import Actor
-from audit_app.errors import NotFound
-from audit_app.prepared import Prepared
+from audit_app.base.actors import Actor
+from audit_app.base.errors import NotFound
+from audit_app.base.prepared import Prepared
 from audit_app.querysets import S, SubjectQuerySet, related_manager
 from sessions_app.models import Task
 from sessions_app.querysets import of_known_tasks

@@ -24,11 +24,11 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
-from audit_app import csv_export
-from audit_app.actors import Actor
-from audit_app.events import EventType
-from audit_app.legible import Link, moment, visible, who
+from audit_app.base import csv_export
+from audit_app.base.actors import Actor
+from audit_app.base.text_safety import Link, moment, visible, who
 from audit_app.models import Event, Subject
+from audit_app.trail.events import EventType
 
 admin.site.unregister(ProcrastinateJob)  # what a job does is told where it belongs
 
@@ -397,4 +397,4 @@ def subject_link(event: Event) -> Link | None:
     return Link(f"{event.subject_type} {str(subject)[:8]}", address(model, subject))
 
 
-from audit_app import webhook_admin  # noqa: E402, F401  # registers itself, on the base above
+from audit_app.webhooks import admin as webhook_admin  # noqa: E402, F401  # registers itself, on the base above

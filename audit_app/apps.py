@@ -6,4 +6,4 @@ class AuditConfig(AppConfig):
     verbose_name = "Audit trail"
 
     def ready(self) -> None:
-        from audit_app import sending  # noqa: F401  # registers its job, and the relay below it
+        from audit_app.webhooks import sending  # noqa: F401  # registers its job, and the relay below it

@@ -19,12 +19,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, OperationalError
 from psycopg import errors
 
-from audit_app import runs
-from audit_app.actors import Actor
-from audit_app.bell import bell
-from audit_app.durations import duration
-from audit_app.errors import OrchestratorError
-from audit_app.operation import broke_off
+from audit_app import command_runs
+from audit_app.base.actors import Actor
+from audit_app.base.durations import duration
+from audit_app.base.errors import OrchestratorError
+from audit_app.live.notifier import bell
+from audit_app.trail.operation import broke_off
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 NAME_LENGTH = 150
@@ -120,7 +120,7 @@ class OperatorCommand(BaseCommand):
             # That it ran is worth less than what it said: a failure to keep it is not told.
             with contextlib.suppress(DatabaseError, InterfaceError):
                 took = time.monotonic() - began
-                runs.record(_name_of(self), ok=ok, seconds=took, done=+self.done)
+                command_runs.record(_name_of(self), ok=ok, seconds=took, done=+self.done)
 
     def _execute(self, *args: Any, **options: Any) -> str | None:
         try:

@@ -6,9 +6,9 @@ from uuid import UUID
 from django.db import models
 from django.db.models.functions import Coalesce, Concat
 
-from audit_app.actors import Actor
-from audit_app.errors import NotFound
-from audit_app.prepared import Prepared
+from audit_app.base.actors import Actor
+from audit_app.base.errors import NotFound
+from audit_app.base.prepared import Prepared
 
 if TYPE_CHECKING:
     from audit_app.models import Event, Subject, Webhook  # noqa: F401  # forward references

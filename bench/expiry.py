@@ -206,8 +206,8 @@ def _measured(asked: argparse.Namespace, rows: int, place: str) -> Measured:
 
 
 def _batches(asked: argparse.Namespace) -> Iterator[int]:
-    from approvals_app.expiry import expire_approvals
-    from audit_app.actors import Actor
+    from approvals_app.decisions.deadlines import expire_approvals
+    from audit_app.base.actors import Actor
     from sessions_app.expiry import expire_sessions
 
     by = Actor.system("bench")

@@ -107,7 +107,7 @@ def _client(who: str) -> Any:
 def _actor(who: str) -> Any:
     from django.contrib.auth.models import User
 
-    from audit_app.actors import Actor
+    from audit_app.base.actors import Actor
     from sessions_app.models import Agent
 
     if who in PEOPLE:
@@ -195,9 +195,9 @@ def _values(who: str) -> dict[str, str]:
 def _cursors(who: str) -> dict[str, str]:
     """By list, the cursor before the thousandth page; where there are fewer, before the first."""
     from approvals_app.models import Approval
-    from audit_app import tail
+    from audit_app.live import event_log
     from audit_app.models import Event
-    from orchestrator.api.pagination import sealed, written
+    from orchestrator.web.pagination import sealed, written
     from sessions_app.models import AgentSession, Task
 
     by, key = _actor(who), ("-created_at", "-id")
@@ -206,7 +206,7 @@ def _cursors(who: str) -> dict[str, str]:
         rows = model.objects.visible_to(by).order_by(*key)[BEFORE : BEFORE + 1]
         found[path] = "".join(sealed(written(row, key), path) for row in rows)
     events = Event.objects.order_by("xid", "position")[BEFORE : BEFORE + 1]
-    return found | {"/audit/events": "".join(str(tail.cursor_of(event)) for event in events)}
+    return found | {"/audit/events": "".join(str(event_log.cursor_of(event)) for event in events)}
 
 
 def _measured(databases: list[Database], asked: argparse.Namespace) -> list[Asked]:

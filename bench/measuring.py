@@ -34,7 +34,7 @@ def server(kept: Path | None, settings: Mapping[str, str] | None = None) -> Iter
             stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrator-bench-"))
         )
         os.environ["DATA_DIR"] = str(place)
-        from orchestrator import embedded_postgres
+        from orchestrator.ops import embedded_postgres
 
         found = embedded_postgres.start(place / "postgres", settings=settings)
         os.environ["DATABASE_URL"] = found.url

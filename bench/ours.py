@@ -23,7 +23,7 @@ from bench.clients import Request
 from bench.copies import copy
 from bench.harness import SETTLE_SECONDS, Prepare
 from bench.serving import Served
-from orchestrator.embedded_postgres import Server
+from orchestrator.ops.embedded_postgres import Server
 
 ASKED: dict[str, Any] = {"task_type": "refund_approval", "data": {"amount": "42.50"}}
 TASK = {"target": "finance", "task": ASKED}
@@ -64,11 +64,9 @@ class Template:
     digest: str
 
     def replaced(self, purpose: str) -> dict[str, str]:
-        identities = (self.task, self.approval, self.trace, *self.events)
+        agents = (self.task, self.approval, self.trace, *self.events)
         kinds = ("a", "b", "c", "d", "e")
-        return {
-            str(one): identity(purpose, kind) for one, kind in zip(identities, kinds, strict=True)
-        }
+        return {str(one): identity(purpose, kind) for one, kind in zip(agents, kinds, strict=True)}
 
 
 @dataclass(slots=True)
@@ -142,13 +140,13 @@ def _inhabited(admin: "psycopg.Connection[tuple[object, ...]]") -> World:
     from django.contrib.auth.models import Group, User
     from django.db import connection
 
-    from audit_app.actors import Actor
-    from sessions_app import identities
+    from audit_app.base.actors import Actor
+    from sessions_app import agents
     from sessions_app import operations as floor
 
     alice = User.objects.create_user("alice", password=PASSWORD, is_staff=True)
     alice.groups.add(Group.objects.create(name="finance"))
-    create_agent = partial(identities.create_agent, by=Actor.system("bench"), roles=["bench"])
+    create_agent = partial(agents.create_agent, by=Actor.system("bench"), roles=["bench"])
     (asking, asking_key), (reading, reading_key) = create_agent("asks"), create_agent("reads")
     waiting = template(asking.as_actor())
     copies_of(admin, template(reading.as_actor()), TO_READ, range(1, READ + 1))
@@ -161,7 +159,7 @@ def template(by: object) -> Template:
     """One task of this agent's that waits for finance."""
     from audit_app.models import Event
     from sessions_app import operations as floor
-    from sessions_app.routing import NewTask
+    from sessions_app.tasks.routing import NewTask
 
     trace_id = uuid4()
     task = floor.route_task(

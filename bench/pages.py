@@ -277,7 +277,7 @@ def _pages(who: str) -> Iterator[Page]:
     from django.contrib.auth.models import User
 
     from approvals_app.models import Approval
-    from audit_app.actors import Actor
+    from audit_app.base.actors import Actor
     from audit_app.models import Event
     from sessions_app.models import AgentSession, Task
 
@@ -356,7 +356,7 @@ def _measured(asked: argparse.Namespace) -> list[Measured]:
     from django.test import Client
     from django.test.utils import CaptureQueriesContext
 
-    from orchestrator.gunicorn import collect_seldom
+    from orchestrator.server.gunicorn import collect_seldom
 
     collect_seldom()  # as the web process does
     found, best = [], min(yardstick() for _ in range(5))

@@ -15,7 +15,7 @@ from bench.machine import memory_of
 from bench.ours import Operation, World
 from bench.peers import Case, Peer, database
 from bench.serving import Served
-from orchestrator.embedded_postgres import Server
+from orchestrator.ops.embedded_postgres import Server
 
 
 @dataclass(frozen=True, slots=True)

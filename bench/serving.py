@@ -15,8 +15,8 @@ import httpx2
 import psycopg
 
 from bench.errors import BenchError
-from orchestrator import embedded_postgres
-from orchestrator.database_roles import Login, establish
+from orchestrator.ops import embedded_postgres
+from orchestrator.ops.database_roles import Login, establish
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 300
@@ -73,7 +73,7 @@ def gunicorn(
 ) -> Iterator[Served]:
     """Our server, as it is in ``checkout``, with what it is ``told`` by its environment, at any
     port unless one is given."""
-    command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"]
+    command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/server/gunicorn.py"]
     port = port or free_port()
     with running([*command, "orchestrator.asgi"], log, cwd=checkout, **told, PORT=str(port)) as pid:
         yield answering(Served(f"http://127.0.0.1:{port}", pid), "/health", log)

@@ -174,12 +174,12 @@ def _work(number: int) -> dict:  # type: ignore[type-arg]
 
     from django.contrib.auth.models import Group, User
 
-    from audit_app.actors import Actor
-    from sessions_app import identities, operations
-    from sessions_app.routing import NewTask
+    from audit_app.base.actors import Actor
+    from sessions_app import agents, operations
+    from sessions_app.tasks.routing import NewTask
 
     by = Actor.system("bench")
-    agent, key = identities.create_agent(f"agent {uuid4()}", by=by, roles=["asks"])
+    agent, key = agents.create_agent(f"agent {uuid4()}", by=by, roles=["asks"])
     person = User.objects.create(username=str(uuid4()), is_staff=True)
     person.groups.add(Group.objects.get_or_create(name="decides")[0])
     tasks = []
@@ -200,8 +200,8 @@ def _work(number: int) -> dict:  # type: ignore[type-arg]
 
 def _decide(person: object, approval: object) -> float:
     """When the decision was committed."""
-    from approvals_app import operations
-    from audit_app.actors import Actor
+    from approvals_app.decisions import operations
+    from audit_app.base.actors import Actor
 
     operations.approve(
         approval.pk,  # type: ignore[attr-defined]

@@ -1,15 +1,15 @@
-"""What gunicorn serves: ``gunicorn -c orchestrator/gunicorn.py orchestrator.asgi``."""
+"""What gunicorn serves: ``gunicorn -c orchestrator/server/gunicorn.py orchestrator.asgi``."""
 
 from typing import TYPE_CHECKING
 
 from orchestrator.wsgi import application as django
 
 if TYPE_CHECKING:
-    from orchestrator.door import Door
+    from orchestrator.server.long_poll import Door
 
 
 def _door() -> "Door":
-    from orchestrator.door import Door  # Django is set up now, which its imports need
+    from orchestrator.server.long_poll import Door  # Django is set up now, which its imports need
 
     return Door(django)
 

@@ -22,8 +22,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from audit_app.durations import duration
-from orchestrator import __version__, database_roles, embedded_postgres
+from audit_app.base.durations import duration
+from orchestrator import __version__
+from orchestrator.ops import database_roles, embedded_postgres
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -250,7 +251,7 @@ REAUTHENTICATE_AFTER = (
     _duration("REAUTHENTICATE_AFTER", "") if env.str("REAUTHENTICATE_AFTER", default="") else None
 )
 SESSION_AGE = _duration("SESSION_AGE", "12h")
-SESSION_ENGINE = "orchestrator.signin.store"
+SESSION_ENGINE = "orchestrator.accounts.store"
 SESSION_COOKIE_AGE = int(SESSION_AGE.total_seconds())
 LOGIN_FAILURE_LIMIT = _positive("LOGIN_FAILURE_LIMIT", 5)
 LOGIN_LOCKOUT = _duration("LOGIN_LOCKOUT", "15m")
@@ -284,24 +285,24 @@ INSTALLED_APPS = [
     "django_otp.plugins.otp_static",
     "procrastinate.contrib.django",
     "orchestrator",
-    "orchestrator.signin",
+    "orchestrator.accounts",
     "audit_app",
     "sessions_app",
     "approvals_app",
 ]
 
 MIDDLEWARE = [
-    "orchestrator.api.middleware.TraceMiddleware",
-    "orchestrator.api.middleware.HygieneMiddleware",
+    "orchestrator.web.middleware.TraceMiddleware",
+    "orchestrator.web.middleware.HygieneMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "orchestrator.api.middleware.ProblemMiddleware",
-    "orchestrator.api.middleware.LimitMiddleware",
+    "orchestrator.web.middleware.ProblemMiddleware",
+    "orchestrator.web.middleware.LimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "orchestrator.signin.middleware.AssuranceMiddleware",
+    "orchestrator.accounts.middleware.AssuranceMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
@@ -311,7 +312,7 @@ ROOT_URLCONF = "orchestrator.urls"
 WSGI_APPLICATION = "orchestrator.wsgi.application"
 ASGI_APPLICATION = "orchestrator.asgi.application"
 APPEND_SLASH = False
-CSRF_FAILURE_VIEW = "orchestrator.api.problems.csrf_failure"
+CSRF_FAILURE_VIEW = "orchestrator.web.problems.csrf_failure"
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 TEMPLATES = [
@@ -368,17 +369,17 @@ PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "sessions_app.authentication.BearerAuthentication",
-        "sessions_app.authentication.CookieAuthentication",
+        "sessions_app.auth.authentication.BearerAuthentication",
+        "sessions_app.auth.authentication.CookieAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["orchestrator.api.parsers.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["orchestrator.api.renderers.JSONRenderer"],
-    "DEFAULT_THROTTLE_CLASSES": ["orchestrator.api.throttling.CallerThrottle"],
-    "DEFAULT_PAGINATION_CLASS": "orchestrator.api.pagination.Pages",
-    "DEFAULT_FILTER_BACKENDS": ["orchestrator.api.filters.StrictFilterBackend"],
-    "DEFAULT_SCHEMA_CLASS": "orchestrator.api.schema.Schema",
-    "EXCEPTION_HANDLER": "orchestrator.api.problems.handler",
+    "DEFAULT_PARSER_CLASSES": ["orchestrator.web.parsing.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["orchestrator.web.renderers.JSONRenderer"],
+    "DEFAULT_THROTTLE_CLASSES": ["orchestrator.web.throttling.CallerThrottle"],
+    "DEFAULT_PAGINATION_CLASS": "orchestrator.web.pagination.Pages",
+    "DEFAULT_FILTER_BACKENDS": ["orchestrator.web.filters.StrictFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "orchestrator.web.schema.Schema",
+    "EXCEPTION_HANDLER": "orchestrator.web.problems.handler",
     "UNAUTHENTICATED_USER": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
@@ -398,7 +399,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "POSTPROCESSING_HOOKS": ["orchestrator.api.schema.describe_problems"],
+    "POSTPROCESSING_HOOKS": ["orchestrator.web.schema.describe_problems"],
 }
 
 UNFOLD = {
@@ -408,7 +409,7 @@ UNFOLD = {
     "SITE_URL": None,
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
-    "DASHBOARD_CALLBACK": "approvals_app.front.inbox_page",
+    "DASHBOARD_CALLBACK": "approvals_app.review.inbox_views.inbox_page",
     "SITE_FAVICONS": [
         {
             "rel": "icon",
@@ -420,15 +421,15 @@ UNFOLD = {
         lambda request: static("approvals/approvals.css"),
         lambda request: static("approvals/payload.css"),
     ],
-    "SIDEBAR": {"navigation": "approvals_app.front.navigation"},
-    "ACCOUNT": {"navigation": "orchestrator.signin.views.account_links"},
+    "SIDEBAR": {"navigation": "approvals_app.review.inbox_views.navigation"},
+    "ACCOUNT": {"navigation": "orchestrator.accounts.views.account_links"},
 }
 
 # How people sign in
 AUTHENTICATION_BACKENDS = [
-    "orchestrator.signin.lockout.LockoutBackend",
-    "orchestrator.signin.passwords.PasswordBackend",
-    "orchestrator.signin.oidc.SingleSignOnBackend",
+    "orchestrator.accounts.lockout.LockoutBackend",
+    "orchestrator.accounts.passwords.PasswordBackend",
+    "orchestrator.accounts.sso.SingleSignOnBackend",
 ]
 AXES_FAILURE_LIMIT = LOGIN_FAILURE_LIMIT
 AXES_COOLOFF_TIME = LOGIN_LOCKOUT
@@ -436,8 +437,8 @@ AXES_COOLOFF_TIME = LOGIN_LOCKOUT
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
-AXES_CLIENT_IP_CALLABLE = "orchestrator.api.addresses.counted_address"
-AXES_LOCKOUT_CALLABLE = "orchestrator.signin.lockout.locked_out"
+AXES_CLIENT_IP_CALLABLE = "orchestrator.web.client_ip.counted_address"
+AXES_LOCKOUT_CALLABLE = "orchestrator.accounts.lockout.locked_out"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False

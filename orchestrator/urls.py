@@ -13,9 +13,9 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
-from orchestrator import health
 from orchestrator.mcp.http import Mcp
-from orchestrator.metrics import metrics
+from orchestrator.ops import health
+from orchestrator.ops.metrics import metrics
 from orchestrator.web.event_stream import EventStreamViewSet
 
 
@@ -49,9 +49,9 @@ urlpatterns = [
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/r/<path:rest>", nothing),
     path("admin/search/", nothing),
-    path("admin/", include("orchestrator.signin.urls")),
-    path("admin/", include("approvals_app.front")),
-    path("admin/", include("approvals_app.pages")),
+    path("admin/", include("orchestrator.accounts.urls")),
+    path("admin/", include("approvals_app.review.inbox_views")),
+    path("admin/", include("approvals_app.review.policy_views")),
     path("admin/", admin.site.urls),
     path(".well-known/security.txt", security_txt),
     path("favicon.ico", icon),
@@ -69,7 +69,7 @@ urlpatterns = [
     ),
 ]
 
-handler400 = "orchestrator.api.problems.bad_request"
-handler403 = "orchestrator.api.problems.permission_denied"
-handler404 = "orchestrator.api.problems.page_not_found"
-handler500 = "orchestrator.api.problems.server_error"
+handler400 = "orchestrator.web.problems.bad_request"
+handler403 = "orchestrator.web.problems.permission_denied"
+handler404 = "orchestrator.web.problems.page_not_found"
+handler500 = "orchestrator.web.problems.server_error"

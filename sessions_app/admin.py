@@ -17,7 +17,6 @@ from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from audit_app.actors import Actor
 from audit_app.admin import (
     ReadOnlyAdmin,
     RecentFilter,
@@ -27,12 +26,13 @@ from audit_app.admin import (
     address,
     trace_link,
 )
-from audit_app.connections import release_connection
-from audit_app.errors import NotFound, OrchestratorError
-from audit_app.legible import Link, badge, in_a_list, moment, visible
-from audit_app.machines import machine, states_passed
-from sessions_app import identities
-from sessions_app.keys import NewKey
+from audit_app.base.actors import Actor
+from audit_app.base.connections import release_connection
+from audit_app.base.errors import NotFound, OrchestratorError
+from audit_app.base.text_safety import Link, badge, in_a_list, moment, visible
+from audit_app.ui.state_diagram import machine, states_passed
+from sessions_app import agents
+from sessions_app.auth.api_keys import NewKey
 from sessions_app.models import ROLE_LENGTH, Agent, AgentSession
 
 CHANGE_AGENTS = "sessions_app.change_agent"
@@ -234,7 +234,7 @@ class AgentAdmin(ReadOnlyAdmin):
         if form.is_valid():
             owner = form.cleaned_data["owner"]
             try:
-                agent, key = identities.create_agent(
+                agent, key = agents.create_agent(
                     form.cleaned_data["name"],
                     by=actor_of(request),
                     roles=form.cleaned_data["roles"],
@@ -263,7 +263,7 @@ class AgentAdmin(ReadOnlyAdmin):
         if form.is_valid():
             owner, subject = form.cleaned_data["owner"], form.cleaned_data["subject"]
             try:
-                identities.change_agent(
+                agents.change_agent(
                     agent_id,
                     by=actor_of(request),
                     roles=form.cleaned_data["roles"],
@@ -289,7 +289,7 @@ class AgentAdmin(ReadOnlyAdmin):
         """Issue a new key, shown this once; the present ones end."""
         _administrators_post(request)
         try:
-            key = identities.rotate_key(agent_id, by=actor_of(request))
+            key = agents.rotate_key(agent_id, by=actor_of(request))
         except OrchestratorError as error:
             return _back_to(request, agent_id, error)
         return self._key_page(request, Agent.objects.get(pk=agent_id), key)
@@ -298,7 +298,7 @@ class AgentAdmin(ReadOnlyAdmin):
         """The agent and its keys end, for good."""
         _administrators_post(request)
         try:
-            agent = identities.revoke_agent(agent_id, by=actor_of(request))
+            agent = agents.revoke_agent(agent_id, by=actor_of(request))
         except OrchestratorError as error:
             return _back_to(request, agent_id, error)
         messages.success(request, f"{agent.name} and its keys are revoked.")

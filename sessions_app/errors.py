@@ -1,6 +1,6 @@
 """What can be refused on this floor."""
 
-from audit_app.errors import Conflict, Forbidden, Invalid
+from audit_app.base.errors import Conflict, Forbidden, Invalid
 
 
 class RoleNotHeld(Forbidden):

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from audit_app.actors import Actor
-from audit_app.bulk import in_batches, perform_all
+from audit_app.base.actors import Actor
+from audit_app.trail.bulk import in_batches, perform_all
 from sessions_app.models import AgentSession, Task
 
 

@@ -2,7 +2,7 @@
 
 import django_filters
 
-from audit_app.filters import IdFilter, MomentFilter
+from audit_app.http.filters import IdFilter, MomentFilter
 from sessions_app.models import AgentSession, Task
 
 

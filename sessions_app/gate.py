@@ -14,8 +14,8 @@ from django.core.exceptions import ImproperlyConfigured
 if TYPE_CHECKING:  # the server asks for the gate before models can be imported
     from collections.abc import Sequence
 
-    from audit_app.actors import Actor
-    from audit_app.errors import OrchestratorError
+    from audit_app.base.actors import Actor
+    from audit_app.base.errors import OrchestratorError
     from sessions_app.models import Task
 
 MISSING = "No approval gate is registered: an app must call sessions_app.gate.register in ready()."

@@ -5,17 +5,17 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from audit_app.actors import Actor
-from audit_app.errors import (
+from audit_app.base.actors import Actor
+from audit_app.base.errors import (
     AgentsOnly,
     InvalidTransition,
     OrchestratorError,
     StaleVersion,
 )
-from audit_app.events import EventType
 from audit_app.models import Subject
-from audit_app.operation import clock, operation
-from audit_app.trail import bounded, create, perform
+from audit_app.trail.events import EventType
+from audit_app.trail.operation import clock, operation
+from audit_app.trail.recording import bounded, create, perform
 from sessions_app.errors import (
     ApprovalConsumed,
     ApprovalLapsed,
@@ -30,8 +30,8 @@ from sessions_app.errors import (
 from sessions_app.gate import approval_gate
 from sessions_app.merge import merge_patch
 from sessions_app.models import AgentSession, Task
-from sessions_app.revisions import revise
-from sessions_app.routing import NewTask, Sender, create_tasks
+from sessions_app.tasks.revisions import revise
+from sessions_app.tasks.routing import NewTask, Sender, create_tasks
 
 
 @operation("session.open")

@@ -9,7 +9,7 @@ from django.core.cache import cache
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from audit_app.querysets import FEW, SubjectQuerySet, related_manager, there_is
 from sessions_app.gate import approval_gate
 

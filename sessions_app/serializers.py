@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from audit_app.serializers import (
+from audit_app.http.serializers import (
     JSONObjectField,
     NameField,
     RequestSerializer,

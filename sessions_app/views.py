@@ -8,10 +8,10 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from audit_app import tracing
-from audit_app.errors import InvalidHeader
-from audit_app.shapes import shaped
-from audit_app.viewsets import PREFER, OperationViewSet
+from audit_app.base import tracing
+from audit_app.base.errors import InvalidHeader
+from audit_app.http.representation import shaped
+from audit_app.http.viewsets import PREFER, OperationViewSet
 from sessions_app import operations
 from sessions_app.filters import SessionFilter
 from sessions_app.models import AgentSession

@@ -9,7 +9,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.test.utils import setup_databases, teardown_databases
 
-from audit_app.bell import bell
+from audit_app.live.notifier import bell
 from sessions_app.models import Agent
 from tests.client import Api
 from tests.database import (

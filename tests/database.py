@@ -12,7 +12,7 @@ import psycopg
 from django.db import connection, connections
 from psycopg import sql
 
-from orchestrator.database_roles import Login, establish
+from orchestrator.ops.database_roles import Login, establish
 
 KEPT = ("django_migrations", "schema_objects", "django_content_type", "auth_permission")
 PASSWORD = "the tests' own"

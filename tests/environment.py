@@ -24,7 +24,7 @@ def _prepare() -> None:
     _started.append(place)
     os.environ["DATA_DIR"] = str(place)
     if not os.environ.get("DATABASE_URL"):
-        from orchestrator import embedded_postgres
+        from orchestrator.ops import embedded_postgres
 
         server = embedded_postgres.start(place / "postgres", durable=False)
         os.environ["DATABASE_URL"] = server.url
@@ -37,7 +37,7 @@ _prepare()
 def pytest_unconfigure(config: pytest.Config) -> None:
     for place in _started:
         if (place / "postgres").exists():
-            from orchestrator import embedded_postgres
+            from orchestrator.ops import embedded_postgres
 
             embedded_postgres.stop(place / "postgres")
         shutil.rmtree(place, ignore_errors=True)

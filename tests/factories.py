@@ -6,14 +6,14 @@ from uuid import uuid4
 import factory
 from django.contrib.auth.models import Group, User
 
-from approvals_app import operations as approval_operations
-from approvals_app import rulebook
+from approvals_app.decisions import operations as approval_operations
 from approvals_app.models import Approval, ApprovalPolicy
-from approvals_app.rules import Rule
-from audit_app.actors import Actor
-from sessions_app import identities, operations
+from approvals_app.policy import operations as rulebook
+from approvals_app.policy.language import Rule
+from audit_app.base.actors import Actor
+from sessions_app import agents, operations
 from sessions_app.models import Agent, AgentSession, Task
-from sessions_app.routing import NewTask
+from sessions_app.tasks.routing import NewTask
 from tests.database import without_guards
 
 OPS = Actor.system("tests")
@@ -50,7 +50,7 @@ class AgentFactory(factory.Factory):
     @classmethod
     def _create(cls, model_class: type[Agent], *args: Any, **kwargs: Any) -> Agent:
         owner = kwargs.pop("owner")
-        agent, key = identities.create_agent(
+        agent, key = agents.create_agent(
             kwargs.pop("name"), by=OPS, owner_id=owner and owner.pk, **kwargs
         )
         agent.key = key.text

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 def gunicorn(log: Path, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
     """The server on PORT of exactly this ``environment``; in the end it must stop as asked, and
     have left no stack trace in ``log``."""
-    command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/gunicorn.py"]
+    command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/server/gunicorn.py"]
     with log.open("w") as written:
         web = subprocess.Popen(
             [*command, "orchestrator.asgi"],

@@ -6,7 +6,8 @@ from uuid import uuid4
 import psycopg
 from django.db import connection
 
-from audit_app import tail, trail
+from audit_app.live import event_log
+from audit_app.trail import recording
 from tests.database import database_url
 
 INSERT = """
@@ -22,7 +23,9 @@ def told_of(row, event, *, by, states=(None, None)):
     """Write the honest event that brings ``row`` to its version, and change nothing."""
     of = (event, str(by), by.id, row.subject_type, row.pk, row.version)
     with connection.cursor() as cursor:
-        cursor.execute(trail.INSERT_EVENT, [*of, *states, row.audit_role, row.audit_trace, "{}"])
+        cursor.execute(
+            recording.INSERT_EVENT, [*of, *states, row.audit_role, row.audit_trace, "{}"]
+        )
 
 
 def writer():
@@ -37,7 +40,7 @@ def written_by(connection):
 def all_settled():
     """Return once everything is: PostgreSQL's own upkeep has transactions in this database, too."""
     deadline = time.monotonic() + 30
-    while tail.unsettled(tail.end()):
+    while event_log.unsettled(event_log.end()):
         assert time.monotonic() < deadline
 
 

@@ -11,7 +11,6 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from approvals_app import delegations, operations, overrides
 from approvals_app.api.filters import ApprovalFilter
 from approvals_app.api.reads import read_approvals, read_votes, subscription_keys, unanswered
 from approvals_app.api.serializers import (
@@ -29,10 +28,12 @@ from approvals_app.api.serializers import (
     WithdrawVoteSerializer,
 )
 from approvals_app.api.task_serializers import ApprovalSerializer, TaskSerializer
-from approvals_app.bulk import DECISIONS
+from approvals_app.decisions import break_glass as overrides
+from approvals_app.decisions import delegations, operations
+from approvals_app.decisions.bulk import DECISIONS
 from approvals_app.models import Approval, Delegation, Override
-from audit_app.shapes import shaped
-from audit_app.viewsets import PREFER, OperationViewSet
+from audit_app.http.representation import shaped
+from audit_app.http.viewsets import PREFER, OperationViewSet
 from sessions_app.models import Task
 
 

@@ -3,7 +3,7 @@
 import django_filters
 
 from approvals_app.models import Approval
-from audit_app.filters import IdFilter
+from audit_app.http.filters import IdFilter
 
 
 class ApprovalFilter(django_filters.FilterSet):  # type: ignore[misc]  # untyped library

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db.models import Exists, OuterRef, QuerySet
 
 from approvals_app.models import Approval, Vote
-from audit_app.prepared import Prepared, attach
+from audit_app.base.prepared import Prepared, attach
 from sessions_app.models import Task
 
 

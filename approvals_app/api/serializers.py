@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from approvals_app.api.task_serializers import ApprovalSerializer, ReviseTaskSerializer
 from approvals_app.models import Delegation, Override
-from audit_app.serializers import (
+from audit_app.http.serializers import (
     IdField,
     JSONObjectField,
     JSONValueField,

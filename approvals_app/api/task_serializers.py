@@ -6,8 +6,8 @@ from typing import Any
 from rest_framework import serializers
 
 from approvals_app.models import Approval, Vote
-from audit_app.batch_viewsets import PartsField
-from audit_app.serializers import (
+from audit_app.http.batch_viewsets import PartsField
+from audit_app.http.serializers import (
     JSONObjectField,
     JSONValueField,
     NameField,
@@ -111,7 +111,7 @@ class TaskBodySerializer(RequestSerializer):
 
 
 class RouteTaskSerializer(RequestSerializer):
-    # Validates to the fields of sessions_app.routing.NewTask.
+    # Validates to the fields of sessions_app.tasks.routing.NewTask.
     target = NameField(max_length=ROLE_LENGTH, source="to_role")
     task = TaskBodySerializer(source="*")
     context = JSONObjectField(required=False)  # type: ignore[assignment]

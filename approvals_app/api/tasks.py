@@ -33,18 +33,18 @@ from approvals_app.api.task_serializers import (
     RouteTaskSerializer,
     TaskSerializer,
 )
-from audit_app import tracing
-from audit_app.batch_viewsets import BatchViewSet
-from audit_app.errors import InvalidHeader
-from audit_app.receipts import Answer
-from audit_app.serializers import UUID_TEXT
-from audit_app.shapes import shaped
-from audit_app.viewsets import PREFER, OperationViewSet
+from audit_app.base import tracing
+from audit_app.base.errors import InvalidHeader
+from audit_app.http.batch_viewsets import BatchViewSet
+from audit_app.http.representation import shaped
+from audit_app.http.serializers import UUID_TEXT
+from audit_app.http.viewsets import PREFER, OperationViewSet
+from audit_app.trail.idempotency import Answer
 from sessions_app import operations
-from sessions_app.batch import route_tasks
 from sessions_app.filters import TaskFilter
 from sessions_app.models import AgentSession, Task
-from sessions_app.routing import NewTask
+from sessions_app.tasks.batch import route_tasks
+from sessions_app.tasks.routing import NewTask
 
 SESSION_HEADER = OpenApiParameter(
     "X-Session-Id", OpenApiTypes.UUID, OpenApiParameter.HEADER, description="The caller's session."

@@ -9,7 +9,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import migrations, models
 
-from audit_app.indexing import vacuumed_soon
+from audit_app.trail.indexing import vacuumed_soon
 
 FUNCTIONS = Path(__file__).parents[1] / 'sql/functions'
 TABLES = """

@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-from audit_app.indexing import built
+from audit_app.trail.indexing import built
 
 
 class Migration(migrations.Migration):

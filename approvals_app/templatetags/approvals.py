@@ -11,9 +11,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
-from approvals_app import highlighting, trees
-from audit_app import legible
-from audit_app.legible import Link, badge
+from approvals_app.payload import highlighting, json_tree
+from audit_app.base import text_safety
+from audit_app.base.text_safety import Link, badge
 
 register = template.Library()
 
@@ -23,13 +23,13 @@ URGENT = timedelta(hours=2)
 @register.filter
 def seen(text: Any) -> SafeString:
     """``text`` escaped, each unseen character shown as a mark with its code."""
-    return legible.visible(text)
+    return text_safety.visible(text)
 
 
 @register.filter
 def tree(value: Any) -> SafeString:
     """A JSON value, whole, as parts that open."""
-    return trees.tree(value)
+    return json_tree.tree(value)
 
 
 @register.filter
@@ -52,13 +52,13 @@ def money(text: str) -> SafeString:
 @register.filter
 def pretty(value: Any) -> SafeString:
     """A JSON value as indented text, keys in order."""
-    return seen(legible.pretty(value))
+    return seen(text_safety.pretty(value))
 
 
 @register.filter
 def who(actor: str) -> SafeString:
     """Who did it, as an event names them."""
-    return legible.who(actor)
+    return text_safety.who(actor)
 
 
 @register.filter

@@ -16,7 +16,7 @@ from bench.clients import Request
 from bench.errors import BenchError
 from bench.harness import Prepare
 from bench.serving import ROOT, Served
-from orchestrator.embedded_postgres import Server
+from orchestrator.ops.embedded_postgres import Server
 
 INSTALLED = ROOT / ".data" / "bench-peers"
 INSTALL_SECONDS = 600

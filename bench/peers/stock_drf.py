@@ -16,7 +16,7 @@ from bench.clients import Request
 from bench.copies import copy, numbered
 from bench.peers import Case, run
 from bench.serving import ROOT, Served, answering, free_port, running
-from orchestrator.gunicorn import workers
+from orchestrator.server.gunicorn import workers
 
 
 class StockDRF:

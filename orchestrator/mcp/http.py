@@ -14,11 +14,11 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from audit_app.actors import Actor
-from audit_app.waiting import can_hold
+from audit_app.base.actors import Actor
+from audit_app.live.long_poll import can_hold
 from orchestrator.mcp.messages import read
 from orchestrator.mcp.rest import Rest
-from sessions_app.authentication import BearerAuthentication
+from sessions_app.auth.authentication import BearerAuthentication
 
 KEPT_BACK = {"authorization", "cookie", "content-length"}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from orchestrator.api.parsers import BadJSON, parse
+from orchestrator.web.parsing import BadJSON, parse
 
 REFUSED = "orchestrator/refused"
 """The member of ``_meta`` that holds why the arguments were left out."""

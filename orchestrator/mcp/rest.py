@@ -15,8 +15,8 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
 
-from audit_app import tracing
-from orchestrator.api import problems
+from audit_app.base import tracing
+from orchestrator.web import problems
 
 HANDED_ON = (
     "HTTP_AUTHORIZATION",

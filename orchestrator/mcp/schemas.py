@@ -10,7 +10,7 @@ from rest_framework.fields import empty
 
 from approvals_app.api.serializers import RequestApprovalSerializer
 from approvals_app.api.task_serializers import KEY, KeyField, RouteTaskSerializer
-from audit_app.serializers import (
+from audit_app.http.serializers import (
     IdField,
     JSONObjectField,
     NameField,

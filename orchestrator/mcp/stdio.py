@@ -7,10 +7,10 @@ from typing import Any, cast
 import anyio
 from mcp.server.stdio import stdio_server
 
-from orchestrator.api.parsers import BadJSON
 from orchestrator.mcp.messages import read
 from orchestrator.mcp.rest import Rest
 from orchestrator.mcp.tools import server
+from orchestrator.web.parsing import BadJSON
 
 
 class StrictLines:

@@ -15,9 +15,9 @@ from mcp.server import Server, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from rest_framework.exceptions import APIException
 
-from audit_app import tracing
-from audit_app.waiting import places
-from audit_app.watch import watch
+from audit_app.base import tracing
+from audit_app.live.long_poll import places
+from audit_app.live.subscriptions import watch
 from orchestrator import __version__
 from orchestrator.mcp import schemas
 from orchestrator.mcp.messages import refusal_in

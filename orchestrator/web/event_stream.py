@@ -19,18 +19,18 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from approvals_app.models import Approval
-from audit_app import tail, waiting
-from audit_app.actors import Actor
-from audit_app.errors import InvalidHeader
-from audit_app.filters import IdFilter
+from audit_app.base.actors import Actor
+from audit_app.base.errors import InvalidHeader
+from audit_app.base.prepared import Prepared
+from audit_app.http.filters import IdFilter
+from audit_app.http.representation import shaped
+from audit_app.http.serializers import EventSerializer
+from audit_app.http.viewsets import OperationViewSet
+from audit_app.live import event_log, long_poll
+from audit_app.live.event_log import Cursor
+from audit_app.live.long_poll import Held
+from audit_app.live.subscriptions import EVERYTHING, settled
 from audit_app.models import Event, Subject
-from audit_app.prepared import Prepared
-from audit_app.serializers import EventSerializer
-from audit_app.shapes import shaped
-from audit_app.tail import Cursor
-from audit_app.viewsets import OperationViewSet
-from audit_app.waiting import Held
-from audit_app.watch import EVERYTHING, settled
 from sessions_app.models import Task
 
 AT_ONCE = 200
@@ -113,24 +113,24 @@ class EventStreamViewSet(OperationViewSet):
         """What happens from now on, or from Last-Event-ID on, as server-sent events: of what the
         caller may see, what the filters ask for. An event's data is what GET /audit/events says."""
         asked = self._asked()
-        again = waiting.resumed(request._request)
+        again = long_poll.resumed(request._request)
         begin = Cursor.parse(again.cursor) if again and again.cursor else self._begin()
-        tail.must_be_kept(begin)
-        end, more = tail.ahead(begin)
+        event_log.must_be_kept(begin)
+        end, more = event_log.ahead(begin)
         events = _told(self.actor, begin, end, asked)
         if len(events) == AT_ONCE:
-            end, more = tail.cursor_of(events[-1]), True
+            end, more = event_log.cursor_of(events[-1]), True
         body = b"".join(map(_said, events))
-        behind = tail.cursor_of(events[-1]) if events else begin
+        behind = event_log.cursor_of(events[-1]) if events else begin
         if end != behind or not (again or events):
             body += b"id: %s\n\n" % str(end).encode()
         response = HttpResponse(body, content_type="text/event-stream; charset=utf-8")
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # nginx would keep it back
-        if waiting.can_hold(request._request):
+        if long_poll.can_hold(request._request):
             keys = frozenset(map(settled, self._keys(asked)))
             held = Held(keys, cursor=str(end), more=more, judged_every=self._judged_every())
-            waiting.hold(request._request, response, held, caller=str(self.actor))
+            long_poll.hold(request._request, response, held, caller=str(self.actor))
         return response
 
     def _asked(self) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class EventStreamViewSet(OperationViewSet):
         header = self.request.headers.get("Last-Event-ID")
         given = self.request.query_params.get("after") if header is None else header
         if given is None:
-            return tail.end()
+            return event_log.end()
         try:
             return Cursor.parse(given)
         except ValueError:
@@ -184,7 +184,7 @@ class EventStreamViewSet(OperationViewSet):
 
 def _said(event: Event) -> bytes:
     data = orjson.dumps(shaped(EventSerializer, event), default=str)
-    cursor = str(tail.cursor_of(event)).encode()
+    cursor = str(event_log.cursor_of(event)).encode()
     return b"id: %s\nevent: %s\ndata: %s\n\n" % (cursor, event.event_type.encode(), data)
 
 
@@ -193,8 +193,8 @@ def _told(actor: Actor, begin: Cursor, end: Cursor, asked: dict[str, Any]) -> li
     AT_ONCE of it."""
     if begin >= end:
         return []
-    last = (end.xid, end.position) if begin.era == end.era else (tail.MOST, tail.MOST)
-    first_position, last_position = tail.eras.bounds(begin.era)
+    last = (end.xid, end.position) if begin.era == end.era else (event_log.MOST, event_log.MOST)
+    first_position, last_position = event_log.eras.bounds(begin.era)
     return _between(
         actor,
         behind_xid=begin.xid,

@@ -7,7 +7,7 @@ import uuid
 from django.conf import settings
 from django.db import migrations, models
 
-from audit_app.indexing import vacuumed_soon
+from audit_app.trail.indexing import vacuumed_soon
 
 TABLES = """
 ALTER TABLE tasks ADD CONSTRAINT tasks_payload_is_its_columns CHECK (

@@ -7,9 +7,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.html import strip_tags
 
-from approvals_app import inbox
 from approvals_app.models import Approval
-from audit_app.actors import Actor
+from approvals_app.review import inbox
+from audit_app.base.actors import Actor
 from audit_app.models import Event
 from sessions_app import operations
 from sessions_app.models import Agent, Task

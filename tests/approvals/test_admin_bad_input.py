@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
 
-from approvals_app.forms import LONGEST_NOTES
+from approvals_app.review.forms import LONGEST_NOTES
 from tests.database import empty
 from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory, the_approval
 

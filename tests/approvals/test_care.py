@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from approvals_app import viewing
 from approvals_app.models import Approval
-from approvals_app.viewing import Viewer
+from approvals_app.review import presence
+from approvals_app.review.presence import Viewer
 from audit_app.models import Event
 from tests.factories import TaskFactory, asked, policy
 
@@ -45,23 +45,23 @@ def test_who_looked_for_a_moment_has_to_look_on(slow, say, alice, client):
 
 
 def test_who_looked_long_enough_can_approve_and_it_is_kept(slow, say, alice):
-    viewing.looked(slow.pk, alice)
+    presence.looked(slow.pk, alice)
     since(timedelta(seconds=31))
     assert say(alice, "approve", slow).json()["status"] == "approved"
     assert Event.objects.get(event_type="vote.cast").metadata["looked_seconds"] >= 31
 
 
 def test_a_look_of_yesterday_is_none(slow, say, alice):
-    viewing.looked(slow.pk, alice)
+    presence.looked(slow.pk, alice)
     Viewer.objects.update(
         first_at=timezone.now() - timedelta(days=1), seen_at=timezone.now() - timedelta(minutes=11)
     )
-    viewing.looked(slow.pk, alice)
+    presence.looked(slow.pk, alice)
     assert code(say(alice, "approve", slow)) == (409, "look_first")
 
 
 def test_another_persons_look_is_not_ones_own(slow, say, alice, bob):
-    viewing.looked(slow.pk, bob)
+    presence.looked(slow.pk, bob)
     since(timedelta(minutes=1))
     assert code(say(alice, "approve", slow)) == (409, "look_first")
 

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from approvals_app import conditions
-from approvals_app.conditions import Asked, Condition, ConditionFailed, ConditionInvalid
+from approvals_app.policy import conditions
+from approvals_app.policy.conditions import Asked, Condition, ConditionFailed, ConditionInvalid
 
 ROOT = Path(__file__).parents[2]
 REFUND = {

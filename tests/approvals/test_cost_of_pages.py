@@ -9,11 +9,13 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from approvals_app import operations, viewing
+from approvals_app.decisions import operations
 from approvals_app.models import ApprovalPolicy
-from audit_app import tail, webhooks
-from audit_app.actors import Actor
+from approvals_app.review import presence
+from audit_app.base.actors import Actor
+from audit_app.live import event_log
 from audit_app.models import Delivery, Event, Webhook
+from audit_app.webhooks import operations as webhooks
 from sessions_app.models import Agent
 from tests.factories import (
     OPS,
@@ -94,10 +96,10 @@ class World:
             event_id=event.pk,
             event_type=event.event_type,
             subject_id=event.subject_id,
-            cursor=tail.cursor_of(event),
+            cursor=event_log.cursor_of(event),
         )
-        if self.made <= viewing.MOST_VIEWS:
-            viewing.keep(self.reviewer, name, urlencode({"q": name}))
+        if self.made <= presence.MOST_VIEWS:
+            presence.keep(self.reviewer, name, urlencode({"q": name}))
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from approvals_app.dashboards import HOWS, KEPT_SECONDS, figures
 from approvals_app.models import Approval
-from audit_app.actors import Actor
+from approvals_app.review.dashboards import HOWS, KEPT_SECONDS, figures
+from audit_app.base.actors import Actor
 from tests.factories import TaskFactory, aged, asked, policy
 
 pytestmark = pytest.mark.usefixtures("whole")

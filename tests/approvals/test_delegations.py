@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from approvals_app import delegations
+from approvals_app.decisions import delegations
 from approvals_app.errors import AlreadyDelegated, NotDelegator, UnknownPerson
 from approvals_app.models import Approval, Delegation
-from audit_app.actors import Actor
-from audit_app.errors import Invalid, InvalidTransition
+from audit_app.base.actors import Actor
+from audit_app.base.errors import Invalid, InvalidTransition
 from audit_app.models import Subject
 from tests.factories import (
     AgentFactory,

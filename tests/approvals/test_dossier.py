@@ -6,16 +6,16 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from approvals_app import dossier
-from audit_app.actors import Actor
-from audit_app.errors import NotFound
+from approvals_app.review import decision
+from audit_app.base.actors import Actor
+from audit_app.base.errors import NotFound
 from tests.factories import AgentFactory, ReviewerFactory, TaskFactory, asked
 
 FRAMES = ("SAVEPOINT", "RELEASE", "BEGIN", "COMMIT", "ROLLBACK")
 
 
 def read(task, person):
-    return dossier.read(asked(task, "finance").pk, Actor.human(person))
+    return decision.read(asked(task, "finance").pk, Actor.human(person))
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_dossier_costs_the_same_however_much_was_decided_before(bot, alice, de
         task = TaskFactory(agent=bot, trace_id=uuid4())
         actor, approval = Actor.human(alice), asked(task, "finance")
         with CaptureQueriesContext(connection) as sent:
-            found = dossier.read(approval.pk, actor)
+            found = decision.read(approval.pk, actor)
             assert all((found.drawing, found.machine, found.asked))
             assert isinstance(found.since_last_time, list)
         queries = [each["sql"] for each in sent.captured_queries]

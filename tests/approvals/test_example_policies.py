@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from approvals_app import conditions, policies, rulebook
+from approvals_app.decisions import eligibility
 from approvals_app.models import Approval
-from approvals_app.policy_files import parse_file
-from approvals_app.rules import Rule, verdict
+from approvals_app.policy import conditions, operations
+from approvals_app.policy.files import parse_file
+from approvals_app.policy.language import Rule, verdict
 from orchestrator.management.commands.dev import DEMO_ROLE, REVIEWERS
 from sessions_app.models import Task
 from tests.factories import OPS
@@ -68,12 +69,12 @@ def test_a_payload_meets_exactly_its_policy(payload):
 
 @pytest.mark.parametrize("payload", sorted(PAYLOADS))
 def test_who_the_policy_names_is_asked(api, bot, payload):
-    rulebook.apply_rules(EXAMPLES, by=OPS)
+    operations.apply_rules(EXAMPLES, by=OPS)
     routed = api(bot).post("/tasks/route", PAYLOADS[payload], {"Idempotency-Key": payload})
     assert (routed.status_code, routed.json()["status"]) == (202, "awaiting_approval")
     asked = Approval.objects.filter(task=routed.json()["task_id"])
     assert {approval.approver_role: approval.needed for approval in asked} == MEETS[payload][1]
-    assert policies.judge(Task.objects.get()).policy == MEETS[payload][0]
+    assert eligibility.judge(Task.objects.get()).policy == MEETS[payload][0]
 
 
 def test_the_demo_has_enough_people_for_everything_it_asks():

@@ -9,9 +9,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from approvals_app import inbox, operations, overrides, viewing
+from approvals_app.decisions import break_glass, operations
 from approvals_app.models import Approval, SavedView, Viewer
-from audit_app.actors import Actor
+from approvals_app.review import inbox, presence
+from audit_app.base.actors import Actor
 from sessions_app.models import Task
 from tests.database import as_superuser, without_guards
 from tests.factories import (
@@ -217,7 +218,7 @@ class TestSearch:
     def test_what_was_approved_alone_is_found_while_it_is_reviewed(self, alice, breaker, bob, bot):
         kettle = refund(bot, "kettle")
         given = {"by": Actor.human(breaker), "payload_digest": kettle.payload_digest}
-        overrides.break_glass(kettle.pk, reason="The shop burns.", **given)
+        break_glass.break_glass(kettle.pk, reason="The shop burns.", **given)
         assert sentences(bob, q="kettle") == ["Refund kettle."]
         assert sentences(bob, q="lamp") == []
 
@@ -304,15 +305,15 @@ class TestSavedViews:
         assert not SavedView.objects.exists()
 
     def test_thirty_are_enough(self, alice):
-        for n in range(viewing.MOST_VIEWS):
-            viewing.keep(alice, f"view {n}", "q=a")
+        for n in range(presence.MOST_VIEWS):
+            presence.keep(alice, f"view {n}", "q=a")
         assert "remove one first" in self.save(alice, "one more").text
-        assert SavedView.objects.count() == viewing.MOST_VIEWS
+        assert SavedView.objects.count() == presence.MOST_VIEWS
         self.save(alice, "view 7", "q=changed")
         assert SavedView.objects.get(name="view 7").query == "q=changed"
 
     def test_only_ones_own_can_be_removed(self, alice, bob):
-        viewing.keep(alice, "Mine", "q=a")
+        presence.keep(alice, "Mine", "q=a")
         view = SavedView.objects.get()
         browser(bob).post(VIEWS, {"forget": str(view.pk)})
         assert SavedView.objects.exists()
@@ -339,22 +340,22 @@ class TestWhoLooks:
 
     def test_after_a_while_he_does_not_any_more(self, alice, bob, bot):
         kettle = refund(bot, "kettle")
-        viewing.looked(kettle.pk, bob)
-        Viewer.objects.update(seen_at=timezone.now() - viewing.LOOKING - timedelta(seconds=1))
-        assert viewing.others([kettle.pk], alice) == {}
+        presence.looked(kettle.pk, bob)
+        Viewer.objects.update(seen_at=timezone.now() - presence.LOOKING - timedelta(seconds=1))
+        assert presence.others([kettle.pk], alice) == {}
 
     def test_one_look_is_written_however_often_it_is_said(self, bob, bot):
         kettle = refund(bot, "kettle")
-        viewing.looked(kettle.pk, bob)
+        presence.looked(kettle.pk, bob)
         first = Viewer.objects.get().seen_at
-        viewing.looked(kettle.pk, bob)
+        presence.looked(kettle.pk, bob)
         assert Viewer.objects.get().seen_at == first
 
     def test_what_is_old_goes_with_the_next_look(self, alice, bob, bot):
         old, new = refund(bot, "old"), refund(bot, "new")
-        viewing.looked(old.pk, bob)
+        presence.looked(old.pk, bob)
         Viewer.objects.update(seen_at=timezone.now() - timedelta(hours=2))
-        viewing.looked(new.pk, alice)
+        presence.looked(new.pk, alice)
         assert [viewer.approval_id for viewer in Viewer.objects.all()] == [new.pk]
 
     def test_whoever_may_not_know_of_it_is_told_nothing_and_not_seen(self, charlie, bot):

@@ -7,11 +7,11 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 from django.utils import timezone
 
-from approvals_app import operations
+from approvals_app.decisions import operations
+from approvals_app.decisions.break_glass import break_glass
 from approvals_app.errors import NoRightToOverride
 from approvals_app.models import Approval, Override
-from approvals_app.overrides import break_glass
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from sessions_app.models import Task
 from sessions_app.operations import cancel
 from tests.commands.conftest import said

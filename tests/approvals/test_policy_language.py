@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from approvals_app import conditions
-from approvals_app.rules import (
+from approvals_app.policy import conditions
+from approvals_app.policy.language import (
     LONGEST_DURATION,
     Escalation,
     Requirement,
@@ -19,7 +19,7 @@ from approvals_app.rules import (
     verdict,
     written,
 )
-from audit_app.durations import duration
+from audit_app.base.durations import duration
 from sessions_app.gate import Kind
 from tests.approvals import reference
 

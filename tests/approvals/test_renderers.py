@@ -8,10 +8,10 @@ import pytest
 from django.template.loader import render_to_string
 from django.utils.html import strip_tags
 
-from approvals_app import renderers
-from approvals_app.differences import lines_of
+from approvals_app.payload import renderers
+from approvals_app.payload.diffs import lines_of
+from approvals_app.payload.json_tree import tree
 from approvals_app.templatetags.approvals import code, money
-from approvals_app.trees import tree
 from tests.factories import TaskFactory, asked
 
 PAYLOADS = {

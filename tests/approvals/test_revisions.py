@@ -3,7 +3,7 @@
 import pytest
 
 from approvals_app.models import Approval, Vote
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from audit_app.models import Event
 from sessions_app.models import Task
 from tests.factories import TaskFactory, asked, policy

@@ -6,7 +6,6 @@ import orjson
 import pytest
 from rest_framework import serializers
 
-from approvals_app import delegations, operations, overrides
 from approvals_app.api.serializers import DelegationSerializer, OverrideSerializer
 from approvals_app.api.task_serializers import (
     ApprovalSerializer,
@@ -14,11 +13,12 @@ from approvals_app.api.task_serializers import (
     RoutedTaskSerializer,
     TaskSerializer,
 )
+from approvals_app.decisions import break_glass, delegations, operations
 from approvals_app.models import Approval
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
+from audit_app.http.representation import shaped
+from audit_app.http.serializers import EventSerializer
 from audit_app.models import Event
-from audit_app.serializers import EventSerializer
-from audit_app.shapes import shaped
 from sessions_app.models import Agent, AgentSession, Task
 from sessions_app.serializers import OpenedSessionSerializer, SessionSerializer
 from tests.factories import SessionFactory, TaskFactory, approved, policy, the_approval
@@ -38,7 +38,7 @@ def rows(bot, breaker, bob, charlie):
     given = delegations.delegate(approval.pk, by=Actor.human(breaker), to="charlie")
     approval = the_approval(alone)
     said = {"by": Actor.human(breaker), "payload_digest": approval.payload_digest}
-    override = overrides.break_glass(approval.pk, reason="Fire.", **said)
+    override = break_glass.break_glass(approval.pk, reason="Fire.", **said)
     tasks, approvals = list(Task.objects.all()), list(Approval.objects.all())
     assert decided in tasks
     revisions = Task.objects.get(pk=edited.pk).all_revisions()

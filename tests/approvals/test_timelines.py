@@ -6,10 +6,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from approvals_app import timelines
-from audit_app.actors import Actor
-from audit_app.errors import NotFound
-from audit_app.machines import machine, states_passed
+from approvals_app.review import timelines
+from audit_app.base.actors import Actor
+from audit_app.base.errors import NotFound
+from audit_app.ui.state_diagram import machine, states_passed
 from sessions_app.models import Task
 from tests.factories import AgentFactory, SessionFactory, TaskFactory, approved, asked
 

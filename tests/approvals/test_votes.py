@@ -3,9 +3,9 @@
 import pytest
 
 from approvals_app.models import Approval, Vote
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from audit_app.models import Event
-from sessions_app import identities
+from sessions_app import agents
 from sessions_app.models import Task
 from tests.factories import OPS, TaskFactory, asked, policy
 
@@ -153,5 +153,5 @@ def test_a_yes_of_somebody_who_owns_the_agent_by_now_counts_no_more(
     task, bot, finance, say, alice, bob
 ):
     assert say(alice, "approve", finance).status_code == 200
-    identities.change_agent(bot.pk, by=OPS, roles=bot.roles, owner_id=alice.pk, subject=None)
+    agents.change_agent(bot.pk, by=OPS, roles=bot.roles, owner_id=alice.pk, subject=None)
     assert say(bob, "approve", finance).json()["status"] == "pending"

@@ -16,15 +16,17 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from approvals_app import delegations, inbox, notices, notifying, operations
-from approvals_app.expiry import expire_approvals
+from approvals_app.decisions import delegations, operations
+from approvals_app.decisions.break_glass import break_glass
+from approvals_app.decisions.deadlines import expire_approvals
 from approvals_app.models import Approval, Delegation, Vote
-from approvals_app.overrides import break_glass
-from audit_app.actors import Actor
-from audit_app.errors import OrchestratorError
-from audit_app.events import EventType
+from approvals_app.notifications import delivery, recipients
+from approvals_app.review import inbox
+from audit_app.base.actors import Actor
+from audit_app.base.errors import OrchestratorError
 from audit_app.models import Event
-from audit_app.trail import create
+from audit_app.trail.events import EventType
+from audit_app.trail.recording import create
 from sessions_app.models import Agent, Task
 from sessions_app.operations import cancel, revise_task
 from tests.client import Api
@@ -540,20 +542,20 @@ class Notices:
 
     def mail(self, case: Case) -> bool:
         self._read(case)
-        notifying.deliver(f"email:{case.person.pk}")
+        delivery.deliver(f"email:{case.person.pk}")
         return bool(self.mailbox.all())
 
     def role_hears_of_it(self, case: Case) -> bool:
         """A channel that a role shares is told of what anybody can still decide."""
         self._read(case)
         before = len(self.chat.said)
-        notifying.deliver(notifying.shared_place(case.approval.approver_role, self.chat.url))
+        delivery.deliver(delivery.shared_place(case.approval.approver_role, self.chat.url))
         return len(self.chat.said) > before
 
     def _read(self, case: Case) -> None:
         requested = EventType.APPROVAL_REQUESTED.value
         event = Event.objects.get(event_type=requested, subject_id=case.approval.pk)
-        notices.tell([event])
+        recipients.tell([event])
 
 
 def operation_says(case: Case) -> str | None:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from audit_app import tail
+from audit_app.live import event_log
 
 
 @pytest.fixture(autouse=True)
 def eras_are_read_anew():
-    tail.eras.forget()
+    event_log.eras.forget()
     yield
-    tail.eras.forget()
+    event_log.eras.forget()

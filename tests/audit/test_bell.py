@@ -2,7 +2,7 @@
 
 import time
 
-from audit_app.bell import Bell, bell
+from audit_app.live.notifier import Bell, bell
 from tests.factories import SessionFactory
 
 

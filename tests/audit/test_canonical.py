@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from audit_app.canonical import canonical, digest
+from audit_app.base.canonical import canonical, digest
 
 
 def test_the_example_of_the_rfc():

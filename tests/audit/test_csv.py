@@ -7,7 +7,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from audit_app import csv_export, webhooks
+from audit_app.base import csv_export
+from audit_app.webhooks import operations
 from tests.factories import (
     OPS,
     AgentFactory,
@@ -50,7 +51,7 @@ def root(database):
 def work(bot):
     SessionFactory(agent=bot)
     told = {"url": "https://hooks.example/", "event_types": [], "roles": []}
-    webhooks.create_webhook("ledger", by=OPS, **told)
+    operations.create_webhook("ledger", by=OPS, **told)
     policy("wires", "approve", when={"task_type": "wire_*"})
     return [TaskFactory(agent=bot), TaskFactory(agent=bot, target="sre")]
 

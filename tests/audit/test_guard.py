@@ -11,11 +11,11 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from approvals_app.models import Approval, Vote
-from audit_app.actors import Actor
-from audit_app.events import EventType
+from audit_app.base.actors import Actor
 from audit_app.models import Event
-from audit_app.trail import create, perform
-from sessions_app import identities
+from audit_app.trail.events import EventType
+from audit_app.trail.recording import create, perform
+from sessions_app import agents
 from sessions_app.models import AgentSession, Task
 from tests.factories import OPS, AgentFactory, SessionFactory, TaskFactory, session_in, the_approval
 
@@ -189,7 +189,7 @@ def test_a_key_is_issued_and_revoked_with_its_event(bot, statement):
 
 @pytest.mark.parametrize("column", ["hash = repeat('b', 64)", "revoked_at = NULL"])
 def test_a_key_is_not_another_and_a_revoked_one_stays_so(bot, column):
-    identities.rotate_key(bot.pk, by=OPS)
+    agents.rotate_key(bot.pk, by=OPS)
     with refused("UPDATE of agent_keys is refused"):
         run(f"UPDATE agent_keys SET {column} WHERE revoked_at IS NOT NULL")
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from audit_app import http_client
-from audit_app.destinations import DestinationRefused
+from audit_app.base import http_client
+from audit_app.base.ssrf import DestinationRefused
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit_app.legible import findings, visible, who
+from audit_app.base.text_safety import findings, visible, who
 
 SHOWN_AS_THEY_ARE = {"\n", "\t"}
 

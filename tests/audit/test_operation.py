@@ -6,10 +6,10 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from psycopg.errors import DeadlockDetected
 
-from audit_app import trail
-from audit_app.errors import Busy, Conflict, NotFound, Outrun
+from audit_app.base.errors import Busy, Conflict, NotFound, Outrun
 from audit_app.models import Event
-from audit_app.operation import operation
+from audit_app.trail import recording
+from audit_app.trail.operation import operation
 from sessions_app import operations
 from sessions_app.models import AgentSession
 from tests.factories import OPS, SessionFactory
@@ -20,7 +20,7 @@ from tests.races.together import together
 def touch(session_id, *, by, then=None):
     """Note something on a session, then do ``then``."""
     session = AgentSession.objects.locked(session_id)
-    trail.perform(session.update, by=by, metadata={"touched": True})
+    recording.perform(session.update, by=by, metadata={"touched": True})
     if then:
         then()
     return session
@@ -107,10 +107,12 @@ def test_a_deadlocks_victim_is_tried_again_and_both_get_through(bot):
     @operation("tests.touch_both")
     def touch_both(one, other, *, by):
         tries.append(one)
-        trail.perform(AgentSession.objects.locked(one).update, by=by, metadata={"by": str(one)})
+        recording.perform(AgentSession.objects.locked(one).update, by=by, metadata={"by": str(one)})
         if len(tries) <= 2:
             meet.wait(timeout=30)
-        trail.perform(AgentSession.objects.locked(other).update, by=by, metadata={"by": str(one)})
+        recording.perform(
+            AgentSession.objects.locked(other).update, by=by, metadata={"by": str(one)}
+        )
 
     outcomes = together(
         [

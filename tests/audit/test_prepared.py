@@ -6,9 +6,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from approvals_app.api.reads import read_approvals
-from audit_app.actors import Actor, Assurance, with_standing
-from audit_app.errors import NotFound
-from audit_app.prepared import Prepared
+from audit_app.base.actors import Actor, Assurance, with_standing
+from audit_app.base.errors import NotFound
+from audit_app.base.prepared import Prepared
 from sessions_app.models import Agent, AgentSession, Task
 from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory, the_approval
 

@@ -8,10 +8,10 @@ import threading
 import pytest
 from django.db import connection
 
-from audit_app import tail
+from audit_app.live import event_log
+from audit_app.live.consumers import Relay
 from audit_app.models import TailReader
-from audit_app.operations import add_event
-from audit_app.relays import Relay
+from audit_app.trail.notes import add_event
 from tests.database import database_url
 from tests.trail import advanced, all_settled, writer, written_by
 
@@ -89,7 +89,7 @@ def test_what_waits_for_an_older_transaction_is_known(bot):
         assert relay.waits_for_others()
     assert advanced(relay) == 2
     assert not relay.waits_for_others()
-    assert TailReader.objects.get().cursor == str(tail.end())
+    assert TailReader.objects.get().cursor == str(event_log.end())
 
 
 def test_the_worker_stops_when_asked():

@@ -5,8 +5,8 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from audit_app.actors import Actor, with_standing
-from orchestrator.signin.passwords import PasswordBackend
+from audit_app.base.actors import Actor, with_standing
+from orchestrator.accounts.passwords import PasswordBackend
 from tests.factories import ReviewerFactory
 
 READS, BREAKS = "audit_app.read_everything", "approvals_app.break_glass"

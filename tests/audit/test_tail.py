@@ -6,11 +6,11 @@ import psycopg
 import pytest
 from django.db import connection
 
-from audit_app import tail
-from audit_app.errors import CursorExpired
+from audit_app.base.errors import CursorExpired
+from audit_app.live import event_log
+from audit_app.live.event_log import START, Cursor
 from audit_app.models import Era, Event
-from audit_app.operations import add_event
-from audit_app.tail import START, Cursor
+from audit_app.trail.notes import add_event
 from tests.database import database_url, without_guards
 from tests.trail import all_settled, writer, written_by
 
@@ -20,41 +20,41 @@ def positions(events):
 
 
 def test_who_commits_late_is_not_skipped_as_it_would_be_by_position():
-    begin = tail.end()
+    begin = event_log.end()
     with writer() as slow, writer() as quick:
         first = written_by(slow)
         second = written_by(quick)
         quick.commit()
 
         assert Event.objects.filter(position__gt=begin.position).get().position == second
-        assert tail.read(begin) == [], "what may still be written before is waited for"
-        assert tail.unsettled(begin)
+        assert event_log.read(begin) == [], "what may still be written before is waited for"
+        assert event_log.unsettled(begin)
 
         slow.commit()
 
     all_settled()
-    assert positions(tail.read(begin)) == [first, second]
+    assert positions(event_log.read(begin)) == [first, second]
     # A reader who counts insertions had gone on behind the second by now.
     assert not Event.objects.filter(position__gt=second).exists()
 
 
 def test_up_to_an_end_that_was_asked_for_nothing_is_waited_for_again():
-    begin = tail.end()
+    begin = event_log.end()
     with writer() as slow, writer() as quick:
         slow.execute("SELECT pg_current_xact_id()")
         first, second = written_by(quick), written_by(quick)
         quick.commit()
 
-        end = tail.cursor_of(Event.objects.get(position=first))
-        assert tail.read(begin) == []
-        assert positions(tail.read(begin, until=end)) == [first]
-        assert positions(tail.read(end)) == []
+        end = event_log.cursor_of(Event.objects.get(position=first))
+        assert event_log.read(begin) == []
+        assert positions(event_log.read(begin, until=end)) == [first]
+        assert positions(event_log.read(end)) == []
     all_settled()
-    assert positions(tail.read(end)) == [second]
+    assert positions(event_log.read(end)) == [second]
 
 
 def test_the_order_is_that_of_transactions_not_of_insertions():
-    begin = tail.end()
+    begin = event_log.end()
     with writer() as older, writer() as younger:
         older.execute("SELECT pg_current_xact_id()")
         first_inserted = written_by(younger)
@@ -63,11 +63,11 @@ def test_the_order_is_that_of_transactions_not_of_insertions():
         older.commit()
 
     all_settled()
-    assert positions(tail.read(begin)) == [second_inserted, first_inserted]
+    assert positions(event_log.read(begin)) == [second_inserted, first_inserted]
 
 
 def test_nobody_waits_for_the_transactions_of_other_databases():
-    begin = tail.end()
+    begin = event_log.end()
     with (
         psycopg.connect(database_url(superuser=True, name="postgres")) as elsewhere,
         writer() as own,
@@ -76,18 +76,18 @@ def test_nobody_waits_for_the_transactions_of_other_databases():
         first = written_by(own)
         own.commit()
         all_settled()
-        assert positions(tail.read(begin)) == [first]
+        assert positions(event_log.read(begin)) == [first]
 
         own.execute("SELECT pg_current_xact_id()")
         with writer() as another:
             written_by(another)
-        assert positions(tail.read(begin)) == [first], "those of this one are waited for"
+        assert positions(event_log.read(begin)) == [first], "those of this one are waited for"
 
 
 def test_many_writers_long_and_short_and_every_reader_gets_all_of_it_once():
     writers, each = 6, 15
     done = threading.Event()
-    begin = tail.end()
+    begin = event_log.end()
 
     def write(number):
         with writer() as own:
@@ -103,9 +103,9 @@ def test_many_writers_long_and_short_and_every_reader_gets_all_of_it_once():
         try:
             while True:
                 last = done.is_set()
-                events = tail.read(cursor, batch)
+                events = event_log.read(cursor, batch)
                 seen += positions(events)
-                cursor = tail.cursor_of(events[-1]) if events else cursor
+                cursor = event_log.cursor_of(events[-1]) if events else cursor
                 if last and not events:
                     return
         finally:
@@ -131,16 +131,16 @@ def test_many_writers_long_and_short_and_every_reader_gets_all_of_it_once():
 
 
 def test_a_cursor_goes_on_where_it_stopped(bot):
-    begin = tail.end()
+    begin = event_log.end()
     for number in range(5):
         add_event("agent.noted", by=bot.as_actor(), metadata={"number": number}, trace_id=None)
     all_settled()
-    first = tail.read(begin, 2)
-    rest = tail.read(Cursor.parse(str(tail.cursor_of(first[-1]))))
+    first = event_log.read(begin, 2)
+    rest = event_log.read(Cursor.parse(str(event_log.cursor_of(first[-1]))))
 
     assert [event.metadata["number"] for event in first + rest] == [0, 1, 2, 3, 4]
-    assert tail.read(tail.end()) == []
-    assert tail.end() == tail.cursor_of(rest[-1])
+    assert event_log.read(event_log.end()) == []
+    assert event_log.end() == event_log.cursor_of(rest[-1])
 
 
 def test_after_a_restore_into_a_younger_cluster_old_and_new_are_read_in_order(bot):
@@ -151,35 +151,35 @@ def test_after_a_restore_into_a_younger_cluster_old_and_new_are_read_in_order(bo
             "UPDATE audit_events SET xid = (xid::text::bigint + 1000000000)::text::xid8"
             " WHERE event_type = 'agent.noted'"
         )
-    known = tail.cursor_of(Event.objects.get(metadata__n=1))
-    tail.eras.forget()
-    assert not tail.unsettled(tail.end()), "what was restored waits for nobody"
+    known = event_log.cursor_of(Event.objects.get(metadata__n=1))
+    event_log.eras.forget()
+    assert not event_log.unsettled(event_log.end()), "what was restored waits for nobody"
 
     add_event("agent.noted", by=bot.as_actor(), metadata={"n": 3}, trace_id=None)
     all_settled()
-    assert [e.metadata["n"] for e in tail.read(known)] == [2, 3]
-    assert tail.cursor_of(Event.objects.get(metadata__n=3)).era == 1
-    assert tail.end() == tail.cursor_of(Event.objects.get(metadata__n=3))
-    assert tail.cursor_of(Event.objects.get(metadata__n=2)) < tail.end()
-    assert [e.metadata["n"] for e in tail.read(START) if "n" in e.metadata] == [1, 2, 3]
+    assert [e.metadata["n"] for e in event_log.read(known)] == [2, 3]
+    assert event_log.cursor_of(Event.objects.get(metadata__n=3)).era == 1
+    assert event_log.end() == event_log.cursor_of(Event.objects.get(metadata__n=3))
+    assert event_log.cursor_of(Event.objects.get(metadata__n=2)) < event_log.end()
+    assert [e.metadata["n"] for e in event_log.read(START) if "n" in e.metadata] == [1, 2, 3]
 
-    tail.eras.forget()
-    assert tail.eras.present == 1, "an era begins once"
+    event_log.eras.forget()
+    assert event_log.eras.present == 1, "an era begins once"
     assert Era.objects.count() == 1
 
 
 def test_a_cursor_whose_events_are_gone_is_refused(bot):
     add_event("agent.noted", by=bot.as_actor(), metadata={}, trace_id=None)
     all_settled()
-    old = tail.end()
+    old = event_log.end()
     add_event("agent.noted", by=bot.as_actor(), metadata={}, trace_id=None)
     all_settled()
     with without_guards() as cursor:
         cursor.execute("DELETE FROM audit_events WHERE position <= %s", [old.position])
 
     with pytest.raises(CursorExpired):
-        tail.read(old)
-    assert len(tail.read(START)) == 1, "from the beginning is from what is kept"
+        event_log.read(old)
+    assert len(event_log.read(START)) == 1, "from the beginning is from what is kept"
 
 
 @pytest.mark.parametrize(

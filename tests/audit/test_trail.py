@@ -10,11 +10,11 @@ from django.db import IntegrityError, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audit_app import trail
-from audit_app.actors import Actor
-from audit_app.errors import InvalidTransition, UnknownEvent
-from audit_app.events import EventType
+from audit_app.base.actors import Actor
+from audit_app.base.errors import InvalidTransition, UnknownEvent
 from audit_app.models import Event, Subject
+from audit_app.trail import recording
+from audit_app.trail.events import EventType
 from sessions_app import operations
 from sessions_app.models import AgentSession
 from tests.factories import OPS, AgentFactory, SessionFactory, TaskFactory, approved, session_in
@@ -44,7 +44,7 @@ WRITING = settings(
 
 
 def note(actor=OPS, details=None, role=None, event="agent.noted"):
-    subject_id = trail.record_apart(event, "note", by=actor, details=details or {}, role=role)
+    subject_id = recording.record_apart(event, "note", by=actor, details=details or {}, role=role)
     return Event.objects.get(subject_id=subject_id)
 
 
@@ -128,14 +128,14 @@ def test_a_change_saves_only_what_it_changed(bot):
     with transaction.atomic():
         row = AgentSession.objects.locked(session.pk)
         row.role = "forged"
-        trail.perform(row.activate, by=OPS)
+        recording.perform(row.activate, by=OPS)
     assert AgentSession.objects.get(pk=session.pk).role == "support-agent"
 
 
 def test_a_transition_that_is_not_possible_says_what_is(bot):
     session = session_in("active", bot)
     with pytest.raises(InvalidTransition) as refusal, transaction.atomic():
-        trail.perform(AgentSession.objects.locked(session.pk).activate, by=OPS)
+        recording.perform(AgentSession.objects.locked(session.pk).activate, by=OPS)
     assert refusal.value.data == {
         "what": "session",
         "state": "active",

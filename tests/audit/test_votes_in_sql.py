@@ -16,14 +16,14 @@ from django.db import (
 )
 from django.utils import timezone
 
-from approvals_app import delegations, operations
-from approvals_app.expiry import expire_approvals
+from approvals_app.decisions import delegations, operations
+from approvals_app.decisions.break_glass import break_glass
+from approvals_app.decisions.deadlines import expire_approvals
 from approvals_app.models import Approval, ApprovalPolicy, Delegation, Override, Vote
-from approvals_app.overrides import break_glass
-from audit_app.actors import Actor
-from audit_app.events import EventType
+from audit_app.base.actors import Actor
 from audit_app.models import Event
-from audit_app.trail import create, perform
+from audit_app.trail.events import EventType
+from audit_app.trail.recording import create, perform
 from sessions_app.gate import Kind, Verdict
 from sessions_app.models import Task
 from sessions_app.operations import claim, complete, revise_task

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from approvals_app.models import Approval
-from orchestrator.api.availability import availability
+from orchestrator.web.circuit_breaker import availability
 from sessions_app.models import Agent
 from tests.browser.axe import violations
 from tests.browser.test_pictures import keep, wider_than_the_window

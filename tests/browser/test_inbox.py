@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from approvals_app import operations
+from approvals_app.decisions import operations
 from approvals_app.models import Approval
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from tests.factories import AgentFactory, TaskFactory, policy, the_approval
 
 pytestmark = pytest.mark.browser

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import Group, Permission, User
 
-from approvals_app import delegations, operations, overrides, rulebook, viewing
+from approvals_app.decisions import break_glass, delegations, operations
 from approvals_app.models import Approval, ApprovalPolicy
-from approvals_app.policy_files import parse_file
-from audit_app import tail, webhooks
-from audit_app.actors import Actor
+from approvals_app.policy import operations as rulebook
+from approvals_app.policy.files import parse_file
+from approvals_app.review import presence
+from audit_app.base.actors import Actor
+from audit_app.live import event_log
 from audit_app.models import Delivery, Event, Webhook
+from audit_app.webhooks import operations as webhooks
 from sessions_app.models import Agent, AgentSession
 from sessions_app.operations import claim, complete
 from tests.factories import (
@@ -99,7 +102,7 @@ def work(people):
     refused = routed(bodies["refund"])
     said(operations.reject, "alice", asked(refused, "finance"), notes="The kettle is in use.")
     alone = routed(bodies["shell_command"])
-    said(overrides.break_glass, "dave", asked(alone, "sre"), reason="The disk is full.")
+    said(break_glass.break_glass, "dave", asked(alone, "sre"), reason="The disk is full.")
     waiting = {name: routed(body) for name, body in bodies.items()}
     said(operations.approve, "bob", asked(waiting["wire_transfer"], "finance"))
     plan = asked(waiting["terraform_plan"], "sre")
@@ -130,7 +133,7 @@ def _places(people):
     now = operations.clock()
     span = {"starts_at": now, "ends_at": now + timedelta(days=7)}
     delegations.name_stand_in(by=by, to="alice", reason="On holiday.", **span)
-    viewing.keep(people["alice"], "Old refunds", "type=refund&age=1d")
+    presence.keep(people["alice"], "Old refunds", "type=refund&age=1d")
     hook, _ = webhooks.create_webhook(
         "ledger", by=OPS, url="https://hooks.example/ledger", event_types=["task.*"], roles=[]
     )
@@ -143,7 +146,7 @@ def _places(people):
             event_id=event.pk,
             event_type=event.event_type,
             subject_id=event.subject_id,
-            cursor=tail.cursor_of(event),
+            cursor=event_log.cursor_of(event),
             status=status,
             attempts=bool(answer),
             attempted_at=now if answer else None,

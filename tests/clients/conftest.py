@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from orchestrator_client import AsyncClient, Client
 
-from approvals_app import operations
-from audit_app.actors import Actor
+from approvals_app.decisions import operations
+from audit_app.base.actors import Actor
 from sessions_app.models import Task
 from tests.clients.proxy import between
 from tests.factories import AgentFactory, asked

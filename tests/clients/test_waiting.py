@@ -10,7 +10,7 @@ from django.conf import settings
 from orchestrator_client import AsyncClient, Client, Problem, StillWaiting, outcome
 from orchestrator_client import client as synchronous
 
-from sessions_app import identities
+from sessions_app import agents
 from tests.clients.conftest import decide
 from tests.clients.proxy import refusal
 from tests.factories import OPS, TaskFactory
@@ -187,7 +187,7 @@ def test_a_server_that_is_started_anew_answers_who_waited_before(
 
 def test_a_key_that_is_not_good_is_no_reason_to_wait(client, clerk):
     task = TaskFactory(agent=clerk)
-    identities.rotate_key(clerk.pk, by=OPS)
+    agents.rotate_key(clerk.pk, by=OPS)
     with pytest.raises(Problem) as raised:
         client.wait_for_decision(str(task.pk))
     assert (raised.value.status, raised.value.code) == (401, "invalid_key")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from orchestrator.signin.models import Identity
+from orchestrator.accounts.models import Identity
 from tests.commands.conftest import refused, said
 
 ISSUER = "https://id.example"

@@ -3,8 +3,8 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from approvals_app import operations
-from audit_app.actors import Actor
+from approvals_app.decisions import operations
+from audit_app.base.actors import Actor
 from tests.client import Api
 from tests.commands.conftest import said
 from tests.factories import TaskFactory, aged, the_approval

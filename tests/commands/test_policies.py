@@ -9,12 +9,12 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from approvals_app import rulebook
 from approvals_app.errors import PolicyAdministratorsOnly
 from approvals_app.models import ApprovalPolicy
-from approvals_app.policy_files import FileInvalid, dump_file, parse_file
-from approvals_app.rules import Rule
-from audit_app.actors import Actor
+from approvals_app.policy import operations
+from approvals_app.policy.files import FileInvalid, dump_file, parse_file
+from approvals_app.policy.language import Rule
+from audit_app.base.actors import Actor
 from audit_app.models import Event
 from sessions_app.models import Task
 from tests.commands.conftest import said
@@ -146,9 +146,9 @@ def test_who_may_change_policies(alice, bot):
     rule = Rule.parse({"name": "x", "then": "approve"})
     for by in (Actor.human(alice), bot.as_actor()):
         with pytest.raises(PolicyAdministratorsOnly):
-            rulebook.create_policy(rule, by=by)
+            operations.create_policy(rule, by=by)
     alice.user_permissions.add(Permission.objects.get(codename="change_approvalpolicy"))
-    assert rulebook.create_policy(rule, by=Actor.human(alice)).version == 1
+    assert operations.create_policy(rule, by=Actor.human(alice)).version == 1
 
 
 def test_simulation_says_what_would_be_otherwise(file, bot, run, settings):

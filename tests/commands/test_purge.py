@@ -9,9 +9,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from approvals_app import operations as approvals
+from approvals_app.decisions import operations as approvals
 from approvals_app.models import Approval, Vote
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from audit_app.models import Event, RequestReceipt
 from sessions_app import operations
 from sessions_app.models import AgentSession, Task

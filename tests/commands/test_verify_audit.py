@@ -15,14 +15,14 @@ from uuid import uuid4
 import pytest
 from django.db import connection, connections
 
-from approvals_app import operations as approvals
+from approvals_app.decisions import operations as approvals
 from approvals_app.errors import PayloadDigestMismatch
 from approvals_app.models import Approval
-from audit_app.actors import Actor
-from audit_app.canonical import canonical
+from audit_app.base.actors import Actor
+from audit_app.base.canonical import canonical
 from audit_app.models import Event
-from audit_app.operations import add_event
-from audit_app.verification import event_in
+from audit_app.trail.notes import add_event
+from audit_app.trail.verification import event_in
 from sessions_app import operations
 from sessions_app.models import AgentSession, Task
 from tests.commands.conftest import refused, said, wait_until_something_waits_for

@@ -14,8 +14,8 @@ import httpx
 import psycopg
 import pytest
 
-from orchestrator import embedded_postgres
-from orchestrator.database_roles import Login, establish
+from orchestrator.ops import embedded_postgres
+from orchestrator.ops.database_roles import Login, establish
 from tests.serving import ROOT, client_of, free_port, gunicorn
 
 MANAGE = [sys.executable, "manage.py"]

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orchestrator import embedded_postgres
+from orchestrator.ops import embedded_postgres
 from tests.serving import ROOT, free_port
 
 PATIENCE = 60
@@ -105,7 +105,7 @@ class System:
         self.manage("migrate", "-v0")
         self.keys = json.loads(self.run("-c", WORLD, str(agents), receiver))
         self.log = place / "web.log"
-        gunicorn = ("-m", "gunicorn", "-c", "orchestrator/gunicorn.py")
+        gunicorn = ("-m", "gunicorn", "-c", "orchestrator/server/gunicorn.py")
         self.web = self._process(self.log, *gunicorn)
         self.worker = self._process(place / "worker.log", "manage.py", "worker")
         self.undoing = place / "undoing.log"

@@ -12,8 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from orchestrator import embedded_postgres
-from orchestrator.embedded_postgres import EmbeddedPostgresError, running, start, stop
+from orchestrator.ops import embedded_postgres
+from orchestrator.ops.embedded_postgres import EmbeddedPostgresError, running, start, stop
 
 ROOT = Path(__file__).parents[2]
 WHO = {"user": "nobody", "group": "nogroup", "extra_groups": []}

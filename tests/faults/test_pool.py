@@ -5,7 +5,7 @@ from threading import Event
 import psycopg
 import pytest
 
-from audit_app.bell import Bell
+from audit_app.live.notifier import Bell
 from tests.faults.conftest import serving
 
 KEY = {"Authorization": "Bearer ork_x"}

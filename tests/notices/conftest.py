@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from approvals_app import notifying
-from approvals_app.channels import _plugin
-from approvals_app.notice_pages import ChannelForm, _added
-from approvals_app.noticing import Notice, NoticeChannel, NoticeSettings
-from audit_app.relays import RELAYS
+from approvals_app.notifications import delivery
+from approvals_app.notifications.channels import _plugin
+from approvals_app.notifications.models import Notice, NoticeChannel, NoticeSettings
+from approvals_app.notifications.views import ChannelForm, _added
+from audit_app.live.consumers import RELAYS
 from orchestrator.settings import _mail, env
 from tests.trail import advanced, caught_up
 
@@ -149,7 +149,7 @@ def tell(mailbox: Mailbox) -> Callable[[], list[EmailMessage]]:
 
 def send() -> None:
     for place in Notice.objects.due().order_by("place").values_list("place", flat=True).distinct():
-        notifying.deliver(place)
+        delivery.deliver(place)
 
 
 def wishes(person: User, **columns: Any) -> None:

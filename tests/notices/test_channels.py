@@ -12,11 +12,11 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
-from approvals_app import channels, notifying
-from approvals_app.channels import ChannelRefused
-from approvals_app.noticing import Notice, NoticeChannel
-from audit_app import destinations, vault
-from audit_app.destinations import is_public
+from approvals_app.notifications import channels, delivery
+from approvals_app.notifications.channels import ChannelRefused
+from approvals_app.notifications.models import Notice, NoticeChannel
+from audit_app.base import encryption, ssrf
+from audit_app.base.ssrf import is_public
 from tests.factories import TaskFactory
 from tests.notices.conftest import adds, send, text, wishes
 
@@ -106,7 +106,7 @@ def test_an_address_is_kept_encrypted_and_shown_masked(chat, alice, settings):
     settings.SECRET_KEY = "another" * 10
     assert channels.opened(channel.sealed) == chat.url
     settings.SECRET_KEY_FALLBACKS = []
-    with pytest.raises(vault.Unreadable):
+    with pytest.raises(encryption.Unreadable):
         channels.opened(channel.sealed)
 
 
@@ -145,10 +145,10 @@ def test_where_a_name_leads_is_looked_at_when_it_is_connected_to(monkeypatch, ad
 
     monkeypatch.setattr(socket, "getaddrinfo", leads)
     with (
-        destinations.only_public_addresses(),
+        ssrf.only_public_addresses(),
         pytest.raises(OSError, match="not public"),
     ):
-        destinations._guarded_connect(("rebound.example", 443), timeout=1)
+        ssrf._guarded_connect(("rebound.example", 443), timeout=1)
 
 
 def test_a_redirect_leads_nowhere_else(tell, chat, bot, alice, settings, monkeypatch):
@@ -157,7 +157,7 @@ def test_a_redirect_leads_nowhere_else(tell, chat, bot, alice, settings, monkeyp
     adds(alice, chat.url)
     settings.NOTICE_PRIVATE_NETWORKS = False
     monkeypatch.setattr(
-        destinations, "is_public", lambda address: str(address) == "127.0.0.1" or is_public(address)
+        ssrf, "is_public", lambda address: str(address) == "127.0.0.1" or is_public(address)
     )
     TaskFactory(agent=bot)
     tell()
@@ -233,7 +233,7 @@ def test_a_shared_channel_is_not_told_of_what_is_decided(tell, chat, bot, alice,
 
     Notice.objects.filter(person=None).update(sent_at=None, due_at=timezone.now())
     cancel(task.pk, by=bot.as_actor())
-    notifying.deliver(Notice.objects.get(person=None).place)
+    delivery.deliver(Notice.objects.get(person=None).place)
     assert len(chat.said) == 1
 
 

@@ -6,9 +6,9 @@ import pytest
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from approvals_app.noticing import Notice, NoticeSettings
-from approvals_app.notifying import sweep
-from approvals_app.quiet import told_at
+from approvals_app.notifications.delivery import sweep
+from approvals_app.notifications.models import Notice, NoticeSettings
+from approvals_app.notifications.schedule import told_at
 from tests.factories import TaskFactory
 from tests.notices.conftest import text, wishes
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from approvals_app.noticing import NoticeSettings
+from approvals_app.notifications.models import NoticeSettings
 from tests.browser.conftest import chromium, look, signed_in, site  # noqa: F401  # fixtures
 from tests.browser.test_accessibility import violations
 from tests.factories import TaskFactory

@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from approvals_app.noticing import Notice, NoticeChannel, NoticeSettings
+from approvals_app.notifications.models import Notice, NoticeChannel, NoticeSettings
 from tests.factories import ReviewerFactory, TaskFactory
 from tests.notices.conftest import adds, send, text
 

@@ -9,15 +9,16 @@ from django.test import Client
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from approvals_app import delegations, notifying, operations
-from approvals_app.expiry import expire_approvals, remind
+from approvals_app.decisions import delegations, operations
+from approvals_app.decisions.break_glass import break_glass
+from approvals_app.decisions.deadlines import expire_approvals, remind
 from approvals_app.models import Approval, Vote
-from approvals_app.notices import tell as read
-from approvals_app.noticing import Notice
-from approvals_app.overrides import break_glass
-from audit_app.actors import Actor
+from approvals_app.notifications import delivery
+from approvals_app.notifications.models import Notice
+from approvals_app.notifications.recipients import tell as read
+from audit_app.base.actors import Actor
+from audit_app.live.consumers import RELAYS
 from audit_app.models import Event
-from audit_app.relays import RELAYS
 from tests.factories import OPS, AgentFactory, ReviewerFactory, TaskFactory, aged, asked, policy
 from tests.notices.conftest import send, text, wishes
 from tests.trail import advanced
@@ -133,7 +134,7 @@ def test_whoever_can_no_longer_decide_is_not_told(tell, bot, alice, bob, what):
             cancel(task.pk, by=bot.as_actor())
         case "expired":
             aged(Approval, expires_at=timezone.now() - timedelta(seconds=1))
-    notifying.deliver(f"email:{alice.pk}")
+    delivery.deliver(f"email:{alice.pk}")
     assert tell() == [] or "alice@example.com" not in recipients(tell())
     row = Notice.objects.get(person=alice)
     assert (row.sent_at, row.dropped_at is None) == (None, False)

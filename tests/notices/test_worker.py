@@ -10,8 +10,8 @@ import pytest
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from approvals_app.noticing import Notice
-from audit_app.relays import RELAYS
+from approvals_app.notifications.models import Notice
+from audit_app.live.consumers import RELAYS
 from tests.database import database_url
 from tests.factories import TaskFactory
 from tests.notices.conftest import text

@@ -18,10 +18,11 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test import Client
 
-from approvals_app.expiry import expire_approvals
+from approvals_app.decisions.deadlines import expire_approvals
 from approvals_app.models import Approval
-from audit_app import receipts, tail
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
+from audit_app.live import event_log
+from audit_app.trail import idempotency
 from bench import lists_rows
 from sessions_app.expiry import expire_approved, expire_sessions, release_leases
 from tests.database import KEPT as KEPT_TABLES
@@ -174,17 +175,17 @@ def hot() -> dict[str, tuple[Callable[[], Any], set[str]]]:
         lambda: next(expire_approvals(by=SYSTEM, batch_size=9), 0),
         {"approvals_deadlines"},
     )
-    found["the tail"] = lambda: tail.read(tail.end()), {"audit_events_tail"}
+    found["the tail"] = lambda: event_log.read(event_log.end()), {"audit_events_tail"}
     return found
 
 
 def explained() -> dict[str, list[Any]]:
-    assert not tail.eras.ends  # asked once a process: not to be among what a request asks
+    assert not event_log.eras.ends  # asked once a process: not to be among what a request asks
     plans = {}
     for name, (action, _) in hot().items():
         plans[name] = plans_of(action)
     values = {"ttl": "1", "status": "200", "headers": "'{}'", "subject_id": "NULL"}
-    keep = re.sub(r"%\((\w+)\)s", lambda name: values.get(name[1], "'x'"), receipts.KEEP)
+    keep = re.sub(r"%\((\w+)\)s", lambda name: values.get(name[1], "'x'"), idempotency.KEEP)
     plans["a receipt is kept"] = [plan_of(keep)]
     plans["the judge's look-up"] = [plan_of(JUDGED)]
     return plans

@@ -8,9 +8,9 @@ from typing import Any
 from django.apps import apps
 from django.db import connection
 
-from audit_app.errors import OrchestratorError
-from audit_app.guard import first_states
-from orchestrator.api.problems import STATUS_OF
+from audit_app.base.errors import OrchestratorError
+from audit_app.trail.guards import first_states
+from orchestrator.web.problems import STATUS_OF
 
 STATES = {
     "Sessions": ("sessions_app.AgentSession", "What an agent's run of work goes through."),

@@ -8,8 +8,8 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
-from audit_app.guard import render_triggers
 from audit_app.models import Subject
+from audit_app.trail.guards import render_triggers
 from tests.project import documents
 
 ROOT = Path(__file__).parents[2]

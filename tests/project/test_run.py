@@ -76,7 +76,7 @@ class Trial:
 @pytest.fixture
 def data(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "data"
-    from orchestrator import embedded_postgres
+    from orchestrator.ops import embedded_postgres
 
     embedded_postgres.stop(tmp_path / "data" / "postgres")
 
@@ -225,7 +225,7 @@ RUN_BY = {
     ".venv/bin/python manage.py migrate": "tests/faults/test_database_away.py",
     ".venv/bin/python manage.py collectstatic --no-input": "tests/faults/test_database_away.py",
     ".venv/bin/python manage.py worker": "tests/audit/test_relays.py",
-    ".venv/bin/gunicorn -c orchestrator/gunicorn.py": "tests/faults/test_database_away.py",
+    ".venv/bin/gunicorn -c orchestrator/server/gunicorn.py": "tests/faults/test_database_away.py",
 }
 
 

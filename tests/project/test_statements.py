@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from audit_app import tail
+from audit_app.live import event_log
 from tests.factories import SessionFactory, TaskFactory, policy, the_approval
 
 SAID = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
@@ -46,7 +46,7 @@ def test_reading_a_session(api, bot, sent):
 
 
 def test_a_look_of_a_stream(api, bot, sent):
-    place = tail.end()  # when eras began is asked once a process
+    place = event_log.end()  # when eras began is asked once a process
     asked = {"task_id": str(TaskFactory(agent=bot).pk), "after": str(place)}
     assert sent(lambda: api(bot).get("/events", **asked)) == said("GET /events")
 

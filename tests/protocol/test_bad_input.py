@@ -15,8 +15,8 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from orchestrator.api.filters import MAX_PARAMETERS
-from orchestrator.api.parsers import MAX_DEPTH, MAX_ITEMS
+from orchestrator.web.filters import MAX_PARAMETERS
+from orchestrator.web.parsing import MAX_DEPTH, MAX_ITEMS
 from sessions_app import operations
 from tests.client import Api, schema
 from tests.database import empty

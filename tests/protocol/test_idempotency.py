@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from approvals_app.models import Approval
 from audit_app.models import Event, RequestReceipt
-from sessions_app import identities
+from sessions_app import agents
 from sessions_app.models import AgentSession, Task
 from tests.factories import (
     OPS,
@@ -151,7 +151,7 @@ def test_elsewhere_the_key_may_be_left_out(api, bot):
 def test_a_refusal_for_want_of_a_right_is_replayed(api, bot):
     body = {"agent_role": "king"}
     first = api(bot).post("/sessions", body, key())
-    identities.change_agent(
+    agents.change_agent(
         bot.pk, by=OPS, roles=["support-agent", "king"], owner_id=None, subject=None
     )
     second = api(bot).post("/sessions", body, key())
@@ -217,7 +217,7 @@ def test_what_the_operation_finds_invalid_is_not_kept(api, bot):
 
 def test_after_its_key_is_revoked_an_agent_gets_no_replay(api, bot):
     api(bot).post("/tasks/route", REFUND, key())
-    identities.revoke_agent(bot.pk, by=OPS)
+    agents.revoke_agent(bot.pk, by=OPS)
     answer = api(bot).post("/tasks/route", REFUND, key())
 
     assert answer.status_code == 401
@@ -234,7 +234,7 @@ def test_who_lost_the_role_no_longer_gets_the_answer(api, alice, bot, payer):
     task = approved(TaskFactory(agent=bot), by=alice)
     path = f"/tasks/{task.pk}/claim"
     first = api(payer).post(path, {}, key())
-    identities.change_agent(payer.pk, by=OPS, roles=["weather"], owner_id=None, subject=None)
+    agents.change_agent(payer.pk, by=OPS, roles=["weather"], owner_id=None, subject=None)
     second = api(payer).post(path, {}, key())
 
     assert (first.status_code, second.status_code) == (200, 404)

@@ -23,12 +23,12 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.urls import get_resolver
 
-from approvals_app import operations as approval_operations
+from approvals_app.decisions import operations as approval_operations
 from approvals_app.models import Approval
-from audit_app import webhooks
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from audit_app.models import Event
-from sessions_app import identities, operations
+from audit_app.webhooks import operations as webhooks
+from sessions_app import agents, operations
 from tests.client import Api, schema
 from tests.database import as_superuser
 from tests.factories import (
@@ -346,7 +346,7 @@ class World:
         self.owner = ReviewerFactory(username="olivia", roles=[ASKED])
         self.asker = AgentFactory(name="asker", roles=["support-agent"], owner=self.owner)
         self.old_key = self.asker.key
-        self.asker.key = identities.rotate_key(self.asker.pk, by=OPS).text
+        self.asker.key = agents.rotate_key(self.asker.pk, by=OPS).text
         self.decider = ReviewerFactory(username="beatrix-who-decides", roles=[ASKED])
         self.worker = AgentFactory(name="worker", roles=[ASKED])
         self.secrets: dict[str, set[str]] = {}
@@ -416,7 +416,7 @@ class World:
                 return Caller(who, Api(Authorization=f"Bearer {self.old_key}"), "stranger", sees)
             case "a key of a revoked agent":
                 agent = AgentFactory(name="former", roles=["support-agent"])
-                identities.revoke_agent(agent.pk, by=OPS)
+                agents.revoke_agent(agent.pk, by=OPS)
                 return Caller(who, Api(agent), "stranger", sees)
         return Caller(who, Api(user=self._person(who)), "person", sees)
 

@@ -20,10 +20,10 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
-from approvals_app import expiry
-from approvals_app import operations as approval_operations
-from audit_app.actors import Actor
-from sessions_app import identities
+from approvals_app.decisions import deadlines
+from approvals_app.decisions import operations as approval_operations
+from audit_app.base.actors import Actor
+from sessions_app import agents
 from sessions_app.models import Task
 from tests.database import as_superuser
 from tests.factories import (
@@ -264,7 +264,7 @@ class TestRefusals:
 
     def test_a_role_that_the_session_speaks_for_and_the_agent_holds_no_more(self, bots, bot):
         session = SessionFactory(agent=bot)
-        identities.change_agent(bot.pk, by=OPS, roles=["marketing"], owner_id=None, subject=None)
+        agents.change_agent(bot.pk, by=OPS, roles=["marketing"], owner_id=None, subject=None)
         problem = bots.refused("send_task", target="finance", task=WIRE, session_id=str(session.pk))
         assert (problem["code"], problem["status"]) == ("role_not_held", 403)
 
@@ -278,7 +278,7 @@ class TestRefusals:
         with as_superuser() as admin:
             admin.execute("SET session_replication_role = replica")
             admin.execute("UPDATE approvals SET expires_at = created_at + interval '1 us'")
-        for _ in expiry.expire_approvals(by=OPS, batch_size=10):
+        for _ in deadlines.expire_approvals(by=OPS, batch_size=10):
             pass
         problem = bots.refused("request_approval", task_id=str(task.pk), approver_role="legal")
         assert (problem["code"], problem["state"]) == ("task_not_waiting", "expired")
@@ -376,7 +376,7 @@ class TestTheDoor:
         assert api(user=alice).post("/mcp", {}).status_code == 401
 
     def test_a_key_that_was_revoked(self, port, bot):
-        identities.revoke_agent(bot.pk, by=OPS)
+        agents.revoke_agent(bot.pk, by=OPS)
         response = posted(port, "{}", Authorization=f"Bearer {bot.key}")
         assert (response.status_code, response.json()["code"]) == (401, "invalid_key")
 
@@ -484,7 +484,7 @@ class TestWaiting:
         task, heard = TaskFactory(agent=bot), Heard()
         wait = aside(bots, "wait_for_decision", heard, task_id=str(task.pk), timeout_seconds=60)
         assert heard.first.wait(30)
-        identities.revoke_agent(bot.pk, by=OPS)
+        agents.revoke_agent(bot.pk, by=OPS)
         result = wait.result(30)
         assert result.is_error
         assert result.structured_content["code"] == "invalid_key"

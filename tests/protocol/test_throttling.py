@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
-from orchestrator.api.throttling import Shares, shares
 from orchestrator.models import RateLimit
+from orchestrator.web.throttling import Shares, shares
 from sessions_app.models import Task
 from tests.client import Api
 from tests.commands.conftest import said
@@ -25,7 +25,7 @@ def a_new_minute(time_machine_at_noon):
 @pytest.fixture
 def time_machine_at_noon(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("orchestrator.api.throttling.time", clock)
+    monkeypatch.setattr("orchestrator.web.throttling.time", clock)
     return clock
 
 

@@ -16,8 +16,8 @@ REQUEST = """
 import os, signal, django
 django.setup()
 from django.test import Client
-from audit_app.receipts import Receipt
-from audit_app.bell import bell
+from audit_app.trail.idempotency import Receipt
+from audit_app.live.notifier import bell
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -6,13 +6,13 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from approvals_app import operations as approvals
+from approvals_app.decisions import operations as approvals
 from approvals_app.errors import AlreadyDecided, SeparationOfDuties
 from approvals_app.models import Approval
-from audit_app.actors import Actor
-from audit_app.errors import InvalidTransition
+from audit_app.base.actors import Actor
+from audit_app.base.errors import InvalidTransition
 from audit_app.models import Event
-from sessions_app import identities, operations
+from sessions_app import agents, operations
 from sessions_app.models import Task
 from tests.commands.conftest import wait_until_something_waits_for
 from tests.database import database_url
@@ -70,7 +70,7 @@ def test_who_became_the_owner_while_they_waited_for_the_lock_does_not_decide(bot
         def give_and_let_go():
             wait_until_something_waits_for(holder)
             given = {"roles": bot.roles, "owner_id": alice.pk, "subject": None}
-            identities.change_agent(bot.pk, by=OPS, **given)
+            agents.change_agent(bot.pk, by=OPS, **given)
             holder.rollback()
 
         outcome, failed = together([decide(approvals.approve, approval, alice), give_and_let_go])

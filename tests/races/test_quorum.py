@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 from django.contrib.auth.models import Permission
 
-from approvals_app import delegations, expiry, operations, overrides
+from approvals_app.decisions import break_glass, deadlines, delegations, operations
 from approvals_app.models import Approval, Override, Vote
-from audit_app.actors import Actor
-from audit_app.errors import Busy, OrchestratorError
+from audit_app.base.actors import Actor
+from audit_app.base.errors import Busy, OrchestratorError
 from audit_app.models import Event
 from sessions_app.models import Task
 from sessions_app.operations import cancel, revise_task
@@ -142,7 +142,7 @@ def test_a_vote_and_the_deadline_at_once(people, bot):
         task = TaskFactory(agent=bot, target="a")
         approval = asked(task, "a")
         aged(Approval, expires_at=approval.created_at)
-        sweep = partial(list, expiry.expire_approvals(by=OPS, batch_size=10))
+        sweep = partial(list, deadlines.expire_approvals(by=OPS, batch_size=10))
         outcome, _ = both_ways(yes(approval, people[0]), sweep)
         assert outcome.code in ("approval_expired", "already_decided")
 
@@ -165,7 +165,7 @@ def test_breaking_the_glass_and_a_no_at_once(people, bot):
         approval = asked(task, "a")
         digest = approval.payload_digest
         glass = partial(
-            overrides.break_glass,
+            break_glass.break_glass,
             approval.pk,
             by=Actor.human(people[0]),
             payload_digest=digest,
@@ -201,13 +201,13 @@ def test_everything_at_once(people, bot):
             yes(b, people[7]),
             partial(operations.reject, b.pk, by=Actor.human(people[8]), **seen),
             partial(operations.edit, a.pk, by=Actor.human(people[3]), data={"n": n}, **seen),
-            partial(overrides.break_glass, a.pk, by=Actor.human(breaker), reason="Fire.", **seen),
+            partial(break_glass.break_glass, a.pk, by=Actor.human(breaker), reason="Fire.", **seen),
             partial(revise_task, task.pk, by=bot.as_actor(), data={"m": n}),
             partial(operations.request, task.pk, by=bot.as_actor(), approver_role="c"),
             partial(delegations.delegate, a.pk, by=Actor.human(people[4]), to="p17"),
             partial(operations.withdraw_vote, a.pk, by=Actor.human(people[0])),
-            partial(swept, expiry.expire_approvals),
-            partial(swept, expiry.remind),
+            partial(swept, deadlines.expire_approvals),
+            partial(swept, deadlines.remind),
         ]
         order.shuffle(calls)
         for outcome in together(calls):

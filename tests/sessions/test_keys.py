@@ -7,9 +7,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from audit_app.models import Event
-from sessions_app import identities, operations
+from sessions_app import agents, operations
 from sessions_app.errors import AdministratorsOnly, AgentRevoked, NameTaken
 from sessions_app.models import Agent, AgentKey, Task
 from tests.client import Api
@@ -69,19 +69,19 @@ def test_the_last_use_is_kept_to_the_minute(bot):
 
 
 def test_a_refused_key_is_not_used(bot):
-    identities.revoke_agent(bot.pk, by=OPS)
+    agents.revoke_agent(bot.pk, by=OPS)
     assert not accepted(bot.key)
     assert AgentKey.objects.get().last_used_at is None
 
 
 def test_a_rotated_key_ends_at_once(bot):
-    new = identities.rotate_key(bot.pk, by=OPS)
+    new = agents.rotate_key(bot.pk, by=OPS)
     assert accepted(new.text)
     assert not accepted(bot.key)
 
 
 def test_a_key_rotated_with_an_overlap_goes_on_until_its_end(bot):
-    new = identities.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
+    new = agents.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
     assert accepted(new.text)
     assert accepted(bot.key)
     with without_guards() as cursor:
@@ -91,15 +91,15 @@ def test_a_key_rotated_with_an_overlap_goes_on_until_its_end(bot):
 
 
 def test_an_overlap_is_not_prolonged_by_the_next_rotation(bot):
-    identities.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
+    agents.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
     end = AgentKey.objects.get(prefix=bot.key[:12]).revoked_at
-    identities.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=5))
+    agents.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=5))
     assert AgentKey.objects.get(prefix=bot.key[:12]).revoked_at == end
 
 
 def test_revoking_an_agent_ends_all_its_keys(bot):
-    new = identities.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
-    identities.revoke_agent(bot.pk, by=OPS)
+    new = agents.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
+    agents.revoke_agent(bot.pk, by=OPS)
     assert not accepted(bot.key)
     assert not accepted(new.text)
     assert Agent.objects.get().status == "revoked"
@@ -110,22 +110,22 @@ def test_revoking_an_agent_takes_back_what_nobody_has_begun(alice, bot, payer):
     approved(agreed, by=alice)
     approved(begun, by=alice)
     operations.claim(begun.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
-    identities.revoke_agent(bot.pk, by=OPS)
+    agents.revoke_agent(bot.pk, by=OPS)
     left = dict(Task.objects.values_list("pk", "status"))
     assert left == {waiting.pk: "cancelled", agreed.pk: "cancelled", begun.pk: "claimed"}
     assert the_approval(waiting).status == "withdrawn"
 
 
 def test_a_revoked_agent_stays_revoked(bot):
-    identities.revoke_agent(bot.pk, by=OPS)
-    for again in (identities.revoke_agent, identities.rotate_key):
+    agents.revoke_agent(bot.pk, by=OPS)
+    for again in (agents.revoke_agent, agents.rotate_key):
         with pytest.raises(AgentRevoked):
             again(bot.pk, by=OPS)
 
 
 def test_the_trail_tells_of_keys_without_telling_them(bot):
-    identities.rotate_key(bot.pk, by=OPS)
-    identities.revoke_agent(bot.pk, by=OPS)
+    agents.rotate_key(bot.pk, by=OPS)
+    agents.revoke_agent(bot.pk, by=OPS)
     story = Event.objects.filter(subject_id=bot.pk)
     assert [event.event_type for event in story] == [
         "identity.created",
@@ -147,16 +147,16 @@ def test_two_agents_have_two_names(bot):
 
 def test_agents_and_reviewers_issue_no_keys(alice, bot):
     for by in (bot.as_actor(), Actor.human(alice)):
-        for operation in (identities.rotate_key, identities.revoke_agent):
+        for operation in (agents.rotate_key, agents.revoke_agent):
             with pytest.raises(AdministratorsOnly):
                 operation(bot.pk, by=by)
         with pytest.raises(AdministratorsOnly):
-            identities.create_agent("minion", by=by, roles=["finance"])
+            agents.create_agent("minion", by=by, roles=["finance"])
     assert accepted(bot.key)
 
 
 def test_new_roles_count_from_the_next_request(api, bot):
     body = {"agent_role": "billing"}
     assert api(bot).post("/sessions", body).status_code == 403
-    identities.change_agent(bot.pk, by=OPS, roles=["billing"], owner_id=None, subject=None)
+    agents.change_agent(bot.pk, by=OPS, roles=["billing"], owner_id=None, subject=None)
     assert api(bot).post("/sessions", body).status_code == 201

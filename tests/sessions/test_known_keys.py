@@ -8,11 +8,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from audit_app.actors import Actor
-from audit_app.bell import Bell
-from audit_app.waiting import DOOR, Resumed
-from sessions_app import authentication, identities, known_keys
-from sessions_app.known_keys import KeyCache
+from audit_app.base.actors import Actor
+from audit_app.live.long_poll import DOOR, Resumed
+from audit_app.live.notifier import Bell
+from sessions_app import agents
+from sessions_app.auth import authentication, key_cache
+from sessions_app.auth.key_cache import KeyCache
 from sessions_app.models import Agent, AgentKey
 from tests.awaiting import until
 from tests.database import as_superuser
@@ -35,12 +36,12 @@ def keys(bell, bot, monkeypatch):
 @pytest.fixture
 def deaf_keys(bell, bot, monkeypatch):
     """They listen where nobody ever says anything."""
-    monkeypatch.setattr(known_keys, "CHANNEL", "nobody_says_anything_here")
+    monkeypatch.setattr(key_cache, "CHANNEL", "nobody_says_anything_here")
     return cache_that_listens(bell, monkeypatch)
 
 
 def cache_that_listens(bell, monkeypatch):
-    monkeypatch.setattr(known_keys, "MAX_AGE", 3600.0)
+    monkeypatch.setattr(key_cache, "MAX_AGE", 3600.0)
     keys = KeyCache(bell)
     monkeypatch.setattr(authentication, "key_cache", keys)
     keys.start()
@@ -90,8 +91,8 @@ def test_nothing_is_cached_where_nobody_listens(asks):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda bot: identities.revoke_agent(bot.pk, by=OPS),
-        lambda bot: identities.rotate_key(bot.pk, by=OPS),
+        lambda bot: agents.revoke_agent(bot.pk, by=OPS),
+        lambda bot: agents.rotate_key(bot.pk, by=OPS),
         lambda bot: run("TRUNCATE agent_keys"),
     ],
     ids=["revoked", "rotated", "removed"],
@@ -107,7 +108,7 @@ def test_roles_are_those_of_now(bell, keys, asks, bot, api):
     assert [asks(), asks()] == [True, False]
     opened = {"agent_role": "another"}
     assert api(bot).post("/sessions", opened).status_code == 403
-    identities.change_agent(bot.pk, by=OPS, roles=["another"], owner_id=None, subject=None)
+    agents.change_agent(bot.pk, by=OPS, roles=["another"], owner_id=None, subject=None)
     hear_all(bell)
     assert api(bot).post("/sessions", opened).status_code == 201
 
@@ -134,7 +135,7 @@ def test_what_changes_during_the_look_up_is_not_cached(bell, keys, bot):
 
 def test_a_key_that_ends_by_itself_is_looked_up_each_time(bell, keys, asks, bot):
     assert [asks(), asks()] == [True, False]
-    identities.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
+    agents.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
     hear_all(bell)
     assert [asks(), asks()] == [True, True]
 
@@ -142,7 +143,7 @@ def test_a_key_that_ends_by_itself_is_looked_up_each_time(bell, keys, asks, bot)
 def test_a_held_request_that_is_woken_never_trusts_the_cache(deaf_keys, asks, bot):
     """The trail may wake it before the notice empties the cache."""
     assert [asks(), asks()] == [True, False]
-    identities.revoke_agent(bot.pk, by=OPS)
+    agents.revoke_agent(bot.pk, by=OPS)
     assert asks() is False
     assert asks(**{DOOR: Resumed()}) is None
 
@@ -166,13 +167,13 @@ def test_nothing_is_cached_once_listening_has_ended(bell, keys, asks):
 
 def test_an_old_one_is_looked_up_again(deaf_keys, asks, bot, monkeypatch):
     assert [asks(), asks()] == [True, False]
-    identities.revoke_agent(bot.pk, by=OPS)
-    monkeypatch.setattr(known_keys, "MAX_AGE", 0.0)
+    agents.revoke_agent(bot.pk, by=OPS)
+    monkeypatch.setattr(key_cache, "MAX_AGE", 0.0)
     assert asks() is None
 
 
 def test_there_is_an_end_to_how_many(keys, monkeypatch):
-    monkeypatch.setattr(known_keys, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(key_cache, "MAX_ENTRIES", 2)
     for name in ("one", "two", "three"):
         keys.put(name, Actor.system(name), generation=keys.generation)
     assert [keys.get(name) is None for name in ("one", "two", "three")] == [True, True, False]

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from orchestrator.api import pagination
+from orchestrator.web import pagination
 from tests.database import without_guards
 from tests.factories import AgentFactory, SessionFactory, session_in
 

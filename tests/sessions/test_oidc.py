@@ -16,11 +16,12 @@ from django.contrib.auth.models import User
 from django.db import connection, connections
 
 from approvals_app.models import Approval
-from audit_app.errors import NotFound
+from audit_app.base.errors import NotFound
 from audit_app.models import Event
-from orchestrator.signin.models import Identity
-from sessions_app import identities, oidc
-from sessions_app import issuer as client
+from orchestrator.accounts.models import Identity
+from sessions_app import agents
+from sessions_app.auth import issuer as client
+from sessions_app.auth import tokens as oidc
 from sessions_app.errors import AdministratorsOnly
 from sessions_app.models import Agent, AgentKey
 from tests.client import Api, schema
@@ -227,7 +228,7 @@ def test_an_agents_token_never_decides_even_if_it_is_called_as_a_person(issuer, 
 
 def test_a_revoked_agents_token_is_not_taken_for_a_persons(issuer, linked):
     posing = AgentFactory(name="posing", subject="subject-of-alice")
-    identities.revoke_agent(posing.pk, by=OPS)
+    agents.revoke_agent(posing.pk, by=OPS)
     assert "revoked" in refused(issuer.token("subject-of-alice"), "unknown_subject")
 
 
@@ -923,13 +924,13 @@ def test_an_inactive_person_does_not_come_back_as_an_agent(issuer, provisioning,
 
 def test_whoever_asks_for_it_a_person_is_never_made_an_agent(alice):
     with pytest.raises(NotFound):
-        identities.provision_agent("alice", by=OPS, name="new", roles=["finance"], owner="")
+        agents.provision_agent("alice", by=OPS, name="new", roles=["finance"], owner="")
     nobody_came()
 
 
 def test_no_agent_makes_agents(bot):
     with pytest.raises(AdministratorsOnly):
-        identities.provision_agent(
+        agents.provision_agent(
             "svc-new", by=bot.as_actor(), name="new", roles=["finance"], owner=""
         )
 
@@ -952,7 +953,7 @@ def test_a_new_agent_has_no_persons_rights(issuer, provisioning, alice, bot):
 
 def test_a_revoked_agent_is_not_created_anew(issuer, provisioning):
     accepted(newcomer(issuer))
-    identities.revoke_agent(Agent.objects.get().pk, by=OPS)
+    agents.revoke_agent(Agent.objects.get().pk, by=OPS)
     assert "revoked" in refused(newcomer(issuer), "unknown_subject")
     assert Agent.objects.count() == 1
 

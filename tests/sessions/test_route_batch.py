@@ -7,7 +7,7 @@ from django.db import connection
 
 from approvals_app.models import Approval
 from audit_app.models import Event, RequestReceipt
-from sessions_app import identities
+from sessions_app import agents
 from sessions_app.models import Task
 from tests.factories import OPS, AgentFactory, SessionFactory, policy, session_in
 
@@ -208,7 +208,7 @@ def test_a_condition_that_names_the_agent_is_asked_for_each(batch):
 
 def test_who_was_given_other_roles_gets_its_own_answers_still(batch, bot):
     first = batch(wanted("a"))
-    identities.change_agent(bot.pk, by=OPS, roles=["weather"], owner_id=None, subject=None)
+    agents.change_agent(bot.pk, by=OPS, roles=["weather"], owner_id=None, subject=None)
     assert batch(wanted("a")) == [first[0] | {"replayed": True}]
 
 

@@ -7,9 +7,9 @@ import pytest
 from django.db import connection
 
 from approvals_app.models import Approval, ApprovalPolicy, Delegation, Override, Vote
-from audit_app.errors import InvalidTransition
+from audit_app.base.errors import InvalidTransition
 from audit_app.models import Event, Subject, Webhook
-from audit_app.verification import changes_of
+from audit_app.trail.verification import changes_of
 from sessions_app import operations
 from sessions_app.models import Agent, AgentSession, Task
 from tests.factories import session_in

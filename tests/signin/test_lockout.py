@@ -8,7 +8,7 @@ from axes.models import AccessAttempt
 from django.db import connections
 from django.test import RequestFactory
 
-from orchestrator.api.addresses import client_address
+from orchestrator.web.client_ip import client_address
 from tests.commands.conftest import manage  # noqa: F401  # a fixture
 from tests.signin.conftest import INBOX, LOGIN, Browser, ago, later, text
 

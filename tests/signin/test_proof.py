@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
 
-from audit_app.actors import Actor, Assurance
+from audit_app.base.actors import Actor, Assurance
 from audit_app.models import Event
 from tests.factories import TaskFactory, the_approval
 from tests.signin.authenticator import set_up

@@ -10,7 +10,7 @@ from django.db import connections
 from django_otp.plugins.otp_static.models import StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from orchestrator.signin import second_factor
+from orchestrator.accounts import two_factor
 from tests.commands.conftest import refused
 from tests.factories import TaskFactory, the_approval
 from tests.signin.authenticator import PAGE, Authenticator, recovery_codes, set_up
@@ -89,10 +89,10 @@ class TestSettingItUp:
         window = browser()
         window.log_in("alice")
         set_up(window)
-        secret = second_factor.new_secret()
-        other = Authenticator(second_factor.readable(secret))
-        with pytest.raises(second_factor.EnrolledAlready):
-            second_factor.enrol(alice, secret, other.code())
+        secret = two_factor.new_secret()
+        other = Authenticator(two_factor.readable(secret))
+        with pytest.raises(two_factor.EnrolledAlready):
+            two_factor.enrol(alice, secret, other.code())
 
         assert TOTPDevice.objects.count() == 1
 

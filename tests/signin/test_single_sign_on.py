@@ -10,9 +10,9 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.db import connection, connections
 
-from orchestrator.signin import admission
-from orchestrator.signin.models import Identity
-from sessions_app import issuer
+from orchestrator.accounts import sso_users
+from orchestrator.accounts.models import Identity
+from sessions_app.auth import issuer
 from tests.factories import TaskFactory, the_approval
 from tests.signin.conftest import INBOX, LOGIN, START, ago, later, sent_back, text
 from tests.signin.provider import Keys
@@ -375,7 +375,7 @@ class TestWhoIsAdmitted:
 
         def come(_: int) -> int:
             try:
-                return admission.admit(provider.url, claims).pk
+                return sso_users.admit(provider.url, claims).pk
             finally:
                 connections.close_all()
 

@@ -17,11 +17,11 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 
-from approvals_app import operations
+from approvals_app.decisions import operations
 from approvals_app.models import Approval, Override, Vote
 from audit_app import schema_objects
-from audit_app.actors import Actor
-from audit_app.bell import bell
+from audit_app.base.actors import Actor
+from audit_app.live.notifier import bell
 from audit_app.models import Event
 from sessions_app.models import Agent, Task
 from sessions_app.operations import claim, complete, route_task

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from approvals_app import operations
-from audit_app import tail
+from approvals_app.decisions import operations
+from audit_app.live import event_log
 from audit_app.models import Event
-from audit_app.operations import add_event
-from sessions_app import identities
+from audit_app.trail.notes import add_event
+from sessions_app import agents
 from tests.database import without_guards
 from tests.factories import OPS, SessionFactory, TaskFactory, approved
 from tests.trail import all_settled, writer, written_by
@@ -96,8 +96,8 @@ def test_what_happens_is_told_in_order_as_the_api_says_it(listening, api, alice,
 
 
 def test_nobody_hears_of_what_they_may_not_see(listening, bot, payer):
-    stranger = identities.create_agent("stranger", by=OPS, roles=["other"])[0]
-    stranger.key = identities.rotate_key(stranger.pk, by=OPS).text
+    stranger = agents.create_agent("stranger", by=OPS, roles=["other"])[0]
+    stranger.key = agents.rotate_key(stranger.pk, by=OPS).text
     stream = listening(stranger)
     TaskFactory(agent=bot)
     note(bot, 1)
@@ -137,8 +137,8 @@ def test_a_long_backlog_comes_whole(listening, bot):
 
 @pytest.mark.parametrize("restored", [False, True])
 def test_a_long_way_is_gone_in_short_looks(api, bot, payer, monkeypatch, request, restored):
-    monkeypatch.setattr(tail, "FAR", 4)
-    request.addfinalizer(tail.eras.forget)
+    monkeypatch.setattr(event_log, "FAR", 4)
+    request.addfinalizer(event_log.eras.forget)
     note(bot, 1)
     for number in range(10):
         note(payer, number)
@@ -148,7 +148,7 @@ def test_a_long_way_is_gone_in_short_looks(api, bot, payer, monkeypatch, request
             cursor.execute(
                 "UPDATE audit_events SET xid = (xid::text::bigint + 1000000000)::text::xid8"
             )
-        tail.eras.forget()
+        event_log.eras.forget()
         note(bot, 3)
     all_settled()
 
@@ -234,13 +234,13 @@ def test_who_commits_late_is_told_and_nobody_before_them(listening, bot):
 
 def test_a_key_that_is_revoked_ends_its_stream_at_once(listening, bot):
     stream = listening(bot)
-    identities.rotate_key(bot.pk, by=OPS)
+    agents.rotate_key(bot.pk, by=OPS)
     assert stream.ends()
 
 
 def test_an_agent_that_is_revoked_hears_nothing_more(listening, bot):
     stream = listening(bot, event_type="agent.noted")
-    identities.revoke_agent(bot.pk, by=OPS)
+    agents.revoke_agent(bot.pk, by=OPS)
     assert stream.ends()
 
 

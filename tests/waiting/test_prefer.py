@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection
 
-from approvals_app import operations
-from audit_app import waiting
-from audit_app.actors import Actor
-from orchestrator import door
-from sessions_app import identities
+from approvals_app.decisions import operations
+from audit_app.base.actors import Actor
+from audit_app.live import long_poll
+from orchestrator.server import long_poll as door
+from sessions_app import agents
 from sessions_app import operations as work
 from tests.database import as_superuser
 from tests.factories import OPS, SessionFactory, TaskFactory, approved, the_approval
@@ -101,7 +101,7 @@ def test_a_session_is_waited_for_until_it_ends(server, aside, bot):
 
 def test_what_a_stranger_asks_for_is_not_there_and_not_waited_for(server, payer, bot, charlie):
     task = TaskFactory(agent=bot)
-    stranger = identities.create_agent("stranger", by=OPS, roles=["other"])[1]
+    stranger = agents.create_agent("stranger", by=OPS, roles=["other"])[1]
     with server.as_agent(bot, Authorization=f"Bearer {stranger.text}") as client:
         for path in (f"/tasks/{task.pk}", f"/approvals/{the_approval(task).pk}"):
             answer = client.get(path, headers=PATIENTLY)
@@ -114,7 +114,7 @@ def test_who_may_not_ask_any_more_is_told_so_and_nothing_else(server, aside, ali
     with server.as_agent(bot) as client:
         answer = aside(client.get, f"/approvals/{the_approval(task).pk}", headers=PATIENTLY)
         server.holds(1)
-        identities.rotate_key(bot.pk, by=OPS)
+        agents.rotate_key(bot.pk, by=OPS)
         decide(the_approval(task), alice)
         assert answer.result(30).status_code == 401
 
@@ -237,4 +237,4 @@ def test_without_the_door_nobody_waits(api, bot):
     ],
 )
 def test_the_preference_is_read_as_rfc_7240_writes_it(header, seconds):
-    assert waiting.seconds_preferred(header) == seconds
+    assert long_poll.seconds_preferred(header) == seconds

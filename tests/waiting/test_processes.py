@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from approvals_app import operations
-from audit_app.actors import Actor
+from approvals_app.decisions import operations
+from audit_app.base.actors import Actor
 from tests.database import as_superuser
 from tests.factories import TaskFactory, the_approval
 from tests.faults.killing import children

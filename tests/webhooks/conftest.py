@@ -9,9 +9,9 @@ import pytest
 from django.db import connection
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from audit_app import sending, webhooks
+from audit_app.live.consumers import RELAYS
 from audit_app.models import Delivery
-from audit_app.relays import RELAYS
+from audit_app.webhooks import operations, sending
 from tests.factories import OPS
 from tests.trail import advanced, caught_up
 
@@ -70,7 +70,7 @@ def the_relay_has_begun(settings):
 @pytest.fixture
 def webhook(receiver):
     """Wants what agents note."""
-    hook, secret = webhooks.create_webhook(
+    hook, secret = operations.create_webhook(
         "ours", by=OPS, url=receiver.url, event_types=["agent.*"], roles=[]
     )
     hook.secret_text = secret

@@ -5,8 +5,8 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from audit_app import webhooks
 from audit_app.models import Delivery, Event, Webhook
+from audit_app.webhooks import operations
 from tests.factories import ReviewerFactory
 from tests.webhooks.conftest import relayed, tried
 from tests.webhooks.test_deliveries import note
@@ -43,7 +43,7 @@ def test_one_is_created_and_its_secret_shown_once(browser, ada, receiver):
     assert Event.objects.get(event_type="webhook.created").actor == "human:ada"
     its_page = browser.get(page(webhook)).content
     assert b"whsec_" not in its_page
-    assert webhooks.public_key(webhook).encode() in its_page
+    assert operations.public_key(webhook).encode() in its_page
     again = browser.post(reverse("admin:audit_app_webhook_add"), form)
     assert (again.status_code, b"There is a webhook called siem already" in again.content) == (
         400,

@@ -18,18 +18,20 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
-from audit_app import deliveries, sending, tail, vault, webhooks
-from audit_app.actors import Actor
-from audit_app.errors import (
+from audit_app.base import encryption
+from audit_app.base.actors import Actor
+from audit_app.base.errors import (
     Invalid,
     InvalidTransition,
     WebhookAdministratorsOnly,
     WebhookNameTaken,
 )
+from audit_app.live import event_log
+from audit_app.live.consumers import RELAYS
 from audit_app.models import Delivery, Event, Webhook
-from audit_app.operations import add_event
-from audit_app.relays import RELAYS
-from audit_app.webhooks import public_key
+from audit_app.trail.notes import add_event
+from audit_app.webhooks import operations, planning, sending
+from audit_app.webhooks.operations import public_key
 from tests.database import database_url, without_guards
 from tests.factories import OPS, TaskFactory
 from tests.trail import INSERT, writer
@@ -68,7 +70,7 @@ def test_what_was_changed_on_the_way_does_not_verify(webhook, receiver, bot):
 
 
 def test_for_a_day_both_secrets_sign(webhook, receiver, bot):
-    _, new = webhooks.rotate_secret(webhook.pk, by=OPS)
+    _, new = operations.rotate_secret(webhook.pk, by=OPS)
     note(bot)
     tried(relayed()[0])
     [sent] = receiver.got
@@ -131,7 +133,7 @@ def test_the_public_key_before_verifies_while_its_secret_key_is_a_fallback(
 
 
 def test_only_what_it_wants_is_noted_for_it(webhook, bot):
-    webhooks.change_webhook(
+    operations.change_webhook(
         webhook.pk, by=OPS, url=webhook.url, event_types=["task.*", "approval.*"], roles=["fin*"]
     )
     TaskFactory(agent=bot)
@@ -151,7 +153,7 @@ def test_its_place_and_its_rows_are_written_together_or_not_at_all(webhook, bot)
     relayed()
     note(bot)
     with suppress(RuntimeError), transaction.atomic():
-        deliveries.tell(tail.read(tail.START))
+        planning.tell(event_log.read(event_log.START))
         raise RuntimeError
     assert not Delivery.objects.exists()
     assert jobs() == []
@@ -230,7 +232,7 @@ def test_a_day_of_failures_pauses_it_and_it_goes_on_where_it_stopped(webhook, re
     note(bot, 2)
     assert [row.status for row in relayed()] == ["held", "held"]
 
-    webhooks.resume(webhook.pk, by=OPS)
+    operations.resume(webhook.pk, by=OPS)
     for row in relayed():
         assert tried(row) is None
     assert [told["data"]["metadata"]["n"] for told in receiver.said()[2:]] == [1, 2]
@@ -249,7 +251,7 @@ def test_a_success_in_between_is_a_sign_of_life(webhook, receiver, bot):
 
 
 def test_each_subject_has_its_own_order(webhook, bot):
-    webhooks.change_webhook(
+    operations.change_webhook(
         webhook.pk, by=OPS, url=webhook.url, event_types=["task.*", "approval.*"], roles=[]
     )
     TaskFactory(agent=bot)
@@ -261,14 +263,14 @@ def test_each_subject_has_its_own_order(webhook, bot):
 def test_replay_sends_everything_from_there_again_in_order(webhook, receiver, bot):
     note(bot)
     relayed()
-    begin = tail.end()
+    begin = event_log.end()
     for number in (2, 3):
         note(bot, number)
     for row in relayed():
         tried(row)
     receiver.got.clear()
 
-    assert webhooks.replay(webhook.pk, by=OPS, after=begin) == 2
+    assert operations.replay(webhook.pk, by=OPS, after=begin) == 2
     again = Delivery.objects.filter(status="waiting").order_by("pk")
     assert jobs()[-2:] == [row.pk for row in again]
     for row in again:
@@ -280,7 +282,7 @@ def test_one_can_be_sent_again(webhook, receiver, bot):
     note(bot)
     [row] = relayed()
     tried(row)
-    webhooks.send_again(row.pk, by=OPS)
+    operations.send_again(row.pk, by=OPS)
     row.refresh_from_db()
     assert (row.status, row.attempts) == ("waiting", 0)
     tried(row)
@@ -292,10 +294,10 @@ def test_what_waits_for_its_next_try_does_not_hold_back_what_is_resumed(webhook,
     note(bot)
     [row] = relayed()
     tried(row)
-    webhooks.pause(webhook.pk, by=OPS)
+    operations.pause(webhook.pk, by=OPS)
     tried(row)
     assert row.status == "held"
-    webhooks.resume(webhook.pk, by=OPS)
+    operations.resume(webhook.pk, by=OPS)
     assert jobs() == [row.pk]
 
 
@@ -309,7 +311,7 @@ def test_an_answer_without_end_is_cut(webhook, receiver, bot):
 
 def test_nobody_there_is_a_failure_that_says_so(webhook, receiver, bot):
     url = "http://127.0.0.1:9/nobody"
-    webhooks.change_webhook(webhook.pk, by=OPS, url=url, event_types=[], roles=[])
+    operations.change_webhook(webhook.pk, by=OPS, url=url, event_types=[], roles=[])
     relayed()
     Delivery.objects.all().delete()
     note(bot)
@@ -331,29 +333,29 @@ def test_a_secret_that_can_not_be_read_is_said_and_nothing_is_sent(
 
 
 def test_secrets_are_nowhere_in_the_trail_or_the_table(webhook):
-    _, new = webhooks.rotate_secret(webhook.pk, by=OPS)
+    _, new = operations.rotate_secret(webhook.pk, by=OPS)
     told = json.dumps([event.entry for event in Event.objects.all()])
     hook = Webhook.objects.get()
     for secret in (webhook.secret_text, new):
         assert secret not in told
         assert secret not in hook.secret + hook.old_secret
-    assert vault.opened(hook.secret, purpose="webhooks") == new
+    assert encryption.opened(hook.secret, purpose="webhooks") == new
 
 
 def test_only_administrators_make_webhooks(bot, alice, receiver):
     given = {"url": receiver.url, "event_types": [], "roles": []}
     for actor in (bot.as_actor(), Actor.human(alice)):
         with pytest.raises(WebhookAdministratorsOnly):
-            webhooks.create_webhook("x", by=actor, **given)
-    webhooks.create_webhook("x", by=OPS, **given)
+            operations.create_webhook("x", by=actor, **given)
+    operations.create_webhook("x", by=OPS, **given)
     with pytest.raises(WebhookNameTaken):
-        webhooks.create_webhook("x", by=OPS, **given)
+        operations.create_webhook("x", by=OPS, **given)
 
 
 def test_a_paused_one_can_not_be_paused(webhook):
-    webhooks.pause(webhook.pk, by=OPS)
+    operations.pause(webhook.pk, by=OPS)
     with pytest.raises(InvalidTransition):
-        webhooks.pause(webhook.pk, by=OPS)
+        operations.pause(webhook.pk, by=OPS)
 
 
 @pytest.mark.parametrize(
@@ -375,13 +377,13 @@ def test_a_paused_one_can_not_be_paused(webhook):
 )
 def test_what_is_no_address_is_refused(url):
     with pytest.raises(Invalid):
-        webhooks.create_webhook("x", by=OPS, url=url, event_types=[], roles=[])
+        operations.create_webhook("x", by=OPS, url=url, event_types=[], roles=[])
 
 
 def test_in_production_it_is_https(settings):
     settings.TRIAL = False
     with pytest.raises(Invalid, match="https"):
-        webhooks.create_webhook("x", by=OPS, url="http://x.example/", event_types=[], roles=[])
+        operations.create_webhook("x", by=OPS, url="http://x.example/", event_types=[], roles=[])
 
 
 def test_the_worker_delivers_and_who_is_killed_in_between_delivers_again(webhook, receiver, bot):

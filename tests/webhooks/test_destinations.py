@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from audit_app import http_client, sending, webhooks
-from audit_app.destinations import DestinationRefused, addresses_of, is_public
+from audit_app.base import http_client
+from audit_app.base.ssrf import DestinationRefused, addresses_of, is_public
+from audit_app.webhooks import operations, sending
 from tests.factories import OPS
 from tests.webhooks.conftest import Handler, relayed, tried
 from tests.webhooks.test_deliveries import note
@@ -97,7 +98,7 @@ def test_a_name_that_changes_its_mind_is_asked_once(receiver, monkeypatch, bot, 
 
     monkeypatch.setattr(socket, "getaddrinfo", once)
     url = f"http://rebound.example:{receiver.server_port}/told"
-    webhooks.create_webhook("r", by=OPS, url=url, event_types=["agent.*"], roles=[])
+    operations.create_webhook("r", by=OPS, url=url, event_types=["agent.*"], roles=[])
     note(bot)
     assert tried(relayed()[0]) is None
     assert receiver.got[0].headers["Host"] == f"rebound.example:{receiver.server_port}"
@@ -141,7 +142,7 @@ def test_over_tls_the_name_is_what_the_certificate_must_say(certificate, bot, mo
         thread.start()
         try:
             for name, host in (("good", "localhost"), ("bad", "127.0.0.1")):
-                webhooks.create_webhook(
+                operations.create_webhook(
                     name,
                     by=OPS,
                     url=f"https://{host}:{server.server_port}/",

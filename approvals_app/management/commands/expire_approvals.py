@@ -5,9 +5,9 @@ from typing import Any
 
 from django.db.models.functions import Now
 
-from approvals_app import expiry
+from approvals_app.decisions import deadlines
 from approvals_app.models import Approval
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from audit_app.commands import BatchCommand
 from sessions_app.expiry import expire_approved
 from sessions_app.models import Task
@@ -26,7 +26,7 @@ class Command(BatchCommand):
         return {"approvals": Approval.objects.overdue().count(), "tasks": unused.count()}
 
     def batches(self, *, by: Actor, batch_size: int, **options: Any) -> Iterator[dict[str, int]]:
-        for acted in expiry.expire_approvals(by=by, batch_size=batch_size):
+        for acted in deadlines.expire_approvals(by=by, batch_size=batch_size):
             yield {"approvals": acted}
         for expired in expire_approved(by=by, batch_size=batch_size):
             yield {"tasks": expired}

@@ -9,11 +9,12 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from approvals_app import policies, rulebook
-from approvals_app.policy_files import FileInvalid, dump, dump_file, parse_file
-from approvals_app.rules import Rule
-from approvals_app.simulation import Report, simulate
-from audit_app.actors import Actor
+from approvals_app.decisions import eligibility
+from approvals_app.policy import operations
+from approvals_app.policy.files import FileInvalid, dump, dump_file, parse_file
+from approvals_app.policy.language import Rule
+from approvals_app.policy.simulation import Report, simulate
+from audit_app.base.actors import Actor
 from audit_app.commands import OperatorCommand, whole_number
 
 VERBS = {"create": "Create", "change": "Change", "retire": "Retire", "restore": "Restore"}
@@ -48,8 +49,8 @@ class Command(OperatorCommand):
         getattr(self, f"_{action}")(**options)
 
     def _export(self, file: str, **options: Any) -> None:
-        text = dump_file(policies.in_force())
-        count = len(policies.in_force())
+        text = dump_file(eligibility.in_force())
+        count = len(eligibility.in_force())
         if file == "-":
             if self.as_json:
                 self.report({"policies": count, "text": text}, "")
@@ -61,7 +62,7 @@ class Command(OperatorCommand):
 
     def _plan(self, file: str, **options: Any) -> None:
         rules = _read(file)
-        changes = rulebook.plan(rules)
+        changes = operations.plan(rules)
         facts = {"changes": [_facts(change) for change in changes]}
         if not changes:
             said = f"Nothing would change: {_policies(len(rules))} in force as written."
@@ -72,7 +73,7 @@ class Command(OperatorCommand):
 
     def _apply(self, file: str, **options: Any) -> None:
         rules = _read(file)
-        changes = rulebook.apply_rules(rules, by=Actor.system("policies"))
+        changes = operations.apply_rules(rules, by=Actor.system("policies"))
         facts = {"changes": [_facts(change) for change in changes]}
         if not changes:
             self.report(facts, "Nothing changed: the policies in force are those of the file.")
@@ -81,12 +82,12 @@ class Command(OperatorCommand):
         self.report(facts, f"{lines}\nIn force now: {_policies(len(rules))}.")
 
     def _simulate(self, file: str | None, days: int, **options: Any) -> None:
-        rules = _read(file) if file else policies.in_force()
+        rules = _read(file) if file else eligibility.in_force()
         report = simulate(rules, days=days, progress=self.progress)
         self.end_progress()
         self.report(report.as_dict(), _told(report))
 
-    def _difference(self, change: rulebook.Change) -> str:
+    def _difference(self, change: operations.Change) -> str:
         before = dump(change.before).splitlines() if change.before else []
         after = dump(change.after).splitlines() if change.after else []
         lines = [self.style.MIGRATE_HEADING(f"{VERBS[change.what]} {change.name}")]
@@ -125,7 +126,7 @@ def _write(path: Path, text: str) -> None:
         raise CommandError(f"{error.strerror}: {path}") from None
 
 
-def _facts(change: rulebook.Change) -> dict[str, Any]:
+def _facts(change: operations.Change) -> dict[str, Any]:
     return {
         "what": change.what,
         "name": change.name,
@@ -134,7 +135,7 @@ def _facts(change: rulebook.Change) -> dict[str, Any]:
     }
 
 
-def _counted(changes: list[rulebook.Change]) -> str:
+def _counted(changes: list[operations.Change]) -> str:
     counts = [
         f"{sum(change.what == what for change in changes)} to {what}"
         for what in VERBS

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.db.models.functions import Now
 
-from approvals_app import expiry
+from approvals_app.decisions import deadlines
 from approvals_app.models import Approval
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from audit_app.commands import BatchCommand
 
 
@@ -20,5 +20,5 @@ class Command(BatchCommand):
         return {"approvals": Approval.objects.pending().filter(remind_at__lte=Now()).count()}
 
     def batches(self, *, by: Actor, batch_size: int, **options: Any) -> Iterator[dict[str, int]]:
-        for reminded in expiry.remind(by=by, batch_size=batch_size):
+        for reminded in deadlines.remind(by=by, batch_size=batch_size):
             yield {"approvals": reminded}

@@ -1,4 +1,4 @@
--- The words of a task, cut as approvals_app/inbox.py cuts those that are searched for: an escape of
+-- The words of a task, cut as approvals_app/review/inbox.py cuts those that are searched for: an escape of
 -- JSON and whatever ASCII has for punctuation part them. No more of them than a tsvector can hold,
 -- whatever an agent writes; the description stands first, since a payload may be long.
 CREATE OR REPLACE FUNCTION tasks_words(said text) RETURNS tsvector

@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from audit_app.commands import OperatorCommand, interruptible
-from audit_app.verification import entries, snapshot
+from audit_app.trail.verification import entries, snapshot
 
 Write = Callable[[bytes], object]
 

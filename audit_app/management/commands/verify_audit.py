@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from django.core.management.base import CommandError, CommandParser
 
 from audit_app.commands import OperatorCommand, interruptible
-from audit_app.verification import Verification, verify_database, verify_lines
+from audit_app.trail.verification import Verification, verify_database, verify_lines
 
 
 class Command(OperatorCommand):

@@ -13,9 +13,9 @@ from procrastinate.contrib.django import DjangoApp, app
 from procrastinate.exceptions import ConnectorException
 from psycopg_pool import PoolTimeout
 
-from audit_app.bell import LOOK_ANYWAY, bell, connection_parameters
 from audit_app.commands import SIGNALS, OperatorCommand
-from audit_app.relays import RELAYS, Relay
+from audit_app.live.consumers import RELAYS, Relay
+from audit_app.live.notifier import LOOK_ANYWAY, bell, connection_parameters
 
 log = structlog.get_logger("orchestrator.worker")
 

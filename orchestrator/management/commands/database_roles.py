@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from audit_app.commands import OperatorCommand
-from orchestrator.database_roles import Login, establish, shortcomings
+from orchestrator.ops.database_roles import Login, establish, shortcomings
 
 
 class Command(OperatorCommand):

@@ -22,15 +22,15 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 from django.utils.crypto import get_random_string
 
-from approvals_app import rulebook
 from approvals_app.models import Approval, ApprovalPolicy
-from approvals_app.policy_files import parse_file
-from audit_app.actors import Actor
-from orchestrator import embedded_postgres
-from orchestrator.database_roles import Login, establish
+from approvals_app.policy import operations
+from approvals_app.policy.files import parse_file
+from audit_app.base.actors import Actor
+from orchestrator.ops import embedded_postgres
+from orchestrator.ops.database_roles import Login, establish
 from orchestrator.settings import database
-from sessions_app import identities
-from sessions_app.keys import hash_of
+from sessions_app import agents
+from sessions_app.auth.api_keys import hash_of
 from sessions_app.models import Agent, AgentKey
 
 REVIEWERS = {
@@ -173,7 +173,7 @@ def _demo_people(kept: Path) -> tuple[dict[str, str], str]:
         user.groups.set([Group.objects.get_or_create(name=role)[0] for role in roles])
     if not ApprovalPolicy.objects.exists():
         file = settings.BASE_DIR / "examples" / "policies.yaml"
-        rulebook.apply_rules(parse_file(file.read_text()), by=Actor.system("dev"))
+        operations.apply_rules(parse_file(file.read_text()), by=Actor.system("dev"))
     known["key"] = _demo_key(known["key"])
     kept.touch(mode=0o600)
     kept.write_text(json.dumps(known, indent=1))
@@ -185,10 +185,10 @@ def _demo_key(key: str) -> str:
     by = Actor.system("dev")
     agent = Agent.objects.filter(name=DEMO_AGENT).first()
     if agent is None:
-        return identities.create_agent(DEMO_AGENT, by=by, roles=[DEMO_ROLE])[1].text
+        return agents.create_agent(DEMO_AGENT, by=by, roles=[DEMO_ROLE])[1].text
     if AgentKey.objects.filter(agent=agent, hash=hash_of(key), revoked_at=None).exists():
         return key
-    return identities.rotate_key(agent.pk, by=by).text
+    return agents.rotate_key(agent.pk, by=by).text
 
 
 def _asked_before() -> UUID | None:
@@ -200,7 +200,7 @@ def _asked_before() -> UUID | None:
 
 
 def _serve(port: int) -> "subprocess.Popen[str]":
-    gunicorn = ("-m", "gunicorn", "-c", "orchestrator/gunicorn.py", "orchestrator.asgi")
+    gunicorn = ("-m", "gunicorn", "-c", "orchestrator/server/gunicorn.py", "orchestrator.asgi")
     return _begun(_log(), *gunicorn, PORT=str(port))
 
 

@@ -9,9 +9,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import IntegrityError
 
 from audit_app.commands import OperatorCommand, name
-from orchestrator.signin.models import Identity
+from orchestrator.accounts.models import Identity
 
-log = structlog.get_logger("orchestrator.signin")
+log = structlog.get_logger("orchestrator.accounts")
 
 
 class Command(OperatorCommand):

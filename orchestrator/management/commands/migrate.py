@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
 from audit_app import schema_objects
-from orchestrator.database_roles import grant
+from orchestrator.ops.database_roles import grant
 from orchestrator.settings import database
 
 

@@ -10,12 +10,12 @@ from django.core.management import call_command
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from approvals_app import retention
-from audit_app.actors import Actor
+from approvals_app.decisions import retention
+from audit_app.base.actors import Actor
 from audit_app.commands import BatchCommand, length_of_time
 from audit_app.models import Delivery
-from orchestrator.api.throttling import WINDOW_SECONDS
 from orchestrator.models import RateLimit
+from orchestrator.web.throttling import WINDOW_SECONDS
 
 
 class Command(BatchCommand):

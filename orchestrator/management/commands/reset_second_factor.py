@@ -7,9 +7,9 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 
 from audit_app.commands import OperatorCommand, name
-from orchestrator.signin import second_factor
+from orchestrator.accounts import two_factor
 
-log = structlog.get_logger("orchestrator.signin")
+log = structlog.get_logger("orchestrator.accounts")
 
 
 class Command(OperatorCommand):
@@ -25,7 +25,7 @@ class Command(OperatorCommand):
         user = User.objects.filter(username=username).first()
         if user is None:
             raise CommandError(f"There is no user called {username}.")
-        removed = second_factor.forget(user)
+        removed = two_factor.forget(user)
         log.info("second factor reset", username=username, removed=removed)
         said = f"Removed the second factor of {username}." if removed else "There was none."
         self.report({"username": username, "removed": removed}, said)

@@ -5,9 +5,9 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from audit_app.commands import OperatorCommand, add_roles, name, stoppable
-from sessions_app import identities
+from sessions_app import agents
 
 
 class Command(OperatorCommand):
@@ -38,7 +38,7 @@ class Command(OperatorCommand):
         **options: Any,
     ) -> None:
         with stoppable():  # an agent whose key nobody saw would be of no use
-            agent, key = identities.create_agent(
+            agent, key = agents.create_agent(
                 name,
                 by=Actor.system("create_agent"),
                 roles=roles,

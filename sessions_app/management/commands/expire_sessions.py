@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from audit_app.commands import BatchCommand, length_of_time
 from sessions_app import expiry
 from sessions_app.models import AgentSession

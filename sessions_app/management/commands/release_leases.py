@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db.models.functions import Now
 
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from audit_app.commands import BatchCommand
 from sessions_app import expiry
 from sessions_app.models import Task

@@ -4,9 +4,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from audit_app.commands import OperatorCommand, name
-from sessions_app import identities
+from sessions_app import agents
 from sessions_app.models import Agent
 
 
@@ -21,7 +21,7 @@ class Command(OperatorCommand):
         agent = Agent.objects.filter(name=name).first()
         if agent is None:
             raise CommandError(f"There is no agent called {name}.")
-        agent = identities.revoke_agent(agent.pk, by=Actor.system("revoke_agent"))
+        agent = agents.revoke_agent(agent.pk, by=Actor.system("revoke_agent"))
         self.report(
             {"agent_id": str(agent.pk), "name": name, "status": str(agent.status)},
             f"Revoked the agent {name} and its keys.",

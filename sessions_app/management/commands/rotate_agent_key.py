@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from audit_app.actors import Actor
+from audit_app.base.actors import Actor
 from audit_app.commands import OperatorCommand, length_of_time, name, stoppable
-from sessions_app import identities
+from sessions_app import agents
 from sessions_app.models import Agent
 
 
@@ -29,9 +29,7 @@ class Command(OperatorCommand):
         if agent is None:
             raise CommandError(f"There is no agent called {name}.")
         with stoppable():  # the old key is gone once this commits: the new one must be shown
-            key = identities.rotate_key(
-                agent.pk, by=Actor.system("rotate_agent_key"), overlap=overlap
-            )
+            key = agents.rotate_key(agent.pk, by=Actor.system("rotate_agent_key"), overlap=overlap)
             end = f"in {overlap}" if overlap else "now"
             self.report(
                 {

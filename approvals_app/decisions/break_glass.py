@@ -1,0 +1,65 @@
+"""Break glass: one person approves alone, loudly, and the others review it afterwards."""
+
+from uuid import UUID
+
+from django.conf import settings
+
+from approvals_app.decisions import eligibility, operations
+from approvals_app.errors import ApprovalExpired, PayloadDigestMismatch
+from approvals_app.models import Approval, Override
+from approvals_app.policy.language import Requirement
+from audit_app.base.actors import Actor
+from audit_app.trail.events import EventType
+from audit_app.trail.operation import clock, operation
+from audit_app.trail.recording import create, perform
+
+
+@operation("approval.break_glass")
+def break_glass(approval_id: UUID, *, by: Actor, payload_digest: str, reason: str) -> Override:
+    """Approve the whole task now, without the others, for ``reason``.
+
+    Every group that would have been asked is told, and asked to review it within
+    BREAK_GLASS_REVIEW: the full quorum, without whoever did it. Raises NotFound, what
+    policies.may_override raises, PayloadDigestMismatch, and ApprovalExpired where any of the
+    deadlines has passed.
+    """
+    approval = Approval.objects.known_locked_with_task(by, approval_id)
+    now, task = clock(), approval.task
+    eligibility.may_override(approval, by, now)
+    if payload_digest != approval.payload_digest:
+        raise PayloadDigestMismatch(approval)
+    override = Override(
+        task=task,
+        revision=task.revision,
+        payload_digest=payload_digest,
+        opened_by_id=int(by.id),
+        reason=reason,
+        review_due_at=now + settings.BREAK_GLASS_REVIEW,
+        role=task.to_role,
+        trace_id=task.trace_id,
+    )
+    evidence = {"override_id": str(override.pk), "payload_digest": payload_digest, "reason": reason}
+    create(override, EventType.OVERRIDE_OPENED, by=by, details=evidence | by.assurance.as_details())
+    asked = task.approvals.blocking().filter(revision=task.revision, escalated_to=None)
+    decided = {"decided_by_id": int(by.id), "at": now, "notes": reason}
+    wanted = list(asked.order_by("id").select_for_update(no_key=True, of=("self",)))
+    for each in wanted:
+        if each.status == Approval.Status.PENDING:
+            if each.expires_at <= now:
+                raise ApprovalExpired(each, expires_at=each.expires_at.isoformat())
+            perform(each.approve, by=by, details=evidence, **decided)
+    operations.conclude(approval, by=by, at=now)
+    roles = sorted({each.approver_role for each in wanted})
+    for role in roles:
+        theirs = [each for each in wanted if each.approver_role == role]
+        operations.ask(
+            task,
+            Requirement(role, max(each.needed for each in theirs)),
+            by=by,
+            now=now,
+            override=override,
+            expires_at=override.review_due_at,
+            deny_threshold=min(each.deny_threshold for each in theirs),
+            reason="Reviews what was approved alone.",
+        )
+    return override

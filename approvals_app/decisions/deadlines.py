@@ -1,0 +1,156 @@
+"""Time's work on this floor, in bulk: deadlines that passed, reminders that are due."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from approvals_app.decisions import eligibility, operations
+from approvals_app.models import Approval, Vote
+from approvals_app.payload import questions
+from approvals_app.policy.language import Requirement
+from audit_app.base.actors import Actor
+from audit_app.trail.bulk import in_batches, perform_all
+from audit_app.trail.operation import clock
+from audit_app.trail.recording import perform
+from sessions_app.models import Task
+
+# Tasks are locked before approvals, as everywhere; with SKIP LOCKED nobody waits for anybody.
+DUE = """
+SELECT approval.id, task.id,
+    approval.at_deadline -> 'escalate' ->> 0 IS NULL
+        AND coalesce(approval.at_deadline ->> 'then', 'reject') = 'reject'
+FROM approvals AS approval JOIN tasks AS task ON task.id = approval.task_id
+WHERE approval.status = 'pending' AND approval.expires_at <= clock_timestamp()
+    AND approval.override_id IS NULL
+ORDER BY approval.expires_at LIMIT %s
+FOR NO KEY UPDATE OF task, approval SKIP LOCKED
+"""
+
+
+REMINDERS = """
+SELECT approval.id FROM approvals AS approval JOIN tasks AS task ON task.id = approval.task_id
+WHERE approval.status = 'pending' AND approval.remind_at <= clock_timestamp()
+ORDER BY approval.remind_at LIMIT %s
+FOR NO KEY UPDATE OF task, approval SKIP LOCKED
+"""
+
+
+def expire_approvals(*, by: Actor, batch_size: int) -> Iterator[int]:
+    """Do what each overdue approval says of its deadline; yield each batch's size.
+
+    Mostly that is the end: it expires with its task, and the other approvals that the task waits
+    for are withdrawn. Or another group is asked, or nobody is needed, where a policy says so.
+    """
+
+    def batch(limit: int) -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(DUE, [limit])
+            due = cursor.fetchall()
+        for approval, _, ends in due:
+            if not ends:
+                _go_on(approval, by=by)
+        _end([row for row in due if row[2]], by=by)
+        return len(due)
+
+    return in_batches(batch, batch_size)
+
+
+def remind(*, by: Actor, batch_size: int) -> Iterator[int]:
+    """Remind the people whose decision is due soon; yield each batch's size."""
+
+    def batch(limit: int) -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(REMINDERS, [limit])
+            due = [pk for (pk,) in cursor.fetchall()]
+        now = clock()
+        for approval in Approval.objects.filter(pk__in=due).order_by("remind_at"):
+            again_at = operations.next_reminder(approval, now)
+            perform(approval.remind, by=by, again_at=again_at)
+        return len(due)
+
+    return in_batches(batch, batch_size)
+
+
+def _end(due: list[tuple[UUID, UUID, bool]], *, by: Actor) -> None:
+    if not due:
+        return
+    tasks = list({task for _, task, _ in due})
+    # perform_all passes over what somebody holds; nobody is to be asked about these any more.
+    held = Approval.objects.pending().blocking().filter(task__in=tasks).order_by("id")
+    list(held.select_for_update(no_key=True, of=("self",)).values_list("pk"))
+    perform_all(
+        Approval,
+        Approval.expire,
+        by=by,
+        condition="row.id = ANY(%(approvals)s)",
+        params={"approvals": [approval for approval, _, _ in due]},
+        details={"reason": "The deadline passed."},
+    )
+    perform_all(
+        Task, Task.expire, by=by, condition="row.id = ANY(%(tasks)s)", params={"tasks": tasks}
+    )
+    perform_all(
+        Approval,
+        Approval.withdraw,
+        by=by,
+        condition="row.task_id = ANY(%(tasks)s) AND row.override_id IS NULL",
+        params={"tasks": tasks},
+        details={"reason": "Another approval of the task expired."},
+    )
+
+
+def _go_on(approval_id: UUID, *, by: Actor) -> None:
+    """Ask the next group, or take silence for a yes, as the approval says. Its row and its task's
+    are locked; an earlier one of the same batch may have changed them."""
+    approval = Approval.objects.select_related("task", "override").get(pk=approval_id)
+    if approval.status != Approval.Status.PENDING:
+        return
+    now = clock()
+    if approval.at_deadline["escalate"]:
+        _escalate(approval, by=by)
+        return
+    against = any(vote.choice != Vote.Choice.YES for vote in eligibility.voices(approval))
+    if against or questions.is_question(approval.task.task_type):
+        _end([(approval.pk, approval.task_id, True)], by=by)
+        return
+    details = {"reason": "Nobody decided in time, which the policy takes for a yes."}
+    perform(approval.approve_at_deadline, by=by, details=details, at=now)
+    operations.conclude(approval, by=by, at=now)
+
+
+def _escalate(approval: Approval, *, by: Actor) -> None:
+    """Whoever is asked next, is asked once: where the role is asked already, by as many."""
+    step, *rest = approval.at_deadline["escalate"]
+    now = clock()
+    waiting = approval.task.approvals.pending().blocking().exclude(pk=approval.pk)
+    there = waiting.filter(approver_role=step["role"]).select_for_update(no_key=True).first()
+    enough = there is not None and there.needed >= step["count"]
+    asked = there.pk if there and enough else None
+    replaced = [approval] if enough or there is None else [approval, there]
+    terms: dict[str, Any] = {
+        "expires_at": now + timedelta(seconds=step["seconds"]),
+        "at_deadline": approval.at_deadline | {"escalate": rest},
+        "reminders": approval.reminders,
+        "deny_threshold": approval.deny_threshold,
+        "valid_for": approval.valid_for,
+        "risk": approval.risk,
+        "look_for": approval.look_for,
+        "type_out": approval.type_out,
+    }
+    following = Approval(**terms)  # for its id, which the expired one names
+    for each in replaced:
+        perform(
+            each.expire,
+            by=by,
+            details={"reason": "The deadline passed.", "escalated_to": step["role"]},
+            escalated_to_id=asked or following.pk,
+        )
+    if asked is None:
+        requirement = Requirement(step["role"], step["count"])
+        reason = f"{approval.approver_role} did not decide in time."
+        operations.ask(
+            approval.task, requirement, by=by, now=now, id=following.pk, reason=reason, **terms
+        )

@@ -1,0 +1,36 @@
+"""The approval gate: what this floor does inside the transactions of the floor below."""
+
+from collections.abc import Sequence
+
+from approvals_app.decisions import eligibility, operations
+from approvals_app.models import Approval
+from approvals_app.querysets import ApprovalQuerySet
+from audit_app.base.actors import Actor
+from audit_app.base.errors import OrchestratorError
+from audit_app.trail.operation import clock
+from sessions_app.gate import Kind, Verdict
+from sessions_app.models import Task
+
+
+class PolicyGate:
+    """Implements ``sessions_app.gate.ApprovalGate`` by the policies in force."""
+
+    def evaluate(self, tasks: Sequence[Task]) -> Sequence[Verdict | OrchestratorError]:
+        return eligibility.judge_all(tasks)
+
+    def check_revisable(self, task: Task) -> None:
+        eligibility.must_be_in_time(task, clock())
+
+    def request_approvals(self, judged: Sequence[tuple[Task, Verdict]], *, by: Actor) -> None:
+        waiting = [(task, verdict.plan) for task, verdict in judged if verdict.kind is Kind.REQUIRE]
+        if waiting:
+            operations.ask_all(waiting, by=by)
+
+    def withdraw_approvals(self, task: Task, *, by: Actor, why: str) -> None:
+        operations.withdraw_pending(task, None, by=by, why=why)
+
+    def approvals_asking(self, actor: Actor) -> ApprovalQuerySet:
+        return Approval.objects.asking(actor)
+
+    def approvals_asking_by_way(self, actor: Actor) -> Sequence[ApprovalQuerySet]:
+        return Approval.objects.asking_in_ways(actor)

@@ -1,0 +1,338 @@
+"""What can be done on this floor: people are asked, and say yes, no, or what should change."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError
+
+from approvals_app.decisions import eligibility, requirements
+from approvals_app.errors import ApprovalPending, NoVote, PayloadDigestMismatch, TaskNotWaiting
+from approvals_app.models import Approval, Override, Vote
+from approvals_app.payload import questions
+from approvals_app.policy.language import TO_ROLE, Requirement, Rule
+from audit_app.base.actors import Actor
+from audit_app.base.canonical import digest
+from audit_app.base.errors import AgentsOnly, Busy
+from audit_app.base.prepared import Prepared
+from audit_app.trail.bulk import create_all
+from audit_app.trail.events import EventType
+from audit_app.trail.operation import clock, operation, violated
+from audit_app.trail.recording import create, perform
+from sessions_app.models import Task
+from sessions_app.tasks.revisions import revise
+
+
+@operation("approval.request")
+def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -> Approval:
+    """Ask one more human about a task that waits already.
+
+    Raises AgentsOnly, NotFound, TaskNotWaiting, ApprovalPending (the role is asked already).
+    """
+    if not by.is_agent:
+        raise AgentsOnly(kind=by.kind)
+    task = Task.objects.known_locked(by, task_id)
+    if task.status != Task.Status.AWAITING_APPROVAL:
+        raise TaskNotWaiting(task, state=task.status, allowed=task.transitions_allowed())
+    now = clock()
+    asked = terms(task, Rule.default(approver_role), now)
+    asked |= {"requested_by_id": UUID(by.id), "reason": reason}
+    try:
+        return ask(task, Requirement(approver_role), by=by, now=now, **asked)
+    except IntegrityError as error:
+        if violated(error) == "approvals_one_pending_per_role":
+            raise ApprovalPending(task, role=approver_role) from error
+        raise
+
+
+@operation("approval.approve")
+def approve(
+    approval_id: UUID,
+    *,
+    by: Actor,
+    payload_digest: str,
+    notes: str = "",
+    answer: Any = None,
+    typed: str = "",
+) -> Approval:
+    """Say yes to exactly the payload whose digest the reviewer saw.
+
+    The last yes that an approval needs approves it, and the last approval that a task waits for
+    approves the task. Where the task is a question, ``answer`` is the answer; where its policy
+    wants something typed out, ``typed`` is that. Raises NotFound, what policies.voting_seat raises,
+    PayloadDigestMismatch, ChangesRequested, AnswerRequired, AnswerInvalid, LookFirst, NotTyped.
+    """
+    approval = Approval.objects.known_locked_with_task(by, approval_id)
+    now = clock()
+    answer = questions.answered(approval.task, answer)
+    said = {"payload_digest": payload_digest, "notes": notes, "answer": answer, "typed": typed}
+    voices = _cast(approval, Vote.Choice.YES, by=by, now=now, **said)
+    if eligibility.in_favour(approval, voices) >= approval.needed:
+        _decide(approval, approval.approve, voices[-1], by=by, at=now)
+        conclude(approval, by=by, at=now)
+    return approval
+
+
+@operation("approval.reject")
+def reject(approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = "") -> Approval:
+    """Say no: as many noes as the policy wants, one by default, in all groups that are asked, end
+    the task, and nobody else is asked any more.
+
+    Raises as ``approve`` does.
+    """
+    approval = Approval.objects.known_locked_with_task(by, approval_id)
+    now = clock()
+    said = {"payload_digest": payload_digest, "notes": notes}
+    voices = _cast(approval, Vote.Choice.NO, by=by, now=now, **said)
+    if sum(vote.choice == Vote.Choice.NO for vote in voices) >= approval.deny_threshold:
+        _decide(approval, approval.reject, voices[-1], by=by, at=now)
+        if approval.override is None:
+            perform(approval.task.reject, by=by, details=_evidence(approval))
+        else:
+            perform(approval.override.condemn, by=by, details=_evidence(approval))
+            _stop(approval.task, by=by, because=approval)
+        why = "Another approver rejected the task."
+        withdraw_pending(approval.task, approval.override, by=by, why=why)
+    return approval
+
+
+@operation("approval.request_changes")
+def request_changes(approval_id: UUID, *, by: Actor, payload_digest: str, message: str) -> Approval:
+    """Ask the agent for changes: nobody can approve until it sends a revision, or until this voice
+    is withdrawn.
+
+    Raises NotFound, what policies.voting_seat raises, and PayloadDigestMismatch.
+    """
+    approval = Approval.objects.known_locked_with_task(by, approval_id)
+    said = {"payload_digest": payload_digest, "notes": message}
+    _cast(approval, Vote.Choice.CHANGES, by=by, now=clock(), **said)
+    return approval
+
+
+@operation("approval.withdraw_vote")
+def withdraw_vote(approval_id: UUID, *, by: Actor, reason: str = "") -> Approval:
+    """Take back what the caller said, until the decision is made. Raises NotFound, AlreadyDecided,
+    NoVote."""
+    approval = Approval.objects.known_locked_with_task(by, approval_id)
+    if not eligibility.open_to_voices(approval):
+        raise eligibility.already_decided(approval)
+    votes = Vote.objects.cast().filter(approval=approval)
+    vote = votes.filter(voter_id=int(by.id)).first() if by.is_human else None
+    if vote is None:
+        raise NoVote(approval)
+    perform(vote.withdraw, by=by, details={"approval_id": str(approval.pk), "reason": reason})
+    return approval
+
+
+@operation("approval.edit")
+def edit(
+    approval_id: UUID,
+    *,
+    by: Actor,
+    payload_digest: str,
+    notes: str = "",
+    description: str | None = None,
+    data: Any = None,
+    context: Any = None,
+) -> Task:
+    """Change what will be done: a new revision of the task, judged and asked about anew, which the
+    editor can't approve. None leaves a member as it is.
+
+    Raises NotFound, what policies.voting_seat raises, PayloadDigestMismatch, InvalidTransition,
+    NothingRevised.
+    """
+    approval = Approval.objects.known_locked_with_task(by, approval_id)
+    eligibility.voting_seat(approval, by, clock())
+    _same_payload(approval, payload_digest)
+    given = {"description": description, "data": data, "context": context}
+    changes = {name: value for name, value in given.items() if value is not None}
+    details = {"notes": notes, "approval_id": str(approval.pk), **by.assurance.as_details()}
+    revise(approval.task, by=by, changes=changes, details=details)
+    return approval.task
+
+
+def ask(
+    task: Task, requirement: Requirement, *, by: Actor, now: datetime, **terms: Any
+) -> Approval:
+    """Create one pending approval of ``task``: part of the operation that needs it.
+
+    ``terms`` are further columns: those that ``terms`` makes of a plan, reason, override, …
+    """
+    approval = _approval(task, requirement, now, terms)
+    return create(approval, EventType.APPROVAL_REQUESTED, by=by, details=_requested(approval))
+
+
+def ask_all(waiting: Iterable[tuple[Task, Rule]], *, by: Actor) -> None:
+    """Ask, for each task, everybody whom its plan names; in one statement, however many. The tasks
+    were changed a moment ago, which is when they begin to wait."""
+    approvals = [
+        _approval(task, requirement, task.updated_at, terms(task, plan, task.updated_at))
+        for task, plan in waiting
+        for requirement in plan.asked_of(task.to_role)
+    ]
+    details = [_requested(approval) for approval in approvals]
+    create_all(approvals, EventType.APPROVAL_REQUESTED, by=by, details=details)
+
+
+def terms(task: Task, plan: Rule, now: datetime) -> dict[str, Any]:
+    """How long ``plan`` waits for a decision, what happens then, and what a decision is worth."""
+    steps = [
+        {
+            "role": task.to_role if step.role == TO_ROLE else step.role,
+            "count": step.count,
+            "seconds": step.deadline.total_seconds(),
+        }
+        for step in plan.escalate
+    ]
+    return {
+        "expires_at": now + (plan.deadline or settings.APPROVAL_TTL),
+        "at_deadline": {"escalate": steps, "then": plan.on_timeout},
+        "reminders": [reminder.total_seconds() for reminder in plan.reminders],
+        "deny_threshold": plan.deny_threshold,
+        "valid_for": plan.valid_for,
+        "risk": plan.risk,
+        "look_for": plan.look_for,
+        "type_out": plan.type_out,
+    }
+
+
+def next_reminder(approval: Approval, now: datetime) -> datetime | None:
+    """When the people who are asked are reminded next, after ``now``."""
+    times = [approval.expires_at - timedelta(seconds=s) for s in approval.reminders]
+    return min((at for at in times if at > now), default=None)
+
+
+def conclude(approval: Approval, *, by: Actor, at: datetime) -> None:
+    """What follows when ``approval``, just approved, is the last one that was waited for."""
+    task, override = approval.task, approval.override
+    rows = _asked(task=task.pk, revision=approval.revision, override=approval.override_id)
+    if any(status == Approval.Status.PENDING for status, _ in rows):
+        return
+    if override:
+        perform(override.uphold, by=by, details=_evidence(approval))
+        return
+    lengths = [length for _, length in rows if length]
+    until = at + min(lengths, default=settings.APPROVAL_VALID_FOR)
+    details = {**_evidence(approval), "approved_until": until.isoformat()}
+    perform(task.approve, by=by, details=details, until=until)
+
+
+_asked: Prepared[tuple[str, timedelta | None]] = Prepared(
+    lambda **decision: (
+        Approval.objects.filter(**decision).order_by().values_list("status", "valid_for")
+    )
+)
+
+
+def withdraw_pending(task: Task, override: Override | None, *, by: Actor, why: str) -> None:
+    """Ask nobody about ``task``, which the caller has locked, any more; or nobody to review
+    ``override``."""
+    pending = task.approvals.pending().filter(override=override).order_by("id")
+    for approval in pending.select_for_update(no_key=True, of=("self",)):
+        perform(approval.withdraw, by=by, details={"reason": why})
+
+
+def _approval(
+    task: Task, requirement: Requirement, now: datetime, terms: dict[str, Any]
+) -> Approval:
+    """A pending one, not saved."""
+    approval = Approval(
+        task=task,
+        approver_role=requirement.role,
+        needed=requirement.count,
+        revision=task.revision,
+        payload_digest=digest(task.payload),
+        trace_id=task.trace_id,
+        **terms,
+    )
+    approval.remind_at = next_reminder(approval, now)
+    return approval
+
+
+def _requested(approval: Approval) -> dict[str, Any]:
+    """What the event of a new approval says."""
+    return {
+        "task_id": str(approval.task_id),
+        "payload_digest": approval.payload_digest,
+        "needed": approval.needed,
+        "reason": approval.reason,
+        "expires_at": approval.expires_at.isoformat(),
+    }
+
+
+def _cast(
+    approval: Approval,
+    choice: Vote.Choice,
+    *,
+    by: Actor,
+    now: datetime,
+    payload_digest: str,
+    notes: str,
+    answer: Any = None,
+    typed: str = "",
+) -> list[Vote]:
+    """One voice, in the voter's own seat or in that of whom they stand in for; return all that were
+    given in this decision, this one last."""
+    said = eligibility.voices(approval)
+    seat = eligibility.voting_seat(approval, by, now)
+    _same_payload(approval, payload_digest)
+    looked = requirements.looked(approval, by, now)
+    if choice is Vote.Choice.YES:
+        eligibility.nobody_asks_for_changes(approval, said)
+        requirements.must_be_careful(approval, looked, typed)
+    vote = Vote(
+        approval=approval,
+        voter_id=int(by.id),
+        seat_of_id=seat,
+        choice=choice,
+        payload_digest=payload_digest,
+        notes=notes,
+        answer=answer,
+        role=approval.approver_role,
+        trace_id=approval.trace_id,
+    )
+    details = {
+        "approval_id": str(approval.pk),
+        "choice": choice.value,
+        "payload_digest": payload_digest,
+        "notes": notes,
+        "seat_of": seat,
+        **by.assurance.as_details(),
+    }
+    if answer is not None:
+        details["answer"] = answer
+    if looked is not None:
+        details["looked_seconds"] = int(looked.total_seconds())
+    try:
+        return [*said, create(vote, EventType.VOTE_CAST, by=by, details=details)]
+    except IntegrityError as error:  # a group, an owner or a delegation changed since we looked
+        raise Busy from error
+
+
+def _decide(
+    approval: Approval, decision: Callable[..., None], vote: Vote, *, by: Actor, at: datetime
+) -> None:
+    details = {
+        "payload_digest": vote.payload_digest,
+        "notes": vote.notes,
+        "vote_id": str(vote.pk),
+        **by.assurance.as_details(),
+    }
+    perform(decision, by=by, details=details, decided_by_id=int(by.id), at=at, notes=vote.notes)
+
+
+def _stop(task: Task, *, by: Actor, because: Approval) -> None:
+    """What the review condemned is not begun; what somebody began already is theirs to end."""
+    if task.status == Task.Status.APPROVED:
+        perform(task.cancel, by=by, details=_evidence(because))
+
+
+def _same_payload(approval: Approval, payload_digest: str) -> None:
+    if payload_digest != approval.payload_digest:
+        raise PayloadDigestMismatch(approval)
+
+
+def _evidence(approval: Approval) -> dict[str, str]:
+    return {"approval_id": str(approval.pk), "payload_digest": approval.payload_digest}

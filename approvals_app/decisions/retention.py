@@ -1,0 +1,172 @@
+"""What is over for long is removed, in bulk; what happened stays in the trail, the removal too."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from approvals_app.models import Approval, Delegation, Override, Vote
+from audit_app.base.actors import Actor
+from audit_app.models import Subject
+from audit_app.trail.bulk import ended_states, remove_all
+from audit_app.trail.events import EventType
+from sessions_app.models import AgentSession, Task, TaskRevision
+
+OLD_TASK = """
+task.status = ANY(%(task_ended)s) AND task.updated_at < clock_timestamp() - %(older_than)s
+AND NOT EXISTS (
+    SELECT FROM approvals AS open WHERE open.task_id = task.id
+    AND open.status <> ALL(%(approval_ended)s))
+"""
+OLD_SESSION = """
+session.status = ANY(%(session_ended)s) AND session.updated_at < clock_timestamp() - %(older_than)s
+"""
+OLD_RECEIPT = "created_at < clock_timestamp() - make_interval(secs => %(ttl)s)"
+
+LOCK_TASKS = f"""
+SELECT task.id FROM tasks AS task WHERE {OLD_TASK}
+ORDER BY task.updated_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""  # noqa: S608  # put together from pieces of ours; values are parameters
+# A task goes with all of its approvals or not at all: where one is held, the task stays as well.
+LOCK_APPROVALS = """
+WITH held AS MATERIALIZED (
+    SELECT id FROM approvals WHERE task_id = ANY(%(tasks)s) FOR UPDATE SKIP LOCKED
+)
+SELECT task FROM unnest(%(tasks)s::uuid[]) AS task WHERE NOT EXISTS (
+    SELECT FROM approvals WHERE task_id = task AND id NOT IN (SELECT id FROM held))
+"""
+LOCK_SESSIONS = f"""
+SELECT session.id FROM sessions AS session WHERE {OLD_SESSION}
+AND NOT EXISTS (SELECT FROM tasks WHERE session_id = session.id)
+AND NOT EXISTS (SELECT FROM tasks WHERE claimed_session_id = session.id)
+ORDER BY session.updated_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""  # noqa: S608  # as above
+REMOVE_RECEIPTS = f"""
+DELETE FROM request_receipts WHERE id IN (
+    SELECT id FROM request_receipts WHERE {OLD_RECEIPT}
+    ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+"""  # noqa: S608  # as above
+COUNT = f"""
+WITH old AS MATERIALIZED (
+    SELECT task.id, session_id, claimed_session_id FROM tasks AS task WHERE {OLD_TASK}
+), staying AS MATERIALIZED (
+    SELECT session_id, claimed_session_id FROM tasks WHERE id NOT IN (SELECT id FROM old)
+)
+SELECT (SELECT count(*) FROM old),
+    (SELECT count(*) FROM approvals WHERE task_id IN (SELECT id FROM old)),
+    (SELECT count(*) FROM sessions AS session WHERE {OLD_SESSION}
+        AND NOT EXISTS (SELECT FROM staying WHERE session_id = session.id)
+        AND NOT EXISTS (SELECT FROM staying WHERE claimed_session_id = session.id)),
+    (SELECT count(*) FROM request_receipts WHERE {OLD_RECEIPT})
+"""  # noqa: S608  # as above
+KINDS = ("tasks", "approvals", "sessions", "receipts")
+
+
+def count_old(*, older_than: timedelta) -> dict[str, int]:
+    """What ``purge`` would remove now, if nobody held any of it."""
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT, _conditions(older_than))
+        return dict(zip(KINDS, cursor.fetchone(), strict=True))
+
+
+def purge(*, by: Actor, older_than: timedelta, batch_size: int) -> Iterator[Counter[str]]:
+    """Remove what has not changed for ``older_than``; yield what each batch removed.
+
+    Finished tasks whose approvals are all decided, with them; finished sessions to which no
+    remaining task refers; receipts past IDEMPOTENCY_TTL_SECONDS. Never an event. Tasks are locked
+    before approvals, as everywhere, and what somebody holds is left for the next run.
+    """
+    conditions = _conditions(older_than)
+    for batch in (_tasks, _sessions, _receipts):
+        yield from _until_nothing_is_left(batch, by, conditions | {"limit": batch_size})
+
+
+Batch = Callable[[Actor, dict[str, Any]], Counter[str]]
+
+
+def _until_nothing_is_left(
+    batch: Batch, by: Actor, params: dict[str, Any]
+) -> Iterator[Counter[str]]:
+    while True:
+        with transaction.atomic(durable=True):
+            removed = batch(by, params)
+        if not removed.total():
+            return
+        yield removed
+
+
+def _tasks(by: Actor, params: dict[str, Any]) -> Counter[str]:
+    locked = _ids(LOCK_TASKS, params)
+    whole = {"tasks": _ids(LOCK_APPROVALS, {"tasks": locked})}
+    _what_belongs_to(whole, by)
+    approvals = remove_all(
+        Approval,
+        EventType.APPROVAL_PURGED,
+        by=by,
+        condition="row.task_id = ANY(%(tasks)s)",
+        params=whole,
+    )
+    remove_all(
+        Override,
+        EventType.OVERRIDE_PURGED,
+        by=by,
+        condition="row.task_id = ANY(%(tasks)s)",
+        params=whole,
+    )
+    TaskRevision.objects.filter(task__in=whole["tasks"]).delete()
+    tasks = remove_all(
+        Task, EventType.TASK_PURGED, by=by, condition="row.id = ANY(%(tasks)s)", params=whole
+    )
+    return Counter(tasks=tasks, approvals=approvals)
+
+
+def _what_belongs_to(whole: dict[str, list[UUID]], by: Actor) -> None:
+    """Votes and delegations go with their approvals, in whatever state they are."""
+    theirs = "row.approval_id IN (SELECT id FROM approvals WHERE task_id = ANY(%(tasks)s))"
+    belongings: tuple[tuple[type[Subject], EventType], ...] = (
+        (Vote, EventType.VOTE_PURGED),
+        (Delegation, EventType.DELEGATION_PURGED),
+    )
+    for model, event in belongings:
+        states = [str(state) for state in model.Status.values]  # type: ignore[attr-defined]
+        remove_all(model, event, by=by, condition=theirs, params=dict(whole), states=states)
+
+
+def _sessions(by: Actor, params: dict[str, Any]) -> Counter[str]:
+    """The second statement looks again, since a task may have been routed before the lock."""
+    sessions = remove_all(
+        AgentSession,
+        EventType.SESSION_PURGED,
+        by=by,
+        condition="""row.id = ANY(%(sessions)s)
+            AND NOT EXISTS (SELECT FROM tasks WHERE session_id = row.id)
+            AND NOT EXISTS (SELECT FROM tasks WHERE claimed_session_id = row.id)""",
+        params={"sessions": _ids(LOCK_SESSIONS, params)},
+    )
+    return Counter(sessions=sessions)
+
+
+def _receipts(by: Actor, params: dict[str, Any]) -> Counter[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(REMOVE_RECEIPTS, params)
+        return Counter(receipts=cursor.rowcount)
+
+
+def _ids(statement: str, params: dict[str, Any]) -> list[UUID]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params)
+        return [found for (found,) in cursor.fetchall()]
+
+
+def _conditions(older_than: timedelta) -> dict[str, Any]:
+    return {
+        "older_than": older_than,
+        "task_ended": ended_states(Task),
+        "approval_ended": ended_states(Approval),
+        "session_ended": ended_states(AgentSession),
+        "ttl": settings.IDEMPOTENCY_TTL_SECONDS,
+    }

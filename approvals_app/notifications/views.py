@@ -1,0 +1,197 @@
+"""A person's own page: of what they are told, where and when. Nobody sees another's."""
+
+from datetime import timedelta
+from typing import Any, cast
+from uuid import UUID
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from approvals_app.notifications import channels, recipients, schedule
+from approvals_app.notifications.models import Notice, NoticeChannel, NoticeKind, NoticeSettings
+from audit_app.http.serializers import UUID_TEXT
+
+MOST_CHANNELS = 5
+SHOWN = 20
+NOT_YOURS = "There is no such channel of yours."
+RECENT = timedelta(days=7)
+HOURS = [(hour, f"{hour:02}:00") for hour in range(24)]
+
+
+class WishForm(forms.Form):
+    """Of what, when and how much at a time."""
+
+    by_email = forms.BooleanField(required=False)
+    kinds = forms.MultipleChoiceField(
+        choices=[(kind.value, kind.label) for kind in NoticeKind.chosen_from()], required=False
+    )
+    time_zone = forms.CharField(max_length=64)
+    quiet_from = forms.TimeField(required=False)
+    quiet_until = forms.TimeField(required=False)
+    urgent_at_once = forms.BooleanField(required=False)
+    digest = forms.ChoiceField(choices=NoticeSettings.Digest.choices)
+    digest_hour = forms.TypedChoiceField(choices=HOURS, coerce=int)
+
+    def clean_time_zone(self) -> str:
+        given: str = self.cleaned_data["time_zone"]
+        if given not in schedule.zones():
+            raise forms.ValidationError("Choose a time zone of the list, such as Europe/Berlin.")
+        return given
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = self.cleaned_data
+        if (given.get("quiet_from") is None) != (given.get("quiet_until") is None):
+            raise forms.ValidationError("Quiet hours need a beginning and an end, or neither.")
+        return given
+
+
+class ChannelForm(forms.Form):
+    url = forms.CharField(max_length=channels.LONGEST)
+
+
+def notifications(request: HttpRequest) -> HttpResponse:
+    """What the reader wants to be told, where, and what did not reach them."""
+    assert isinstance(request.user, User), "the admin lets nobody else in"
+    person, refused = request.user, ""
+    form = WishForm(request.POST if request.POST.get("action") == "save" else None)
+    if request.method == "POST":
+        try:
+            messages.success(request, _acted(request, person, form))
+            return redirect("pages:notifications")
+        except (forms.ValidationError, channels.ChannelRefused) as error:
+            refused = " ".join(getattr(error, "messages", [str(error)]))
+    wish = NoticeSettings.objects.filter(person=person).first() or NoticeSettings(person=person)
+    context = {
+        "title": "Notifications",
+        "refused": refused,
+        "shown": _shown(wish, form),
+        "kinds": NoticeKind.chosen_from(),
+        "digests": NoticeSettings.Digest.choices,
+        "hours": HOURS,
+        "zones": schedule.zones(),
+        "email": person.email,
+        "mail_is_sent": settings.EMAIL_CONFIGURED,
+        "channels": NoticeChannel.objects.filter(person=person)[:MOST_CHANNELS],
+        "schemes": channels.allowed(),
+        "full": NoticeChannel.objects.filter(person=person).count() >= MOST_CHANNELS,
+        "missed": _missed(person),
+    }
+    frame = admin.site.each_context(request)
+    template = "admin/approvals_app/notifications.html"
+    return TemplateResponse(request, template, frame | context, status=400 if refused else 200)
+
+
+def _acted(request: HttpRequest, person: User, form: WishForm) -> str:
+    match request.POST.get("action"):
+        case "save":
+            return _saved(person, form)
+        case "add":
+            return _added(person, ChannelForm(request.POST))
+        case "remove":
+            if not NoticeChannel.objects.filter(person=person, pk=_named(request)).delete()[0]:
+                raise Http404(NOT_YOURS)
+            return "You are no longer told there."
+        case "test_email" if person.email and settings.EMAIL_CONFIGURED:
+            recipients.try_out(person, f"email:{person.pk}")
+            return "A test is on its way to your e-mail."
+        case "test":
+            channel = NoticeChannel.objects.filter(person=person, pk=_named(request)).first()
+            if channel is None:
+                raise Http404(NOT_YOURS)
+            recipients.try_out(person, f"channel:{channel.pk}")
+            return f"A test is on its way to {channel.service}."
+    raise forms.ValidationError("That can't be done here.")
+
+
+def _saved(person: User, form: WishForm) -> str:
+    if not form.is_valid():
+        said = [str(text) for texts in form.errors.values() for text in texts]
+        raise forms.ValidationError(said)
+    given = dict(form.cleaned_data)
+    kinds = given.pop("kinds")
+    without = [kind.value for kind in NoticeKind.chosen_from() if kind.value not in kinds]
+    NoticeSettings.objects.update_or_create(person=person, defaults=given | {"without": without})
+    return "Saved. It holds for what happens from now on."
+
+
+def _added(person: User, form: ChannelForm) -> str:
+    if not form.is_valid():
+        raise channels.ChannelRefused(channels.NOT_KNOWN)
+    url = form.cleaned_data["url"]
+    plugin = channels.understood(url)
+    with transaction.atomic():
+        # Two windows that add at once take turns at the person's row.
+        User.objects.select_for_update(no_key=True).get(pk=person.pk)
+        if NoticeChannel.objects.filter(person=person).count() >= MOST_CHANNELS:
+            said = f"You have {MOST_CHANNELS} channels already; remove one first."
+            raise channels.ChannelRefused(said)
+        NoticeChannel.objects.create(
+            person=person,
+            sealed=channels.sealed(url),
+            masked=channels.masked(url),
+            service=str(plugin.service_name)[:100],
+        )
+    return "Added. Send a test, to see whether it arrives."
+
+
+def _named(request: HttpRequest) -> UUID:
+    given = request.POST.get("channel", "")
+    if not UUID_TEXT.fullmatch(given):
+        raise Http404(NOT_YOURS)
+    return UUID(given)
+
+
+def _shown(wish: NoticeSettings, form: WishForm) -> dict[str, Any]:
+    """What the form shows: what was sent, where that could not be kept, or what is kept."""
+    if form.is_bound:
+        given = cast("QueryDict", form.data)
+        return {name: given.get(name, "") for name in form.fields} | {
+            "kinds": given.getlist("kinds"),
+            "digest_hour": _hour(given.get("digest_hour", "")),
+        }
+    return {name: getattr(wish, name) for name in form.fields if name != "kinds"} | {
+        "kinds": [kind.value for kind in NoticeKind.chosen_from() if kind not in wish.without],
+        "quiet_from": f"{wish.quiet_from:%H:%M}" if wish.quiet_from else "",
+        "quiet_until": f"{wish.quiet_until:%H:%M}" if wish.quiet_until else "",
+    }
+
+
+def _hour(given: str) -> int:
+    return next((hour for hour, _ in HOURS if str(hour) == given), 0)
+
+
+def _missed(person: User) -> list[dict[str, Any]]:
+    """What could not be sent lately, newest first; SHOWN at most."""
+    since = timezone.now() - RECENT
+    rows = Notice.objects.filter(
+        Q(given_up_at__isnull=False) | Q(sent_at=None, dropped_at=None, failures__gt=0),
+        person=person,
+        created_at__gt=since,
+    )
+    names = {
+        f"channel:{pk}": f"{service} {masked}"
+        for pk, service, masked in NoticeChannel.objects.filter(person=person).values_list(
+            "pk", "service", "masked"
+        )
+    }
+    return [
+        {
+            "where": "e-mail"
+            if row.place.startswith("email:")
+            else names.get(row.place, "removed"),
+            "what": NoticeKind(row.kind).label,
+            "at": row.created_at,
+            "why": row.failure,
+            "over": row.given_up_at is not None,
+            "again_at": row.due_at,
+        }
+        for row in rows[:SHOWN]
+    ]

@@ -1,0 +1,67 @@
+"""What changed between two JSON values, line by line of their indented texts."""
+
+import json
+from collections.abc import Iterable, Iterator
+from difflib import SequenceMatcher
+from itertools import chain
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F
+
+from audit_app.base.text_safety import pretty
+from sessions_app.models import TaskRevision
+
+AROUND = 3
+SAME = "="
+"""The sign of a line that stands for several which are the same in both."""
+
+Line = tuple[str, str]
+"""``+``, ``-``, a blank or ``=``, and the text."""
+
+
+def lines_of(before: Any, after: Any, most: int = 5_000) -> list[Line]:
+    """The lines of ``after`` against those of ``before``; None is nothing at all.
+
+    Longer values than ``most`` lines are not compared, and one line says so.
+    """
+    old, new = _lines(before), _lines(after)
+    if len(old) + len(new) > most:
+        return [(SAME, f"{len(old):,} lines became {len(new):,}: too long to compare here.")]
+    return list(chain.from_iterable(_hunks(old, new)))
+
+
+def of_tasks(ids: Iterable[UUID]) -> dict[UUID, list[Line]]:
+    """What the present revision of each of those tasks changed, where it is not the first. Of their
+    past no more is read than the revision before, all in one statement."""
+    before = TaskRevision.objects.filter(task__in=list(ids), number=F("task__revision") - 1)
+    now = before.values_list("task_id", "payload", "task__payload")
+    return {task: lines_of(json.loads(old), json.loads(new)) for task, old, new in now}
+
+
+def _lines(value: Any) -> list[str]:
+    return [] if value is None else pretty(value).splitlines()
+
+
+def _hunks(old: list[str], new: list[str]) -> Iterator[list[Line]]:
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    for kind, first, last, begin, end in matcher.get_opcodes():
+        if kind == "equal":
+            yield _folded(old[first:last], at_start=first == 0, at_end=last == len(old))
+        else:
+            yield [*(("-", line) for line in old[first:last])]
+            yield [*(("+", line) for line in new[begin:end])]
+
+
+def _folded(lines: list[str], *, at_start: bool, at_end: bool) -> list[Line]:
+    head, tail = (0 if at_start else AROUND), (0 if at_end else AROUND)
+    hidden = len(lines) - head - tail
+    if hidden < 2:
+        return [(" ", line) for line in lines]
+    words = f"{hidden:,} lines are the same"
+    after = lines[len(lines) - tail :]
+    return [
+        *((" ", line) for line in lines[:head]),
+        (SAME, words),
+        *((" ", line) for line in after),
+    ]

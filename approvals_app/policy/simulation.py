@@ -1,0 +1,162 @@
+"""What policies would have said of the tasks of the last days, beside what was said then."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db import connection, transaction
+
+from approvals_app.policy.language import Rule, verdict
+from sessions_app.gate import Kind, Verdict
+from sessions_app.models import Task
+
+EXAMPLES: Final = 50
+CHUNK: Final = 2_000
+PAST = """
+SELECT task.id, task.payload, agent.name, task.verdict, task.policy,
+    extract(hour FROM task.created_at AT TIME ZONE 'UTC')::int
+FROM tasks AS task JOIN agents AS agent ON agent.id = task.agent_id
+WHERE task.created_at >= clock_timestamp() - make_interval(days => %s) AND task.task_type <> %s
+ORDER BY task.created_at DESC, task.id DESC LIMIT %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One task of which another thing would be said."""
+
+    task_id: UUID
+    task_type: str
+    before: str
+    after: str
+    policy: str
+    why: str
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts over ``tasks`` past tasks. ``moves`` counts pairs (verdict then, verdict now);
+    ``asked`` counts people who would be asked, by role and hour of the day (UTC)."""
+
+    days: int
+    tasks: int = 0
+    moves: Counter[tuple[str, str]] = field(default_factory=Counter)
+    policies: Counter[str] = field(default_factory=Counter)
+    asked: Counter[tuple[str, int]] = field(default_factory=Counter)
+    changed: list[Changed] = field(default_factory=list)
+    failed: int = 0
+
+    @property
+    def pairs(self) -> list[tuple[tuple[str, str], int]]:
+        return sorted(self.moves.items())
+
+    @property
+    def changes(self) -> int:
+        return sum(count for (before, after), count in self.moves.items() if before != after)
+
+    @property
+    def humans(self) -> int:
+        return self.asked.total()
+
+    def by_role(self) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for (role, _), count in self.asked.items():
+            counts[role] += count
+        return dict(counts.most_common())
+
+    def by_hour(self) -> list[int]:
+        hours = [0] * 24
+        for (_, hour), count in self.asked.items():
+            hours[hour] += count
+        return hours
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "days": self.days,
+            "tasks": self.tasks,
+            "changes": self.changes,
+            "moves": [
+                {"before": before, "after": after, "tasks": count}
+                for (before, after), count in self.pairs
+            ],
+            "policies": dict(self.policies.most_common()),
+            "humans_asked": self.humans,
+            "by_role": self.by_role(),
+            "by_hour": self.by_hour(),
+            "conditions_failed": self.failed,
+            "changed": [
+                {
+                    "task_id": str(change.task_id),
+                    "task_type": change.task_type,
+                    "before": change.before,
+                    "after": change.after,
+                    "policy": change.policy,
+                    "why": change.why,
+                }
+                for change in self.changed
+            ],
+        }
+
+
+def simulate(
+    rules: Sequence[Rule],
+    *,
+    days: int,
+    most: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Judge the tasks of the last ``days`` by ``rules``, newest first, ``most`` of them at most.
+
+    Reads the payload as it is now (a task that was revised is judged by its last revision), holds
+    up no writer, changes nothing.
+    """
+    report = Report(days)
+    ordered = sorted(rules, key=lambda rule: (rule.priority, rule.name))
+    for rows in _past(days, most):
+        for row in rows:
+            _judge(row, ordered, report)
+        progress(f"Judged {report.tasks:,} tasks")
+    return report
+
+
+def _judge(row: tuple[Any, ...], rules: Sequence[Rule], report: Report) -> None:
+    task_id, payload, agent, before, _, hour = row
+    facts = orjson.loads(payload)
+    facts["agent"] = agent
+    said = verdict(rules, facts, settings.APPROVAL_DEFAULT)
+    before, after = before or "unknown", said.kind.value
+    report.tasks += 1
+    report.moves[before, after] += 1
+    report.policies[said.policy or "none"] += 1
+    report.failed += "could not be judged" in said.why
+    for role, count in _asked(said, facts):
+        report.asked[role, hour] += count
+    if before != after and len(report.changed) < EXAMPLES:
+        report.changed.append(
+            Changed(task_id, facts["task_type"], before, after, said.policy, said.why)
+        )
+
+
+def _asked(said: Verdict, facts: dict[str, Any]) -> Iterable[tuple[str, int]]:
+    if said.kind is not Kind.REQUIRE:
+        return ()
+    return [(asked.role, asked.count) for asked in said.plan.asked_of(facts["to_role"])]
+
+
+def _past(days: int, most: int | None) -> Iterator[list[tuple[Any, ...]]]:
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION READ ONLY")
+        cursor.execute("SET LOCAL statement_timeout = '60s'")
+        # Judging happens between fetches: the transaction is idle then, and not forgotten.
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        cursor.execute(f"DECLARE past NO SCROLL CURSOR FOR {PAST}", [days, Task.NOTIFICATION, most])
+        while True:
+            cursor.execute(f"FETCH {CHUNK} FROM past")
+            rows = cursor.fetchall()
+            if not rows:
+                return
+            yield rows

@@ -1,0 +1,120 @@
+"""Tasks to read, each with its approvals."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from audit_app.admin import (
+    ExactFilter,
+    RecentFilter,
+    RoleFilter,
+    WordsAdmin,
+    actor_of,
+    trace_link,
+)
+from audit_app.base.text_safety import badge, in_a_list, moment, visible
+from audit_app.ui.state_diagram import machine, states_passed
+from sessions_app.admin import link_to
+from sessions_app.models import Task
+
+RECENT_TASKS = 500
+
+
+class TaskTypeFilter(ExactFilter):
+    """The types of recent tasks: those of all time are not known without reading them all."""
+
+    title = parameter_name = "type"
+    field = "task_type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        tasks = Task.objects.listed_to(actor_of(request)).order_by("-created_at", "-id")
+        types = set(tasks.values_list("task_type", flat=True)[:RECENT_TASKS])
+        return [(name, name) for name in sorted(types)]
+
+
+class TaskRoleFilter(RoleFilter):
+    field = "to_role"
+
+
+@admin.register(Task)
+class TaskAdmin(WordsAdmin):
+    """What agents ask of roles, the newest first."""
+
+    list_display = ("what", "asks", "to", "state", "routed")
+    list_display_links = ("what",)
+    list_filter = ("status", TaskTypeFilter, TaskRoleFilter, RecentFilter)
+    exported = (
+        "id",
+        "task_type",
+        "agent__name",
+        "from_role",
+        "to_role",
+        "status",
+        "verdict",
+        "policy",
+        "description",
+        "created_at",
+        "updated_at",
+        "payload_digest",
+        "trace_id",
+    )
+    search_fields = ("description",)
+    list_select_related = ("agent",)
+    detail_template = "admin/sessions_app/task.html"
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        rows = super().get_queryset(request)
+        return rows.select_related("agent", "session", "claimed_by", "claimed_session")
+
+    @admin.display(description="Task")
+    def what(self, task: Task) -> SafeString:
+        return in_a_list(task.named)
+
+    @admin.display(description="Asked by")
+    def asks(self, task: Task) -> SafeString:
+        return visible(f"{task.agent.name} ({task.from_role})")
+
+    @admin.display(description="Of")
+    def to(self, task: Task) -> SafeString:
+        return visible(task.to_role)
+
+    @admin.display(description="State")
+    def state(self, task: Task) -> SafeString:
+        return badge(task.status)
+
+    @admin.display(description="Routed")
+    def routed(self, task: Task) -> SafeString:
+        return moment(task.created_at)
+
+    def detail(self, request: HttpRequest, row: Task) -> dict[str, Any]:
+        actor = actor_of(request)
+        return {
+            "title": row.task_type,
+            "state": row.status,
+            "lead": row.description,
+            "facts": [
+                ("Asked by", link_to(row.agent, actor)),
+                ("In the role", row.from_role),
+                ("Of the role", row.to_role),
+                ("Session", link_to(row.session, actor)),
+                ("Routed", row.created_at),
+                ("Last change", row.updated_at),
+                ("Claimed by", link_to(row.claimed_by, actor)),
+                ("Lease until", row.lease_expires_at),
+                ("Task", row.pk),
+                ("Trace", trace_link(row.trace_id)),
+            ],
+            "documents": [
+                ("Data", row.data),
+                ("Context", row.context),
+                *([("Result", row.result)] if row.result is not None else []),
+                *([("Error", row.error)] if row.error is not None else []),
+            ],
+            "machine": machine(row, states_passed(row)),
+            "timeline": ("task", row.pk),
+            "payload_digest": row.payload_digest,
+            "approvals": row.approvals.select_related("decided_by").order_by("created_at", "id"),
+        }

@@ -1,0 +1,114 @@
+"""Every error we raise on purpose: a stable code, one sentence, and its data. No HTTP in it.
+
+The class name gives the code (``ApprovalExpired`` → ``approval_expired``) and the first paragraph
+of the docstring gives the sentence, with the data filled in. What kind of refusal it is (not
+allowed, not there, not possible now) is told by which of the classes below it derives from; how a
+kind is spoken over HTTP is the business of ``orchestrator/web/problems.py``.
+"""
+
+import inspect
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from audit_app.models import Subject
+
+
+class OrchestratorError(Exception):
+    """Something that was asked for can't be done."""
+
+    code: ClassVar[str] = "error"
+    sentence: ClassVar[str] = "Something that was asked for can't be done."
+
+    def __init_subclass__(cls) -> None:
+        cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        paragraph = inspect.cleandoc(cls.__doc__ or cls.sentence).split("\n\n")[0]
+        cls.sentence = " ".join(paragraph.split())
+
+    def __init__(self, subject: "Subject | None" = None, /, **data: Any) -> None:
+        self.subject = subject
+        self.data = data
+        super().__init__(self.sentence.format(**data))
+
+
+class Outrun(Exception):
+    """Nothing that was asked for is refused: somebody else was faster, so the operation that raises
+    this is rolled back and run again."""
+
+
+class Invalid(OrchestratorError):
+    """The value of {field} is not valid: {reason}"""
+
+
+class Forbidden(OrchestratorError):
+    """The caller may not do this."""
+
+
+class AgentsOnly(Forbidden):
+    """Only an agent can do this; the caller is a {kind}."""
+
+
+class WebhookAdministratorsOnly(Forbidden):
+    """Only an administrator can create or change webhooks."""
+
+
+class NotFound(OrchestratorError):
+    """There is no such {what}, or it is not the caller's to see."""
+
+
+class Conflict(OrchestratorError):
+    """This can't be done in the present state."""
+
+
+class PreconditionFailed(OrchestratorError):
+    """The caller's precondition does not hold."""
+
+
+class Unprocessable(OrchestratorError):
+    """The request contradicts an earlier one."""
+
+
+class Gone(OrchestratorError):
+    """What was asked for was there, and is not kept any longer."""
+
+
+class CursorExpired(Gone):
+    """Events behind this cursor are no longer kept; begin anew, without a cursor."""
+
+
+class WebhookNameTaken(Conflict):
+    """There is a webhook called {name} already."""
+
+
+class InvalidTransition(Conflict):
+    """This {what} is {state}; it can't {transition} any more or yet."""
+
+    # data: what, state, transition, allowed (the names of the transitions possible now)
+
+
+class StaleVersion(PreconditionFailed):
+    """The If-Match header names a version of this {what} that is not the present one."""
+
+
+class Busy(Conflict):
+    """Somebody else is changing this right now; the same request can be sent again."""
+
+
+class RequestInProgress(Conflict):
+    """A request with this Idempotency-Key is still running; ask again in a moment."""
+
+
+class IdempotencyKeyReused(Unprocessable):
+    """This Idempotency-Key was used before, with another request."""
+
+
+class UnknownEvent(Invalid):
+    """No event is called {event_type}."""
+
+
+class MetadataTooLarge(Invalid):
+    """The metadata would be larger than {limit} characters of JSON."""
+
+
+class InvalidHeader(Invalid):
+    """The header {field} is not valid: {reason}"""

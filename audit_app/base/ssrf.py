@@ -1,0 +1,143 @@
+"""Where a request of ours may go: never into our own network by somebody else's wish (SSRF).
+
+An address is judged after its name was resolved, and it is that very address which is connected to,
+so that a name that resolves to something else a moment later (DNS rebinding) changes nothing.
+"""
+
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ssl import SSLContext
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import urllib3.util.connection
+
+from audit_app.base.errors import Invalid
+
+Address = IPv4Address | IPv6Address
+
+TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+"""NAT64 (RFC 6052, RFC 8215): an IPv4 address in other clothes."""
+
+
+class DestinationRefused(Exception):
+    """The address is not one that requests may go to; the message says why."""
+
+
+class GuardedTransport(httpx2.AsyncHTTPTransport):
+    """httpx2's, to addresses that were judged: public ones, and those of the ``allowed`` networks.
+
+    Raises what ``addresses_of`` raises.
+    """
+
+    def __init__(self, allowed: Sequence[str], trust: SSLContext) -> None:
+        super().__init__(verify=trust, trust_env=False)
+        self._allowed = allowed
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        host = request.url.host
+        port = request.url.port or (443 if request.url.scheme == "https" else 80)
+        address = addresses_of(host, port, allowed=self._allowed)[0]
+        # The Host header is written already; the certificate must be the name's, too.
+        request.url = request.url.copy_with(host=str(address))
+        request.extensions = {**request.extensions, "sni_hostname": host}
+        return await super().handle_async_request(request)
+
+
+def must_be_fit(url: str, *, plain: bool) -> None:
+    """Raises Invalid for what is no address of a webhook: https (http where ``plain``), a host, no
+    credentials, no fragment."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise Invalid(field="url", reason="it is not a URL.") from None
+    schemes = ("https", "http") if plain else ("https",)
+    if parts.scheme not in schemes or not parts.hostname or port == 0:
+        begins = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise Invalid(field="url", reason=f"it must begin with {begins} and name a host.")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise Invalid(field="url", reason="it must hold no credentials and no fragment.")
+    if not url.isascii() or any(character <= " " for character in url) or "\\" in url:
+        raise Invalid(field="url", reason="it must be plain ASCII without blanks.")
+
+
+def addresses_of(host: str, port: int, *, allowed: Sequence[str] = ()) -> list[Address]:
+    """The addresses that ``host`` has, judged. ``allowed`` are networks that are let through.
+
+    Every one of them must be fit, or none is given. Raises DestinationRefused, and OSError where
+    the name can't be resolved.
+    """
+    networks = [ip_network(network) for network in allowed]
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [ip_address(str(place[4][0]).partition("%")[0]) for place in found]
+    for address in addresses:
+        if not (is_public(address) or any(address in network for network in networks)):
+            raise DestinationRefused(f"{host} leads to {address}, which is not a public address.")
+    return list(dict.fromkeys(addresses))
+
+
+def is_public(address: Address) -> bool:
+    """Whether anybody on the internet has this address, and nobody here does."""
+    if isinstance(address, IPv6Address):
+        inner = _within(address)
+        if inner is not None:
+            return is_public(inner)
+        if address.is_site_local:
+            return False
+    return address.is_global and not (
+        address.is_multicast or address.is_reserved or address.is_unspecified
+    )
+
+
+def _within(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 address stands for (mapped, 6to4, Teredo, NAT64)."""
+    if any(address in network for network in TRANSLATED):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    if address.teredo:
+        return address.teredo[1]
+    return address.ipv4_mapped or address.sixtofour
+
+
+_guarded: ContextVar[bool] = ContextVar("only public addresses", default=False)
+
+
+@contextmanager
+def only_public_addresses(wanted: bool = True) -> Iterator[None]:
+    """What is connected to within, by urllib3, must be public."""
+    before = _guarded.set(wanted)
+    try:
+        yield
+    finally:
+        _guarded.reset(before)
+
+
+_connect = urllib3.util.connection.create_connection
+
+
+def _guarded_connect(address: tuple[str, int], *args: Any, **kwargs: Any) -> Any:
+    """urllib3's own, which connects to what was looked at and not to what is looked up again."""
+    if not _guarded.get():
+        return _connect(address, *args, **kwargs)
+    host, port = address
+    try:
+        places = addresses_of(host.strip("[]"), port)
+    except DestinationRefused:
+        raise OSError("This address is not public.") from None
+    error: OSError | None = None
+    for place in places:
+        try:
+            return _connect((str(place), port), *args, **kwargs)
+        except OSError as failed:
+            error = failed
+    assert error is not None
+    raise error
+
+
+# apprise speaks through requests, requests through urllib3; neither lets a caller look at the
+# address once it is known.
+urllib3.util.connection.create_connection = _guarded_connect

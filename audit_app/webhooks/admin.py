@@ -1,0 +1,324 @@
+"""Webhooks: where events are told, how that goes, and what an administrator can do about it."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from audit_app.admin import ReadOnlyAdmin, actor_of
+from audit_app.base.errors import Invalid, NotFound, OrchestratorError
+from audit_app.base.text_safety import badge, in_a_list, moment, visible
+from audit_app.live import event_log
+from audit_app.models import Delivery, Webhook
+from audit_app.webhooks import operations
+
+LOGGED = 50
+"""Deliveries on the page of a webhook, the newest."""
+
+SPANS = {
+    "hour": ("the last hour", timedelta(hours=1)),
+    "day": ("the last 24 hours", timedelta(days=1)),
+    "week": ("the last 7 days", timedelta(days=7)),
+}
+WAYS = ("rotate", "pause", "resume", "disable", "replay", "again")
+
+
+class WebhookForm(forms.Form):
+    """Where a webhook is, and what it is told."""
+
+    url = forms.CharField(max_length=2000, label="Address", help_text="Where deliveries are sent.")
+    event_types = forms.CharField(
+        required=False,
+        label="Events",
+        help_text="Names with * in them, as task.* approval.approved; empty for all.",
+    )
+    roles = forms.CharField(
+        required=False, label="Roles", help_text="Names with * in them; empty for all."
+    )
+
+    def clean_event_types(self) -> list[str]:
+        return _globs(self.cleaned_data["event_types"], "event_types")
+
+    def clean_roles(self) -> list[str]:
+        return _globs(self.cleaned_data["roles"], "roles")
+
+
+class NewWebhookForm(WebhookForm):
+    """And what a new one is called."""
+
+    name = forms.CharField(max_length=150, help_text="What people call it.")
+    field_order = ("name", "url", "event_types", "roles")
+
+
+def _globs(text: str, field: str) -> list[str]:
+    try:
+        return operations.fit_globs(text, field)
+    except Invalid as error:
+        raise forms.ValidationError(str(error)) from None
+
+
+@admin.register(Webhook)
+class WebhookAdmin(ReadOnlyAdmin):
+    """Auditors read; whoever may change webhooks does so, each by the operation of that name."""
+
+    list_display = ("webhook", "address", "told", "state", "arrived", "open")
+    exported = ("id", "name", "url", "event_types", "roles", "status", "created_at")
+    list_filter = ("status",)
+    search_fields = ("name",)
+    search_help_text = "A name"
+    detail_template = "admin/audit_app/webhook.html"
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        rows = super().get_queryset(request)
+        if may_change(request):
+            rows = Webhook.objects.order_by("name")
+        # Looked up one by one, by their indexes: what was delivered grows, and is not counted.
+        theirs = Delivery.objects.filter(webhook=OuterRef("pk"))
+        arrived = theirs.filter(delivered_at__isnull=False).order_by("-delivered_at")
+        undelivered = theirs.filter(status__in=(Delivery.Status.WAITING, Delivery.Status.HELD))
+        number = undelivered.order_by().values("webhook").annotate(number=Count("pk"))
+        counted: QuerySet[Any] = rows.annotate(
+            last=Subquery(arrived.values("delivered_at")[:1]),
+            open_=Coalesce(Subquery(number.values("number")), 0),
+        )
+        return counted
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may_see_webhooks(request)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may_change(request)
+
+    def get_urls(self) -> list[URLPattern]:
+        def view(way: str, function: Callable[..., HttpResponse]) -> URLPattern:
+            guarded: Callable[..., HttpResponse] = self.admin_site.admin_view(function)
+            return path(f"<uuid:webhook_id>/{way}", guarded, name=f"audit_app_webhook_{way}")
+
+        ways = [view(way, getattr(self, f"{way}_view")) for way in WAYS]
+        return [view("edit", self.edit_view), *ways, *super().get_urls()]
+
+    @admin.display(description="Webhook")
+    def webhook(self, webhook: Webhook) -> SafeString:
+        return visible(webhook.name)
+
+    @admin.display(description="Address")
+    def address(self, webhook: Webhook) -> SafeString:
+        return in_a_list(webhook.url)
+
+    @admin.display(description="Told of")
+    def told(self, webhook: Webhook) -> SafeString:
+        return in_a_list(" ".join(webhook.event_types) or "everything")
+
+    @admin.display(description="State")
+    def state(self, webhook: Webhook) -> SafeString:
+        return badge(webhook.status)
+
+    @admin.display(description="Last arrived")
+    def arrived(self, webhook: Any) -> SafeString | str:
+        return moment(webhook.last) if webhook.last else "never"
+
+    @admin.display(description="Waiting")
+    def open(self, webhook: Any) -> str:
+        return str(webhook.open_)
+
+    def detail(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        outcome = request.GET.get("outcome", "")
+        log = row.deliveries.order_by("-pk")
+        if outcome in Delivery.Status.values:
+            log = log.filter(status=outcome)
+        return {
+            "title": row.name,
+            "state": row.status,
+            "webhook": row,
+            "facts": [
+                ("Address", row.url),
+                ("Events", " ".join(row.event_types) or "all"),
+                ("Roles", " ".join(row.roles) or "all"),
+                ("Last arrived", row.last),
+                ("Waiting", row.open_),
+                ("Old secret signs until", _in_words(row.old_secret_until)),
+                ("Public key", operations.public_key(row)),
+                ("Created", row.created_at),
+                ("Last change", row.updated_at),
+                ("Webhook", row.pk),
+            ],
+            "log": log[:LOGGED],
+            "logged": LOGGED,
+            "outcome": outcome,
+            "outcomes": Delivery.Status.values,
+            "spans": [(name, words) for name, (words, _) in SPANS.items()],
+            "can_change": may_change(request),
+        }
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = NewWebhookForm(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            try:
+                webhook, secret = operations.create_webhook(
+                    by=actor_of(request), **form.cleaned_data
+                )
+            except OrchestratorError as error:
+                form.add_error(_field(error, form), str(error))
+            else:
+                return self._secret_page(request, webhook, secret)
+        return self._form(
+            request,
+            form,
+            title="Add a webhook",
+            lead="The secret that its deliveries are signed with is shown once, on the next page.",
+            button="Create the webhook",
+        )
+
+    def edit_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
+        """Another address, other events, from now on."""
+        if not may_change(request):
+            raise PermissionDenied
+        webhook = get_object_or_404(Webhook, pk=webhook_id)
+        present = {
+            "url": webhook.url,
+            "event_types": " ".join(webhook.event_types),
+            "roles": " ".join(webhook.roles),
+        }
+        form = WebhookForm(request.POST if request.method == "POST" else None, initial=present)
+        if form.is_valid():
+            try:
+                operations.change_webhook(webhook_id, by=actor_of(request), **form.cleaned_data)
+            except OrchestratorError as error:
+                form.add_error(_field(error, form), str(error))
+            else:
+                messages.success(request, f"{webhook.name} is changed, and it is recorded.")
+                return _page_of(webhook_id)
+        return self._form(
+            request,
+            form,
+            title=f"Change {webhook.name}",
+            lead="What waits for it already goes to the new address.",
+            button="Change the webhook",
+        )
+
+    def rotate_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
+        """A new secret, shown this once."""
+        _administrators_post(request)
+        try:
+            webhook, secret = operations.rotate_secret(webhook_id, by=actor_of(request))
+        except NotFound as error:
+            raise Http404(str(error)) from None
+        return self._secret_page(request, webhook, secret)
+
+    def pause_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
+        """Hold back what is for it."""
+        return _done(request, webhook_id, operations.pause, "is paused; what is for it is kept.")
+
+    def resume_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
+        """Deliver what was held back."""
+        return _done(request, webhook_id, operations.resume, "goes on where it stopped.")
+
+    def disable_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
+        """Tell it nothing any more."""
+        return _done(request, webhook_id, operations.disable, "is told nothing any more.")
+
+    def replay_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
+        """Send a span of time again."""
+        _administrators_post(request)
+        if request.POST.get("span") not in SPANS:
+            messages.error(request, "Choose how far back.")
+            return _page_of(webhook_id)
+        since = timezone.now() - SPANS[str(request.POST["span"])][1]
+        before = event_log.last_before(since)
+        after = event_log.cursor_of(before) if before else event_log.START
+        try:
+            number = operations.replay(webhook_id, by=actor_of(request), after=after)
+        except NotFound as error:
+            raise Http404(str(error)) from None
+        messages.success(request, f"{number} events are sent again.")
+        return _page_of(webhook_id)
+
+    def again_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
+        """Send one delivery again."""
+        _administrators_post(request)
+        given = request.POST.get("delivery", "")
+        number = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else 0
+        delivery = get_object_or_404(Delivery, pk=number, webhook_id=webhook_id)
+        operations.send_again(delivery.pk, by=actor_of(request))
+        messages.success(request, f"{delivery.event_type} is sent again.")
+        return _page_of(webhook_id)
+
+    def _form(self, request: HttpRequest, form: forms.Form, **context: Any) -> HttpResponse:
+        status = 400 if request.method == "POST" else 200
+        template = "admin/orchestrator/form.html"
+        return self.page(request, template, status=status, form=form, **context)
+
+    def _secret_page(self, request: HttpRequest, webhook: Webhook, secret: str) -> HttpResponse:
+        note = (
+            "Copy it now: it is kept encrypted, and not shown again. The one before, if there was "
+            "one, signs as well for 24 hours."
+        )
+        return self.secret_page(
+            request,
+            webhook,
+            secret,
+            tab="New secret",
+            title=f"The secret of {webhook.name}",
+            label="Signing secret",
+            note=note,
+        )
+
+
+def may_see_webhooks(request: HttpRequest) -> bool:
+    """Auditors, and who may change them."""
+    return may_change(request) or bool(request.user.is_staff and actor_of(request).auditor)
+
+
+def may_change(request: HttpRequest) -> bool:
+    """For what is offered; the operations ask again."""
+    return bool(request.user.is_active and request.user.has_perm(operations.CHANGE_WEBHOOKS))
+
+
+def _administrators_post(request: HttpRequest) -> None:
+    if request.method != "POST" or not may_change(request):
+        raise PermissionDenied
+
+
+def _in_words(until: datetime | None) -> str | None:
+    """A moment to come, which is not so long ago."""
+    return f"{until:%Y-%m-%d %H:%M} UTC" if until and until > timezone.now() else None
+
+
+def _done(
+    request: HttpRequest, webhook_id: UUID, operation: Callable[..., Webhook], what: str
+) -> HttpResponse:
+    _administrators_post(request)
+    try:
+        webhook = operation(webhook_id, by=actor_of(request))
+    except NotFound as error:
+        raise Http404(str(error)) from None
+    except OrchestratorError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"{webhook.name} {what}")
+    return _page_of(webhook_id)
+
+
+def _page_of(webhook_id: UUID) -> HttpResponse:
+    return redirect("admin:audit_app_webhook_change", webhook_id)
+
+
+def _field(error: OrchestratorError, form: forms.Form) -> str | None:
+    """The field that is to blame."""
+    named = error.data.get("field", "name")
+    return named if named in form.fields else None

@@ -1,0 +1,179 @@
+"""Webhooks: created, changed, paused and resumed by administrators; each of it an event."""
+
+import base64
+import secrets
+from datetime import timedelta
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.conf import settings
+from django.db import IntegrityError
+
+from audit_app.base import encryption, ssrf
+from audit_app.base.actors import Actor, may_administer
+from audit_app.base.errors import Invalid, WebhookAdministratorsOnly, WebhookNameTaken
+from audit_app.live import event_log
+from audit_app.live.event_log import Cursor
+from audit_app.models import Delivery, Event, Webhook
+from audit_app.trail.events import EventType
+from audit_app.trail.operation import clock, operation, violated
+from audit_app.trail.recording import create, perform
+from audit_app.webhooks import planning
+
+CHANGE_WEBHOOKS = "audit_app.change_webhook"
+OLD_SECRET_SIGNS = timedelta(hours=24)
+"""How long the secret before the present one signs as well."""
+
+MOST_REPLAYED = 10_000
+
+
+@operation("webhook.create")
+def create_webhook(
+    name: str, *, by: Actor, url: str, event_types: list[str], roles: list[str]
+) -> tuple[Webhook, str]:
+    """Create a webhook and its secret (``whsec_…``), which is told here and nowhere else.
+
+    Raises WebhookAdministratorsOnly, Invalid, WebhookNameTaken.
+    """
+    _administrators_only(by)
+    ssrf.must_be_fit(url, plain=settings.TRIAL)
+    secret = _secret()
+    webhook = Webhook(
+        name=name,
+        url=url,
+        event_types=event_types,
+        roles=roles,
+        secret=encryption.sealed(secret, purpose=planning.PURPOSE),
+    )
+    try:
+        create(webhook, EventType.WEBHOOK_CREATED, by=by, details=_described(webhook))
+    except IntegrityError as error:
+        if violated(error) == "webhooks_name_key":
+            raise WebhookNameTaken(name=name) from error
+        raise
+    return webhook, secret
+
+
+@operation("webhook.change")
+def change_webhook(
+    webhook_id: UUID, *, by: Actor, url: str, event_types: list[str], roles: list[str]
+) -> Webhook:
+    """Say anew where it is and what it is told; what waits already goes to the new address.
+
+    Raises WebhookAdministratorsOnly, NotFound, Invalid.
+    """
+    _administrators_only(by)
+    ssrf.must_be_fit(url, plain=settings.TRIAL)
+    webhook = Webhook.objects.locked(webhook_id)
+    given = {"url": url, "event_types": event_types, "roles": roles}
+    if given != {name: getattr(webhook, name) for name in given}:
+        perform(webhook.change, by=by, details=given, **given)
+    return webhook
+
+
+@operation("webhook.rotate_secret")
+def rotate_secret(webhook_id: UUID, *, by: Actor) -> tuple[Webhook, str]:
+    """A new secret, which is told here; the old one signs as well for OLD_SECRET_SIGNS.
+
+    Raises WebhookAdministratorsOnly, NotFound.
+    """
+    _administrators_only(by)
+    webhook = Webhook.objects.locked(webhook_id)
+    secret, until = _secret(), clock() + OLD_SECRET_SIGNS
+    sealed = encryption.sealed(secret, purpose=planning.PURPOSE)
+    details = {"old_secret_until": until.isoformat()}
+    perform(webhook.rotate, by=by, details=details, secret=sealed, until=until)
+    return webhook, secret
+
+
+@operation("webhook.pause")
+def pause(webhook_id: UUID, *, by: Actor, why: str = "") -> Webhook:
+    """Hold what is for it back until it is resumed. Raises WebhookAdministratorsOnly, NotFound,
+    InvalidTransition."""
+    _administrators_only(by)
+    webhook = Webhook.objects.locked(webhook_id)
+    perform(webhook.pause, by=by, details={"reason": why})
+    return webhook
+
+
+@operation("webhook.resume")
+def resume(webhook_id: UUID, *, by: Actor) -> Webhook:
+    """Deliver what was held back, in order, and what comes.
+
+    Raises WebhookAdministratorsOnly, NotFound, InvalidTransition.
+    """
+    _administrators_only(by)
+    webhook = Webhook.objects.locked(webhook_id)
+    perform(webhook.resume, by=by)
+    planning.send_again(webhook.deliveries.filter(status=Delivery.Status.HELD))
+    return webhook
+
+
+@operation("webhook.disable")
+def disable(webhook_id: UUID, *, by: Actor, why: str = "") -> Webhook:
+    """Tell it nothing any more. Raises WebhookAdministratorsOnly, NotFound, InvalidTransition."""
+    _administrators_only(by)
+    webhook = Webhook.objects.locked(webhook_id)
+    perform(webhook.disable, by=by, details={"reason": why})
+    return webhook
+
+
+@operation("webhook.replay")
+def replay(webhook_id: UUID, *, by: Actor, after: Cursor) -> int:
+    """Send everything behind ``after`` that it wants, again or for the first time, in order; return
+    how much that is, at most MOST_REPLAYED events at a time.
+
+    Raises WebhookAdministratorsOnly, NotFound, CursorExpired.
+    """
+    _administrators_only(by)
+    webhook = Webhook.objects.locked(webhook_id)
+    events: list[Event] = event_log.read(after, MOST_REPLAYED)
+    wanted = [event for event in events if webhook.wants(event)]
+    planning.note(webhook, wanted)
+    again = webhook.deliveries.filter(event_id__in=[event.pk for event in wanted])
+    planning.send_again(again)
+    return len(wanted)
+
+
+@operation("webhook.send_again")
+def send_again(delivery_id: int, *, by: Actor) -> None:
+    """Send one delivery again. Raises WebhookAdministratorsOnly."""
+    _administrators_only(by)
+    planning.send_again(Delivery.objects.filter(pk=delivery_id))
+
+
+def fit_globs(given: str, field: str) -> list[str]:
+    """Names with ``*`` in them, separated by blanks or commas. Raises Invalid."""
+    globs = given.replace(",", " ").split()
+    if len(globs) > 50 or any(len(glob) > 150 for glob in globs):
+        raise Invalid(field=field, reason="at most 50 names of at most 150 characters.")
+    return globs
+
+
+def public_key(webhook: Webhook) -> str:
+    """What whoever holds no secret verifies deliveries with (``whpk_…``, Ed25519, v1a)."""
+    key = signing_keys(webhook)[0].public_key().public_bytes_raw()
+    return "whpk_" + base64.b64encode(key).decode()
+
+
+def signing_keys(webhook: Webhook) -> list[Ed25519PrivateKey]:
+    """Of this webhook alone, so that no other is sent what was signed for it."""
+    return encryption.signing_keys(f"{planning.PURPOSE} {webhook.pk}")
+
+
+def _administrators_only(by: Actor) -> None:
+    if not may_administer(by, CHANGE_WEBHOOKS):
+        raise WebhookAdministratorsOnly
+
+
+def _secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def _described(webhook: Webhook) -> dict[str, object]:
+    return {
+        "name": webhook.name,
+        "url": webhook.url,
+        "event_types": webhook.event_types,
+        "roles": webhook.roles,
+    }

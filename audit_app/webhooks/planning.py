@@ -1,0 +1,76 @@
+"""What webhooks are told: read from the trail, kept as rows, for each of them a job (sending.py).
+
+In order for each webhook and subject, since a job waits while an earlier one of its lock is tried
+again.
+"""
+
+from collections.abc import Iterable
+
+from django.db import connection
+from django.db.models import QuerySet
+from procrastinate.contrib.django import app
+
+from audit_app.live.consumers import relay
+from audit_app.live.event_log import Cursor, cursor_of
+from audit_app.models import Delivery, Event, Webhook
+
+PURPOSE = "webhooks"
+JOB = "deliver_webhook"
+FORGET = "DELETE FROM procrastinate_jobs WHERE lock = ANY(%s) AND status = 'todo'"
+
+
+@relay("webhooks")
+def tell(events: list[Event]) -> None:
+    """Note each event for each webhook that wants it, and have it sent."""
+    for webhook in Webhook.objects.exclude(status=Webhook.Status.DISABLED):
+        noted = note(webhook, [event for event in events if webhook.wants(event)])
+        if webhook.status == Webhook.Status.ACTIVE:
+            _defer(noted)
+
+
+def note(webhook: Webhook, events: Iterable[Event]) -> list[Delivery]:
+    """Rows for ``events``, in their order, which must be the trail's; none twice. They wait, or are
+    held back while their webhook rests."""
+    active = webhook.status == Webhook.Status.ACTIVE
+    rows = [
+        Delivery(
+            webhook=webhook,
+            event_id=event.pk,
+            event_type=event.event_type,
+            subject_id=event.subject_id,
+            cursor=str(cursor_of(event)),
+            status=Delivery.Status.WAITING if active else Delivery.Status.HELD,
+        )
+        for event in events
+    ]
+    Delivery.objects.bulk_create(rows, ignore_conflicts=True)
+    ids = [row.event_id for row in rows]
+    return list(webhook.deliveries.filter(event_id__in=ids, attempts=0).order_by("pk"))
+
+
+def send_again(rows: "QuerySet[Delivery]") -> None:
+    """Send ``rows`` anew, in the trail's order, as if they had never been tried."""
+    chosen = list(rows.select_for_update(of=("self",)))
+    Delivery.objects.filter(pk__in=[row.pk for row in chosen]).update(
+        status=Delivery.Status.WAITING, attempts=0, next_attempt_at=None, first_attempt_at=None
+    )
+    # What waits for its next try would hold back what is sent now: it is sent now as well.
+    locks = {_lock(row) for row in chosen}
+    with connection.cursor() as cursor:
+        cursor.execute(FORGET, [list(locks)])
+    waiting = Delivery.objects.filter(
+        status=Delivery.Status.WAITING,
+        webhook__in={row.webhook_id for row in chosen},
+        subject_id__in={row.subject_id for row in chosen},
+    )
+    theirs = [row for row in waiting if _lock(row) in locks]
+    _defer(sorted(theirs, key=lambda row: Cursor.parse(row.cursor)))
+
+
+def _defer(rows: Iterable[Delivery]) -> None:
+    for row in rows:
+        app.configure_task(JOB, lock=_lock(row)).defer(delivery_id=row.pk)
+
+
+def _lock(row: Delivery) -> str:
+    return f"webhook:{row.webhook_id}:{row.subject_id}"

@@ -1,0 +1,222 @@
+"""Sending a delivery: one signed request, what came of it, and when it is tried again.
+
+At least once, with the event's id to know it by. Signed as Standard Webhooks says.
+"""
+
+import base64
+import random
+import time
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import structlog
+from django.conf import settings
+from django.db.models import Max, Min
+from procrastinate import BaseRetryStrategy, RetryDecision
+from procrastinate.contrib.django import app
+from procrastinate.jobs import Job
+from standardwebhooks import Webhook as Signer
+
+from audit_app.base import encryption, http_client
+from audit_app.base.actors import Actor
+from audit_app.base.ssrf import DestinationRefused
+from audit_app.http.representation import shaped
+from audit_app.http.serializers import EventSerializer
+from audit_app.models import Delivery, Event, Webhook
+from audit_app.trail.operation import clock
+from audit_app.webhooks import operations
+from audit_app.webhooks.planning import JOB, PURPOSE
+
+log = structlog.get_logger("orchestrator.webhooks")
+
+SCHEDULE = tuple(
+    timedelta(seconds=seconds)
+    for seconds in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+)
+"""Between one try and the next: ten tries in three days and a bit."""
+
+JITTER = 0.1
+TIMEOUT = 10.0
+"""Seconds for a whole request."""
+
+READ_AT_MOST = 4096
+"""Bytes of an answer; what is kept of it is shorter."""
+
+KEPT = 500
+FAILING_FOR = timedelta(days=1)
+"""After so long without any success, a webhook is paused."""
+
+GONE = 410
+US = Actor.system("webhooks")
+
+
+class TryAgain(Exception):
+    """The delivery did not succeed, and is due again at ``at``."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+        super().__init__(at.isoformat())
+
+
+class _WhenItSays(BaseRetryStrategy):
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        if isinstance(exception, TryAgain):
+            return RetryDecision(retry_at=exception.at)
+        return RetryDecision(retry_in={"seconds": 30})  # the database went away, say
+
+
+@app.task(name=JOB, retry=_WhenItSays())
+def deliver(delivery_id: int) -> None:
+    """One try. Raises TryAgain where another one is due."""
+    delivery = Delivery.objects.select_related("webhook").filter(pk=delivery_id).first()
+    if delivery is None or delivery.status != Delivery.Status.WAITING:
+        return
+    webhook = delivery.webhook
+    if webhook.status != Webhook.Status.ACTIVE:
+        Delivery.objects.filter(pk=delivery_id).update(status=Delivery.Status.HELD)
+        return
+    event = Event.objects.filter(pk=delivery.event_id).first()
+    if event is None:
+        _noted(delivery, Delivery.Status.FAILED, Outcome(None, "The event is no longer kept.", 0))
+        return
+    outcome = _sent(webhook, event)
+    if outcome.arrived:
+        _noted(delivery, Delivery.Status.DELIVERED, outcome)
+        return
+    if outcome.status == GONE:
+        _noted(delivery, Delivery.Status.FAILED, outcome)
+        _rest(webhook, "disable", f"{webhook.url} answered 410 Gone.")
+        return
+    if delivery.attempts >= len(SCHEDULE):
+        _noted(delivery, Delivery.Status.FAILED, outcome)
+        return
+    at = _due(delivery.attempts, outcome)
+    _noted(delivery, Delivery.Status.WAITING, outcome, at)
+    if _fails_for_long(webhook):
+        _rest(webhook, "pause", "Nothing arrived for a day.")
+        return
+    raise TryAgain(at)
+
+
+class Outcome:
+    """What came of one request."""
+
+    def __init__(
+        self, status: int | None, said: str, milliseconds: int, retry_after: int = 0
+    ) -> None:
+        self.status = status
+        self.said = said.replace("\x00", "\ufffd")[:KEPT]
+        self.milliseconds = milliseconds
+        self.retry_after = retry_after
+
+    @property
+    def arrived(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+def body_of(event: Event) -> bytes:
+    """What is sent of ``event``: the same bytes at every try."""
+    data = shaped(EventSerializer, event)
+    whole = {"type": event.event_type, "timestamp": data["timestamp"], "data": data}
+    return orjson.dumps(whole, default=str)
+
+
+def headers_of(webhook: Webhook, event: Event, body: bytes, now: datetime) -> dict[str, str]:
+    """Standard Webhooks' own, signed with each secret that is good now, and with the key that
+    whoever has no secret verifies with. Raises Unreadable."""
+    secrets = [webhook.secret]
+    if webhook.old_secret and webhook.old_secret_until and webhook.old_secret_until > now:
+        secrets.append(webhook.old_secret)
+    signatures = [
+        Signer(encryption.opened(secret, purpose=PURPOSE)).sign(str(event.pk), now, body.decode())
+        for secret in secrets
+    ]
+    signed = b".".join([str(event.pk).encode(), str(int(now.timestamp())).encode(), body])
+    signatures += [
+        f"v1a,{base64.b64encode(key.sign(signed)).decode()}"
+        for key in operations.signing_keys(webhook)
+    ]
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "orchestrator",
+        "webhook-id": str(event.pk),
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def _sent(webhook: Webhook, event: Event) -> Outcome:
+    began = time.monotonic()
+
+    def took() -> int:
+        return int((time.monotonic() - began) * 1000)
+
+    body = body_of(event)
+    try:
+        answer = http_client.send(
+            "POST",
+            webhook.url,
+            seconds=TIMEOUT,
+            at_most=READ_AT_MOST,
+            guard=settings.WEBHOOK_ALLOWED_NETWORKS,
+            headers=headers_of(webhook, event, body, datetime.now(UTC)),
+            content=body,
+        )
+    except DestinationRefused as refused:
+        return Outcome(None, str(refused), took())
+    except encryption.Unreadable:
+        return Outcome(None, "Its secret can't be read: SECRET_KEY changed. Rotate it.", took())
+    except http_client.NoAnswer as error:
+        return Outcome(None, str(error), took())
+    after = answer.headers.get("Retry-After", "")
+    wait = min(int(after), 86_400) if after.isascii() and after.isdigit() else 0
+    said = answer.body.decode(errors="replace")
+    if "Location" in answer.headers and 300 <= answer.status < 400:
+        said = "It answered with a redirect, which is not followed."
+    return Outcome(answer.status, said, took(), wait)
+
+
+def _due(attempts: int, outcome: Outcome) -> datetime:
+    pause = SCHEDULE[attempts].total_seconds() * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+    return clock() + timedelta(seconds=max(pause, outcome.retry_after))
+
+
+def _noted(
+    delivery: Delivery, status: str, outcome: Outcome, next_at: datetime | None = None
+) -> None:
+    now = clock()
+    delivery.status = status
+    delivery.attempts += 1
+    delivery.first_attempt_at = delivery.first_attempt_at or now
+    delivery.attempted_at, delivery.next_attempt_at = now, next_at
+    delivery.response_status, delivery.response = outcome.status, outcome.said
+    delivery.milliseconds = outcome.milliseconds
+    if status == Delivery.Status.DELIVERED:
+        delivery.delivered_at = now
+    delivery.save()
+    told = "retried" if status == Delivery.Status.WAITING else status
+    log.info(
+        "delivery",
+        webhook=delivery.webhook.name,
+        outcome=told,
+        status=outcome.status,
+        attempt=delivery.attempts,
+        milliseconds=outcome.milliseconds,
+    )
+
+
+def _fails_for_long(webhook: Webhook) -> bool:
+    """Whether nothing arrived since its first failure after its last success, and that is long."""
+    last = webhook.deliveries.aggregate(last=Max("delivered_at"))["last"]
+    tried = webhook.deliveries.filter(delivered_at=None, first_attempt_at__isnull=False)
+    if last:
+        tried = tried.filter(first_attempt_at__gt=last)
+    since = tried.aggregate(since=Min("first_attempt_at"))["since"]
+    return since is not None and clock() - since > FAILING_FOR
+
+
+def _rest(webhook: Webhook, how: str, why: str) -> None:
+    """Pause or disable ``webhook``, unless somebody did so meanwhile."""
+    if Webhook.objects.filter(pk=webhook.pk, status=Webhook.Status.ACTIVE).exists():
+        getattr(operations, how)(webhook.pk, by=US, why=why)
+    webhook.deliveries.filter(status=Delivery.Status.WAITING).update(status=Delivery.Status.HELD)

@@ -1,0 +1,101 @@
+"""The issuer's word about a person: a code exchanged for an ID token, and what that must say."""
+
+from typing import Any
+
+import structlog
+from django.conf import settings
+
+from sessions_app.auth.issuer import (
+    InvalidToken,
+    Issuer,
+    IssuerUnavailable,
+    RequestRefused,
+    issuer_at,
+)
+
+log = structlog.get_logger("orchestrator.accounts")
+
+EXCHANGE_SECONDS = 5
+USERINFO_SECONDS = 3
+NEEDED = ("authorization_endpoint", "token_endpoint")
+
+
+def issuer() -> Issuer:
+    """The issuer at OIDC_ISSUER_URL."""
+    return issuer_at(settings.OIDC_ISSUER_URL)
+
+
+def is_reachable() -> bool:
+    """Whether people can be sent to the issuer now."""
+    try:
+        return all(issuer().endpoint(name) for name in NEEDED)
+    except IssuerUnavailable:
+        return False
+
+
+def exchange(
+    code: str, *, verifier: str, redirect_uri: str, nonce: str
+) -> tuple[dict[str, Any], str]:
+    """What the ID token that ``code`` stands for claims, and the access token beside it.
+
+    Raises InvalidToken, IssuerUnavailable.
+    """
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "code_verifier": verifier,
+        "redirect_uri": redirect_uri,
+    }
+    credentials = (settings.ADMIN_OIDC_CLIENT_ID, settings.ADMIN_OIDC_CLIENT_SECRET)
+    methods = issuer().metadata().get("token_endpoint_auth_methods_supported")
+    by_header = "client_secret_basic" in (methods or ["client_secret_basic"])
+    if not by_header:
+        form |= dict(zip(("client_id", "client_secret"), credentials, strict=True))
+    try:
+        tokens = issuer().ask(
+            "POST",
+            "token_endpoint",
+            seconds=EXCHANGE_SECONDS,
+            data=form,
+            auth=credentials if by_header else None,
+        )
+    except RequestRefused as error:
+        log.warning("code refused", status=error.status)
+        raise InvalidToken("The issuer does not take the code.") from error
+    return _verified(tokens.get("id_token"), nonce), str(tokens.get("access_token") or "")
+
+
+def userinfo(access_token: str, subject: str) -> dict[str, Any]:
+    """More claims about ``subject``, where the issuer has such an endpoint.
+
+    Raises InvalidToken (another's claims), IssuerUnavailable.
+    """
+    if not issuer().metadata().get("userinfo_endpoint"):
+        return {}
+    bearer = {"Authorization": f"Bearer {access_token}"}
+    try:
+        claims = issuer().ask("GET", "userinfo_endpoint", seconds=USERINFO_SECONDS, headers=bearer)
+    except RequestRefused as error:
+        raise IssuerUnavailable(str(error)) from error
+    if claims.get("sub") != subject:
+        raise InvalidToken("The claims are about somebody else.")
+    return claims
+
+
+def _verified(id_token: Any, nonce: str) -> dict[str, Any]:
+    """The claims of ``id_token``: for us and about this sign-in (OpenID Connect Core 1.0, 3.1.3.7).
+
+    Raises InvalidToken, IssuerUnavailable.
+    """
+    if not isinstance(id_token, str):
+        raise InvalidToken("There is no ID token in the answer.")
+    ours = settings.ADMIN_OIDC_CLIENT_ID
+    claims = issuer().verify(id_token, audience=ours, required=("iat", "sub", "nonce"))
+    several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+    if claims["nonce"] != nonce:
+        raise InvalidToken("The nonce is of another sign-in.")
+    if claims.get("azp", ours) != ours or (several and "azp" not in claims):
+        raise InvalidToken("The token was issued to another client.")
+    if not isinstance(claims["sub"], str) or not claims["sub"]:
+        raise InvalidToken("The token names nobody.")
+    return claims

@@ -1,0 +1,80 @@
+"""After too many wrong passwords: nobody from that address is let in under that name for a while.
+
+django-axes counts in the database, over all processes, by (username, address): whoever guesses
+locks themselves out, and not the person whose name they use. Known and unknown names are alike.
+"""
+
+import math
+from typing import Any
+
+import structlog
+from axes.backends import AxesStandaloneBackend
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.signals import user_login_failed
+from django.db.models import Max
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from audit_app.base import tracing
+from orchestrator.web.client_ip import client_address, counted_address
+
+log = structlog.get_logger("orchestrator.accounts")
+
+
+class LockoutBackend(AxesStandaloneBackend):  # type: ignore[misc]  # untyped library
+    """Stands before the others and lets nobody who is locked out get to them."""
+
+    def authenticate(
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Without a request nobody knocks: a command asks, on this host."""
+        if request is not None:
+            super().authenticate(request, username, password, **kwargs)
+
+
+def locked_out(
+    request: HttpRequest, response: HttpResponse | None, credentials: Any
+) -> HttpResponse:
+    """429 with Retry-After, in plain words (AXES_LOCKOUT_CALLABLE)."""
+    seconds = _seconds_left(request, (credentials or {}).get("username"))
+    page = {
+        **admin.site.each_context(request),
+        "title": "Too many attempts",
+        "minutes": math.ceil(seconds / 60),
+        "trace_id": tracing.current(),
+    }
+    answer = render(request, "signin/locked_out.html", page, status=429)
+    answer.headers["Retry-After"] = str(seconds)
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+def _seconds_left(request: HttpRequest, username: str | None) -> int:
+    attempts = AccessAttempt.objects.filter(
+        username=username, ip_address=counted_address(request)
+    ).aggregate(last=Max("attempt_time"))
+    since = timezone.now() - (attempts["last"] or timezone.now())
+    return max(1, math.ceil((settings.LOGIN_LOCKOUT - since).total_seconds()))
+
+
+def listen() -> None:
+    user_login_failed.connect(_tell, dispatch_uid="orchestrator.accounts.lockout")
+
+
+def _tell(
+    sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any
+) -> None:
+    """Django has taken the password out of ``credentials``; nothing but the name is told anyway."""
+    log.warning(
+        "sign-in failed",
+        username=str(credentials.get("username"))[:150],
+        address=client_address(request) if request else None,
+        locked_out=bool(getattr(request, "axes_locked_out", False)),
+    )

@@ -1,0 +1,32 @@
+"""``request.user`` is somebody only while the session proves it."""
+
+from collections.abc import Callable
+from functools import partial
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import AnonymousUser, User
+from django.http import HttpRequest, HttpResponse
+from django.utils.functional import SimpleLazyObject
+
+from orchestrator.accounts import sessions
+
+
+class AssuranceMiddleware:
+    """Leaves on ``request.user`` how they proved who they are, for Actor.human to take along.
+
+    It stands behind AuthenticationMiddleware and is as lazy: a request that asks for nobody costs
+    nothing.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        user, auser = request.user, request.auser
+
+        async def person() -> User | AnonymousUser:
+            return await sync_to_async(sessions.person)(request, await auser())
+
+        request.user = SimpleLazyObject(partial(sessions.person, request, user))  # type: ignore[assignment]
+        request.auser = person
+        return self.get_response(request)

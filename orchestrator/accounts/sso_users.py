@@ -1,0 +1,134 @@
+"""From an issuer's claims to a person here: who they are, and which groups they are in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from orchestrator.accounts.models import Identity
+
+log = structlog.get_logger("orchestrator.accounts")
+
+
+class NotAdmitted(Exception):
+    """Single sign-on is right about who they are, and they may not come in. The text says why."""
+
+
+def admit(issuer: str, claims: Mapping[str, Any]) -> User:
+    """The person that ``claims["sub"]`` of ``issuer`` stands for, in the groups that claims give.
+
+    Somebody new is linked to the local user of their username, or created. Two first sign-ins at
+    once: the constraint lets one link, and the other is tried again and finds it. Raises
+    NotAdmitted; what the claims say of groups is taken all the same, so that who lost every role
+    here has lost it.
+    """
+    try:
+        user = _synchronized(issuer, claims)
+    except IntegrityError:
+        user = _synchronized(issuer, claims)
+    if not user.is_staff:
+        raise _no_role(user.get_username())
+    return user
+
+
+@transaction.atomic
+def _synchronized(issuer: str, claims: Mapping[str, Any]) -> User:
+    identities = Identity.objects.select_related("user").select_for_update()
+    identity = identities.filter(issuer=issuer, subject=claims["sub"]).first()
+    roles = _roles(claims)
+    user = identity.user if identity else _linked(issuer, claims, roles)
+    if not user.is_active:
+        log.warning("sign-in refused", username=user.get_username(), reason="inactive")
+        raise NotAdmitted("Your account here was ended. An administrator can open it again.")
+    _give_roles(user, roles)
+    return user
+
+
+def _linked(issuer: str, claims: Mapping[str, Any], roles: set[str]) -> User:
+    """Somebody who comes for the first time. Raises NotAdmitted."""
+    username = _username(claims)
+    users = User.objects.select_for_update(no_key=True)
+    user = users.filter(username=username).first() or _created(username, roles)
+    bound = Identity.objects.filter(user=user).first()
+    if bound and (bound.issuer, bound.subject) == (issuer, claims["sub"]):
+        return user  # by another first sign-in of theirs, while we waited for the row
+    if user.is_superuser or bound:
+        # Whoever may choose a username at the issuer must not become somebody else by it.
+        log.warning("sign-in refused", username=username, reason="the username is somebody's")
+        raise NotAdmitted(
+            f"The username {username} belongs to somebody else here. An administrator can help."
+        )
+    Identity.objects.create(user=user, issuer=issuer, subject=claims["sub"])
+    log.info("identity linked", username=username, issuer=issuer, subject=claims["sub"])
+    return user
+
+
+def _username(claims: Mapping[str, Any]) -> str:
+    name = settings.ADMIN_OIDC_USERNAME_CLAIM
+    given = claims.get(name)
+    if not isinstance(given, str) or not given:
+        raise NotAdmitted(f"Single sign-on did not say what you are called: {name} is missing.")
+    username: str = User.normalize_username(given)
+    try:
+        User(username=username).clean_fields(exclude=["password"])
+    except ValidationError:
+        raise NotAdmitted("Your username has characters that no username here has.") from None
+    return username
+
+
+def _created(username: str, roles: set[str]) -> User:
+    """Nobody is created who could do nothing here: the issuer knows many people."""
+    if not settings.ADMIN_OIDC_CREATE_USERS:
+        log.warning("sign-in refused", username=username, reason="unknown")
+        raise NotAdmitted(f"Nobody here is called {username}. An administrator can add you.")
+    if not Group.objects.filter(permissions=None, name__in=roles).exists():
+        raise _no_role(username)
+    return User.objects.create_user(username)
+
+
+def _no_role(username: str) -> NotAdmitted:
+    log.warning("sign-in refused", username=username, reason="no role")
+    return NotAdmitted(f"You are {username}, but none of your groups gives you a role here.")
+
+
+def _roles(claims: Mapping[str, Any]) -> set[str]:
+    """The names of groups that the claims give, without the prefix that marks ours."""
+    given = claims.get(settings.ADMIN_OIDC_GROUPS_CLAIM)
+    if given is None:
+        log.warning("groups missing", claim=settings.ADMIN_OIDC_GROUPS_CLAIM)
+    names = given if isinstance(given, list) else []
+    prefix = settings.ADMIN_OIDC_GROUPS_PREFIX
+    return {
+        name.removeprefix(prefix)
+        for name in names
+        if isinstance(name, str) and name.startswith(prefix) and "\x00" not in name
+    }
+
+
+def _give_roles(user: User, roles: set[str]) -> None:
+    """Exactly ``roles``, as far as they are groups here, and staff rights with the first of them.
+
+    A group that carries permissions is no role but an office, which is given and taken here alone:
+    a claim must make nobody an administrator. Being staff by such an office stays, too.
+    """
+    plain = Group.objects.filter(permissions=None)
+    before = set(user.groups.filter(permissions=None).values_list("name", flat=True))
+    wanted = set(plain.filter(name__in=roles).values_list("name", flat=True))
+    if before != wanted:
+        user.groups.remove(*plain.filter(name__in=before - wanted))
+        user.groups.add(*plain.filter(name__in=wanted - before))
+        changed = {"given": sorted(wanted - before), "taken": sorted(before - wanted)}
+        log.info("roles changed", username=user.get_username(), **changed)
+    staff = bool(wanted) or user.is_superuser or _holds_an_office(user)
+    if user.is_staff != staff:
+        user.is_staff = staff
+        user.save(update_fields=["is_staff"])
+        log.info("staff rights changed", username=user.get_username(), staff=staff)
+
+
+def _holds_an_office(user: User) -> bool:
+    return user.user_permissions.exists() or user.groups.filter(permissions__isnull=False).exists()

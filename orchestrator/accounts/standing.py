@@ -1,0 +1,28 @@
+"""Who a session's person is and what they may do, in the one statement that reads them."""
+
+from typing import Any
+
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import User
+
+from audit_app.base.actors import with_standing
+from audit_app.base.prepared import Prepared
+
+_standing: Prepared[User] = Prepared(lambda pk: with_standing(User.objects.filter(pk=pk)))
+
+
+class StandingBackend(ModelBackend):
+    """Django's asks for the person, their permissions and their groups' one by one, and Actor.human
+    for their groups: of every request, before it does anything."""
+
+    def get_user(self, user_id: int) -> User | None:
+        users = _standing(pk=user_id)
+        return users[0] if users and self.user_can_authenticate(users[0]) else None
+
+    def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
+        """Whom ``get_user`` read is not asked about again; a superuser may do everything."""
+        given = getattr(user_obj, "rights_given", None)
+        if given is None or obj is not None or user_obj.is_superuser or not user_obj.is_active:
+            permissions: set[str] = super().get_all_permissions(user_obj, obj)
+            return permissions
+        return set(given)

@@ -1,0 +1,224 @@
+"""/metrics for Prometheus: what each process counted, and what the database says at the moment.
+
+With several processes, prometheus_client shares counts by files in PROMETHEUS_MULTIPROC_DIR, which
+gunicorn.py sets; whichever process is asked then answers for all.
+"""
+
+import hmac
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+from django.http import Http404, HttpRequest, HttpResponse
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from orchestrator import __version__
+from orchestrator.web.circuit_breaker import availability
+
+REQUESTS = Histogram(
+    "orchestrator_request_seconds",
+    "Requests by method, route and status. What was held by Prefer: wait takes long by design.",
+    ["method", "route", "status"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60),
+)
+POOL = Gauge(
+    "orchestrator_pool_connections",
+    "Database connections of the pools, by state: open, idle, or requests waiting for one.",
+    ["state"],
+    multiprocess_mode="livesum",
+)
+STATES = {"open": "pool_size", "idle": "pool_available", "waiting": "requests_waiting"}
+POOL_BY_STATE = {state: POOL.labels(state) for state in STATES}
+AGES = ("5m", "1h", "1d", "older")
+WAITING = """
+    SELECT approver_role,
+        count(*) FILTER (WHERE age < interval '5 minutes'),
+        count(*) FILTER (WHERE age >= interval '5 minutes' AND age < interval '1 hour'),
+        count(*) FILTER (WHERE age >= interval '1 hour' AND age < interval '1 day'),
+        count(*) FILTER (WHERE age >= interval '1 day'),
+        extract(epoch FROM max(age))::float,
+        count(*) FILTER (WHERE expires_at < clock_timestamp())
+    FROM approvals, LATERAL (SELECT clock_timestamp() - created_at) AS since (age)
+    WHERE status = 'pending' GROUP BY 1 ORDER BY 1
+"""
+RUNS = """
+    SELECT command, extract(epoch FROM succeeded_at)::float, runs, failures, seconds, done
+    FROM command_runs ORDER BY 1
+"""
+
+WEBHOOKS = """
+    SELECT w.name, w.status,
+        count(d.id) FILTER (WHERE d.status = 'waiting'),
+        count(d.id) FILTER (WHERE d.status = 'held'),
+        count(d.id) FILTER (WHERE d.status = 'failed'),
+        extract(epoch FROM clock_timestamp() - min(d.created_at)
+            FILTER (WHERE d.status = 'waiting'))::float,
+        (SELECT extract(epoch FROM max(delivered_at))::float FROM webhook_deliveries
+            WHERE webhook_id = w.id)
+    FROM webhooks w LEFT JOIN webhook_deliveries d
+        ON d.webhook_id = w.id AND d.status <> 'delivered'
+    GROUP BY w.id ORDER BY 1
+"""
+RELAYS = """
+    SELECT name, coalesce((
+        SELECT extract(epoch FROM clock_timestamp() - timestamp)::float FROM audit_events
+        WHERE (xid, position)
+            > (split_part(cursor, '.', 2)::xid8, split_part(cursor, '.', 3)::bigint)
+        ORDER BY xid, position LIMIT 1), 0)
+    FROM tail_readers ORDER BY 1
+"""
+
+
+class FromDatabase(Collector):
+    """Asked at each scrape, and the same whichever process answers."""
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("orchestrator_database_up", "Whether the database answers.")
+        found: list[Metric] = []
+        try:
+            if not availability.away:
+                found = [*_waiting(), *_runs(), *_webhooks(), *_relays()]
+        except (DatabaseError, InterfaceError):
+            availability.suspect()
+        up.add_metric([], 1 if found else 0)
+        version = GaugeMetricFamily("orchestrator_info", "What runs.", labels=["version"])
+        version.add_metric([__version__], 1)
+        yield from (up, version, *found)
+
+    def describe(self) -> list[Metric]:
+        """Nothing before a scrape: registering must not ask the database."""
+        return []
+
+
+def _waiting() -> Iterator[Metric]:
+    waiting = GaugeMetricFamily(
+        "orchestrator_approvals_waiting", "Pending approvals.", labels=["role", "age"]
+    )
+    oldest = GaugeMetricFamily(
+        "orchestrator_approvals_oldest_seconds", "Age of the oldest one.", labels=["role"]
+    )
+    overdue = GaugeMetricFamily(
+        "orchestrator_approvals_overdue", "Pending past their deadline.", labels=["role"]
+    )
+    for role, *counts, age, late in _rows(WAITING):
+        for name, count in zip(AGES, counts, strict=True):
+            waiting.add_metric([role, name], count)
+        oldest.add_metric([role], age)
+        overdue.add_metric([role], late)
+    yield from (waiting, oldest, overdue)
+
+
+def _runs() -> Iterator[Metric]:
+    success = GaugeMetricFamily(
+        "orchestrator_command_success_timestamp_seconds", "Last good end.", labels=["command"]
+    )
+    runs = CounterMetricFamily("orchestrator_command_runs", "Runs.", labels=["command"])
+    failures = CounterMetricFamily("orchestrator_command_failures", "Not well.", labels=["command"])
+    took = GaugeMetricFamily(
+        "orchestrator_command_seconds", "How long the last run took.", labels=["command"]
+    )
+    done = CounterMetricFamily(
+        "orchestrator_command_rows", "What the runs did.", labels=["command", "kind"]
+    )
+    for command, succeeded_at, ran, failed, seconds, rows in _rows(RUNS):
+        success.add_metric([command], succeeded_at or 0)
+        runs.add_metric([command], ran)
+        failures.add_metric([command], failed)
+        took.add_metric([command], seconds)
+        for kind, count in json.loads(rows).items():
+            done.add_metric([command, kind], count)
+    yield from (success, runs, failures, took, done)
+
+
+def _webhooks() -> Iterator[Metric]:
+    deliveries = GaugeMetricFamily(
+        "orchestrator_webhook_deliveries",
+        "Deliveries that did not arrive, by state.",
+        labels=["webhook", "state"],
+    )
+    oldest = GaugeMetricFamily(
+        "orchestrator_webhook_oldest_waiting_seconds", "Age of the oldest.", labels=["webhook"]
+    )
+    success = GaugeMetricFamily(
+        "orchestrator_webhook_success_timestamp_seconds", "Last arrival.", labels=["webhook"]
+    )
+    active = GaugeMetricFamily(
+        "orchestrator_webhook_active", "1 unless it is paused or disabled.", labels=["webhook"]
+    )
+    for name, status, waiting, held, failed, age, last in _rows(WEBHOOKS):
+        for state, count in (("waiting", waiting), ("held", held), ("failed", failed)):
+            deliveries.add_metric([name, state], count)
+        oldest.add_metric([name], age or 0)
+        success.add_metric([name], last or 0)
+        active.add_metric([name], status == "active")
+    yield from (deliveries, oldest, success, active)
+
+
+def _relays() -> Iterator[Metric]:
+    behind = GaugeMetricFamily(
+        "orchestrator_relay_behind_seconds",
+        "Age of the oldest event that the worker has not read.",
+        labels=["relay"],
+    )
+    for name, seconds in _rows(RELAYS):
+        behind.add_metric([name], seconds)
+    yield behind
+
+
+def _rows(statement: str) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+def count_request(method: str, route: str | None, status: int, seconds: float) -> None:
+    """Called once a request; ``route`` is the pattern, so that labels stay few."""
+    known = method if method in ("GET", "HEAD", "OPTIONS", "POST", "PUT") else "other"
+    REQUESTS.labels(known, route or "none", str(status)).observe(seconds)
+    if pool := getattr(connection, "pool", None):
+        stats = pool.get_stats()
+        for state, name in STATES.items():
+            POOL_BY_STATE[state].set(stats.get(name, 0))
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """For whoever bears METRICS_TOKEN; without that setting, there is nothing but in a trial."""
+    if not settings.METRICS_TOKEN and not settings.TRIAL:
+        raise Http404
+    expected = f"Bearer {settings.METRICS_TOKEN}"
+    if settings.METRICS_TOKEN and not hmac.compare_digest(
+        request.headers.get("Authorization", "").encode(), expected.encode()
+    ):
+        return HttpResponse(
+            "METRICS_TOKEN is asked for.\n",
+            status=401,
+            content_type="text/plain",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    body = generate_latest(_counted()) + generate_latest(_of_the_database)
+    return HttpResponse(body, content_type=CONTENT_TYPE_LATEST)
+
+
+def _counted() -> CollectorRegistry:
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
+
+
+_of_the_database = CollectorRegistry()
+_of_the_database.register(FromDatabase())

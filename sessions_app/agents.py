@@ -1,0 +1,173 @@
+"""Agents' identities: operations that create, change and revoke agents and their keys."""
+
+import hashlib
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from audit_app.base.actors import Actor, may_administer
+from audit_app.base.errors import NotFound
+from audit_app.trail.events import EventType
+from audit_app.trail.operation import operation, violated
+from audit_app.trail.recording import create, perform
+from sessions_app.auth.api_keys import NewKey
+from sessions_app.errors import AdministratorsOnly, AgentRevoked, NameTaken, SubjectTaken
+from sessions_app.gate import approval_gate
+from sessions_app.models import Agent, AgentKey, Task
+
+
+@operation("identity.create")
+def create_agent(
+    name: str,
+    *,
+    by: Actor,
+    roles: list[str],
+    owner_id: int | None = None,
+    subject: str | None = None,
+) -> tuple[Agent, NewKey]:
+    """Create an agent and its first key, which is known here and nowhere else.
+
+    Raises AdministratorsOnly, NameTaken.
+    """
+    _administrators_only(by)
+    agent = Agent(name=name, roles=list(dict.fromkeys(roles)), owner_id=owner_id, subject=subject)
+    try:
+        create(agent, EventType.IDENTITY_CREATED, by=by, details=_described(agent))
+    except IntegrityError as error:
+        if violated(error) in ("agents_name_key", "agents_subject_key"):
+            raise NameTaken(name=name) from error
+        raise
+    return agent, _issue_key(agent, by)
+
+
+@operation("identity.provision")
+def provision_agent(subject: str, *, by: Actor, name: str, roles: list[str], owner: str) -> Agent:
+    """The agent of an OIDC subject; at its first token, created, without an API key.
+
+    Of several first requests at once one creates it, and the others wait for that and get the same
+    one. Where ``name`` is taken, the subject's hash makes it another. ``owner`` is a username, or
+    empty. Raises AdministratorsOnly, NotFound (the owner, or the subject is a person's username),
+    NameTaken.
+    """
+    _administrators_only(by)
+    if User.objects.filter(username=subject).exists():
+        raise NotFound(what="agent")
+    owner_id = User.objects.filter(username=owner).values_list("pk", flat=True).first()
+    if owner and owner_id is None:
+        raise NotFound(what="user")
+    mark = hashlib.sha256(subject.encode()).hexdigest()
+    for candidate in (name, f"{name[:141]}-{mark[:8]}", f"agent-{mark}"):
+        agent = Agent(name=candidate, roles=roles, owner_id=owner_id, subject=subject)
+        told = {**_described(agent), "reason": "The first token of an unknown OIDC subject."}
+        try:
+            with transaction.atomic():
+                return create(agent, EventType.IDENTITY_CREATED, by=by, details=told)
+        except IntegrityError as error:
+            if violated(error) == "agents_subject_key":
+                return Agent.objects.get(subject=subject)
+            if violated(error) != "agents_name_key":
+                raise
+    raise NameTaken(name=name)
+
+
+@operation("identity.change")
+def change_agent(
+    agent_id: UUID,
+    *,
+    by: Actor,
+    roles: list[str],
+    owner_id: int | None,
+    subject: str | None,
+) -> Agent:
+    """Give an agent other roles, another owner or another OIDC subject.
+
+    Raises NotFound, AdministratorsOnly, AgentRevoked, SubjectTaken.
+    """
+    _administrators_only(by)
+    agent = _active(agent_id)
+    given: dict[str, Any] = {
+        "roles": list(dict.fromkeys(roles)),
+        "owner_id": owner_id,
+        "subject": subject,
+    }
+    try:
+        perform(agent.change, by=by, details=given, **given)
+    except IntegrityError as error:
+        if violated(error) == "agents_subject_key":
+            raise SubjectTaken(subject=subject) from error
+        raise
+    return agent
+
+
+@operation("key.rotate")
+def rotate_key(agent_id: UUID, *, by: Actor, overlap: timedelta = timedelta()) -> NewKey:
+    """Issue a new key; the present ones go on working for ``overlap``.
+
+    Raises NotFound, AdministratorsOnly, AgentRevoked.
+    """
+    _administrators_only(by)
+    agent = _active(agent_id)
+    _revoke_keys(agent, by, overlap)
+    return _issue_key(agent, by)
+
+
+@operation("identity.revoke")
+def revoke_agent(agent_id: UUID, *, by: Actor) -> Agent:
+    """End an agent, its keys and what it asked for that nobody has begun, for good.
+
+    Raises NotFound, AdministratorsOnly, AgentRevoked.
+    """
+    _administrators_only(by)
+    agent = _active(agent_id)
+    _revoke_keys(agent, by, timedelta())
+    perform(agent.revoke, by=by)
+    why = "Its agent was revoked."
+    open_ = (Task.Status.AWAITING_APPROVAL, Task.Status.APPROVED)
+    asked = Task.objects.filter(agent_id=agent_id, status__in=open_).order_by("id")
+    for task in asked.select_for_update(no_key=True, of=("self",)):
+        perform(task.cancel, by=by, details={"reason": why})
+        approval_gate().withdraw_approvals(task, by=by, why=why)
+    return agent
+
+
+def _active(agent_id: UUID) -> Agent:
+    agent = Agent.objects.locked(agent_id)
+    if agent.status != Agent.Status.ACTIVE:
+        raise AgentRevoked(agent, name=agent.name)
+    return agent
+
+
+def _issue_key(agent: Agent, by: Actor) -> NewKey:
+    key = NewKey.make()
+    AgentKey.objects.create(agent=agent, prefix=key.prefix, hash=key.hash)
+    perform(agent.issue_key, by=by, details={"prefix": key.prefix})
+    return key
+
+
+def _revoke_keys(agent: Agent, by: Actor, overlap: timedelta) -> None:
+    end = Now() + overlap
+    live = agent.keys.filter(Q(revoked_at__isnull=True) | Q(revoked_at__gt=end))
+    prefixes = list(live.values_list("prefix", flat=True))
+    if prefixes:
+        live.update(revoked_at=end)
+        told = {"prefixes": prefixes, "overlap_seconds": int(overlap.total_seconds())}
+        perform(agent.revoke_keys, by=by, details=told)
+
+
+def _described(agent: Agent) -> dict[str, Any]:
+    return {
+        "name": agent.name,
+        "roles": agent.roles,
+        "owner_id": agent.owner_id,
+        "subject": agent.subject,
+    }
+
+
+def _administrators_only(by: Actor) -> None:
+    if not may_administer(by, "sessions_app.change_agent"):
+        raise AdministratorsOnly

@@ -1,0 +1,65 @@
+"""What a task asks for: judged when it is routed, and again with each revision of it."""
+
+from copy import copy
+from typing import Any
+
+from audit_app.base.actors import Actor
+from audit_app.base.errors import InvalidTransition, OrchestratorError
+from audit_app.trail.recording import perform
+from sessions_app.errors import NothingRevised
+from sessions_app.gate import Kind, Verdict, approval_gate
+from sessions_app.models import Task, TaskRevision
+
+
+def told(verdict: Verdict) -> dict[str, Any]:
+    """``verdict`` for the metadata of an event."""
+    return {
+        "verdict": verdict.kind.value,
+        "policy": verdict.policy,
+        "policy_version": verdict.policy_version,
+        "why": verdict.why,
+    }
+
+
+def revise(
+    task: Task, *, by: Actor, changes: dict[str, Any], details: dict[str, Any] | None = None
+) -> None:
+    """Give ``task``, which the caller has locked, another payload: part of an operation.
+
+    What it asked for is kept as a TaskRevision, nobody is asked about that any more, and the new
+    payload is judged as if it were routed now. Raises InvalidTransition, NothingRevised.
+    """
+    if task.status != Task.Status.AWAITING_APPROVAL:
+        allowed = task.transitions_allowed()
+        raise InvalidTransition(
+            task, what="task", state=task.status, transition="revise", allowed=allowed
+        )
+    gate = approval_gate()
+    gate.check_revisable(task)
+    asked = copy(task)
+    for name, value in changes.items():
+        setattr(asked, name, value)
+    asked.seal_payload()
+    if asked.payload == task.payload:
+        raise NothingRevised(task)
+    TaskRevision.objects.create(
+        task=task, number=task.revision, payload=task.payload, edited_by_id=task.edited_by_id
+    )
+    gate.withdraw_approvals(task, by=by, why="The task was revised.")
+    (verdict,) = gate.evaluate([asked])
+    if isinstance(verdict, OrchestratorError):
+        raise verdict
+    named = {"payload_digest": asked.payload_digest, "replaces": task.payload_digest}
+    perform(
+        task.revise,
+        by=by,
+        details=named | told(verdict) | (details or {}),
+        edited_by_id=int(by.id) if by.is_human else None,
+        verdict=verdict,
+        **changes,
+    )
+    if verdict.kind is Kind.APPROVE:
+        perform(task.approve, by=Actor.system("policy"))
+    elif verdict.kind is Kind.REFUSE:
+        perform(task.reject, by=Actor.system("policy"))
+    gate.request_approvals([(task, verdict)], by=by)
