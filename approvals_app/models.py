@@ -1,6 +1,7 @@
 """Approvals, votes, delegations, overrides and policies: legal transitions and constraints, no
 I/O."""
 
+import uuid
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,6 @@ from django.conf import settings
 from django.db import models
 from django_fsm import FSMField, transition
 
-from approvals_app.notifications import models as noticing  # noqa: F401  # has models of this app, too
 from approvals_app.querysets import (
     ApprovalQuerySet,
     DelegationQuerySet,
@@ -17,10 +17,8 @@ from approvals_app.querysets import (
     PolicyQuerySet,
     VoteQuerySet,
 )
-from approvals_app.review.presence import SavedView as SavedView
-from approvals_app.review.presence import Viewer as Viewer
+from audit_app.base.events import EventType, recorded_as
 from audit_app.models import Subject
-from audit_app.trail.events import EventType, recorded_as
 from sessions_app.models import ROLE_LENGTH, Agent, Task
 
 LONGEST_REVIEW = timedelta(days=90)
@@ -608,3 +606,72 @@ class ApprovalPolicy(Subject):
     @recorded_as(EventType.POLICY_RESTORED)
     @transition(field=status, source=Status.RETIRED, target=Status.ACTIVE)
     def restore(self) -> None: ...
+
+
+LONGEST_NAME = 60
+
+
+LONGEST_QUERY = 2_000
+
+
+class SavedView(models.Model):
+    """A name for a way to filter the inbox; its author's alone."""
+
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, db_comment="Identity."
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="saved_views",
+        db_index=False,
+        db_comment="Whose it is; nobody else sees it.",
+    )
+    name = models.CharField(max_length=LONGEST_NAME, db_comment="What they call it.")
+    query = models.CharField(
+        max_length=LONGEST_QUERY, blank=True, db_comment="The filters, as in the page's address."
+    )
+
+    class Meta:
+        db_table = "saved_views"
+        db_table_comment = "Names that people gave to filters of their inbox."
+        default_permissions = ()
+        ordering = ("name",)
+        constraints = (models.UniqueConstraint(fields=["user", "name"], name="saved_views_once"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Viewer(models.Model):
+    """Somebody has the page of an approval open, or had it open a moment ago."""
+
+    id = models.BigAutoField(primary_key=True, db_comment="Identity.")
+    approval = models.ForeignKey(
+        "approvals_app.Approval",
+        on_delete=models.CASCADE,
+        related_name="viewers",
+        db_index=False,
+        db_constraint=False,
+        db_comment="What they look at; it may be gone.",
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+        db_comment="Who looks.",
+    )
+    seen_at = models.DateTimeField(db_comment="When their page last said so.")
+    first_at = models.DateTimeField(db_comment="Since when, without a break of ten minutes.")
+
+    class Meta:
+        db_table = "viewers"
+        db_table_comment = "Who looks at which approval now; unlogged, since it is soon over."
+        default_permissions = ()
+        constraints = (models.UniqueConstraint(fields=["approval", "user"], name="viewers_once"),)
+        indexes = (models.Index(fields=["seen_at"], name="viewers_seen_at"),)
+
+    def __str__(self) -> str:
+        return f"{self.user_id} at {self.approval_id}"

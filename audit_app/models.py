@@ -12,8 +12,8 @@ from django.db import models
 from django.db.models.functions import Now
 from django_fsm import FSMField, get_available_FIELD_transitions, transition
 
+from audit_app.base.events import EventType, recorded_as
 from audit_app.querysets import EventQuerySet, WebhookQuerySet
-from audit_app.trail.events import EventType, recorded_as
 
 
 class Subject(models.Model):

@@ -158,11 +158,11 @@ def _inhabited(admin: "psycopg.Connection[tuple[object, ...]]") -> World:
 def template(by: object) -> Template:
     """One task of this agent's that waits for finance."""
     from audit_app.models import Event
-    from sessions_app import operations as floor
+    from sessions_app.tasks import operations as task_operations
     from sessions_app.tasks.routing import NewTask
 
     trace_id = uuid4()
-    task = floor.route_task(
+    task = task_operations.route_task(
         NewTask(to_role="finance", **ASKED, idempotency_key=str(trace_id)),
         by=by,  # type: ignore[arg-type]
         trace_id=trace_id,

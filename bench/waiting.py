@@ -175,7 +175,8 @@ def _work(number: int) -> dict:  # type: ignore[type-arg]
     from django.contrib.auth.models import Group, User
 
     from audit_app.base.actors import Actor
-    from sessions_app import agents, operations
+    from sessions_app import agents
+    from sessions_app.tasks import operations as task_operations
     from sessions_app.tasks.routing import NewTask
 
     by = Actor.system("bench")
@@ -184,7 +185,7 @@ def _work(number: int) -> dict:  # type: ignore[type-arg]
     person.groups.add(Group.objects.get_or_create(name="decides")[0])
     tasks = []
     for count in range(number):
-        task = operations.route_task(
+        task = task_operations.route_task(
             NewTask(
                 to_role="decides",
                 task_type="bench_approval",

@@ -8,7 +8,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.core.wsgi import get_wsgi_application
 from django.utils.http import parse_header_parameters
 
-from orchestrator.ops import telemetry
+from orchestrator.web import telemetry
 from sessions_app.gate import approval_gate
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")

@@ -17,7 +17,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from audit_app.admin import (
+from audit_app.base.actors import Actor
+from audit_app.base.connections import release_connection
+from audit_app.base.errors import NotFound, OrchestratorError
+from audit_app.base.text_safety import Link, badge, in_a_list, moment, visible
+from audit_app.ui.admin_base import (
     ReadOnlyAdmin,
     RecentFilter,
     RoleFilter,
@@ -26,13 +30,9 @@ from audit_app.admin import (
     address,
     trace_link,
 )
-from audit_app.base.actors import Actor
-from audit_app.base.connections import release_connection
-from audit_app.base.errors import NotFound, OrchestratorError
-from audit_app.base.text_safety import Link, badge, in_a_list, moment, visible
 from audit_app.ui.state_diagram import machine, states_passed
 from sessions_app import agents
-from sessions_app.auth.api_keys import NewKey
+from sessions_app.api_keys import NewKey
 from sessions_app.models import ROLE_LENGTH, Agent, AgentSession
 
 CHANGE_AGENTS = "sessions_app.change_agent"

@@ -12,10 +12,10 @@ from django.db.models.functions import Now
 
 from audit_app.base.actors import Actor, may_administer
 from audit_app.base.errors import NotFound
-from audit_app.trail.events import EventType
+from audit_app.base.events import EventType
 from audit_app.trail.operation import operation, violated
 from audit_app.trail.recording import create, perform
-from sessions_app.auth.api_keys import NewKey
+from sessions_app.api_keys import NewKey
 from sessions_app.errors import AdministratorsOnly, AgentRevoked, NameTaken, SubjectTaken
 from sessions_app.gate import approval_gate
 from sessions_app.models import Agent, AgentKey, Task

@@ -12,8 +12,8 @@ from django_fsm import FSMField, can_proceed, transition
 
 from audit_app.base.actors import Actor, ActorKind
 from audit_app.base.canonical import canonical, digest
+from audit_app.base.events import EventType, recorded_as
 from audit_app.models import Subject
-from audit_app.trail.events import EventType, recorded_as
 from sessions_app.gate import Kind, Verdict
 from sessions_app.querysets import AgentQuerySet, SessionQuerySet, TaskQuerySet
 

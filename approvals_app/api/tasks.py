@@ -40,9 +40,9 @@ from audit_app.http.representation import shaped
 from audit_app.http.serializers import UUID_TEXT
 from audit_app.http.viewsets import PREFER, OperationViewSet
 from audit_app.trail.idempotency import Answer
-from sessions_app import operations
 from sessions_app.filters import TaskFilter
 from sessions_app.models import AgentSession, Task
+from sessions_app.tasks import operations as task_operations
 from sessions_app.tasks.batch import route_tasks
 from sessions_app.tasks.routing import NewTask
 
@@ -97,7 +97,7 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
             return Response(shaped(RoutedTaskSerializer, task), status=202, headers=headers)
 
         return self.answer(
-            operations.route_task,
+            task_operations.route_task,
             NewTask(**asked, idempotency_key=key),
             present=present,
             trace_id=tracing.ensure(),
@@ -135,7 +135,7 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
             asked["tasks"],
             path=request.path.removesuffix(":batch"),
             name="task",
-            as_part_of=operations.route_task,
+            as_part_of=task_operations.route_task,
             present=present,
             trace_id=tracing.ensure(),
             session_id=self._session_id(),
@@ -145,7 +145,7 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
     @action(detail=True, methods=["post"])
     def revise(self, request: Request, pk: UUID) -> HttpResponse:
         """Ask for something else than before, while the task waits: votes so far are void."""
-        return self._run(operations.revise_task, pk, **self.body(ReviseTaskSerializer))
+        return self._run(task_operations.revise_task, pk, **self.body(ReviseTaskSerializer))
 
     @extend_schema(responses=RevisionsSerializer)
     @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
@@ -161,7 +161,7 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
         """Take an approved task of one of the caller's roles, until the lease runs out."""
         seconds = self.body(ClaimSerializer).get("lease_seconds")
         lease = timedelta(seconds=seconds) if seconds else settings.TASK_LEASE
-        return self._run(operations.claim, pk, lease=lease, session_id=self._session_id())
+        return self._run(task_operations.claim, pk, lease=lease, session_id=self._session_id())
 
     @extend_schema(
         request=CompleteSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER]
@@ -170,20 +170,20 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
     def complete(self, request: Request, pk: UUID) -> HttpResponse:
         """Report a claimed task done; for a notification, acknowledge it."""
         asked = self.body(CompleteSerializer)
-        return self._run(operations.complete, pk, session_id=self._session_id(), **asked)
+        return self._run(task_operations.complete, pk, session_id=self._session_id(), **asked)
 
     @extend_schema(request=FailSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER])
     @action(detail=True, methods=["post"])
     def fail(self, request: Request, pk: UUID) -> HttpResponse:
         """Report a claimed task failed."""
         asked = self.body(FailSerializer)
-        return self._run(operations.fail, pk, session_id=self._session_id(), **asked)
+        return self._run(task_operations.fail, pk, session_id=self._session_id(), **asked)
 
     @extend_schema(request=CancelSerializer, responses=TaskSerializer)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: UUID) -> HttpResponse:
         """Take back a task that the caller routed, with the approvals that it waits for."""
-        return self._run(operations.cancel, pk, **self.body(CancelSerializer))
+        return self._run(task_operations.cancel, pk, **self.body(CancelSerializer))
 
     def _run(self, operation: Any, pk: UUID, **given: Any) -> HttpResponse:
         return self.answer(operation, pk, present=self._present, **given)

@@ -9,7 +9,7 @@ from approvals_app.errors import ApprovalExpired, PayloadDigestMismatch
 from approvals_app.models import Approval, Override
 from approvals_app.policy.language import Requirement
 from audit_app.base.actors import Actor
-from audit_app.trail.events import EventType
+from audit_app.base.events import EventType
 from audit_app.trail.operation import clock, operation
 from audit_app.trail.recording import create, perform
 

@@ -21,7 +21,7 @@ from approvals_app.errors import (
 from approvals_app.models import Approval, Delegation
 from audit_app.base.actors import Actor
 from audit_app.base.errors import Invalid
-from audit_app.trail.events import EventType
+from audit_app.base.events import EventType
 from audit_app.trail.operation import clock, operation
 from audit_app.trail.recording import create, perform
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from approvals_app.decisions import eligibility, operations
 from approvals_app.models import Approval
+from approvals_app.policy import evaluation
 from approvals_app.querysets import ApprovalQuerySet
 from audit_app.base.actors import Actor
 from audit_app.base.errors import OrchestratorError
@@ -16,7 +17,7 @@ class PolicyGate:
     """Implements ``sessions_app.gate.ApprovalGate`` by the policies in force."""
 
     def evaluate(self, tasks: Sequence[Task]) -> Sequence[Verdict | OrchestratorError]:
-        return eligibility.judge_all(tasks)
+        return evaluation.judge_all(tasks)
 
     def check_revisable(self, task: Task) -> None:
         eligibility.must_be_in_time(task, clock())

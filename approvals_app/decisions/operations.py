@@ -16,9 +16,9 @@ from approvals_app.policy.language import TO_ROLE, Requirement, Rule
 from audit_app.base.actors import Actor
 from audit_app.base.canonical import digest
 from audit_app.base.errors import AgentsOnly, Busy
+from audit_app.base.events import EventType
 from audit_app.base.prepared import Prepared
 from audit_app.trail.bulk import create_all
-from audit_app.trail.events import EventType
 from audit_app.trail.operation import clock, operation, violated
 from audit_app.trail.recording import create, perform
 from sessions_app.models import Task

@@ -4,8 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from approvals_app.errors import LookFirst, NotTyped
-from approvals_app.models import Approval
-from approvals_app.review.presence import Viewer
+from approvals_app.models import Approval, Viewer
 from audit_app.base.actors import Actor
 from audit_app.base.prepared import Prepared
 

@@ -11,9 +11,9 @@ from django.db import connection, transaction
 
 from approvals_app.models import Approval, Delegation, Override, Vote
 from audit_app.base.actors import Actor
+from audit_app.base.events import EventType
 from audit_app.models import Subject
 from audit_app.trail.bulk import ended_states, remove_all
-from audit_app.trail.events import EventType
 from sessions_app.models import AgentSession, Task, TaskRevision
 
 OLD_TASK = """

@@ -20,9 +20,9 @@ from django.db.models import Q
 from approvals_app.models import Approval
 from approvals_app.notifications import channels, delivery, schedule
 from approvals_app.notifications.models import Notice, NoticeChannel, NoticeKind, NoticeSettings
+from audit_app.base.events import EventType
 from audit_app.live.consumers import relay
 from audit_app.models import Event
-from audit_app.trail.events import EventType
 from audit_app.trail.operation import clock
 from sessions_app.models import Task
 

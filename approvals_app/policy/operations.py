@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from approvals_app.decisions import eligibility
 from approvals_app.errors import PolicyAdministratorsOnly, PolicyNameTaken, PolicyUnknown
 from approvals_app.models import ApprovalPolicy
+from approvals_app.policy import evaluation
 from approvals_app.policy.language import Rule
 from audit_app.base.actors import Actor, may_administer
 from audit_app.base.errors import StaleVersion
-from audit_app.trail.events import EventType
+from audit_app.base.events import EventType
 from audit_app.trail.operation import operation
 from audit_app.trail.recording import create, perform
 
@@ -49,7 +49,7 @@ def change_policy(rule: Rule, *, by: Actor, expected_version: int | None = None)
     policy = _locked(rule.name)
     if expected_version is not None and policy.version != expected_version:
         raise StaleVersion(policy, what="policy")
-    if eligibility.as_rule(policy).as_document() != rule.as_document():
+    if evaluation.as_rule(policy).as_document() != rule.as_document():
         _changed(policy, rule, by=by)
     return policy
 
@@ -92,7 +92,7 @@ def apply_rules(rules: Iterable[Rule], *, by: Actor) -> list[Change]:
         policy = _locked(change.name)
         if change.what == "restore":
             perform(policy.restore, by=by, details=_told(policy))
-        if change.after and eligibility.as_rule(policy).as_document() != change.after.as_document():
+        if change.after and evaluation.as_rule(policy).as_document() != change.after.as_document():
             _changed(policy, change.after, by=by)
         if change.what == "retire":
             perform(policy.retire, by=by, details=_told(policy))
@@ -106,7 +106,7 @@ def plan(rules: Iterable[Rule]) -> list[Change]:
     changes = []
     for name in sorted(wanted.keys() | there.keys()):
         after, policy = wanted.get(name), there.get(name)
-        before = eligibility.as_rule(policy) if policy else None
+        before = evaluation.as_rule(policy) if policy else None
         active = policy is not None and policy.status == ApprovalPolicy.Status.ACTIVE
         if policy is None:
             changes.append(Change("create", name, None, after))

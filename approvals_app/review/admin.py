@@ -35,16 +35,11 @@ from approvals_app.payload import questions
 from approvals_app.review import decision as dossier
 from approvals_app.review import inbox, presence
 from approvals_app.review.forms import LONGEST_NOTES, DecisionForm, EditForm
-from audit_app.admin import (
-    RecentFilter,
-    RoleFilter,
-    WordsAdmin,
-    actor_of,
-)
 from audit_app.base import text_safety
 from audit_app.base.errors import Conflict, Invalid, NotFound, OrchestratorError
 from audit_app.base.text_safety import badge, in_a_list, moment, visible
 from audit_app.http.serializers import UUID_TEXT
+from audit_app.ui.admin_base import RecentFilter, RoleFilter, WordsAdmin, actor_of
 
 MOST_AT_ONCE = 50
 PROOFS_MISSING = (ReauthenticationRequired, SecondFactorRequired)

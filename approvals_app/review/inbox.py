@@ -27,9 +27,9 @@ from django.db.models.expressions import RawSQL
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce, Left, Now
 
-from approvals_app.models import Approval, Override, Vote
+from approvals_app.models import Approval, Override, Viewer, Vote
 from approvals_app.payload.diffs import Line, of_tasks
-from approvals_app.review.presence import LOOKING, Viewer
+from approvals_app.review.presence import LOOKING
 from audit_app.base.actors import Actor
 from audit_app.base.text_safety import shortened
 from sessions_app.models import Task

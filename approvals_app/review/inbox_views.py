@@ -15,12 +15,13 @@ from django.urls import path, reverse
 from django.utils.cache import get_conditional_response
 from django.utils.http import quote_etag
 
+from approvals_app import models
 from approvals_app.models import Approval
 from approvals_app.review import inbox, presence
 from approvals_app.review.policy_views import CHANGE
-from audit_app.admin import actor_of, may_read
 from audit_app.base import csv_export
 from audit_app.http.serializers import UUID_TEXT
+from audit_app.ui.admin_base import actor_of, may_read
 from audit_app.webhooks.admin import may_see_webhooks
 from sessions_app.admin import may_change_agents
 
@@ -48,7 +49,7 @@ def inbox_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "overrides": inbox.overrides(actor),
         "views": presence.saved(request.user),
         "most_views": presence.MOST_VIEWS,
-        "longest_name": presence.LONGEST_NAME,
+        "longest_name": models.LONGEST_NAME,
         "longest_words": inbox.LONGEST_WORDS,
         "ages": {name: words for name, (words, _) in inbox.AGES.items()},
         "tabs": _tabs(filters),
@@ -92,9 +93,9 @@ def inbox_views(request: HttpRequest) -> HttpResponse:
         messages.success(request, "That view is gone.")
         return _to_inbox(_filters(QueryDict(given.get("query", ""))))
     filters, name = _filters(QueryDict(given.get("query", ""))), given.get("name", "").strip()
-    if not name or len(name) > presence.LONGEST_NAME or not name.isprintable():
-        messages.error(request, f"Name the view, in at most {presence.LONGEST_NAME} characters.")
-    elif len(filters.query) > presence.LONGEST_QUERY:
+    if not name or len(name) > models.LONGEST_NAME or not name.isprintable():
+        messages.error(request, f"Name the view, in at most {models.LONGEST_NAME} characters.")
+    elif len(filters.query) > models.LONGEST_QUERY:
         messages.error(request, "That is too much to keep.")
     else:
         try:

@@ -17,21 +17,21 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
 
-from approvals_app.decisions import delegations, eligibility
+from approvals_app.decisions import delegations
 from approvals_app.models import ApprovalPolicy, Delegation
 from approvals_app.notifications.views import notifications
-from approvals_app.policy import operations
+from approvals_app.policy import evaluation, operations
 from approvals_app.policy.files import FileInvalid, dump, dump_file, parse_file
 from approvals_app.policy.language import Rule
 from approvals_app.policy.simulation import Report, simulate
 from approvals_app.review import decision, timelines
 from approvals_app.review.dashboards import WINDOWS, lately
-from audit_app.admin import actor_of, may_read
 from audit_app.base import csv_export
 from audit_app.base.actors import Actor
 from audit_app.base.errors import NotFound, OrchestratorError, StaleVersion
 from audit_app.http.serializers import UUID_TEXT
 from audit_app.models import Event
+from audit_app.ui.admin_base import actor_of, may_read
 
 CHANGE = "approvals_app.change_approvalpolicy"
 DAYS = (1, 7, 30, 90)
@@ -92,7 +92,7 @@ class Version:
 
 def policy_list(request: HttpRequest) -> HttpResponse:
     """Every policy, in the order in which they are asked."""
-    rows = [(policy, eligibility.as_rule(policy)) for policy in ApprovalPolicy.objects.all()]
+    rows = [(policy, evaluation.as_rule(policy)) for policy in ApprovalPolicy.objects.all()]
     return _page(
         request,
         "policies.html",
@@ -153,7 +153,7 @@ def policy(request: HttpRequest, policy_id: UUID | None = None) -> HttpResponse:
 def policy_simulation(request: HttpRequest) -> HttpResponse:
     """The policies in force, or a whole file, over the tasks of the last days."""
     days, refused, status = _days(request), "", 200
-    text, report = dump_file(eligibility.in_force()), None
+    text, report = dump_file(evaluation.in_force()), None
     if request.method == "POST":
         text = _given(request)
         try:
@@ -249,7 +249,7 @@ def _acted(
         return redirect("pages:policy", found.pk)
     rule = _rule(text)
     if action == "try":
-        others = [other for other in eligibility.in_force() if other.name != rule.name]
+        others = [other for other in evaluation.in_force() if other.name != rule.name]
         return simulate([*others, rule], days=days, most=MOST_SIMULATED)
     if found is None:
         found = operations.create_policy(rule, by=by)
@@ -289,7 +289,7 @@ def _without_lines(said: str) -> str:
 
 
 def _text_of(found: ApprovalPolicy | None) -> str:
-    return dump(eligibility.as_rule(found)) if found else NEW
+    return dump(evaluation.as_rule(found)) if found else NEW
 
 
 def _given(request: HttpRequest) -> str:

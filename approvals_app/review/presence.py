@@ -3,20 +3,18 @@
 Neither is a fact of the work: nothing of it is in the trail, and nothing is decided by it.
 """
 
-import uuid
 from collections.abc import Iterable
 from datetime import timedelta
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
-from django.db import connection, models, transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
+
+from approvals_app.models import SavedView, Viewer
 
 Person = User | AnonymousUser
 MOST_VIEWS = 30
-LONGEST_NAME = 60
-LONGEST_QUERY = 2_000
 LOOKING = timedelta(seconds=90)
 """For how long after their page last said so somebody is shown as looking."""
 
@@ -37,69 +35,6 @@ SELECT now() - coalesce(
     (SELECT first_at FROM noted),
     (SELECT first_at FROM viewers WHERE approval_id = %(approval)s AND user_id = %(user)s), now())
 """
-
-
-class SavedView(models.Model):
-    """A name for a way to filter the inbox; its author's alone."""
-
-    id = models.UUIDField(
-        primary_key=True, default=uuid.uuid4, editable=False, db_comment="Identity."
-    )
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.CASCADE,
-        related_name="saved_views",
-        db_index=False,
-        db_comment="Whose it is; nobody else sees it.",
-    )
-    name = models.CharField(max_length=LONGEST_NAME, db_comment="What they call it.")
-    query = models.CharField(
-        max_length=LONGEST_QUERY, blank=True, db_comment="The filters, as in the page's address."
-    )
-
-    class Meta:
-        db_table = "saved_views"
-        db_table_comment = "Names that people gave to filters of their inbox."
-        default_permissions = ()
-        ordering = ("name",)
-        constraints = (models.UniqueConstraint(fields=["user", "name"], name="saved_views_once"),)
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class Viewer(models.Model):
-    """Somebody has the page of an approval open, or had it open a moment ago."""
-
-    id = models.BigAutoField(primary_key=True, db_comment="Identity.")
-    approval = models.ForeignKey(
-        "approvals_app.Approval",
-        on_delete=models.CASCADE,
-        related_name="viewers",
-        db_index=False,
-        db_constraint=False,
-        db_comment="What they look at; it may be gone.",
-    )
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.CASCADE,
-        related_name="+",
-        db_index=False,
-        db_constraint=False,
-        db_comment="Who looks.",
-    )
-    seen_at = models.DateTimeField(db_comment="When their page last said so.")
-    first_at = models.DateTimeField(db_comment="Since when, without a break of ten minutes.")
-
-    class Meta:
-        db_table = "viewers"
-        db_table_comment = "Who looks at which approval now; unlogged, since it is soon over."
-        default_permissions = ()
-        constraints = (models.UniqueConstraint(fields=["approval", "user"], name="viewers_once"),)
-        indexes = (models.Index(fields=["seen_at"], name="viewers_seen_at"),)
-
-    def __str__(self) -> str:
-        return f"{self.user_id} at {self.approval_id}"
 
 
 class TooManyViews(Exception):

@@ -7,7 +7,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from audit_app.admin import (
+from audit_app.base.text_safety import badge, in_a_list, moment, visible
+from audit_app.ui.admin_base import (
     ExactFilter,
     RecentFilter,
     RoleFilter,
@@ -15,7 +16,6 @@ from audit_app.admin import (
     actor_of,
     trace_link,
 )
-from audit_app.base.text_safety import badge, in_a_list, moment, visible
 from audit_app.ui.state_diagram import machine, states_passed
 from sessions_app.admin import link_to
 from sessions_app.models import Task

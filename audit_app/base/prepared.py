@@ -22,7 +22,6 @@ from django.db.models.query import get_related_populators
 from psycopg import Cursor
 
 from audit_app.base.actors import Actor
-from audit_app.live.notifier import leads_to_one_process
 
 T = TypeVar("T")
 Converters = list[tuple[int, Any, list[Callable[..., Any]]]]
@@ -290,3 +289,10 @@ def _reader(compiler: Any) -> Read:
         return instance
 
     return read
+
+
+def leads_to_one_process(cursor: Any) -> bool:
+    """Whether the connection of ``cursor`` is not a pooler's: that tells of another process than
+    the one that answers."""
+    cursor.execute("SELECT pg_backend_pid()")
+    return bool(cursor.fetchone()[0] == cursor.connection.info.backend_pid)

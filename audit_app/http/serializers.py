@@ -9,8 +9,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
+from audit_app.base.events import AGENT_EVENT
 from audit_app.base.text_safety import UNSEEN
-from audit_app.trail.events import AGENT_EVENT
 
 S = TypeVar("S", bound=serializers.Serializer[Any])
 

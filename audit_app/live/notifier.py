@@ -20,6 +20,8 @@ from django.conf import settings
 from django.db import connection
 from psycopg.conninfo import conninfo_to_dict
 
+from audit_app.base.prepared import leads_to_one_process
+
 logger = logging.getLogger(__name__)
 
 CHANNEL = "orchestrator_trail"
@@ -146,13 +148,6 @@ class Bell:
         with self._changed:
             self._heard += 1
             self._changed.notify_all()
-
-
-def leads_to_one_process(cursor: Any) -> bool:
-    """Whether the connection of ``cursor`` is not a pooler's: that tells of another process than
-    the one that answers."""
-    cursor.execute("SELECT pg_backend_pid()")
-    return bool(cursor.fetchone()[0] == cursor.connection.info.backend_pid)
 
 
 def connection_parameters() -> dict[str, Any]:

@@ -13,9 +13,9 @@ from audit_app.base import tracing
 from audit_app.base.actors import Actor
 from audit_app.base.canonical import canonical
 from audit_app.base.errors import OrchestratorError
+from audit_app.base.events import EventType
 from audit_app.base.prepared import planned_once
 from audit_app.models import Subject
-from audit_app.trail.events import EventType
 from audit_app.trail.recording import bounded, refused
 
 S = TypeVar("S", bound=Subject)
@@ -239,7 +239,7 @@ def create_all(
 def _creation(model: type[Subject], once: tuple[str, ...]) -> tuple[str, list[tuple[str, str]]]:
     """The statement of ``create_all``, and its columns, each with the attribute of its value."""
     fields = [field for field in model._meta.concrete_fields if not field.generated]
-    columns = [(f.column, f.attname) for f in fields if f.attname not in SET_BY_THE_STATEMENT]
+    columns = [(str(f.column), f.attname) for f in fields if f.attname not in SET_BY_THE_STATEMENT]
     key = ", ".join(once)
     statement = CREATION.format(
         table=model._meta.db_table,

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.db import models
 
+from audit_app.base.events import EventType
 from audit_app.models import Subject
-from audit_app.trail.events import EventType
 from audit_app.trail.verification import changes_of
 
 TRIGGERS = """\

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from audit_app.base.actors import Actor
 from audit_app.base.errors import AgentsOnly, UnknownEvent
+from audit_app.base.events import AGENT_EVENT
 from audit_app.models import Event
 from audit_app.trail import recording
-from audit_app.trail.events import AGENT_EVENT
 from audit_app.trail.operation import operation
 
 

@@ -21,9 +21,9 @@ from audit_app.base.errors import (
     OrchestratorError,
     UnknownEvent,
 )
+from audit_app.base.events import AGENT_EVENT, EventType
 from audit_app.base.prepared import planned_once
 from audit_app.models import Subject
-from audit_app.trail.events import AGENT_EVENT, EventType
 
 S = TypeVar("S", bound=Subject)
 

@@ -16,11 +16,11 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from audit_app.admin import ReadOnlyAdmin, actor_of
 from audit_app.base.errors import Invalid, NotFound, OrchestratorError
 from audit_app.base.text_safety import badge, in_a_list, moment, visible
 from audit_app.live import event_log
 from audit_app.models import Delivery, Webhook
+from audit_app.ui.admin_base import ReadOnlyAdmin, actor_of
 from audit_app.webhooks import operations
 
 LOGGED = 50

@@ -12,10 +12,10 @@ from django.db import IntegrityError
 from audit_app.base import encryption, ssrf
 from audit_app.base.actors import Actor, may_administer
 from audit_app.base.errors import Invalid, WebhookAdministratorsOnly, WebhookNameTaken
+from audit_app.base.events import EventType
 from audit_app.live import event_log
 from audit_app.live.event_log import Cursor
 from audit_app.models import Delivery, Event, Webhook
-from audit_app.trail.events import EventType
 from audit_app.trail.operation import clock, operation, violated
 from audit_app.trail.recording import create, perform
 from audit_app.webhooks import planning

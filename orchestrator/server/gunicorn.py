@@ -1,4 +1,4 @@
-"""How the application is served: ``gunicorn -c orchestrator/server/gunicorn.py orchestrator.asgi``."""
+"""Serves the application: ``gunicorn -c orchestrator/server/gunicorn.py orchestrator.asgi``."""
 
 import functools
 import gc

@@ -1,8 +1,8 @@
 """The one door (ASGI 3), through which everything comes.
 
 What can be answered at once is Django's, in a thread (orchestrator/wsgi.py). What is held
-(audit_app/live/long_poll.py) stays here, with neither a thread nor a connection to the database, and is
-asked of Django again after each piece of news.
+(audit_app/live/long_poll.py) stays here, with neither a thread nor a connection to the database,
+and is asked of Django again after each piece of news.
 """
 
 import asyncio

@@ -13,10 +13,9 @@ from django.http import HttpRequest, HttpResponse
 from audit_app.base import tracing
 from audit_app.http.serializers import UUID_TEXT
 from audit_app.live.long_poll import resumed
-from orchestrator.ops import telemetry
-from orchestrator.ops.metrics import count_request
-from orchestrator.web import csp, problems
+from orchestrator.web import csp, problems, telemetry
 from orchestrator.web.circuit_breaker import availability
+from orchestrator.web.request_metrics import count_request
 from orchestrator.web.throttling import WINDOW_SECONDS, address_of, limits_of, shares
 
 log = structlog.get_logger("orchestrator.requests")

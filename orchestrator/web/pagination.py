@@ -39,9 +39,9 @@ class Pages(BasePagination):
     """Lists are wrapped under the view's ``list_name``.
 
     A view with ``cursor_only`` is of the trail, and has no page numbers: it is paged in the order
-    of its commits (audit_app/live/event_log.py). Elsewhere the key is the view's ``cursor_key``: the
-    fields that the list is ordered by, ``-`` for descending, all in one direction and ending in a
-    unique one.
+    of its commits (audit_app/live/event_log.py). Elsewhere the key is the view's ``cursor_key``:
+    the fields that the list is ordered by, ``-`` for descending, all in one direction and ending
+    in a unique one.
     """
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:

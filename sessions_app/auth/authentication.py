@@ -20,8 +20,8 @@ from audit_app.base.errors import NotFound
 from audit_app.base.prepared import Prepared
 from audit_app.live.long_poll import resumed
 from sessions_app import agents
+from sessions_app.api_keys import MARK, hash_of
 from sessions_app.auth import tokens
-from sessions_app.auth.api_keys import MARK, hash_of
 from sessions_app.auth.issuer import LARGEST_TOKEN, RETRY_SECONDS, InvalidToken, IssuerUnavailable
 from sessions_app.auth.key_cache import key_cache
 from sessions_app.models import Agent, AgentKey

@@ -8,8 +8,8 @@ from audit_app.base.errors import OrchestratorError
 from audit_app.trail.batch_idempotency import Outcome, once_each
 from audit_app.trail.idempotency import Receipt
 from audit_app.trail.operation import operation
-from sessions_app import operations
 from sessions_app.models import Task
+from sessions_app.tasks import operations as task_operations
 from sessions_app.tasks.routing import NewTask, create_tasks
 
 
@@ -31,9 +31,9 @@ def route_tasks(
 
     def routed(numbers: Sequence[int]) -> Sequence[Task | OrchestratorError]:
         try:
-            sender = operations.sender(by, session_id, trace_id)
+            sender = task_operations.sender(by, session_id, trace_id)
         except OrchestratorError as refusal:
             return [refusal] * len(numbers)
         return create_tasks([asked[number] for number in numbers], sender, by=by)
 
-    return once_each(operations.route_task.name, receipts, routed, by=by)
+    return once_each(task_operations.route_task.name, receipts, routed, by=by)

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from audit_app.base.actors import Actor
 from audit_app.base.errors import IdempotencyKeyReused, OrchestratorError
+from audit_app.base.events import EventType
 from audit_app.trail.bulk import create_all
-from audit_app.trail.events import EventType
 from audit_app.trail.idempotency import waiting_for_rivals
 from sessions_app.errors import RoleNotHeld
 from sessions_app.gate import Kind, Verdict, approval_gate

@@ -5,9 +5,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from approvals_app.models import Approval
+from approvals_app.models import Approval, Viewer
 from approvals_app.review import presence
-from approvals_app.review.presence import Viewer
 from audit_app.models import Event
 from tests.factories import TaskFactory, asked, policy
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from approvals_app.decisions import eligibility
 from approvals_app.models import Approval
-from approvals_app.policy import conditions, operations
+from approvals_app.policy import conditions, evaluation, operations
 from approvals_app.policy.files import parse_file
 from approvals_app.policy.language import Rule, verdict
 from orchestrator.management.commands.dev import DEMO_ROLE, REVIEWERS
@@ -74,7 +73,7 @@ def test_who_the_policy_names_is_asked(api, bot, payload):
     assert (routed.status_code, routed.json()["status"]) == (202, "awaiting_approval")
     asked = Approval.objects.filter(task=routed.json()["task_id"])
     assert {approval.approver_role: approval.needed for approval in asked} == MEETS[payload][1]
-    assert eligibility.judge(Task.objects.get()).policy == MEETS[payload][0]
+    assert evaluation.judge(Task.objects.get()).policy == MEETS[payload][0]
 
 
 def test_the_demo_has_enough_people_for_everything_it_asks():

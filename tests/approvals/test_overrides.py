@@ -13,7 +13,7 @@ from approvals_app.errors import NoRightToOverride
 from approvals_app.models import Approval, Override
 from audit_app.base.actors import Actor
 from sessions_app.models import Task
-from sessions_app.operations import cancel
+from sessions_app.tasks.operations import cancel
 from tests.commands.conftest import said
 from tests.database import as_superuser
 from tests.factories import AgentFactory, TaskFactory, aged, asked, policy

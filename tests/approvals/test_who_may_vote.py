@@ -24,11 +24,11 @@ from approvals_app.notifications import delivery, recipients
 from approvals_app.review import inbox
 from audit_app.base.actors import Actor
 from audit_app.base.errors import OrchestratorError
+from audit_app.base.events import EventType
 from audit_app.models import Event
-from audit_app.trail.events import EventType
 from audit_app.trail.recording import create
 from sessions_app.models import Agent, Task
-from sessions_app.operations import cancel, revise_task
+from sessions_app.tasks.operations import cancel, revise_task
 from tests.client import Api
 from tests.database import become_the_application, become_the_superuser, empty, without_guards
 from tests.factories import OPS, AgentFactory, ReviewerFactory, TaskFactory, aged, asked, policy

@@ -12,8 +12,8 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from approvals_app.models import Approval, Vote
 from audit_app.base.actors import Actor
+from audit_app.base.events import EventType
 from audit_app.models import Event
-from audit_app.trail.events import EventType
 from audit_app.trail.recording import create, perform
 from sessions_app import agents
 from sessions_app.models import AgentSession, Task

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from audit_app.base.actors import Actor
 from audit_app.base.errors import InvalidTransition, UnknownEvent
+from audit_app.base.events import EventType
 from audit_app.models import Event, Subject
 from audit_app.trail import recording
-from audit_app.trail.events import EventType
 from sessions_app import operations
 from sessions_app.models import AgentSession
 from tests.factories import OPS, AgentFactory, SessionFactory, TaskFactory, approved, session_in

@@ -21,12 +21,12 @@ from approvals_app.decisions.break_glass import break_glass
 from approvals_app.decisions.deadlines import expire_approvals
 from approvals_app.models import Approval, ApprovalPolicy, Delegation, Override, Vote
 from audit_app.base.actors import Actor
+from audit_app.base.events import EventType
 from audit_app.models import Event
-from audit_app.trail.events import EventType
 from audit_app.trail.recording import create, perform
 from sessions_app.gate import Kind, Verdict
 from sessions_app.models import Task
-from sessions_app.operations import claim, complete, revise_task
+from sessions_app.tasks.operations import claim, complete, revise_task
 from tests.factories import (
     OPS,
     AgentFactory,

@@ -17,7 +17,7 @@ from audit_app.live import event_log
 from audit_app.models import Delivery, Event, Webhook
 from audit_app.webhooks import operations as webhooks
 from sessions_app.models import Agent, AgentSession
-from sessions_app.operations import claim, complete
+from sessions_app.tasks.operations import claim, complete
 from tests.factories import (
     OPS,
     AgentFactory,

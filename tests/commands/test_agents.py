@@ -5,7 +5,7 @@ import re
 import pytest
 
 from audit_app.models import Event
-from sessions_app.auth.api_keys import hash_of
+from sessions_app.api_keys import hash_of
 from sessions_app.models import Agent, AgentKey
 from tests.client import Api
 from tests.commands.conftest import refused, said

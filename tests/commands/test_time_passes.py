@@ -6,8 +6,8 @@ import pytest
 
 from approvals_app.models import Approval
 from audit_app.models import Event
-from sessions_app import operations
 from sessions_app.models import Task
+from sessions_app.tasks import operations as task_operations
 from tests.commands.conftest import said
 from tests.factories import TaskFactory, the_approval
 
@@ -19,7 +19,7 @@ def nobody_is_asked(settings):
 
 def claimed(bot, payer):
     task = TaskFactory(agent=bot, task_type="cleanup")
-    return operations.claim(task.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
+    return task_operations.claim(task.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
 
 
 def test_an_approval_past_its_deadline_expires_with_its_task(bot, aged, run):
@@ -67,7 +67,9 @@ def test_a_task_whose_lease_ran_out_can_be_claimed_again(bot, payer, aged, run):
 
     assert Task.objects.get(pk=task.pk).status == "approved"
     assert (
-        operations.claim(task.pk, by=payer.as_actor(), lease=timedelta(minutes=5)).claimed_by_id
+        task_operations.claim(
+            task.pk, by=payer.as_actor(), lease=timedelta(minutes=5)
+        ).claimed_by_id
         == payer.pk
     )
     assert run("verify_audit")["whole"]

@@ -25,6 +25,7 @@ from audit_app.trail.notes import add_event
 from audit_app.trail.verification import event_in
 from sessions_app import operations
 from sessions_app.models import AgentSession, Task
+from sessions_app.tasks import operations as task_operations
 from tests.commands.conftest import refused, said, wait_until_something_waits_for
 from tests.factories import SessionFactory, TaskFactory, the_approval
 
@@ -40,8 +41,8 @@ def task(bot, payer, alice):
     with pytest.raises(PayloadDigestMismatch):
         approve(approval, alice, DIGEST)
     approve(approval, alice, task.payload_digest)
-    operations.claim(task.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
-    operations.complete(task.pk, by=payer.as_actor(), result={"paid": 42.5, "note": "Grüße 𝄞"})
+    task_operations.claim(task.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
+    task_operations.complete(task.pk, by=payer.as_actor(), result={"paid": 42.5, "note": "Grüße 𝄞"})
     for status in ("active", "completed"):
         operations.update_session(session.pk, by=bot.as_actor(), status=status)
     return Task.objects.get(pk=task.pk)

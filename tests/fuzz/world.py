@@ -14,8 +14,8 @@ from schemathesis.core.parameters import ParameterLocation
 from schemathesis.generation.meta import CoverageScenario, coverage_scenario
 
 from approvals_app.models import Approval
-from sessions_app import operations
 from sessions_app.models import AgentSession, Task
+from sessions_app.tasks import operations as task_operations
 from tests.factories import (
     AgentFactory,
     ReviewerFactory,
@@ -121,7 +121,7 @@ class World:
             self._know_task(TaskFactory(agent=self.bot))
             self._know_task(approved(TaskFactory(agent=self.bot), self.alice))
             claimed = approved(TaskFactory(agent=self.bot), self.alice)
-            operations.claim(claimed.pk, by=self.payer.as_actor(), lease=timedelta(hours=1))
+            task_operations.claim(claimed.pk, by=self.payer.as_actor(), lease=timedelta(hours=1))
             self._know_task(claimed)
 
     def _know_task(self, task: Task) -> None:

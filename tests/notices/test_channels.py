@@ -229,7 +229,7 @@ def test_a_shared_channel_is_not_told_of_what_is_decided(tell, chat, bot, alice,
     task = TaskFactory(agent=bot)
     tell()
     assert len(chat.said) == 1
-    from sessions_app.operations import cancel
+    from sessions_app.tasks.operations import cancel
 
     Notice.objects.filter(person=None).update(sent_at=None, due_at=timezone.now())
     cancel(task.pk, by=bot.as_actor())

@@ -129,7 +129,7 @@ def test_whoever_can_no_longer_decide_is_not_told(tell, bot, alice, bob, what):
             alice.is_active = False
             alice.save()
         case "cancelled":
-            from sessions_app.operations import cancel
+            from sessions_app.tasks.operations import cancel
 
             cancel(task.pk, by=bot.as_actor())
         case "expired":

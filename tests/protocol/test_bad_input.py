@@ -17,7 +17,7 @@ from django.db import connection
 
 from orchestrator.web.filters import MAX_PARAMETERS
 from orchestrator.web.parsing import MAX_DEPTH, MAX_ITEMS
-from sessions_app import operations
+from sessions_app.tasks import operations as task_operations
 from tests.client import Api, schema
 from tests.database import empty
 from tests.factories import (
@@ -66,7 +66,7 @@ class World:
         self.approval = the_approval(self.waiting)
         self.free = approved(TaskFactory(agent=self.bot), self.alice)
         self.claimed = approved(TaskFactory(agent=self.bot), self.alice)
-        operations.claim(self.claimed.pk, by=self.payer.as_actor(), lease=timedelta(hours=1))
+        task_operations.claim(self.claimed.pk, by=self.payer.as_actor(), lease=timedelta(hours=1))
 
     def send(self, write, body, headers=None):
         path = write.path.replace("{id}", str(getattr(self, write.of).pk) if write.of else "")

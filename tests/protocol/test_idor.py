@@ -29,6 +29,7 @@ from audit_app.base.actors import Actor
 from audit_app.models import Event
 from audit_app.webhooks import operations as webhooks
 from sessions_app import agents, operations
+from sessions_app.tasks import operations as task_operations
 from tests.client import Api, schema
 from tests.database import as_superuser
 from tests.factories import (
@@ -374,7 +375,7 @@ class World:
             payload_digest=self.decided.payload_digest,
             notes="canary-notes",
         )
-        operations.claim(self.claimed.pk, by=self.worker.as_actor(), lease=timedelta(hours=1))
+        task_operations.claim(self.claimed.pk, by=self.worker.as_actor(), lease=timedelta(hours=1))
         self.webhook, _ = webhooks.create_webhook(
             "canary-webhook", by=OPS, url="https://canary.example/", event_types=[], roles=[]
         )

@@ -12,8 +12,9 @@ from approvals_app.models import Approval
 from audit_app.base.actors import Actor
 from audit_app.base.errors import InvalidTransition
 from audit_app.models import Event
-from sessions_app import agents, operations
+from sessions_app import agents
 from sessions_app.models import Task
+from sessions_app.tasks import operations as task_operations
 from tests.commands.conftest import wait_until_something_waits_for
 from tests.database import database_url
 from tests.factories import OPS, TaskFactory, the_approval
@@ -86,7 +87,7 @@ def test_an_approval_and_a_cancellation_leave_one_story(bot, alice):
         said, cancelled = together(
             [
                 decide(approvals.approve, approval, alice),
-                partial(operations.cancel, task.pk, by=bot.as_actor()),
+                partial(task_operations.cancel, task.pk, by=bot.as_actor()),
             ]
         )
 
@@ -105,7 +106,7 @@ def test_a_rejection_and_a_cancellation_leave_one_story(bot, alice):
         outcomes = together(
             [
                 decide(approvals.reject, approval, alice),
-                partial(operations.cancel, task.pk, by=bot.as_actor()),
+                partial(task_operations.cancel, task.pk, by=bot.as_actor()),
             ]
         )
 

@@ -13,7 +13,7 @@ from audit_app.base.actors import Actor
 from audit_app.base.errors import Busy, OrchestratorError
 from audit_app.models import Event
 from sessions_app.models import Task
-from sessions_app.operations import cancel, revise_task
+from sessions_app.tasks.operations import cancel, revise_task
 from tests.database import without_guards
 from tests.factories import OPS, AgentFactory, ReviewerFactory, TaskFactory, aged, asked, policy
 from tests.races.together import together

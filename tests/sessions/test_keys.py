@@ -9,9 +9,10 @@ from django.utils import timezone
 
 from audit_app.base.actors import Actor
 from audit_app.models import Event
-from sessions_app import agents, operations
+from sessions_app import agents
 from sessions_app.errors import AdministratorsOnly, AgentRevoked, NameTaken
 from sessions_app.models import Agent, AgentKey, Task
+from sessions_app.tasks import operations as task_operations
 from tests.client import Api
 from tests.database import without_guards
 from tests.factories import OPS, AgentFactory, TaskFactory, approved, the_approval
@@ -109,7 +110,7 @@ def test_revoking_an_agent_takes_back_what_nobody_has_begun(alice, bot, payer):
     waiting, agreed, begun = TaskFactory.create_batch(3, agent=bot)
     approved(agreed, by=alice)
     approved(begun, by=alice)
-    operations.claim(begun.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
+    task_operations.claim(begun.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
     agents.revoke_agent(bot.pk, by=OPS)
     left = dict(Task.objects.values_list("pk", "status"))
     assert left == {waiting.pk: "cancelled", agreed.pk: "cancelled", begun.pk: "claimed"}

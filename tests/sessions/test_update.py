@@ -3,8 +3,8 @@
 import pytest
 
 from audit_app.models import Event
-from sessions_app.merge import merge_patch
 from sessions_app.models import AgentSession
+from sessions_app.operations import merge_patch
 from tests.factories import SessionFactory, session_in
 
 RFC_7396 = [

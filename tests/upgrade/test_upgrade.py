@@ -24,7 +24,7 @@ from audit_app.base.actors import Actor
 from audit_app.live.notifier import bell
 from audit_app.models import Event
 from sessions_app.models import Agent, Task
-from sessions_app.operations import claim, complete, route_task
+from sessions_app.tasks.operations import claim, complete, route_task
 from tests.database import database_url
 
 DUMP = Path(__file__).parent / "version_0_1_0.sql.gz"

@@ -9,8 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from approvals_app.decisions import eligibility
-from approvals_app.policy import operations
+from approvals_app.policy import evaluation, operations
 from approvals_app.policy.files import FileInvalid, dump, dump_file, parse_file
 from approvals_app.policy.language import Rule
 from approvals_app.policy.simulation import Report, simulate
@@ -49,8 +48,8 @@ class Command(OperatorCommand):
         getattr(self, f"_{action}")(**options)
 
     def _export(self, file: str, **options: Any) -> None:
-        text = dump_file(eligibility.in_force())
-        count = len(eligibility.in_force())
+        text = dump_file(evaluation.in_force())
+        count = len(evaluation.in_force())
         if file == "-":
             if self.as_json:
                 self.report({"policies": count, "text": text}, "")
@@ -82,7 +81,7 @@ class Command(OperatorCommand):
         self.report(facts, f"{lines}\nIn force now: {_policies(len(rules))}.")
 
     def _simulate(self, file: str | None, days: int, **options: Any) -> None:
-        rules = _read(file) if file else eligibility.in_force()
+        rules = _read(file) if file else evaluation.in_force()
         report = simulate(rules, days=days, progress=self.progress)
         self.end_progress()
         self.report(report.as_dict(), _told(report))

@@ -30,7 +30,7 @@ from orchestrator.ops import embedded_postgres
 from orchestrator.ops.database_roles import Login, establish
 from orchestrator.settings import database
 from sessions_app import agents
-from sessions_app.auth.api_keys import hash_of
+from sessions_app.api_keys import hash_of
 from sessions_app.models import Agent, AgentKey
 
 REVIEWERS = {

@@ -1,0 +1,296 @@
+"""The base of the admin pages of every app."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.contrib import admin
+from django.contrib.admin.views.main import SEARCH_VAR
+from django.contrib.auth.models import Group
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from unfold.admin import ModelAdmin
+from unfold.paginator import InfinitePaginator
+
+from audit_app.base import csv_export
+from audit_app.base.actors import Actor
+from audit_app.base.text_safety import Link
+from audit_app.models import Event, Subject
+
+GROUPS_OFFERED = 100
+
+
+LONGEST_SEARCH = 200
+
+
+SEARCHED = 4_000
+"""Among how many rows, the newest that the filters leave, words are looked for: nobody waits for a
+look through all there ever was."""
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """The signed-in person as an Actor, asked of the database once a request."""
+    known: Actor | None = getattr(request, "actor", None)
+    if known is None:
+        known = Actor.human(request.user)
+        request.actor = known  # type: ignore[attr-defined]
+        request.actor_name = str(known)  # type: ignore[attr-defined]  # for the log line
+    return known
+
+
+def may_read(request: HttpRequest) -> bool:
+    """Reviewers, that is staff in a group, and auditors; which rows is visible_to's to say."""
+    user = request.user
+    if not (user.is_active and user.is_staff):
+        return False
+    actor = actor_of(request)
+    return bool(actor.roles) or actor.auditor
+
+
+def address(model: type[Model], pk: Any) -> str:
+    """The page of one row."""
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[pk])
+
+
+def trace_link(trace_id: UUID | None) -> Link | None:
+    """Everything in the trail that belongs to a trace."""
+    if trace_id is None:
+        return None
+    return Link(str(trace_id), f"{reverse('admin:audit_app_event_changelist')}?q={trace_id}")
+
+
+class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
+    """Lists that are narrowed by their own filters and by nothing else.
+
+    Django looks up whatever the address names: ``?status__regex=(`` is an error of PostgreSQL's,
+    and ``?roles__contains=`` a question to a column that the list does not offer.
+    """
+
+    change_list_template = "admin/orchestrator/list.html"
+    exported: ClassVar[tuple[str, ...]]
+    """The columns of the list as CSV."""
+    exported_by: ClassVar[str] = "created_at"
+
+    def get_urls(self) -> list[URLPattern]:
+        view: Callable[..., HttpResponse] = self.admin_site.admin_view(self.csv_view)
+        name = f"{self.opts.app_label}_{self.opts.model_name}_csv"
+        return [path("csv/", view, name=name), *super().get_urls()]
+
+    def csv_view(self, request: HttpRequest) -> HttpResponseBase:
+        """What the list shows with these filters, all of it, as a file."""
+        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
+            raise PermissionDenied
+        must_be_searchable(request)
+        rows = self.get_changelist_instance(request).get_queryset(request)
+        name = str(self.opts.verbose_name_plural)
+        return csv_export.download(rows, self.exported, time=self.exported_by, name=name)
+
+    def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
+        return any(lookup in _lookups(offered) for offered in self.list_filter)
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        must_be_searchable(request)
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        return response
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        """Django's looks for the row before it asks for the right, and so tells of the row."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        response: HttpResponse = super().history_view(request, object_id, extra_context)
+        return response
+
+
+def must_be_searchable(request: HttpRequest) -> None:
+    """Raises BadRequest where a list can't be asked what the address asks."""
+    if any("\x00" in value for values in request.GET.lists() for value in values[1]):
+        raise BadRequest("A text can't hold the character NUL.")
+    if len(request.GET.get(SEARCH_VAR, "")) > LONGEST_SEARCH:
+        raise BadRequest("The search is too long.")  # each word of it costs
+
+
+def _lookups(offered: Any) -> tuple[str, ...]:
+    """The parameters of one filter of a list: a filter's class, or the name of a field."""
+    if isinstance(offered, str):
+        return f"{offered}__exact", f"{offered}__id__exact"
+    return (offered.parameter_name,)
+
+
+class ReadOnlyAdmin(StrictAdmin):
+    """Rows that people may read, each their own, and nobody changes here: state changes are
+    operations, for superusers too."""
+
+    actions = None
+    list_per_page = 50
+    # Nothing on a list may read a whole table: no count, no facets, no order without an index.
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    sortable_by = ()
+    detail_template: ClassVar[str] = "admin/orchestrator/detail.html"
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may_read(request)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        rows: Any = super().get_queryset(request)
+        listed: QuerySet[Any] = rows.listed_to(actor_of(request))
+        return listed
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        title = {"title": self.opts.verbose_name_plural.capitalize(), **(extra_context or {})}
+        response: HttpResponse = super().changelist_view(request, title)
+        return response
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """The page of one row. Nothing can be sent to it."""
+        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
+            raise PermissionDenied
+        row = self.readable(request, object_id)
+        return self.page(request, self.detail_template, **self.detail(request, row))
+
+    def readable(self, request: HttpRequest, object_id: str) -> Any:
+        """The row, where the reader may know of it. Raises Http404."""
+        try:
+            row = self.get_queryset(request).filter(pk=UUID(object_id)).first()
+        except ValueError:
+            row = None
+        if row is None:
+            raise Http404(f"No {self.opts.verbose_name} here.")
+        return row
+
+    def detail(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """What ``detail_template`` tells of ``row``: title, facts, documents, …"""
+        raise NotImplementedError
+
+    def page(
+        self, request: HttpRequest, template: str, *, status: int = 200, **context: Any
+    ) -> HttpResponse:
+        """``template`` in the admin's frame."""
+        frame = self.admin_site.each_context(request) | {"opts": self.opts}
+        return TemplateResponse(request, template, frame | context, status=status)
+
+    def secret_page(
+        self, request: HttpRequest, row: Model, secret: str, **words: Any
+    ) -> HttpResponse:
+        """The one page that ever shows ``secret``, which is ``row``'s; like all of the admin's, no
+        browser stores it. ``words``: the tab, a
+        title, a label and a note."""
+        back = address(type(row), row.pk)
+        what = self.opts.verbose_name
+        template = "admin/orchestrator/secret.html"
+        return self.page(request, template, key=secret, back=back, what=what, **words)
+
+    def add_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        raise PermissionDenied
+
+    def delete_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        raise PermissionDenied
+
+    def history_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        raise Http404("The trail is the history.")
+
+    def changeform_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        raise PermissionDenied
+
+    def save_model(self, *args: Any, **kwargs: Any) -> None:
+        raise PermissionDenied
+
+    def delete_model(self, *args: Any, **kwargs: Any) -> None:
+        raise PermissionDenied
+
+
+class WordsAdmin(ReadOnlyAdmin):
+    """A list whose ``search_fields`` are sentences, which no index has."""
+
+    search_help_text = f"Words, in the newest {SEARCHED:,}"
+    list_select_related: ClassVar[tuple[str, ...]]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: "QuerySet[Any]", search_term: str
+    ) -> tuple["QuerySet[Any]", bool]:
+        if search_term.strip():
+            # What the reader may see is asked within; asked again of the words, it costs seconds.
+            newest = queryset.order_by("-created_at", "-id").values("pk")[:SEARCHED]
+            rows = self.model._default_manager.filter(pk__in=newest)
+            queryset = rows.select_related(*self.list_select_related)
+        found: tuple[QuerySet[Any], bool]
+        found = super().get_search_results(request, queryset, search_term)
+        return found
+
+
+class ExactFilter(admin.SimpleListFilter):
+    """One value of ``field``, offered from a list that does not grow with the table."""
+
+    field: ClassVar[str]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> "QuerySet[Any]":
+        return queryset.filter(**{self.field: self.value()}) if self.value() else queryset
+
+
+class RoleFilter(ExactFilter):
+    """The reader's own roles; for an auditor, every group's."""
+
+    title = parameter_name = field = "role"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        actor = actor_of(request)
+        names = actor.roles
+        if actor.auditor:
+            groups = Group.objects.order_by("name").values_list("name", flat=True)
+            names = tuple(groups[:GROUPS_OFFERED])
+        return [(name, name) for name in names]
+
+
+class RecentFilter(admin.SimpleListFilter):
+    """The latest rows: a range of an indexed time."""
+
+    title = "time"
+    parameter_name = "within"
+    field: ClassVar[str] = "created_at"
+    spans = {
+        "hour": ("The last hour", timedelta(hours=1)),
+        "day": ("The last 24 hours", timedelta(days=1)),
+        "week": ("The last 7 days", timedelta(days=7)),
+        "month": ("The last 30 days", timedelta(days=30)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, words) for name, (words, _) in self.spans.items()]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> "QuerySet[Any]":
+        if self.value() not in self.spans:
+            return queryset
+        since = timezone.now() - self.spans[str(self.value())][1]
+        return queryset.filter(**{f"{self.field}__gte": since})
+
+
+def subject_link(event: Event) -> Link | None:
+    """Where the subject of ``event`` is read; None for a kind that has no page."""
+    model = Subject.kinds().get(event.subject_type)
+    if model is None or not admin.site.is_registered(model):
+        return None
+    subject = event.subject_id
+    return Link(f"{event.subject_type} {str(subject)[:8]}", address(model, subject))

@@ -1,1 +1,0 @@
-"""HTTP manners, reached by settings: how errors, pages, bodies and schemas are spoken."""
