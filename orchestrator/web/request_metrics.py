@@ -10,10 +10,13 @@ REQUESTS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60),
 )
 
-
+POOL = Gauge(
+    "orchestrator_pool_connections",
+    "Database connections of the pools, by state: open, idle, or requests waiting for one.",
+    ["state"],
+    multiprocess_mode="livesum",
+)
 STATES = {"open": "pool_size", "idle": "pool_available", "waiting": "requests_waiting"}
-
-
 POOL_BY_STATE = {state: POOL.labels(state) for state in STATES}
 
 
@@ -25,11 +28,3 @@ def count_request(method: str, route: str | None, status: int, seconds: float) -
         stats = pool.get_stats()
         for state, name in STATES.items():
             POOL_BY_STATE[state].set(stats.get(name, 0))
-
-
-POOL = Gauge(
-    "orchestrator_pool_connections",
-    "Database connections of the pools, by state: open, idle, or requests waiting for one.",
-    ["state"],
-    multiprocess_mode="livesum",
-)
