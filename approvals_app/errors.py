@@ -8,61 +8,60 @@ class HumansOnly(Forbidden):
 
 
 class NotEligible(Forbidden):
-    """Only a member of the group {role} can decide on this."""
+    """Only members of the group {role} can decide this."""
 
 
 class SeparationOfDuties(Forbidden):
-    """Nobody decides on what they ask for themselves: {why}"""
+    """Nobody decides on their own request: {why}"""
 
 
 class OneVoiceEach(Forbidden):
-    """One person has one voice in a decision, and the caller's, or that of the person in whose seat
-    they would vote, was given already."""
+    """Each person votes once in a decision; the caller, or the person they vote for, has voted
+    already."""
 
 
 class AlreadyDecided(Conflict):
-    """This approval is {state} already, by {decided_by} at {decision_at}."""
+    """This approval is already {state}, by {decided_by} at {decision_at}."""
 
 
 class ApprovalExpired(Conflict):
-    """The deadline of this approval passed at {expires_at}; nothing can be decided on it."""
+    """The deadline of this approval passed at {expires_at}."""
 
 
 class PayloadDigestMismatch(Conflict):
-    """The digest given is not that of the task's payload: what was seen would not happen."""
+    """The digest is not that of the task's payload, which may have changed."""
 
 
 class ApprovalPending(Conflict):
-    """This task is waiting for the role {role} already."""
+    """This task already waits for the role {role}."""
 
 
 class TaskNotWaiting(Conflict):
-    """This task is {state}: it waits for nobody's approval."""
+    """This task is {state}; it does not wait for approval."""
 
 
 class ReauthenticationRequired(Forbidden):
-    """Whoever decides must have proved who they are more recently than the caller did."""
+    """This decision requires a more recent sign-in."""
 
 
 class SecondFactorRequired(Forbidden):
-    """Whoever decides must have given a second factor, and the caller did not."""
+    """This decision requires a second factor."""
 
 
 class ChangesRequested(Conflict):
-    """{by} asked for changes first: nobody can approve this until they withdraw that, or it is
-    revised."""
+    """{by} requested changes; approval is blocked until they withdraw or the task is revised."""
 
 
 class NoVote(Conflict):
-    """The caller has no vote on this that could be withdrawn."""
+    """The caller has no vote to withdraw."""
 
 
 class NotJudgedYet(Busy):
-    """Judging the tasks before this one took too long; the same request can be sent again."""
+    """Evaluating the tasks before this one took too long; send the same request again."""
 
 
 class UnknownPerson(Invalid):
-    """Nobody who works here is called {name}."""
+    """No user named {name}."""
 
 
 class DelegateExcluded(Conflict):
@@ -70,49 +69,48 @@ class DelegateExcluded(Conflict):
 
 
 class AlreadyDelegated(Conflict):
-    """The caller has somebody to stand in for them already, at that time."""
+    """The caller already has a delegate for that time."""
 
 
 class NotDelegator(Forbidden):
-    """Only the two whom a delegation concerns, or an administrator, can end it."""
+    """Only the delegator, the delegate or an administrator can end a delegation."""
 
 
 class NoRightToOverride(Forbidden):
-    """Only a person who was given the right to break the glass can approve alone."""
+    """Approving alone requires the permission to break the glass."""
 
 
 class OverrideOverdue(Conflict):
-    """An earlier override was to be reviewed until {due}, and nobody may use another before it
-    is."""
+    """The review of an earlier override was due at {due}; nobody can break the glass before it."""
 
 
 class LookFirst(Conflict):
-    """This has to be looked at before it is approved, on its page: {seconds_left} s more."""
+    """Approving requires {seconds_left} s more on the page of the request."""
 
 
 class NotTyped(Invalid):
-    """Whoever approves this types out {path}, exactly as it is."""
+    """To approve, type the value of {path} exactly."""
 
 
 class AnswerRequired(Invalid):
-    """This task is a question: whoever approves it gives an answer."""
+    """This task is a question; approving it requires an answer."""
 
 
 class AnswerInvalid(Invalid):
-    """The answer is not what the question asks for: {reason}"""
+    """The answer is not valid: {reason}"""
 
 
 class QuestionInvalid(Invalid):
-    """The form of the question can't be shown: {reason}"""
+    """The schema of the question is not supported: {reason}"""
 
 
 class PolicyAdministratorsOnly(Forbidden):
-    """Only a person who may change policies can do this."""
+    """Only people who may change policies can do this."""
 
 
 class PolicyUnknown(NotFound):
-    """There is no policy called {name}."""
+    """No policy named {name}."""
 
 
 class PolicyNameTaken(Conflict):
-    """There is a policy called {name} already."""
+    """A policy named {name} already exists."""

@@ -120,7 +120,7 @@ class EventAdmin(ReadOnlyAdmin):
                 ("Event", row.pk),
             ],
             "documents": [("Details", json.loads(row.entry)["metadata"])],
-            "texts": [("The entry, as it was written", row.entry)],
+            "texts": [("Entry as written", row.entry)],
         }
 
 

@@ -63,7 +63,7 @@ class SessionAdmin(ReadOnlyAdmin):
         "trace_id",
     )
     search_fields = ("task_id",)
-    search_help_text = "What it works on, exactly"
+    search_help_text = "Task id"
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         return super().get_queryset(request).select_related("agent")
@@ -120,12 +120,12 @@ class AgentForm(forms.Form):
     roles = forms.CharField(
         max_length=2_000,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="One a line. The first is the one it speaks as.",
+        help_text="One per line. The first is the default.",
     )
     owner = forms.ModelChoiceField(
         User.objects.filter(is_active=True).order_by("username"),
         required=False,
-        help_text="Who answers for it, and so can't decide on its tasks.",
+        help_text="Responsible for the agent; can't decide on its tasks.",
     )
 
     def clean_roles(self) -> list[str]:
@@ -140,7 +140,7 @@ class AgentForm(forms.Form):
 class NewAgentForm(AgentForm):
     """And what a new one is called."""
 
-    name = forms.CharField(max_length=150, help_text="What people call it.")
+    name = forms.CharField(max_length=150)
     field_order = ("name", "roles", "owner")
 
 
@@ -151,7 +151,7 @@ class ChangeAgentForm(AgentForm):
         max_length=255,
         required=False,
         label="OIDC subject",
-        help_text="Whose tokens are its own, where agents sign in by an issuer.",
+        help_text="The sub of its tokens, if it uses an issuer.",
     )
 
 
@@ -248,8 +248,8 @@ class AgentAdmin(ReadOnlyAdmin):
             request,
             "admin/orchestrator/form.html",
             title="Add an agent",
-            lead="Its API key is shown once, on the next page.",
-            button="Create the agent",
+            lead="The API key is shown once, on the next page.",
+            button="Create agent",
             form=form,
         )
 
@@ -280,8 +280,8 @@ class AgentAdmin(ReadOnlyAdmin):
             "admin/orchestrator/form.html",
             status=400 if request.method == "POST" else 200,
             title=f"Change {agent.name}",
-            lead="What it asked for before stays as it is; its keys go on.",
-            button="Change the agent",
+            lead="Existing tasks and keys are not affected.",
+            button="Save",
             form=form,
         )
 
@@ -305,7 +305,7 @@ class AgentAdmin(ReadOnlyAdmin):
         return redirect("admin:sessions_app_agent_change", agent_id)
 
     def _key_page(self, request: HttpRequest, agent: Agent, key: NewKey) -> HttpResponse:
-        note = "Copy it now: only its hash is kept, and it is not shown again."
+        note = "Copy it now. Only its hash is stored; it is not shown again."
         return self.secret_page(
             request,
             agent,

@@ -16,19 +16,19 @@ class NotRouter(Forbidden):
 
 
 class ApprovalConsumed(Conflict):
-    """The approval of this task was used by another agent's claim; it authorises one execution."""
+    """Another agent's claim used the approval of this task; it authorises one execution."""
 
 
 class ApprovalLapsed(Conflict):
-    """The approval of this task could be used until {approved_until}."""
+    """The approval of this task lapsed at {approved_until}."""
 
 
 class NothingRevised(Conflict):
-    """The revision asks for exactly what the task asks for already."""
+    """The revision changes nothing."""
 
 
 class SessionClosed(Conflict):
-    """The session is {state}; no more work can be routed from it or claimed in it."""
+    """The session is {state}; it can't route or claim tasks."""
 
 
 class TaskTaken(Conflict):
@@ -36,11 +36,11 @@ class TaskTaken(Conflict):
 
 
 class LeaseExpired(Conflict):
-    """The lease on this task ran out at {expired_at}; claim it again to go on."""
+    """The lease on this task ran out at {expired_at}; claim it again."""
 
 
 class UnknownSession(Invalid):
-    """The header X-Session-Id names no session of the caller's."""
+    """X-Session-Id does not name a session of the caller."""
 
 
 class AgentRevoked(Conflict):
@@ -48,11 +48,11 @@ class AgentRevoked(Conflict):
 
 
 class NameTaken(Conflict):
-    """There is an agent called {name} already."""
+    """An agent named {name} already exists."""
 
 
 class SubjectTaken(Conflict):
-    """Another agent is known by the tokens of {subject} already."""
+    """Another agent already has the subject {subject}."""
 
 
 class AdministratorsOnly(Forbidden):

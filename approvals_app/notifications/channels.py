@@ -22,7 +22,7 @@ HARMLESS = frozenset(
     # Where within a service, and the signatures of the services' own addresses.
     ("to", "topic", "thread", "channel", "key", "token", "sig", "sp", "sv", "api-version", "ver")
 )
-NOT_KNOWN = "That is no address that is known here. Copy it again from the service."
+NOT_KNOWN = "Address not recognised. Copy it again from the service."
 NEVER = frozenset(("dbus", "exec", "file", "syslog", "windows", "macosx", "gnome", "glib", "qt"))
 
 
@@ -47,15 +47,15 @@ def understood(url: str) -> Any:
         raise ChannelRefused(NOT_KNOWN) from None
     scheme, known = parts.scheme.lower(), allowed()
     if scheme not in {"https", *known}:
-        raise ChannelRefused(f"Only these are allowed here: {', '.join(known)}.")
+        raise ChannelRefused(f"Supported: {', '.join(known)}.")
     for name, _ in named:
         if name.lower() not in HARMLESS:
-            raise ChannelRefused("Leave out what is behind the question mark of the address.")
+            raise ChannelRefused("Remove everything after the question mark.")
     plugin = _plugin(url)
     if plugin is None:
         raise ChannelRefused(NOT_KNOWN)
     if scheme == "https" and _names(plugin.secure_protocol).isdisjoint(known):
-        raise ChannelRefused(f"Only these are allowed here: {', '.join(known)}.")
+        raise ChannelRefused(f"Supported: {', '.join(known)}.")
     return plugin
 
 

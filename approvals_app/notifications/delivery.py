@@ -59,14 +59,11 @@ UPDATE notices SET due_at = now() + %s::interval WHERE id IN (
 RETURNING id
 """
 DECIDING = {
-    NoticeKind.WORK: "A decision on {task} is asked of {role}, until {until}.",
-    NoticeKind.REMINDER: "A decision on {task} is still waited for from {role}, until {until}.",
-    NoticeKind.ESCALATION: (
-        "A decision on {task} was not made in time; now it is asked of {role}, until {until}."
-    ),
+    NoticeKind.WORK: "A decision on {task} is needed from {role} by {until}.",
+    NoticeKind.REMINDER: "Reminder: a decision on {task} is needed from {role} by {until}.",
+    NoticeKind.ESCALATION: ("The deadline for {task} passed; {role} must now decide by {until}."),
     NoticeKind.BREAK_GLASS: (
-        "{person} approved {task} alone, by break glass; {role} is asked to review it, until "
-        "{until}."
+        "{person} approved {task} alone (break glass); {role} must review it by {until}."
     ),
 }
 BECAME = {
@@ -162,10 +159,10 @@ def _still_so(rows: list[Notice]) -> dict[int, Line]:
         elif row.kind == NoticeKind.DECISION and row.subject_id in tasks:
             line = _outcome_line(tasks[row.subject_id])
         elif row.kind == NoticeKind.WEBHOOK and person and person.is_superuser:
-            said = "A webhook was paused or disabled; its receiver is told of no events."
+            said = "A webhook was paused or disabled; its receiver gets no events."
             line = Line(said, reverse("admin:audit_app_webhook_change", args=[row.subject_id]))
         elif row.kind == NoticeKind.TEST:
-            said = "This is a test: what waits for you will be told here."
+            said = "This is a test: notifications will arrive here."
             line = Line(said, reverse("admin:index"))
         if line is not None:
             lines[row.pk] = line
@@ -254,7 +251,7 @@ def _mailed(person: User, subject: str, body: str) -> bool:
         message.send()
     except (OSError, ValueError) as error:
         log.warning("notice", place="email", failure=type(error).__name__)
-        raise NotSent("The mail server did not take it.") from None
+        raise NotSent("The mail server did not accept it.") from None
     return True
 
 
@@ -262,7 +259,7 @@ def _sent_to_own(channel: NoticeChannel, subject: str, body: str) -> bool:
     try:
         url = channels.opened(channel.sealed)
     except encryption.Unreadable:
-        raise NotSent("Its address can't be read since SECRET_KEY changed. Add it anew.") from None
+        raise NotSent("SECRET_KEY changed, so the address can't be read. Add it again.") from None
     _reach(f"channel:{channel.pk}", url, subject, body, own=True)
     return True
 
@@ -273,13 +270,13 @@ def _reach(place: str, url: str, subject: str, body: str, *, own: bool) -> None:
     try:
         taken = channels.send(url, title=subject, body=body, own=own)
     except channels.ChannelRefused:
-        raise NotSent("The operator does not allow this address any more.") from None
+        raise NotSent("The operator no longer allows this address.") from None
     except Exception as error:
         log.warning("notice", place=place, failure=type(error).__name__)
         raise NotSent("The service could not be reached.") from None
     if not taken:
         log.warning("notice", place=place, failure="refused")
-        raise NotSent("The service could not be reached, or did not take it.")
+        raise NotSent("The service could not be reached or did not accept it.")
 
 
 def _settle(rows: Iterable[Notice], **columns: Any) -> None:

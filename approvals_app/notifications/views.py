@@ -21,7 +21,7 @@ from audit_app.http.serializers import UUID_TEXT
 
 MOST_CHANNELS = 5
 SHOWN = 20
-NOT_YOURS = "There is no such channel of yours."
+NOT_YOURS = "You have no such channel."
 RECENT = timedelta(days=7)
 HOURS = [(hour, f"{hour:02}:00") for hour in range(24)]
 
@@ -43,13 +43,13 @@ class WishForm(forms.Form):
     def clean_time_zone(self) -> str:
         given: str = self.cleaned_data["time_zone"]
         if given not in schedule.zones():
-            raise forms.ValidationError("Choose a time zone of the list, such as Europe/Berlin.")
+            raise forms.ValidationError("Choose a time zone from the list, such as Europe/Berlin.")
         return given
 
     def clean(self) -> dict[str, Any]:
         given: dict[str, Any] = self.cleaned_data
         if (given.get("quiet_from") is None) != (given.get("quiet_until") is None):
-            raise forms.ValidationError("Quiet hours need a beginning and an end, or neither.")
+            raise forms.ValidationError("Quiet hours need a start and an end, or neither.")
         return given
 
 
@@ -98,7 +98,7 @@ def _acted(request: HttpRequest, person: User, form: WishForm) -> str:
         case "remove":
             if not NoticeChannel.objects.filter(person=person, pk=_named(request)).delete()[0]:
                 raise Http404(NOT_YOURS)
-            return "You are no longer told there."
+            return "Removed."
         case "test_email" if person.email and settings.EMAIL_CONFIGURED:
             recipients.try_out(person, f"email:{person.pk}")
             return "A test is on its way to your e-mail."
@@ -108,7 +108,7 @@ def _acted(request: HttpRequest, person: User, form: WishForm) -> str:
                 raise Http404(NOT_YOURS)
             recipients.try_out(person, f"channel:{channel.pk}")
             return f"A test is on its way to {channel.service}."
-    raise forms.ValidationError("That can't be done here.")
+    raise forms.ValidationError("This action is not available.")
 
 
 def _saved(person: User, form: WishForm) -> str:
@@ -119,7 +119,7 @@ def _saved(person: User, form: WishForm) -> str:
     kinds = given.pop("kinds")
     without = [kind.value for kind in NoticeKind.chosen_from() if kind.value not in kinds]
     NoticeSettings.objects.update_or_create(person=person, defaults=given | {"without": without})
-    return "Saved. It holds for what happens from now on."
+    return "Saved. This applies to new events."
 
 
 def _added(person: User, form: ChannelForm) -> str:
@@ -131,7 +131,7 @@ def _added(person: User, form: ChannelForm) -> str:
         # Two windows that add at once take turns at the person's row.
         User.objects.select_for_update(no_key=True).get(pk=person.pk)
         if NoticeChannel.objects.filter(person=person).count() >= MOST_CHANNELS:
-            said = f"You have {MOST_CHANNELS} channels already; remove one first."
+            said = f"You already have {MOST_CHANNELS} channels; remove one first."
             raise channels.ChannelRefused(said)
         NoticeChannel.objects.create(
             person=person,
@@ -139,7 +139,7 @@ def _added(person: User, form: ChannelForm) -> str:
             masked=channels.masked(url),
             service=str(plugin.service_name)[:100],
         )
-    return "Added. Send a test, to see whether it arrives."
+    return "Added. Send a test to check it."
 
 
 def _named(request: HttpRequest) -> UUID:

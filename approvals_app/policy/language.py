@@ -162,7 +162,7 @@ class Rule:
     @property
     def called(self) -> str:
         """What it is called in a sentence."""
-        return f"The policy {self.name}" + (f" (version {self.version})" if self.version else "")
+        return f"Policy {self.name}" + (f" (version {self.version})" if self.version else "")
 
     def is_about(self, facts: Mapping[str, Any]) -> bool:
         """Whether the type and the roles match; the condition is not asked."""
@@ -249,7 +249,7 @@ def _said_by(rule: Rule, facts: Mapping[str, Any]) -> Verdict:
     what = {
         Kind.APPROVE: "approves this without a human",
         Kind.REFUSE: "refuses this",
-        Kind.REQUIRE: f"asks for {rule.asks_for(facts['to_role'])}" if rule.approvals else "",
+        Kind.REQUIRE: f"requires {rule.asks_for(facts['to_role'])}" if rule.approvals else "",
     }[rule.kind]
     because = f": {rule.condition} holds." if rule.condition else "."
     return Verdict(
@@ -260,8 +260,8 @@ def _said_by(rule: Rule, facts: Mapping[str, Any]) -> Verdict:
 def _failed(rule: Rule, facts: Mapping[str, Any], failure: str) -> Verdict:
     plan = _plan(rule, facts) or Rule.default(facts["to_role"])
     why = (
-        f"The condition of {rule.called[0].lower()}{rule.called[1:]} could not be judged, so a "
-        f"human is asked: {failure} It asks for {plan.asks_for(facts['to_role'])}."
+        f"The condition of {rule.called[0].lower()}{rule.called[1:]} could not be evaluated, so "
+        f"a human is asked: {failure} It requires {plan.asks_for(facts['to_role'])}."
     )
     return Verdict(Kind.REQUIRE, why, rule.name, rule.version, plan)
 
@@ -270,18 +270,18 @@ def _after(failed: Verdict, said: Verdict) -> Verdict:
     """What a later rule says, unless that would be less than to ask a human."""
     if said.kind is Kind.APPROVE:
         return failed
-    before = f"The condition of the policy {failed.policy}, asked before, could not be judged."
+    before = f"The condition of policy {failed.policy}, which comes first, could not be evaluated."
     return replace(said, why=f"{said.why} {before}")
 
 
 def _by_default(facts: Mapping[str, Any], default: str) -> Verdict:
     role, task_type = facts["to_role"], facts["task_type"]
     if asks_by_itself(task_type):
-        why = f"No policy matches; tasks of the type {task_type} always ask a human: 1 of {role}."
+        why = f"No policy matches; {task_type} tasks always need a human: 1 of {role}."
     elif default == "require":
-        why = f"No policy matches, and APPROVAL_DEFAULT is require: 1 of {role}."
+        why = f"No policy matches and APPROVAL_DEFAULT is require: 1 of {role}."
     else:
-        return Verdict(Kind.APPROVE, f"No policy matches, and APPROVAL_DEFAULT is {default}.")
+        return Verdict(Kind.APPROVE, f"No policy matches and APPROVAL_DEFAULT is {default}.")
     return Verdict(Kind.REQUIRE, why, plan=Rule.default(role))
 
 

@@ -132,7 +132,7 @@ def _judge(row: tuple[Any, ...], rules: Sequence[Rule], report: Report) -> None:
     report.tasks += 1
     report.moves[before, after] += 1
     report.policies[said.policy or "none"] += 1
-    report.failed += "could not be judged" in said.why
+    report.failed += "could not be evaluated" in said.why
     for role, count in _asked(said, facts):
         report.asked[role, hour] += count
     if before != after and len(report.changed) < EXAMPLES:

@@ -44,7 +44,7 @@ from audit_app.ui.admin_base import RecentFilter, RoleFilter, WordsAdmin, actor_
 MOST_AT_ONCE = 50
 PROOFS_MISSING = (ReauthenticationRequired, SecondFactorRequired)
 NOTES_KEPT = "notes_kept"
-PROVED = "Thank you, it is you. Nothing is decided yet: please choose once more."
+PROVED = "Confirmed. Nothing was decided yet: choose again."
 
 
 class ApproverRoleFilter(RoleFilter):
@@ -81,7 +81,7 @@ class ApprovalAdmin(WordsAdmin):
     def asked(self, approval: Approval) -> SafeString:
         return in_a_list(approval.task.named)
 
-    @admin.display(description="Asked by")
+    @admin.display(description="Requested by")
     def asks(self, approval: Approval) -> SafeString:
         return visible(f"{approval.task.agent.name} ({approval.task.from_role})")
 
@@ -167,7 +167,7 @@ class ApprovalAdmin(WordsAdmin):
                 except OrchestratorError as error:
                     refused, status = explained(error), _status(error)
                 else:
-                    said = "You changed it, and it is recorded. Somebody else has to approve it."
+                    said = "Revision saved. Somebody else has to approve it."
                     messages.success(request, said)
                     return redirect("admin:index")
             else:
@@ -201,7 +201,7 @@ class ApprovalAdmin(WordsAdmin):
         ids = [UUID(text) for text in request.POST.getlist("approval") if UUID_TEXT.fullmatch(text)]
         decision = request.POST.get("decision")
         if not ids or len(ids) > MOST_AT_ONCE:
-            messages.error(request, f"Choose 1 to {MOST_AT_ONCE} of them first.")
+            messages.error(request, f"Select 1 to {MOST_AT_ONCE} requests.")
             return redirect("admin:index")
         outcomes: dict[UUID, str] = {}
         if decision in DECISIONS:
@@ -210,7 +210,7 @@ class ApprovalAdmin(WordsAdmin):
                 | {"notes": request.POST.get("notes", "")}
             )
             if not form.is_valid():
-                raise BadRequest("The notes can't be kept.")
+                raise BadRequest("The comment can't be saved.")
             wanted = [
                 {
                     "approval_id": pk,
@@ -228,7 +228,7 @@ class ApprovalAdmin(WordsAdmin):
         return self.page(
             request,
             "admin/approvals_app/bulk.html",
-            title="Several decisions",
+            title="Review requests",
             items=items,
             decided=bool(outcomes),
             decision=decision,
@@ -288,25 +288,25 @@ def _do(request: HttpRequest, approval_id: UUID, given: dict[str, Any]) -> str:
             approval = operations.approve(approval_id, **said, **seen)
             missing = approval.needed - sum(v.choice == "yes" for v in approval.votes_cast)
             if missing > 0:
-                return f"You said yes, and it is recorded; {missing} more must say so."
-            return "You approved it, and it is recorded."
+                return f"Your approval is recorded. {missing} more needed."
+            return "Request approved."
         case "reject":
             approval = operations.reject(approval_id, notes=notes, **seen)
             if approval.status == Approval.Status.PENDING:
-                return "You said no, and it is recorded; more noes are needed to reject it."
-            return "You rejected it, and it is recorded."
+                return "Your rejection is recorded. More are needed to reject the task."
+            return "Request rejected."
         case "request_changes":
             operations.request_changes(approval_id, message=notes, **seen)
-            return "You asked for changes: nobody can approve it until it is revised."
+            return "Changes requested. Approval is blocked until the agent sends a revision."
         case "withdraw_vote":
             operations.withdraw_vote(approval_id, by=by, reason=notes)
-            return "You took back what you said."
+            return "Vote withdrawn."
         case "delegate":
             delegations.delegate(approval_id, by=by, to=given["to"].strip(), reason=notes)
-            return f"{given['to'].strip()} may decide on it for you."
+            return f"{given['to'].strip()} can now decide for you."
         case _:
             break_glass.break_glass(approval_id, reason=notes, **seen)
-            return "You approved it alone. Everybody who would have been asked is told."
+            return "Approved without the others. They were notified to review it."
 
 
 def _status(error: OrchestratorError) -> int:
@@ -319,21 +319,21 @@ def explained(error: OrchestratorError) -> str:
         case AlreadyDecided():
             return _who_was_first(error.data)
         case ApprovalExpired():
-            return "The deadline has passed: nothing can be decided on this any more."
+            return "The deadline has passed; this can no longer be decided."
         case PayloadDigestMismatch():
-            return "Nothing was decided: the task is not what you were shown. Read it again, below."
+            return "Nothing was decided: the task changed since you opened it. Read it again below."
         case NotEligible():
-            return f"Only members of the group {error.data['role']} decide on this."
+            return f"Only members of {error.data['role']} can decide this."
         case SeparationOfDuties():
-            return f"Somebody else has to decide, not you: {error.data['why']}"
+            return f"Somebody else has to decide: {error.data['why']}"
         case OneVoiceEach():
-            return "You have said what you say of this already, and each person has one voice."
+            return "You already voted on this task. Each person votes once."
         case LookFirst():
-            return f"Please look at it for {error.data['seconds_left']} seconds more, then approve."
+            return f"You can approve in {error.data['seconds_left']} s (required by policy)."
         case NotTyped():
-            return "What you typed is not what is asked for: nothing was decided."
+            return "What you typed does not match. Nothing was approved."
         case OverrideOverdue():
-            return "An earlier override was not reviewed in time; it has to be, before the next."
+            return "The review of an earlier override is overdue; it comes first."
         case _:
             return str(error)
 
@@ -343,8 +343,8 @@ def _who_was_first(told: dict[str, Any]) -> str:
     when = f"on {at:%-d %B %Y at %H:%M %Z}"
     match told["state"]:
         case "approved" | "rejected" as done:
-            return f"{told['decided_by']} {done} this {when}. There is nothing left to decide."
+            return f"{told['decided_by']} {done} this {when}."
         case "expired":
-            return f"The deadline passed before anybody decided; it expired {when}."
+            return f"Expired {when}, before anybody decided."
         case _:
-            return f"Nobody is asked any more: this was withdrawn {when}."
+            return f"Withdrawn {when}."

@@ -12,8 +12,8 @@ LONGEST_NOTES = 20_000
 MAX_EDITED = 1_000_000
 SAID = ("approve", "reject", "request_changes", "withdraw_vote", "delegate", "break_glass")
 WORDS_NEEDED = {
-    "request_changes": "Say in the notes what should be changed.",
-    "break_glass": "Say in the notes why this can't wait for the others.",
+    "request_changes": "Write in the comment what should change.",
+    "break_glass": "Give the reason for the emergency.",
 }
 
 

@@ -131,7 +131,7 @@ class Filters:
     TABS: ClassVar[dict[str, str]] = {
         "waiting": "Waiting for me",
         "decided": "My decisions",
-        "asked": "What I asked for",
+        "asked": "My requests",
     }
     tab: str = "waiting"
     role: str = ""

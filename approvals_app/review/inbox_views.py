@@ -90,21 +90,21 @@ def inbox_views(request: HttpRequest) -> HttpResponse:
         if not UUID_TEXT.fullmatch(given["forget"]):
             raise Http404
         presence.forget(request.user, UUID(given["forget"]))
-        messages.success(request, "That view is gone.")
+        messages.success(request, "View removed.")
         return _to_inbox(_filters(QueryDict(given.get("query", ""))))
     filters, name = _filters(QueryDict(given.get("query", ""))), given.get("name", "").strip()
     if not name or len(name) > models.LONGEST_NAME or not name.isprintable():
-        messages.error(request, f"Name the view, in at most {models.LONGEST_NAME} characters.")
+        messages.error(request, f"The name of a view has 1 to {models.LONGEST_NAME} characters.")
     elif len(filters.query) > models.LONGEST_QUERY:
-        messages.error(request, "That is too much to keep.")
+        messages.error(request, "These filters are too long to save.")
     else:
         try:
             presence.keep(request.user, name, filters.query)
         except presence.TooManyViews:
-            most = f"You have {presence.MOST_VIEWS} views already; remove one first."
+            most = f"You already have {presence.MOST_VIEWS} views; remove one first."
             messages.error(request, most)
         else:
-            messages.success(request, "The view is saved. Only you see it.")
+            messages.success(request, "View saved. Only you can see it.")
     return _to_inbox(filters)
 
 
@@ -129,7 +129,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         items.append(
             {"title": "Dashboards", "icon": "bar_chart", "link": reverse("pages:dashboards")}
         )
-        items.append({"title": "Standing in", "icon": "sync_alt", "link": reverse("pages:away")})
+        items.append({"title": "Delegation", "icon": "sync_alt", "link": reverse("pages:away")})
     items.append(
         {
             "title": "Notifications",
@@ -202,7 +202,7 @@ def _filters(given: QueryDict) -> inbox.Filters:
     try:
         return inbox.Filters.of(given)
     except ValueError:
-        raise BadRequest("The inbox can't be searched for that.") from None
+        raise BadRequest("The inbox can't search for that.") from None
 
 
 def _to_inbox(filters: inbox.Filters) -> HttpResponse:

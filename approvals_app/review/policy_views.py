@@ -137,7 +137,7 @@ def policy(request: HttpRequest, policy_id: UUID | None = None) -> HttpResponse:
         request,
         "policy.html",
         status=status,
-        title=found.name if found else "A new policy",
+        title=found.name if found else "New policy",
         policy=found,
         text=text,
         refused=refused,
@@ -164,7 +164,7 @@ def policy_simulation(request: HttpRequest) -> HttpResponse:
         request,
         "simulation.html",
         status=status,
-        title="Look before you leap",
+        title="Simulate policies",
         text=text,
         refused=refused,
         report=report,
@@ -203,7 +203,7 @@ def away(request: HttpRequest) -> HttpResponse:
         request,
         "away.html",
         status=status,
-        title="Standing in",
+        title="Delegation",
         delegations=mine.filter(status=Delegation.Status.ACTIVE)[:100],
         people=decision.delegates(actor),
         given=request.POST,
@@ -216,7 +216,7 @@ def away(request: HttpRequest) -> HttpResponse:
 def _named(request: HttpRequest) -> str:
     form = AwayForm(request.POST)
     if not form.is_valid():
-        raise forms.ValidationError("Choose who stands in, and both days.")
+        raise forms.ValidationError("Choose a delegate and both days.")
     given = form.cleaned_data
     begins = datetime.combine(given["starts"], time.min, UTC)
     ends = datetime.combine(given["ends"], time.min, UTC) + timedelta(days=1)
@@ -227,14 +227,14 @@ def _named(request: HttpRequest) -> str:
         ends_at=ends,
         reason=given["reason"],
     )
-    return f"{given['to']} stands in for you from {given['starts']} to {given['ends']}."
+    return f"{given['to']} votes for you from {given['starts']} to {given['ends']}."
 
 
 def _ended(request: HttpRequest) -> str:
     if not UUID_TEXT.fullmatch(request.POST["end"]):
         raise Http404
     delegations.end_delegation(UUID(request.POST["end"]), by=actor_of(request))
-    return "That has ended."
+    return "Delegation ended."
 
 
 def _acted(
@@ -244,8 +244,8 @@ def _acted(
     if action in ("retire", "restore") and found:
         operation = operations.retire_policy if action == "retire" else operations.restore_policy
         operation(found.name, by=by)
-        where = "out of" if action == "retire" else "in"
-        messages.success(request, f"{found.name} is {where} force.")
+        done = "retired" if action == "retire" else "active"
+        messages.success(request, f"{found.name} is {done}.")
         return redirect("pages:policy", found.pk)
     rule = _rule(text)
     if action == "try":
@@ -254,10 +254,10 @@ def _acted(
     if found is None:
         found = operations.create_policy(rule, by=by)
     elif rule.name != found.name:
-        raise FileInvalid("The name of a policy stays; make a new one, and retire this one.")
+        raise FileInvalid("A policy's name can't change. Create a new policy and retire this one.")
     else:
         operations.change_policy(rule, by=by, expected_version=_expected(request))
-    messages.success(request, f"{rule.name} is in force as you wrote it.")
+    messages.success(request, f"{rule.name} is active.")
     return redirect("pages:policy", found.pk)
 
 
@@ -295,7 +295,7 @@ def _text_of(found: ApprovalPolicy | None) -> str:
 def _given(request: HttpRequest) -> str:
     text = request.POST.get("text", "").replace("\r\n", "\n")
     if len(text) > LONGEST or "\x00" in text:
-        raise BadRequest("The text is too long, or none.")
+        raise BadRequest("The text is too long or invalid.")
     return text
 
 

@@ -73,7 +73,7 @@ class TaskAdmin(WordsAdmin):
     def what(self, task: Task) -> SafeString:
         return in_a_list(task.named)
 
-    @admin.display(description="Asked by")
+    @admin.display(description="Requested by")
     def asks(self, task: Task) -> SafeString:
         return visible(f"{task.agent.name} ({task.from_role})")
 
@@ -96,9 +96,9 @@ class TaskAdmin(WordsAdmin):
             "state": row.status,
             "lead": row.description,
             "facts": [
-                ("Asked by", link_to(row.agent, actor)),
-                ("In the role", row.from_role),
-                ("Of the role", row.to_role),
+                ("Requested by", link_to(row.agent, actor)),
+                ("Role", row.from_role),
+                ("Target role", row.to_role),
                 ("Session", link_to(row.session, actor)),
                 ("Routed", row.created_at),
                 ("Last change", row.updated_at),

@@ -86,7 +86,7 @@ def later(length: timedelta) -> str:
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit} later"
-    return "at once"
+    return "same time"
 
 
 @register.filter

@@ -53,11 +53,11 @@ class WebhookAdministratorsOnly(Forbidden):
 
 
 class NotFound(OrchestratorError):
-    """There is no such {what}, or it is not the caller's to see."""
+    """No such {what}, or the caller may not see it."""
 
 
 class Conflict(OrchestratorError):
-    """This can't be done in the present state."""
+    """This is not possible in the present state."""
 
 
 class PreconditionFailed(OrchestratorError):
@@ -69,45 +69,45 @@ class Unprocessable(OrchestratorError):
 
 
 class Gone(OrchestratorError):
-    """What was asked for was there, and is not kept any longer."""
+    """This is no longer kept."""
 
 
 class CursorExpired(Gone):
-    """Events behind this cursor are no longer kept; begin anew, without a cursor."""
+    """Events after this cursor are no longer kept; start again without a cursor."""
 
 
 class WebhookNameTaken(Conflict):
-    """There is a webhook called {name} already."""
+    """A webhook named {name} already exists."""
 
 
 class InvalidTransition(Conflict):
-    """This {what} is {state}; it can't {transition} any more or yet."""
+    """This {what} is {state}; {transition} is not possible."""
 
     # data: what, state, transition, allowed (the names of the transitions possible now)
 
 
 class StaleVersion(PreconditionFailed):
-    """The If-Match header names a version of this {what} that is not the present one."""
+    """If-Match does not name the present version of this {what}."""
 
 
 class Busy(Conflict):
-    """Somebody else is changing this right now; the same request can be sent again."""
+    """Somebody else is changing this; send the same request again."""
 
 
 class RequestInProgress(Conflict):
-    """A request with this Idempotency-Key is still running; ask again in a moment."""
+    """A request with this Idempotency-Key is still running; try again in a moment."""
 
 
 class IdempotencyKeyReused(Unprocessable):
-    """This Idempotency-Key was used before, with another request."""
+    """This Idempotency-Key was used with another request."""
 
 
 class UnknownEvent(Invalid):
-    """No event is called {event_type}."""
+    """Unknown event type {event_type}."""
 
 
 class MetadataTooLarge(Invalid):
-    """The metadata would be larger than {limit} characters of JSON."""
+    """The metadata exceeds {limit} characters of JSON."""
 
 
 class InvalidHeader(Invalid):

@@ -37,14 +37,16 @@ WAYS = ("rotate", "pause", "resume", "disable", "replay", "again")
 class WebhookForm(forms.Form):
     """Where a webhook is, and what it is told."""
 
-    url = forms.CharField(max_length=2000, label="Address", help_text="Where deliveries are sent.")
+    url = forms.CharField(
+        max_length=2000, label="Address", help_text="The URL that receives deliveries."
+    )
     event_types = forms.CharField(
         required=False,
         label="Events",
-        help_text="Names with * in them, as task.* approval.approved; empty for all.",
+        help_text="Event types, such as task.* or approval.approved. Empty means all.",
     )
     roles = forms.CharField(
-        required=False, label="Roles", help_text="Names with * in them; empty for all."
+        required=False, label="Roles", help_text="Roles; * matches any characters. Empty means all."
     )
 
     def clean_event_types(self) -> list[str]:
@@ -57,7 +59,7 @@ class WebhookForm(forms.Form):
 class NewWebhookForm(WebhookForm):
     """And what a new one is called."""
 
-    name = forms.CharField(max_length=150, help_text="What people call it.")
+    name = forms.CharField(max_length=150)
     field_order = ("name", "url", "event_types", "roles")
 
 
@@ -116,7 +118,7 @@ class WebhookAdmin(ReadOnlyAdmin):
     def address(self, webhook: Webhook) -> SafeString:
         return in_a_list(webhook.url)
 
-    @admin.display(description="Told of")
+    @admin.display(description="Events")
     def told(self, webhook: Webhook) -> SafeString:
         return in_a_list(" ".join(webhook.event_types) or "everything")
 
@@ -124,7 +126,7 @@ class WebhookAdmin(ReadOnlyAdmin):
     def state(self, webhook: Webhook) -> SafeString:
         return badge(webhook.status)
 
-    @admin.display(description="Last arrived")
+    @admin.display(description="Last delivered")
     def arrived(self, webhook: Any) -> SafeString | str:
         return moment(webhook.last) if webhook.last else "never"
 
@@ -145,7 +147,7 @@ class WebhookAdmin(ReadOnlyAdmin):
                 ("Address", row.url),
                 ("Events", " ".join(row.event_types) or "all"),
                 ("Roles", " ".join(row.roles) or "all"),
-                ("Last arrived", row.last),
+                ("Last delivered", row.last),
                 ("Waiting", row.open_),
                 ("Old secret signs until", _in_words(row.old_secret_until)),
                 ("Public key", operations.public_key(row)),
@@ -180,8 +182,8 @@ class WebhookAdmin(ReadOnlyAdmin):
             request,
             form,
             title="Add a webhook",
-            lead="The secret that its deliveries are signed with is shown once, on the next page.",
-            button="Create the webhook",
+            lead="The signing secret is shown once, on the next page.",
+            button="Create webhook",
         )
 
     def edit_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
@@ -207,8 +209,8 @@ class WebhookAdmin(ReadOnlyAdmin):
             request,
             form,
             title=f"Change {webhook.name}",
-            lead="What waits for it already goes to the new address.",
-            button="Change the webhook",
+            lead="Waiting deliveries go to the new address.",
+            button="Save",
         )
 
     def rotate_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
@@ -236,7 +238,7 @@ class WebhookAdmin(ReadOnlyAdmin):
         """Send a span of time again."""
         _administrators_post(request)
         if request.POST.get("span") not in SPANS:
-            messages.error(request, "Choose how far back.")
+            messages.error(request, "Choose a time span.")
             return _page_of(webhook_id)
         since = timezone.now() - SPANS[str(request.POST["span"])][1]
         before = event_log.last_before(since)
@@ -265,8 +267,8 @@ class WebhookAdmin(ReadOnlyAdmin):
 
     def _secret_page(self, request: HttpRequest, webhook: Webhook, secret: str) -> HttpResponse:
         note = (
-            "Copy it now: it is kept encrypted, and not shown again. The one before, if there was "
-            "one, signs as well for 24 hours."
+            "Copy it now. It is stored encrypted and not shown again. A previous secret also "
+            "signs for 24 hours."
         )
         return self.secret_page(
             request,

@@ -25,8 +25,8 @@ class CodeForm(forms.Form):
             }
         ),
         error_messages={
-            "required": "Type the code.",
-            "max_length": "That is longer than any code.",
+            "required": "Enter the code.",
+            "max_length": "This code is too long.",
         },
     )
 
@@ -44,7 +44,7 @@ class PasswordForm(forms.Form):
         strip=False,
         max_length=4096,
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password", "autofocus": True}),
-        error_messages={"required": "Type your password."},
+        error_messages={"required": "Enter your password."},
     )
 
     def refuse(self, sentence: str) -> None:
@@ -54,6 +54,10 @@ class PasswordForm(forms.Form):
 
 class SignInForm(AdminAuthenticationForm):
     """Username and password; what is longer than any name is nobody's, and is not looked up."""
+
+    error_messages = AdminAuthenticationForm.error_messages | {
+        "invalid_login": "Wrong username or password."
+    }
 
     def clean_username(self) -> str:
         username: str = self.cleaned_data["username"]

@@ -32,17 +32,12 @@ STATES = "oidc_states"
 
 MOST_STATES = 50
 STARTED_FOR_SECONDS = 600
-NOT_REACHABLE = (
-    "Single sign-on can't be reached at the moment. Nothing is wrong with your account; "
-    "try again in a while."
-)
-NOT_BEGUN_HERE = (
-    "This sign-in was not begun in this browser, or too long ago. Please begin it again."
-)
-NOT_BELIEVED = "Single sign-on answered something that can't be trusted. Please try again."
-DENIED = "Single sign-on did not let you in, or you went back."
-SOMEBODY_ELSE = "Somebody else signed in just now. Sign in as {name}, or log out here first."
-NO_TIME = "Single sign-on does not say when you gave your proof, so it can't be taken as new."
+NOT_REACHABLE = "Single sign-on is unavailable. Your account is fine; try again later."
+NOT_BEGUN_HERE = "This sign-in expired or was started in another browser. Please start again."
+NOT_BELIEVED = "The answer of single sign-on could not be verified. Please try again."
+DENIED = "Single sign-on denied access or was cancelled."
+SOMEBODY_ELSE = "Somebody else signed in. Sign in as {name}, or log out here first."
+NO_TIME = "Single sign-on did not say when you signed in, so it can't count as recent."
 
 
 class SingleSignOnBackend(StandingBackend):

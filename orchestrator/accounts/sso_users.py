@@ -43,7 +43,7 @@ def _synchronized(issuer: str, claims: Mapping[str, Any]) -> User:
     user = identity.user if identity else _linked(issuer, claims, roles)
     if not user.is_active:
         log.warning("sign-in refused", username=user.get_username(), reason="inactive")
-        raise NotAdmitted("Your account here was ended. An administrator can open it again.")
+        raise NotAdmitted("Your account is disabled. An administrator can enable it.")
     _give_roles(user, roles)
     return user
 
@@ -60,7 +60,7 @@ def _linked(issuer: str, claims: Mapping[str, Any], roles: set[str]) -> User:
         # Whoever may choose a username at the issuer must not become somebody else by it.
         log.warning("sign-in refused", username=username, reason="the username is somebody's")
         raise NotAdmitted(
-            f"The username {username} belongs to somebody else here. An administrator can help."
+            f"The username {username} belongs to somebody else. An administrator can help."
         )
     Identity.objects.create(user=user, issuer=issuer, subject=claims["sub"])
     log.info("identity linked", username=username, issuer=issuer, subject=claims["sub"])
@@ -71,12 +71,12 @@ def _username(claims: Mapping[str, Any]) -> str:
     name = settings.ADMIN_OIDC_USERNAME_CLAIM
     given = claims.get(name)
     if not isinstance(given, str) or not given:
-        raise NotAdmitted(f"Single sign-on did not say what you are called: {name} is missing.")
+        raise NotAdmitted(f"Single sign-on did not send your username: {name} is missing.")
     username: str = User.normalize_username(given)
     try:
         User(username=username).clean_fields(exclude=["password"])
     except ValidationError:
-        raise NotAdmitted("Your username has characters that no username here has.") from None
+        raise NotAdmitted("Your username has characters that are not allowed here.") from None
     return username
 
 
@@ -84,7 +84,7 @@ def _created(username: str, roles: set[str]) -> User:
     """Nobody is created who could do nothing here: the issuer knows many people."""
     if not settings.ADMIN_OIDC_CREATE_USERS:
         log.warning("sign-in refused", username=username, reason="unknown")
-        raise NotAdmitted(f"Nobody here is called {username}. An administrator can add you.")
+        raise NotAdmitted(f"User {username} does not exist. An administrator can add you.")
     if not Group.objects.filter(permissions=None, name__in=roles).exists():
         raise _no_role(username)
     return User.objects.create_user(username)
@@ -92,7 +92,7 @@ def _created(username: str, roles: set[str]) -> User:
 
 def _no_role(username: str) -> NotAdmitted:
     log.warning("sign-in refused", username=username, reason="no role")
-    return NotAdmitted(f"You are {username}, but none of your groups gives you a role here.")
+    return NotAdmitted(f"You are {username}, but none of your groups gives you a role.")
 
 
 def _roles(claims: Mapping[str, Any]) -> set[str]:

@@ -33,12 +33,11 @@ INSIDE = "admin/base_site.html"
 OUTSIDE = "signin/outside.html"
 
 WRONG_CODE = (
-    "This code is not right, or was used before. Wait for the next one, and look whether the "
-    "clock of your device is right."
+    "This code is wrong or already used. Wait for the next one and check the clock of your device."
 )
-WRONG_PASSWORD = "This is not your password."  # noqa: S105  # a sentence
+WRONG_PASSWORD = "Wrong password."  # noqa: S105  # a sentence
 SET_UP_ALREADY = "A second factor was set up already, perhaps in another tab."
-REMOVED = "Your second factor is removed. You can set up another one."
+REMOVED = "Second factor removed. You can set up another."
 
 
 def account_links(request: HttpRequest) -> list[dict[str, Any]]:
@@ -106,7 +105,7 @@ class SignOut(View):
     def post(self, request: HttpRequest) -> HttpResponse:
         by_issuer = request.session.get(auth.BACKEND_SESSION_KEY) == sso.BACKEND
         auth.logout(request)
-        messages.success(request, "You are logged out.")
+        messages.success(request, "You have been logged out.")
         return redirect(reverse("admin:login") + ("?out" if by_issuer else ""))
 
 

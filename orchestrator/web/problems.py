@@ -108,13 +108,13 @@ def response_to(error: Exception) -> HttpResponse | None:
         case exceptions.APIException():
             return _of_drf(error)
         case Http404():
-            return problem(404, "There is nothing at this address.")
+            return problem(404, "There is nothing at this URL.")
         case PermissionDenied():
             return problem(403, str(error) or "The caller may not do this.")
         case RequestDataTooBig():
             return problem(413, "The body is larger than this server accepts.")
         case DisallowedHost():
-            return problem(400, "The Host header names no host of this server.", code="bad_host")
+            return problem(400, "The Host header does not name this server.", code="bad_host")
         case TooManyFieldsSent():
             detail = "It has too many parameters."
             fields = [{"field": "query", "detail": detail, "code": "invalid"}]
@@ -216,15 +216,15 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    sentence = "There is nothing at this address, or it is not yours to see."
-    return _said(request, problem(404, "There is nothing at this address."), "Not found", sentence)
+    sentence = "Page not found, or you don't have access."
+    return _said(request, problem(404, "There is nothing at this URL."), "Not found", sentence)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Nobody foresaw this, unless a middleware lost the database (the admin's session does)."""
     if is_away(error := sys.exc_info()[1]):
         return unavailable(request, cast("DatabaseError", error))
-    sentence = "Something went wrong on our side. It is logged under the trace id."
+    sentence = "Something went wrong on the server. It was logged with this trace id."
     return _said(request, problem(500, sentence), "Something went wrong", sentence)
 
 
@@ -242,5 +242,7 @@ def throttled(request: HttpRequest, seconds: int) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    sentence = "The form was too old or came from elsewhere. Go back, reload, and try again."
+    sentence = (
+        "Your session expired or the form is too old. Nothing was saved; reload and try again."
+    )
     return _said(request, problem(403, reason, code="csrf_failed"), "Not sent", sentence)

@@ -81,7 +81,7 @@ class TestThePage:
 
     def test_each_is_shown_before_it_is_decided(self, page, three):
         shown = page(approval=[a.pk for a in three]).content.decode()
-        assert "Decide on 3 at once" in shown
+        assert "Review 3 requests" in shown
         for approval in three:
             assert f'value="{approval.payload_digest}"' in shown
 
@@ -89,7 +89,7 @@ class TestThePage:
         task = three[0].task
         api(bot).post(f"/tasks/{task.pk}/revise", {"data": {"n": "seven"}})
         shown = page(approval=[asked(task, "finance").pk]).content.decode()
-        assert "What revision 2 changed" in shown
+        assert "Changes in revision 2" in shown
         assert "&quot;seven&quot;" in shown
 
     def test_each_has_its_outcome(self, page, three):
@@ -98,11 +98,11 @@ class TestThePage:
         shown = page(
             approval=[a.pk for a in three], decision="approve", notes="Fine.", **digests
         ).content.decode()
-        assert "2 decided, 1 refused" in shown
-        assert "the task is not what you were shown" in shown
+        assert "2 approved, 1 not approved" in shown
+        assert "the task changed since you opened it" in shown
         states = [Approval.objects.get(pk=a.pk).status for a in three]
         assert states == ["approved", "pending", "approved"]
 
     def test_nothing_chosen_is_said(self, page, client):
         assert page().status_code == 302
-        assert "Choose 1 to 50" in client.get("/admin/").content.decode()
+        assert "Select 1 to 50 requests." in client.get("/admin/").content.decode()

@@ -62,7 +62,7 @@ def test_a_payload_meets_exactly_its_policy(payload):
     met = {name: said for name, said in speak.items() if said.policy}
     name, asked = MEETS[payload]
     assert list(met) == [name]
-    assert "could not be judged" not in met[name].why
+    assert "could not be evaluated" not in met[name].why
     assert {each.role: each.count for each in met[name].plan.approvals} == asked
 
 

@@ -61,11 +61,11 @@ def asks(*pairs):
     return [{"role": role, "count": count} for role, count in pairs]
 
 
-APPROVES = "The policy one approves this without a human"
-REFUSES = "The policy one refuses this"
-ASKS = "The policy one asks for 1 of finance"
+APPROVES = "Policy one approves this without a human"
+REFUSES = "Policy one refuses this"
+ASKS = "Policy one requires 1 of finance"
 NO_POLICY = "No policy matches"
-BY_TYPE = f"{NO_POLICY}; tasks of the type refund_approval always ask a human: 1 of finance."
+BY_TYPE = f"{NO_POLICY}; refund_approval tasks always need a human: 1 of finance."
 
 # what it says | the policy | the words
 ONE_POLICY = [
@@ -130,23 +130,23 @@ ONE_POLICY = [
     (
         "require",
         policy(approvals=asks(("finance", 2), ("legal", 1))),
-        "The policy one asks for 2 of finance and 1 of legal.",
+        "Policy one requires 2 of finance and 1 of legal.",
     ),
     (
         "require",
         policy(approvals=asks(("finance", 2), ("legal", 1), ("sre", 3))),
-        "The policy one asks for 2 of finance, 1 of legal and 3 of sre.",
+        "Policy one requires 2 of finance, 1 of legal and 3 of sre.",
     ),
     ("require", policy(approvals=[{"role": "$to_role"}]), f"{ASKS}."),
     (
         "require",
         policy(approvals=asks(("$to_role", 2), ("legal", 1))),
-        "The policy one asks for 2 of finance and 1 of legal.",
+        "Policy one requires 2 of finance and 1 of legal.",
     ),
     (
         "require",
         policy(approvals=asks(("$to_role", 1), ("legal", 1), ("finance", 2))),
-        "The policy one asks for 2 of finance and 1 of legal.",
+        "Policy one requires 2 of finance and 1 of legal.",
     ),
     (
         "require",
@@ -158,8 +158,8 @@ ONE_POLICY = [
         (
             "require",
             policy(then, condition=condition),
-            "The condition of the policy one could not be judged, so a human is asked: "
-            f"{why} It asks for 1 of finance.",
+            "The condition of policy one could not be evaluated, so a human is asked: "
+            f"{why} It requires 1 of finance.",
         )
         for then in ("approve", "refuse", "require")
         for condition, why in [
@@ -172,8 +172,8 @@ ONE_POLICY = [
     (
         "require",
         policy(condition="data.nothing", approvals=asks(("legal", 2), ("$to_role", 1))),
-        "The condition of the policy one could not be judged, so a human is asked: "
-        "there is no nothing. It asks for 2 of legal and 1 of finance.",
+        "The condition of policy one could not be evaluated, so a human is asked: "
+        "there is no nothing. It requires 2 of legal and 1 of finance.",
     ),
 ]
 
@@ -186,8 +186,8 @@ def test_what_one_policy_says_of_a_refund(kind, document, why, patient):
     assert (said.plan is None) == (kind != "require")
 
 
-NO_HUMAN = "No policy matches, and APPROVAL_DEFAULT is allow."
-ONE_HUMAN = "No policy matches, and APPROVAL_DEFAULT is require: 1 of finance."
+NO_HUMAN = "No policy matches and APPROVAL_DEFAULT is allow."
+ONE_HUMAN = "No policy matches and APPROVAL_DEFAULT is require: 1 of finance."
 # type of the task | APPROVAL_DEFAULT | what is said | the words
 NO_POLICIES = [
     ("weekly_report", "require", "require", ONE_HUMAN),
@@ -200,7 +200,7 @@ NO_POLICIES = [
             task_type,
             default,
             "require",
-            f"No policy matches; tasks of the type {task_type} always ask a human: 1 of finance.",
+            f"No policy matches; {task_type} tasks always need a human: 1 of finance.",
         )
         for task_type in ("approval", "approval_request", "question", "x_approval", "x_question")
         for default in ("require", "allow")
@@ -242,14 +242,14 @@ def test_the_first_that_matches_speaks(policies, speaks):
 def test_a_verdict_names_the_version_and_carries_the_whole_plan():
     rule = Rule.parse(policy(deadline="4h"), version=3, id="an id")
     said = verdict([rule], REFUND, "require")
-    assert said.why == "The policy one (version 3) asks for 1 of finance."
+    assert said.why == "Policy one (version 3) requires 1 of finance."
     assert (said.policy, said.policy_version, said.plan) == ("one", 3, rule)
 
 
 def test_a_failed_condition_names_the_version_too():
     rule = Rule.parse(policy("approve", condition="data.nothing"), version=3)
     said = verdict([rule], REFUND, "require")
-    assert said.why.startswith("The condition of the policy one (version 3) could not be judged")
+    assert said.why.startswith("The condition of policy one (version 3) could not be evaluated")
     assert (said.policy, said.policy_version) == ("one", 3)
     assert said.plan == Rule.default("finance")
 
@@ -261,8 +261,8 @@ def test_who_leaves_a_field_out_does_not_escape_the_policies_after_it(then):
     said = judged([first, strict], REFUND)
     assert (said.kind, said.policy) == (Kind.REQUIRE, "b")
     assert said.why == (
-        "The policy b asks for 2 of finance and 1 of legal. "
-        "The condition of the policy a, asked before, could not be judged."
+        "Policy b requires 2 of finance and 1 of legal. "
+        "The condition of policy a, which comes first, could not be evaluated."
     )
     refused = judged([first, policy("refuse", name="b", priority=2)], REFUND)
     assert refused.kind == Kind.REFUSE
@@ -277,8 +277,8 @@ def test_a_hostile_payload_asks_a_human(then):
     said = judged([policy(then, condition=slow)], task)
     assert said.kind == Kind.REQUIRE
     assert said.why == (
-        "The condition of the policy one could not be judged, so a human is asked: "
-        "it took longer than 0.25 s. It asks for 1 of finance."
+        "The condition of policy one could not be evaluated, so a human is asked: "
+        "it took longer than 0.25 s. It requires 1 of finance."
     )
 
 

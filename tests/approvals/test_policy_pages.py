@@ -43,11 +43,11 @@ def test_a_policy_is_made_changed_and_retired(page):
     assert ApprovalPolicy.objects.get().version == 2
     stale = page(of("large"), text=TEXT, action="save", version="1")
     assert stale.status_code == 409
-    assert "not the present one" in stale.content.decode()
+    assert "does not name the present version" in stale.content.decode()
 
     page(of("large"), text="", action="retire")
     assert ApprovalPolicy.objects.get().status == "retired"
-    assert "Out of force" in page("").content.decode()
+    assert "Retired" in page("").content.decode()
     page(of("large"), text="", action="restore")
     assert ApprovalPolicy.objects.get().status == "active"
 
@@ -82,7 +82,7 @@ def test_the_name_of_a_policy_stays(page):
 def test_a_draft_is_tried_on_past_tasks(page, bot):
     TaskFactory.create_batch(3, agent=bot)
     answer = page("new/", text=TEXT, action="try", days="7").content.decode()
-    assert "3 tasks of the last 7 days: 0 judged otherwise, 6 people asked" in answer
+    assert "3 tasks from the last 7 days: 0 outcomes change, 6 approvals needed" in answer
     assert "<svg" in answer
     assert not ApprovalPolicy.objects.exists()
 
@@ -91,7 +91,7 @@ def test_a_whole_file_is_tried(page, bot):
     TaskFactory(agent=bot)
     text = "policies:\n  - {name: never, then: refuse}\n"
     answer = page("simulate/", text=text, days="30").content.decode()
-    assert "1 task of the last 30 days: 1 judged otherwise" in answer
+    assert "1 task from the last 30 days: 1 outcome changes" in answer
     assert page("simulate/", text="x").status_code == 400
     assert page("simulate/").status_code == 200
 

@@ -123,7 +123,7 @@ def test_the_page_shows_the_form_and_takes_the_answer(client, approval, alice):
     page = f"/admin/approvals_app/approval/{approval.pk}/change/"
     shown = client.get(page).content.decode()
     assert "Which account?" in shown
-    assert "Send the answer" in shown
+    assert "Send answer" in shown
     sent = {"decision": "approve", "payload_digest": approval.payload_digest}
     assert client.post(page, sent).status_code == 400
     sent |= {"answer.account": "reserve", "answer.limit": "12", "answer.rate": "0.5"}

@@ -203,7 +203,7 @@ class TestOperatorsTemplates:
         )
         page = self.page(client, alice, data={"who": "<i>Mara\u200b</i>", "amount": "5", "x": "y"})
         assert "<h4>Back to &lt;i&gt;Mara<mark" in page
-        assert "All of it" in page
+        assert "All fields" in page
         assert "<dt>x</dt>" in page
 
     def test_that_fails_is_told_and_hides_nothing(self, folder, client, alice, database):
@@ -224,7 +224,7 @@ def test_the_page_says_what_differs_from_the_last_one_and_what_was_decided(bot, 
     second = asked(TaskFactory(agent=bot, data={"amount": "50", "to": "Mara"}), "finance")
     client.force_login(alice)
     page = client.get(f"/admin/approvals_app/approval/{second.pk}/change/").content.decode()
-    assert "What differs from the last one that was approved" in page
+    assert "Changes since the last approved one" in page
     assert '<span class="o-added">+     &quot;amount&quot;: &quot;50&quot;,</span>' in page
-    assert "Decided before, of this kind" in page
+    assert "Similar decisions" in page
     assert "A good customer." in page

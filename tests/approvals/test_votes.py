@@ -131,7 +131,7 @@ def test_a_policy_may_refuse_and_the_task_keeps_why(api, bot):
         "name": "no",
         "version": made.version,
         "verdict": "refuse",
-        "why": "The policy no (version 1) refuses this.",
+        "why": "Policy no (version 1) refuses this.",
     }
 
 

@@ -71,7 +71,7 @@ def test_what_is_refused_is_rolled_back_and_the_refusal_recorded(session):
     assert told.metadata == {
         "operation": "tests.touch",
         "code": "conflict",
-        "detail": "This can't be done in the present state.",
+        "detail": "This is not possible in the present state.",
         "subject_type": "session",
         "subject_id": str(session.pk),
     }

@@ -30,13 +30,13 @@ def test_alice_looks_at_it_and_types_the_amount_before_she_approves(signed_in, a
     expect(approve).to_be_disabled()
     expect(page.get_by_role("button", name="Reject")).to_be_enabled()
     expect(approve).to_be_enabled()
-    page.get_by_label("Notes").fill("Seen.")
+    page.get_by_label("Comment").fill("Seen.")
     approve.click()
-    expect(page.get_by_role("alert")).to_contain_text("What you typed is not what is asked for")
-    expect(page.get_by_label("Notes")).to_have_value("Seen.")
-    page.get_by_label("To approve it, type").fill("42.50")
+    expect(page.get_by_role("alert")).to_contain_text("What you typed does not match")
+    expect(page.get_by_label("Comment")).to_have_value("Seen.")
+    page.get_by_label("To approve, type").fill("42.50")
     page.get_by_role("button", name="Approve").click()
-    expect(page.get_by_text("You approved it")).to_be_visible()
+    expect(page.get_by_text("Request approved.")).to_be_visible()
     assert the_approval(task).status == "approved"
 
 
@@ -53,12 +53,12 @@ def test_alice_answers_a_question(signed_in, alice, bot):
     task = TaskFactory(agent=bot, task_type="question", description="Which account?", data=data)
     page = opened(signed_in(alice), "Which account?")
     page.get_by_label(NOTE).fill("As always.")
-    page.get_by_role("button", name="Send the answer").click()
+    page.get_by_role("button", name="Send answer").click()
     expect(page.get_by_role("alert")).to_contain_text("account")
     expect(page.get_by_label(NOTE)).to_have_value("As always.")
     page.get_by_label("account").select_option("reserve")
-    page.get_by_role("button", name="Send the answer").click()
-    expect(page.get_by_text("You approved it")).to_be_visible()
+    page.get_by_role("button", name="Send answer").click()
+    expect(page.get_by_text("Request approved.")).to_be_visible()
     [vote] = the_approval(task).votes.all()
     assert vote.answer == {"account": "reserve", "note": "As always."}
 
@@ -68,16 +68,16 @@ def test_charlie_of_another_group_decides_for_alice_who_asked_him_to(
 ):
     task = TaskFactory(agent=bot)
     page = opened(signed_in(alice))
-    page.get_by_text("Something else").click()
-    page.get_by_label("Let somebody decide for you").fill("charlie")
+    page.get_by_text("More actions").click()
+    page.get_by_label("Delegate this to").fill("charlie")
     page.get_by_role("button", name="Delegate").click()
-    expect(page.get_by_text("charlie may decide on it for you.")).to_be_visible()
+    expect(page.get_by_text("charlie can now decide for you.")).to_be_visible()
 
     page = opened(signed_in(charlie))
     # He is told so, too, who decides for her.
-    expect(page.get_by_text("alice is looking at this, too.")).to_be_visible()
+    expect(page.get_by_text("alice is also looking at this.")).to_be_visible()
     page.get_by_role("button", name="Approve").click()
-    expect(page.get_by_text("You approved it")).to_be_visible()
+    expect(page.get_by_text("Request approved.")).to_be_visible()
     [vote] = Approval.objects.get(task=task).votes.all()
     assert (vote.voter, vote.seat_of) == (charlie, alice)
 

@@ -42,18 +42,18 @@ def opened(page, name=REFUND):
 
 def test_three_people_say_yes_one_after_the_other(signed_in, task, alice, bob, erin):
     page = opened(signed_in(alice))
-    expect(page.get_by_text("2 people of finance must say yes")).to_be_visible()
+    expect(page.get_by_text("needs 2 approvals from finance")).to_be_visible()
     expect(page.get_by_text("The policy two-and-one")).to_be_visible()
     page.get_by_role("button", name="Approve").click()
-    expect(page.get_by_text("1 more must say so")).to_be_visible()
+    expect(page.get_by_text("1 more needed")).to_be_visible()
     page.goto(f"/admin/approvals_app/approval/{asked(task, 'finance').pk}/change/")
-    expect(page.get_by_text("You said yes")).to_be_visible()
+    expect(page.get_by_text("You voted yes")).to_be_visible()
     shot(page, "voted")
 
     for person in (erin, bob):
         page = opened(signed_in(person))
         page.get_by_role("button", name="Approve").click()
-        expect(page.get_by_text("You approved it")).to_be_visible()
+        expect(page.get_by_text("Request approved.")).to_be_visible()
     assert Task.objects.get().status == "approved"
 
 
@@ -61,46 +61,46 @@ def test_alice_takes_back_what_she_said(signed_in, task, alice):
     page = opened(signed_in(alice))
     page.get_by_role("button", name="Approve").click()
     page.goto(f"/admin/approvals_app/approval/{asked(task, 'finance').pk}/change/")
-    page.get_by_role("button", name="Take it back").click()
-    expect(page.get_by_text("You took back what you said.")).to_be_visible()
+    page.get_by_role("button", name="Withdraw").click()
+    expect(page.get_by_text("Vote withdrawn.")).to_be_visible()
     expect(page.get_by_role("link", name=REFUND)).to_be_visible()
 
 
 def test_alice_edits_and_bob_sees_what_she_changed(signed_in, alice, bob, bot):
     TaskFactory(agent=bot)
     page = opened(signed_in(alice))
-    page.get_by_text("Something else").click()
-    page.get_by_role("link", name="Edit the payload").click()
+    page.get_by_text("More actions").click()
+    page.get_by_role("link", name="Edit payload").click()
     data = page.get_by_label("Data, as JSON")
     data.fill("{")
-    page.get_by_role("button", name="Save the revision").click()
+    page.get_by_role("button", name="Save revision").click()
     expect(page.get_by_role("alert")).to_contain_text("not JSON")
     data.fill('{"amount": "40.00", "currency": "EUR", "customer": 1007}')
-    page.get_by_label("Notes").fill("Without the postage.")
+    page.get_by_label("Comment").fill("Without the postage.")
     shot(page, "edit")
-    page.get_by_role("button", name="Save the revision").click()
+    page.get_by_role("button", name="Save revision").click()
     expect(page.get_by_text("Somebody else has to approve it.")).to_be_visible()
-    expect(page.get_by_text("Nothing waits for you.")).to_be_visible()
+    expect(page.get_by_text("All clear.")).to_be_visible()
 
     page = opened(signed_in(bob))
-    expect(page.get_by_role("heading", name="What revision 2 changed, by alice")).to_be_visible()
+    expect(page.get_by_role("heading", name="Changes in revision 2, by alice")).to_be_visible()
     expect(page.locator(".o-removed")).to_contain_text('"amount": "42.50"')
     expect(page.locator(".o-added")).to_contain_text('"amount": "40.00"')
     shot(page, "revision")
     page.get_by_role("button", name="Approve").click()
-    expect(page.get_by_text("You approved it")).to_be_visible()
+    expect(page.get_by_text("Request approved.")).to_be_visible()
 
 
 def test_changes_need_words(signed_in, alice, bot):
     TaskFactory(agent=bot)
     page = opened(signed_in(alice))
-    page.get_by_text("Something else").click()
-    page.get_by_role("button", name="Ask for changes").click()
+    page.get_by_text("More actions").click()
+    page.get_by_role("button", name="Request changes").click()
     expect(page.get_by_role("alert")).to_contain_text("what should be changed")
-    page.get_by_label("Notes").fill("Name the order.")
-    page.get_by_text("Something else").click()
-    page.get_by_role("button", name="Ask for changes").click()
-    expect(page.get_by_text("You asked for changes")).to_be_visible()
+    page.get_by_label("Comment").fill("Name the order.")
+    page.get_by_text("More actions").click()
+    page.get_by_role("button", name="Request changes").click()
+    expect(page.get_by_text("Changes requested. Approval is blocked")).to_be_visible()
     assert Approval.objects.get().votes.get().notes == "Name the order."
 
 
@@ -109,19 +109,19 @@ def test_alice_breaks_the_glass_and_everybody_sees_it(signed_in, task, alice, bo
     page = opened(signed_in(alice))
     page.locator("summary", has_text="Break glass").click()
     shot(page, "glass")
-    page.get_by_label("Why it can't wait").fill("The data centre burns.")
-    page.get_by_role("button", name="Approve it alone").click()
-    expect(page.get_by_text("You approved it alone.")).to_be_visible()
+    page.get_by_label("Reason for the emergency").fill("The data centre burns.")
+    page.get_by_role("button", name="Approve now, alone").click()
+    expect(page.get_by_text("Approved without the others.")).to_be_visible()
     assert Task.objects.get().status == "approved"
 
     page = signed_in(erin)
     expect(page.get_by_text("The data centre burns.")).to_be_visible()
     shot(page, "told")
     opened(page)
-    expect(page.get_by_text("You review it now")).to_be_visible()
+    expect(page.get_by_text("Your review")).to_be_visible()
     shot(page, "review")
     page.get_by_role("button", name="Reject").click()
-    expect(page.get_by_text("You rejected it")).to_be_visible()
+    expect(page.get_by_text("Request rejected.")).to_be_visible()
     assert Override.objects.get().status == "condemned"
 
 
@@ -130,12 +130,12 @@ def test_alice_chooses_several_and_sees_what_became_of_each(signed_in, alice, bo
         TaskFactory(agent=bot, description=f"Refund number {number}.")
     page = signed_in(alice)
     for number in (0, 2):
-        page.get_by_role("checkbox", name=f"Choose: Refund number {number}.").check()
-    page.get_by_role("button", name="Decide on the chosen ones").click()
-    expect(page.get_by_role("heading", name="Decide on 2 at once")).to_be_visible()
+        page.get_by_role("checkbox", name=f"Select: Refund number {number}.").check()
+    page.get_by_role("button", name="Review selected").click()
+    expect(page.get_by_role("heading", name="Review 2 requests")).to_be_visible()
     shot(page, "several")
     page.get_by_role("button", name="Approve these 2").click()
-    expect(page.get_by_role("heading", name="2 decided, 0 refused")).to_be_visible()
+    expect(page.get_by_role("heading", name="2 approved, 0 not approved")).to_be_visible()
     assert sorted(Approval.objects.values_list("status", flat=True)) == [
         "approved",
         "approved",
@@ -148,14 +148,14 @@ def test_an_administrator_writes_a_policy_and_tries_it_first(signed_in, alice, b
     alice.user_permissions.add(Permission.objects.get(codename="change_approvalpolicy"))
     page = signed_in(alice)
     page.goto("/admin/policies/")
-    expect(page.get_by_text("There is no policy yet.")).to_be_visible()
+    expect(page.get_by_text("No policies yet.")).to_be_visible()
     page.get_by_role("link", name="New policy").click()
     text = "name: refunds\nwhen: {task_type: refund*}\nthen: refuse\n"
-    page.get_by_label("The policy").fill(text)
-    page.get_by_role("button", name="Try it, change nothing").click()
-    expect(page.get_by_text("1 task of the last 30 days: 1 judged otherwise")).to_be_visible()
+    page.get_by_label("Policy").fill(text)
+    page.get_by_role("button", name="Simulate").click()
+    expect(page.get_by_text("1 task from the last 30 days: 1 outcome changes")).to_be_visible()
     shot(page, "tried")
-    page.get_by_role("button", name="Put it in force").click()
-    expect(page.get_by_text("refunds is in force as you wrote it.")).to_be_visible()
+    page.get_by_role("button", name="Activate").click()
+    expect(page.get_by_text("refunds is active.")).to_be_visible()
     shot(page, "policy")
     assert ApprovalPolicy.objects.get().rule["then"] == "refuse"

@@ -53,7 +53,7 @@ def test_what_is_new_appears_and_what_was_decided_leaves_by_itself(opened, bot, 
     kettle, lamp = refund(bot, "kettle"), refund(bot, "lamp")
     page = opened()
     expect(page).to_have_title("(2) Inbox | Orchestrator")
-    page.get_by_role("checkbox", name="Choose: Refund lamp.").check()
+    page.get_by_role("checkbox", name="Select: Refund lamp.").check()
     page.get_by_role("link", name="Refund lamp.").focus()
 
     decided(kettle, bob)
@@ -64,7 +64,7 @@ def test_what_is_new_appears_and_what_was_decided_leaves_by_itself(opened, bot, 
     waits_for(page, "chair")
     waits_for(page, "table")
     expect(page.get_by_role("row", name="Refund kettle.")).to_have_count(0)
-    expect(page.get_by_role("checkbox", name="Choose: Refund lamp.")).to_be_checked()
+    expect(page.get_by_role("checkbox", name="Select: Refund lamp.")).to_be_checked()
     expect(page.get_by_role("link", name="Refund lamp.")).to_be_focused()
     expect(page).to_have_title("(3) Inbox | Orchestrator")
     page.clock.run_for(100)
@@ -84,13 +84,13 @@ def test_the_focus_goes_to_the_next_row_when_its_own_is_decided(opened, bot, bob
 
 def test_an_empty_inbox_fills_and_empties(opened, bot, bob):
     page = opened()
-    expect(page.get_by_text("Nothing waits for you.")).to_be_visible()
+    expect(page.get_by_text("All clear.")).to_be_visible()
     kettle = refund(bot, "kettle")
     page.clock.run_for(6_000)
     waits_for(page, "kettle")
     decided(kettle, bob)
     page.clock.run_for(6_000)
-    expect(page.get_by_text("Nothing waits for you.")).to_be_visible()
+    expect(page.get_by_text("All clear.")).to_be_visible()
     expect(page).to_have_title("Inbox | Orchestrator")
 
 
@@ -126,14 +126,14 @@ def test_a_list_that_is_stale_says_so_and_heals(opened, bot):
     page = opened()
     page.context.set_offline(True)
     page.clock.run_for(6_000)
-    expect(page.get_by_text("This list is as it was at")).to_be_visible()
+    expect(page.get_by_text("Offline since")).to_be_visible()
     waits_for(page, "kettle")
     shot(page, "inbox-stale")
     refund(bot, "lamp")
     page.context.set_offline(False)
     page.clock.run_for(31_000)
     waits_for(page, "lamp")
-    expect(page.get_by_text("This list is as it was at")).to_have_count(0)
+    expect(page.get_by_text("Offline since")).to_have_count(0)
 
 
 def test_whoever_is_signed_out_is_shown_the_way_back_and_nothing_is_asked_again(opened, bot):
@@ -151,7 +151,7 @@ def test_whoever_is_signed_out_is_shown_the_way_back_and_nothing_is_asked_again(
     page.get_by_label("Username").fill("alice")
     page.get_by_label("Password").fill("alice")
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_label("Words of the description")).to_have_value("kettle")
+    expect(page.get_by_label("Search requests")).to_have_value("kettle")
 
 
 def test_alice_sees_that_bob_looks_at_it(opened, signed_in, bot, bob):
@@ -165,7 +165,7 @@ def test_alice_sees_that_bob_looks_at_it(opened, signed_in, bot, bob):
     expect(page.get_by_role("row", name="Refund kettle.")).to_contain_text("bob is looking")
     shot(page, "inbox-looking")
     page.goto(f"/admin/approvals_app/approval/{kettle.pk}/change/")
-    told = page.get_by_text("bob is looking at this, too.")
+    told = page.get_by_text("bob is also looking at this.")
     expect(told).to_be_visible()
     # Nothing moved under alice's finger when it was told.
     place = page.get_by_role("button", name="Approve").bounding_box()
@@ -183,7 +183,7 @@ def test_alice_narrows_names_and_removes_a_view(signed_in, alice, bot):
     expect(page.get_by_role("row", name="Refund lamp.")).to_have_count(0)
     page.get_by_label("Save this view as").fill("Paris only")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_text("The view is saved.")).to_be_visible()
+    expect(page.get_by_text("View saved.")).to_be_visible()
     shot(page, "inbox-view")
     page.goto("/admin/")
     waits_for(page, "lamp")
@@ -202,7 +202,7 @@ class TestKeys:
         expect(page.get_by_role("link", name="Refund kettle.")).to_be_focused()
         page.keyboard.press("j")
         page.keyboard.press("x")
-        expect(page.get_by_role("checkbox", name="Choose: Refund lamp.")).to_be_checked()
+        expect(page.get_by_role("checkbox", name="Select: Refund lamp.")).to_be_checked()
         page.keyboard.press("k")
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="Refund kettle.")).to_be_visible()
@@ -215,10 +215,10 @@ class TestKeys:
         expect(page.get_by_role("button", name="Reject")).to_be_focused()
         page.keyboard.press("a")
         expect(page.get_by_role("button", name="Approve")).to_be_focused()
-        expect(page.get_by_text("Approve: press Enter to do it")).to_be_attached()
+        expect(page.get_by_text("Approve: press Enter to confirm")).to_be_attached()
         assert Approval.objects.get().status == "pending"
         page.keyboard.press("Enter")
-        expect(page.get_by_text("You approved it")).to_be_visible()
+        expect(page.get_by_text("Request approved.")).to_be_visible()
 
     def test_keys_are_letters_while_alice_writes(self, signed_in, alice, bot):
         kettle = refund(bot, "kettle")
@@ -226,8 +226,8 @@ class TestKeys:
         page.goto(f"/admin/approvals_app/approval/{kettle.pk}/change/")
         page.keyboard.press("n")
         page.keyboard.type("a jar?")
-        expect(page.get_by_label("Notes")).to_have_value("a jar?")
-        expect(page.get_by_label("Notes")).to_be_focused()
+        expect(page.get_by_label("Comment")).to_have_value("a jar?")
+        expect(page.get_by_label("Comment")).to_be_focused()
         page.keyboard.press("Tab")
         page.keyboard.press("g")
         page.keyboard.press("i")

@@ -35,7 +35,7 @@ def test_ada_makes_an_agent_whose_key_opens_until_it_is_replaced(signed_in, api,
     page.get_by_role("link", name="Add agent").click()
     page.get_by_label("Name").fill("billing")
     page.get_by_label("Roles").fill("billing-agent\nfinance")
-    page.get_by_role("button", name="Create the agent").click()
+    page.get_by_role("button", name="Create agent").click()
     first = page.get_by_label("API key").input_value()
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy").click()
@@ -49,18 +49,18 @@ def test_ada_makes_an_agent_whose_key_opens_until_it_is_replaced(signed_in, api,
     agent.key = first
     assert api(agent).get("/tasks").status_code == 200
 
-    page.get_by_role("button", name="Issue a new key").click()
+    page.get_by_role("button", name="Rotate key").click()
     second = page.get_by_label("API key").input_value()
     page.get_by_role("link", name="Done").click()
     assert api(agent).get("/tasks").status_code == 401
     agent.key = second
     assert api(agent).get("/tasks").status_code == 200
 
-    page.get_by_role("link", name="Change its roles").click()
+    page.get_by_role("link", name="Change roles").click()
     page.get_by_label("Roles").fill("billing-agent")
-    page.get_by_role("button", name="Change the agent").click()
+    page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("billing is changed, and it is recorded.")).to_be_visible()
-    page.get_by_role("button", name="Revoke the agent for good").click()
+    page.get_by_role("button", name="Revoke agent").click()
     expect(page.get_by_text("billing and its keys are revoked.")).to_be_visible()
     assert api(agent).get("/tasks").status_code == 401
 
@@ -68,7 +68,7 @@ def test_ada_makes_an_agent_whose_key_opens_until_it_is_replaced(signed_in, api,
 def test_ada_makes_a_group_puts_bob_into_it_and_work_reaches_him(signed_in, ada, bob, bot):
     TaskFactory(agent=bot, target="legal", description="Sign the contract.")
     his = signed_in(bob)
-    expect(his.get_by_text("Nothing waits for you.")).to_be_visible()
+    expect(his.get_by_text("All clear.")).to_be_visible()
 
     page = signed_in(ada)
     page.goto("/admin/auth/group/add/")
@@ -91,7 +91,7 @@ def test_ada_tells_a_service_pauses_it_and_ends_it(signed_in, ada):
     page.get_by_label("Name").fill("ledger")
     page.get_by_label("Address").fill("https://ledger.example/events")
     page.get_by_label("Events").fill("task.*")
-    page.get_by_role("button", name="Create the webhook").click()
+    page.get_by_role("button", name="Create webhook").click()
     secret = page.get_by_label("Signing secret").input_value()
     assert secret.startswith("whsec_")
     with page.expect_navigation():
@@ -125,7 +125,7 @@ def test_alice_follows_a_task_from_its_decision_to_its_first_event(signed_in, al
     page.goto("/admin/?tab=decided")
     page.get_by_role("link", name=REFUND).click()
     expect(page.get_by_role("img", name=re.compile("Now approved"))).to_be_visible()
-    page.get_by_role("link", name="The timeline of this trace").click()
+    page.get_by_role("link", name="Full timeline").click()
     expect(page.get_by_role("listitem").filter(has_text="task.routed")).to_be_visible()
     page.get_by_role("link", name="vote", exact=True).click()
     steps = page.locator(".o-steps").get_by_role("listitem")

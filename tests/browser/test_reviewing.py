@@ -20,11 +20,11 @@ def test_alice_reads_a_refund_approves_it_and_its_agent_hears(signed_in, api, al
     page.get_by_text("The whole payload, as JSON").click()
     expect(page.locator(".o-raw").first).to_contain_text('"customer": 1007')
     expect(page.locator(".o-payload").last).to_contain_text("postage")
-    page.get_by_label("Notes").fill("Checked the order.")
+    page.get_by_label("Comment").fill("Checked the order.")
     page.get_by_role("button", name="Approve").click()
 
-    expect(page.get_by_text("You approved it")).to_be_visible()
-    expect(page.get_by_text("Nothing waits for you.")).to_be_visible()
+    expect(page.get_by_text("Request approved.")).to_be_visible()
+    expect(page.get_by_text("All clear.")).to_be_visible()
     approval = the_approval(task)
     assert (approval.status, approval.notes) == ("approved", "Checked the order.")
     assert approval.decided_by == alice
@@ -39,12 +39,14 @@ def test_bob_who_clicks_after_alice_is_told_so_and_keeps_his_notes(signed_in, al
     hers, his = windows
 
     hers.get_by_role("button", name="Approve").click()
-    expect(hers.get_by_text("You approved it")).to_be_visible()
-    his.get_by_label("Notes").fill("I would ask for a photo first.")
+    expect(hers.get_by_text("Request approved.")).to_be_visible()
+    his.get_by_label("Comment").fill("I would ask for a photo first.")
     his.get_by_role("button", name="Approve").click()
 
     expect(his.get_by_role("alert")).to_contain_text("alice approved this")
-    expect(his.get_by_label("Your notes, not sent")).to_have_value("I would ask for a photo first.")
+    expect(his.get_by_label("Your comment (not sent)")).to_have_value(
+        "I would ask for a photo first."
+    )
     expect(his.get_by_role("button", name="Approve")).to_have_count(0)
     assert the_approval(task).decided_by == alice
     assert Task.objects.get().status == "approved"
@@ -54,7 +56,7 @@ def test_charlie_of_another_group_finds_nothing_even_at_the_address(signed_in, c
     approval = the_approval(TaskFactory(agent=bot))
     page = signed_in(charlie)
 
-    expect(page.get_by_text("Nothing waits for you.")).to_be_visible()
+    expect(page.get_by_text("All clear.")).to_be_visible()
     answer = page.goto(f"/admin/approvals_app/approval/{approval.pk}/change/")
 
     assert answer.status == 404
@@ -66,7 +68,7 @@ def test_alice_rejects_with_the_keyboard_alone(signed_in, alice, bot):
     page = signed_in(alice)
     page.get_by_role("link", name=REFUND).press("Enter")
 
-    page.get_by_label("Notes").focus()
+    page.get_by_label("Comment").focus()
     page.keyboard.type("Twice in a week.")
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Approve")).to_be_focused()
@@ -74,7 +76,7 @@ def test_alice_rejects_with_the_keyboard_alone(signed_in, alice, bot):
     expect(page.get_by_role("button", name="Reject")).to_be_focused()
     page.keyboard.press("Enter")
 
-    expect(page.get_by_text("You rejected it")).to_be_visible()
+    expect(page.get_by_text("Request rejected.")).to_be_visible()
     assert (the_approval(task).status, the_approval(task).notes) == ("rejected", "Twice in a week.")
 
 

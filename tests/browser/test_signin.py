@@ -41,7 +41,7 @@ def test_alice_signs_in_by_single_sign_on_and_approves(provider, window, bot):  
     expect(window.get_by_role("heading", name=REFUND)).to_be_visible()
     window.get_by_role("button", name="Approve").click()
 
-    expect(window.get_by_text("You approved it")).to_be_visible()
+    expect(window.get_by_text("Request approved.")).to_be_visible()
     approval = the_approval(task)
     assert (approval.status, approval.decided_by.username) == ("approved", "alice")
 
@@ -67,20 +67,20 @@ def test_alice_sets_a_second_factor_up_when_she_decides_and_gives_it_when_she_lo
     with ago(minutes=2):
         log_in(window, "alice", "alice")
         window.get_by_role("link", name=REFUND).click()
-        window.get_by_label("Notes").fill("Checked the order.")
+        window.get_by_label("Comment").fill("Checked the order.")
         window.get_by_role("button", name="Approve").click()
 
         expect(window.get_by_role("img", name="QR code")).to_be_visible()
         telephone = Authenticator(window.locator("code.o-whole").inner_text())
-        window.get_by_label("The six digits").fill(telephone.code())
-        window.get_by_role("button", name="Set it up").click()
+        window.get_by_label("Six-digit code").fill(telephone.code())
+        window.get_by_role("button", name="Set up").click()
         expect(window.get_by_label("Recovery codes").get_by_role("listitem")).to_have_count(10)
         window.get_by_role("link", name="go on").click()
 
-        expect(window.get_by_text("Nothing is decided yet")).to_be_visible()
-        expect(window.get_by_label("Notes")).to_have_value("Checked the order.")
+        expect(window.get_by_text("Nothing was decided yet")).to_be_visible()
+        expect(window.get_by_label("Comment")).to_have_value("Checked the order.")
         window.get_by_role("button", name="Approve").click()
-        expect(window.get_by_text("You approved it")).to_be_visible()
+        expect(window.get_by_text("Request approved.")).to_be_visible()
     approval = the_approval(task)
     assert (approval.status, approval.notes) == ("approved", "Checked the order.")
 
@@ -91,11 +91,11 @@ def test_alice_sets_a_second_factor_up_when_she_decides_and_gives_it_when_she_lo
     expect(window.get_by_label("Code")).to_be_focused()
     window.keyboard.type(telephone.wrong())
     window.keyboard.press("Enter")
-    expect(window.get_by_role("alert")).to_contain_text("not right, or was used before")
+    expect(window.get_by_role("alert")).to_contain_text("wrong or already used")
     with later(seconds=2):
         window.get_by_label("Code").fill(telephone.code())
         window.keyboard.press("Enter")
-        expect(window.get_by_text("Nothing waits for you.")).to_be_visible()
+        expect(window.get_by_text("All clear.")).to_be_visible()
     assert TOTPDevice.objects.get().user == alice
 
 
@@ -109,15 +109,15 @@ def test_after_a_while_alice_is_asked_again_and_comes_back_to_her_page(
         log_in(window, "alice", "alice")
         window.wait_for_url("**/admin/")
     window.get_by_role("link", name=REFUND).click()
-    window.get_by_label("Notes").fill("No receipt.")
+    window.get_by_label("Comment").fill("No receipt.")
     window.get_by_role("button", name="Reject").click()
 
-    expect(window.get_by_role("heading", name="Is it still you?")).to_be_visible()
+    expect(window.get_by_role("heading", name="Confirm it's you")).to_be_visible()
     assert the_approval(task).status == "pending"
     window.get_by_label("Password").fill("alice")
     window.get_by_role("button", name="Confirm").click()
 
-    expect(window.get_by_label("Notes")).to_have_value("No receipt.")
+    expect(window.get_by_label("Comment")).to_have_value("No receipt.")
     window.get_by_role("button", name="Reject").click()
-    expect(window.get_by_text("You rejected it")).to_be_visible()
+    expect(window.get_by_text("Request rejected.")).to_be_visible()
     assert the_approval(task).notes == "No receipt."

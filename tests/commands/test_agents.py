@@ -48,7 +48,7 @@ def test_a_script_reads_the_same_as_json(run):
 def test_a_name_is_given_once(bot):
     assert refused("create_agent", "bot", "--role", "ops") == (
         "",
-        "There is an agent called bot already.",
+        "An agent named bot already exists.",
     )
     assert Agent.objects.count() == 1
 
@@ -109,4 +109,4 @@ def test_a_refusal_is_one_line_on_stderr_and_nothing_else(bot, manage):
     out, err = process.communicate(timeout=30)
 
     assert (process.returncode, out) == (1, "")
-    assert err == "CommandError: There is an agent called bot already.\n"
+    assert err == "CommandError: An agent named bot already exists.\n"

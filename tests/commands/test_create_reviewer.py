@@ -80,7 +80,7 @@ def test_a_weak_password_is_refused_and_nothing_is_made(typed, password, why):
 def test_an_existing_username_is_refused_and_nothing_changes(alice):
     assert refused("create_reviewer", "alice", "--role", "new") == (
         "",
-        "There is a user called alice already.",
+        "User alice already exists.",
     )
     assert [group.name for group in alice.groups.all()] == ["finance"]
     assert authenticate(username="alice", password="alice") == alice

@@ -48,18 +48,18 @@ CONFIG = {
 
 
 BEYOND = (
-    "This Idempotency-Key was used before, with another request.",
+    "This Idempotency-Key was used with another request.",
     "is beyond 2^53 - 1, where readers round",
-    "The answer is not what the question asks for",
-    "This task is a question: whoever approves it gives an answer.",
-    "The form of the question can't be shown",
+    "The answer is not valid",
+    "This task is a question; approving it requires an answer.",
+    "The schema of the question is not supported",
     "This cursor is not one of this list's.",
     "This cursor is not one of the trail's.",
     "can't be held exactly by a double",
     "It must be one line of visible characters",
     "A text can't hold the character NUL.",
     "Another one has the same key.",
-    "The header X-Session-Id names no session of the caller's.",
+    "X-Session-Id does not name a session of the caller.",
 )
 """What JSON Schema can't say of a request, by the words of the refusal."""
 

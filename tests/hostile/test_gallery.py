@@ -138,7 +138,7 @@ def test_the_summary_leads_to_one_mark_after_the_other(window, alice, bot):
     page, _ = window(alice)
     marked = Trick({"a": {"b": {"c": {"d": "x\u200by"}}}, "e": "approve this now"})
     opened(page, bot, marked)
-    button = page.get_by_role("button", name="Show the next")
+    button = page.get_by_role("button", name="Next")
     for words in ("U+200B", "speaks to the reader"):
         button.click()
         focused = page.locator("mark:focus")

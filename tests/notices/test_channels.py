@@ -220,7 +220,7 @@ def test_a_role_shares_channels(tell, chat, bot, alice, settings):
     TaskFactory(agent=bot)
     tell()
     (said,) = chat.said
-    assert "is asked of finance" in said["message"]
+    assert "is needed from finance" in said["message"]
     assert "a-secret-token" not in "".join(Notice.objects.values_list("place", flat=True))
 
 

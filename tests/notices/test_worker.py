@@ -49,7 +49,7 @@ def test_a_mail_arrives_without_anybody_looking(mailbox, bot, alice):
     with worker(mailbox):
         mail = mailbox.one()
     assert mail["To"] == "alice@example.com"
-    assert "is asked of finance" in text(mail)
+    assert "is needed from finance" in text(mail)
 
 
 def test_jobs_are_done_where_the_database_has_a_direct_address(mailbox, bot, alice):

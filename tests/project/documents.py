@@ -1,4 +1,4 @@
-"""The documents that are drawn from the code and the live database: see test_documents.py."""
+"""The documents that are generated from the code and the live database: see test_documents.py."""
 
 import inspect
 import re
@@ -13,162 +13,162 @@ from audit_app.trail.guards import first_states
 from orchestrator.web.problems import STATUS_OF
 
 STATES = {
-    "Sessions": ("sessions_app.AgentSession", "What an agent's run of work goes through."),
+    "Sessions": ("sessions_app.AgentSession", "One run of an agent."),
     "Tasks": (
         "sessions_app.Task",
-        "A task that needs nobody's yes begins as approved. A notification is completed when it is "
+        "A task that needs no approval starts as approved. A notification is completed when it is "
         "acknowledged.",
     ),
-    "Approvals": ("approvals_app.Approval", "One human's yes, and what became of it."),
-    "Agents": ("sessions_app.Agent", "A revoked agent stays, since the trail names it."),
+    "Approvals": ("approvals_app.Approval", "The decision of one group on one revision of a task."),
+    "Agents": ("sessions_app.Agent", "Revoked agents are kept, because the trail names them."),
 }
 
 TABLES = {
-    "sessions": "Finished sessions are removed by `purge` once no task refers to them.",
-    "tasks": "Finished tasks are removed by `purge`, with their approvals.",
+    "sessions": "`purge` removes finished sessions that no task refers to.",
+    "tasks": "`purge` removes finished tasks with their approvals.",
     "approvals": "Removed with their task.",
-    "audit_events": "Kept. Nothing in the product removes an event.",
-    "agents": "Kept: the trail names them. Revoked instead of removed.",
+    "audit_events": "Never removed.",
+    "agents": "Kept, because the trail names them; revoked instead.",
     "agent_keys": "Kept, as hashes.",
-    "task_revisions": "Removed with their tasks.",
-    "votes": "Removed with their approvals.",
-    "delegations": "Of one approval: removed with it. While away: kept.",
-    "overrides": "Removed with their tasks, once they are reviewed.",
-    "approval_policies": "Kept: tasks name them. Retired instead of removed.",
-    "command_runs": "One row a command.",
-    "schema_objects": "One row a function, view or trigger.",
-    "webhooks": "Kept: the trail names them. Disabled instead of removed.",
-    "webhook_deliveries": "Removed by `purge` once they are over for `WEBHOOK_LOG_DAYS`.",
-    "notices": "Removed after 30 days, once settled.",
-    "notice_channels": "Kept until their person removes them.",
+    "task_revisions": "Removed with the task.",
+    "votes": "Removed with the approval.",
+    "delegations": "For one approval: removed with it. For a period: kept.",
+    "overrides": "Removed with the task, once reviewed.",
+    "approval_policies": "Kept, because tasks name them; retired instead.",
+    "command_runs": "One row per command.",
+    "schema_objects": "One row per function, view or trigger.",
+    "webhooks": "Kept, because the trail names them; disabled instead.",
+    "webhook_deliveries": "`purge` removes finished deliveries after `WEBHOOK_LOG_DAYS`.",
+    "notices": "Removed 30 days after they were sent, dropped or given up.",
+    "notice_channels": "Kept until the person removes them.",
     "notice_settings": "Kept with the person.",
     "trail_eras": "Kept. Empty unless the trail was restored into a younger cluster.",
-    "tail_readers": "One row a relay of the worker.",
-    "saved_views": "Kept until their author removes them.",
-    "viewers": "Removed after an hour, by whoever looks next; unlogged.",
-    "rate_limits": "Removed by `purge` once their minute is over; unlogged.",
-    "sign_in_identities": "Kept with their person.",
-    "request_receipts": "Removed by `purge` after `IDEMPOTENCY_TTL_SECONDS`.",
+    "tail_readers": "One row per consumer of the worker.",
+    "saved_views": "Kept until the author removes them.",
+    "viewers": "Removed after an hour, at the next page view; unlogged.",
+    "rate_limits": "`purge` removes past minutes; unlogged.",
+    "sign_in_identities": "Kept with the person.",
+    "request_receipts": "`purge` removes them after `IDEMPOTENCY_TTL_SECONDS`.",
 }
 
 INDEXES = {
-    "agents_pkey": "Identity.",
+    "agents_pkey": "Primary key.",
     "agents_name_key": "No two agents share a name.",
-    "agents_name_like": "Searching agents by the beginning of their name.",
-    "agents_subject_key": "One agent per OIDC subject; looked up at every JWT.",
-    "agents_subject_like": "Made by Django beside the unique index.",
+    "agents_name_like": "Searching agents by name prefix.",
+    "agents_subject_key": "One agent per OIDC subject; looked up for every JWT.",
+    "agents_subject_like": "Created by Django with the unique index.",
     "agents_owner_id": "The agents of a person.",
-    "agent_keys_pkey": "Identity.",
-    "agent_keys_hash_key": "Every request with a key looks it up here.",
-    "agent_keys_hash_like": "Made by Django beside the unique index.",
+    "agent_keys_pkey": "Primary key.",
+    "agent_keys_hash_key": "Looking up the key of a request.",
+    "agent_keys_hash_like": "Created by Django with the unique index.",
     "agent_keys_agent_id": "The keys of an agent: rotate, revoke, the admin's page.",
-    "schema_objects_pkey": "Identity.",
-    "schema_objects_name_like": "Made by Django beside the primary key.",
-    "audit_events_tail": "Reading the trail in the order of its commits.",
-    "webhooks_pkey": "Identity.",
+    "schema_objects_pkey": "Primary key.",
+    "schema_objects_name_like": "Created by Django with the primary key.",
+    "audit_events_tail": "Reading the trail in commit order.",
+    "webhooks_pkey": "Primary key.",
     "webhooks_name_key": "No two webhooks share a name.",
-    "webhooks_name_like": "Made by Django beside the unique index.",
-    "webhook_deliveries_pkey": "Identity.",
-    "webhook_deliveries_once": "An event is noted once for a webhook.",
+    "webhooks_name_like": "Created by Django with the unique index.",
+    "webhook_deliveries_pkey": "Primary key.",
+    "webhook_deliveries_once": "One delivery per event and webhook.",
     "webhook_deliveries_newest": "The log of a webhook.",
-    "webhook_deliveries_open": "What is not delivered, by webhook.",
-    "webhook_deliveries_last": "When something last arrived.",
-    "webhook_deliveries_age": "`purge`: what is over for long.",
+    "webhook_deliveries_open": "Undelivered events, by webhook.",
+    "webhook_deliveries_last": "The last successful delivery.",
+    "webhook_deliveries_age": "`purge`: old finished deliveries.",
     "webhook_deliveries_webhook_id": "Foreign key.",
-    "notices_pkey": "Identity.",
-    "notices_once": "An event is told once at a place.",
-    "notices_open": "What is due to be sent.",
+    "notices_pkey": "Primary key.",
+    "notices_once": "One notice per event and destination.",
+    "notices_open": "Notices that are due.",
     "notices_of_one": "A person's page of notices.",
-    "notices_age": "Settled notices that are removed.",
-    "notice_channels_pkey": "Identity.",
+    "notices_age": "Removing old notices.",
+    "notice_channels_pkey": "Primary key.",
     "notice_channels_person_id": "The channels of a person.",
-    "notice_settings_pkey": "Identity.",
-    "trail_eras_pkey": "Identity.",
-    "tail_readers_pkey": "Identity.",
-    "tail_readers_name_like": "Made by Django beside the primary key.",
-    "command_runs_pkey": "Identity.",
-    "command_runs_command_like": "Made by Django beside the primary key.",
-    "rate_limits_pkey": "Each counted request that asks for a further share.",
-    "rate_limits_caller_like": "Made by Django beside the primary key.",
-    "rate_limits_window": "`purge`: minutes that are over.",
-    "sign_in_identities_pkey": "Identity.",
-    "sign_in_identities_once": "One person per subject of an issuer; looked up at each sign-in.",
+    "notice_settings_pkey": "Primary key.",
+    "trail_eras_pkey": "Primary key.",
+    "tail_readers_pkey": "Primary key.",
+    "tail_readers_name_like": "Created by Django with the primary key.",
+    "command_runs_pkey": "Primary key.",
+    "command_runs_command_like": "Created by Django with the primary key.",
+    "rate_limits_pkey": "Taking a share of a limit.",
+    "rate_limits_caller_like": "Created by Django with the primary key.",
+    "rate_limits_window": "`purge`: past minutes.",
+    "sign_in_identities_pkey": "Primary key.",
+    "sign_in_identities_once": "One person per issuer and subject; looked up at sign-in.",
     "sign_in_identities_user_id_key": "One identity per person.",
-    "sessions_pkey": "Identity.",
+    "sessions_pkey": "Primary key.",
     "sessions_agent_newest": "An agent's own list, newest first.",
     "sessions_agent_status": "An agent's own list, by state; and the foreign key.",
     "sessions_role": "Lists by role.",
     "sessions_created_at": "The auditor's list and its cursor.",
     "sessions_open_by_age": "`expire_sessions`: only open sessions, oldest first.",
     "sessions_status": "Lists by state, and the view `active_sessions`.",
-    "sessions_task_id": "Who works on a task.",
-    "tasks_pkey": "Identity.",
+    "sessions_task_id": "The sessions of a task.",
+    "tasks_pkey": "Primary key.",
     "tasks_claimed_session_id": "The tasks of a session.",
     "tasks_session_id": "The tasks of a session.",
     "tasks_created_at": "The auditor's list and its cursor.",
-    "tasks_inbox": "What is addressed to a role, by state, newest first.",
+    "tasks_inbox": "A role's tasks by state, newest first.",
     "tasks_leases": "`release_leases`: only claimed tasks.",
-    "tasks_once_per_key": "One task per key and caller, for good; found by the key alone, too.",
-    "tasks_to_role": "What is addressed to a role, newest first.",
-    "tasks_from_role": "What a role asks, newest first.",
+    "tasks_once_per_key": "One task per key and caller, permanently; also searched by key alone.",
+    "tasks_to_role": "A role's tasks, newest first.",
+    "tasks_from_role": "Tasks from a role, newest first.",
     "tasks_status": "Lists by state.",
     "tasks_type": "Lists by type.",
-    "tasks_approved_until": "`expire_approvals`: only approved ones whose approval ends.",
-    "task_revisions_pkey": "Identity.",
-    "task_revisions_once": "The payloads of a task, in order.",
+    "tasks_approved_until": "`expire_approvals`: only approved tasks with an end.",
+    "task_revisions_pkey": "Primary key.",
+    "task_revisions_once": "The revisions of a task, in order.",
     "task_revisions_task_id": "Foreign key.",
     "task_revisions_edited_by_id": "Foreign key.",
-    "tasks_routed_by": "What an agent routed, newest first.",
+    "tasks_routed_by": "Tasks that an agent routed, newest first.",
     "tasks_trace_id": "The tasks of a trace.",
-    "tasks_waiting_words": "Searching what waits by words of its payload.",
-    "tasks_on_behalf_of": "What agents ask for on a person's behalf, newest first.",
-    "saved_views_pkey": "Identity.",
+    "tasks_waiting_words": "Full-text search of waiting tasks.",
+    "tasks_on_behalf_of": "Tasks on a person's behalf, newest first.",
+    "saved_views_pkey": "Primary key.",
     "saved_views_once": "A person's views, by name.",
-    "viewers_pkey": "Identity.",
-    "viewers_once": "Who looks at an approval.",
-    "viewers_seen_at": "Those that are to be removed.",
-    "approvals_pkey": "Identity.",
+    "viewers_pkey": "Primary key.",
+    "viewers_once": "Who has an approval open.",
+    "viewers_seen_at": "Removing old rows.",
+    "approvals_pkey": "Primary key.",
     "approvals_task_id": "The approvals of a task.",
     "approvals_decided_by_id": "The decisions of a person.",
     "approvals_created_at": "The auditor's list and its cursor.",
     "approvals_deadlines": "`expire_approvals`: only pending ones.",
-    "approvals_inbox": "A reviewer's inbox: what is pending for a role, by deadline.",
-    "approvals_one_pending_per_role": "A role is asked once at a time about a task.",
+    "approvals_inbox": "The inbox: pending approvals of a role, by deadline.",
+    "approvals_one_pending_per_role": "One pending approval per task and role.",
     "approvals_override_id": "The reviews of an override.",
-    "approvals_reminders": "`remind_approvals`: only pending ones that have a reminder left.",
-    "approvals_escalated_to": "`purge`: whether another approval refers to the one it removes.",
-    "votes_pkey": "Identity.",
+    "approvals_reminders": "`remind_approvals`: only pending ones with a reminder left.",
+    "approvals_escalated_to": "`purge`: whether another approval refers to this one.",
+    "votes_pkey": "Primary key.",
     "votes_approval_id": "The votes on an approval.",
     "votes_one_each": "A person votes once on an approval.",
-    "votes_one_a_seat": "A seat is used once on an approval.",
-    "votes_of_one": "What a person voted, newest first.",
+    "votes_one_a_seat": "A seat votes once on an approval.",
+    "votes_of_one": "A person's votes, newest first.",
     "votes_seat_of_id": "Foreign key.",
-    "delegations_pkey": "Identity.",
-    "delegations_active": "For whom a person may vote now.",
+    "delegations_pkey": "Primary key.",
+    "delegations_active": "Whose seats a person may use now.",
     "delegations_approval_id": "The delegations of an approval.",
     "delegations_delegate_id": "Foreign key.",
-    "delegations_delegator_id": "Whom a person named to stand in.",
-    "overrides_pkey": "Identity.",
-    "overrides_once": "A revision of a task is approved alone once.",
-    "overrides_open": "Those that wait for their review, by deadline.",
+    "delegations_delegator_id": "The delegates of a person.",
+    "overrides_pkey": "Primary key.",
+    "overrides_once": "One override per revision of a task.",
+    "overrides_open": "Overrides to be reviewed, by deadline.",
     "overrides_opened_by_id": "Foreign key.",
     "overrides_task_id": "The overrides of a task.",
-    "approval_policies_pkey": "Identity.",
+    "approval_policies_pkey": "Primary key.",
     "approval_policies_name_key": "No two policies share a name.",
-    "approval_policies_name_like": "Searching policies by the beginning of their name.",
+    "approval_policies_name_like": "Searching policies by name prefix.",
     "approvals_status": "Lists by state.",
-    "approvals_role": "Lists by the role that is asked.",
-    "audit_events_pkey": "Identity.",
-    "audit_events_position_key": "The order of insertion, and the cursor.",
-    "audit_events_subject_seq": "Gapless history of a subject; the guard's look-up.",
-    "audit_events_actor": "What somebody did.",
-    "audit_events_role": "What concerns a role.",
-    "audit_events_subject": "The history of a row.",
-    "audit_events_timestamp": "What happened in a span of time.",
-    "audit_events_trace": "The story of a trace.",
-    "audit_events_type": "Where an event happened.",
-    "request_receipts_pkey": "Identity.",
-    "request_receipts_once": "One answer per caller, endpoint and key: the lock of idempotency.",
+    "approvals_role": "Lists by approver role.",
+    "audit_events_pkey": "Primary key.",
+    "audit_events_position_key": "Insertion order, for cursors.",
+    "audit_events_subject_seq": "A subject's gapless history; looked up by the transition trigger.",
+    "audit_events_actor": "Events of an actor.",
+    "audit_events_role": "Events of a role.",
+    "audit_events_subject": "The history of a subject.",
+    "audit_events_timestamp": "Events in a time range.",
+    "audit_events_trace": "The history of a trace.",
+    "audit_events_type": "Events by type.",
+    "request_receipts_pkey": "Primary key.",
+    "request_receipts_once": "One stored answer per caller, endpoint and key.",
     "request_receipts_age": "`purge`.",
 }
 
@@ -208,9 +208,8 @@ def states() -> str:
     """docs/states.md"""
     parts = [
         "# States",
-        "Drawn from the state machines in the models; `make docs` draws it anew, a test compares. "
-        "Every arrow is one operation and one event, and the database refuses any other "
-        "(`*/sql/triggers/*_transitions.sql`).",
+        "Generated from the models by `make docs` and checked by a test. Every arrow is one "
+        "transition and one event; the database refuses any other.",
     ]
     for title, (label, about) in STATES.items():
         model: Any = apps.get_model(label)
@@ -247,50 +246,50 @@ def errors() -> str:
         ),
         key=lambda e: (_kind(e), e.code),
     )
-    table = ["| code | status | what it says |", "| --- | --- | --- |"]
+    table = ["| code | status | message |", "| --- | --- | --- |"]
     table += [f"| `{e.code}` | {_kind(e)} | {e.sentence} |" for e in mine]
     return (
         inspect.cleandoc(
             """
         # Errors
 
-        Every error is `application/problem+json` (RFC 9457): `type`, `title`, `status`, `detail`, a
-        stable `code`, the `trace_id`, and, where a field is to blame, `errors` with `field`,
+        Every error is `application/problem+json` (RFC 9457) with `type`, `title`, `status`,
+        `detail`, a stable `code`, `trace_id` and, for invalid fields, `errors` with `field`,
         `detail` and `code`. Program against `code`; `detail` is for people and may change.
 
-        ## By the rules
+        ## Rules
 
         {table}
 
-        A 409 of a state names it in `state`, and what is possible instead in `allowed`.
+        A 409 caused by a state names it in `state`, and the possible transitions in `allowed`.
 
-        ## At the door
+        ## Requests
 
         | code | status | when |
         | --- | --- | --- |
-        | `invalid_request` | 400 | a value is not valid; `errors` names each field |
+        | `invalid_request` | 400 | a value is invalid; `errors` names each field |
         | `malformed_json` | 400 | the body is not a JSON object |
         | `invalid_utf8` | 400 | the body is not UTF-8 |
-        | `duplicate_name` | 400 | a name is given twice in one object |
+        | `duplicate_name` | 400 | an object has a name twice |
         | `inexact_number` | 400 | a number that JSON readers would round |
-        | `nul_character`, `lone_surrogate` | 400 | text that PostgreSQL or others can't hold |
+        | `nul_character`, `lone_surrogate` | 400 | text that PostgreSQL or others can't store |
         | `too_many_values` | 400 | more than 10,000 values in one body |
         | `incomplete_body` | 400 | shorter than its Content-Length |
         | `too_deep` | 400 | nested deeper than 32 |
-        | `bad_host` | 400 | the Host header names no host of this server |
-        | `not_authenticated` | 401 | nobody said who calls |
-        | `invalid_key`, `invalid_token`, `unknown_subject` | 401 | who calls is not known |
+        | `bad_host` | 400 | the Host header is not one of this server's |
+        | `not_authenticated` | 401 | no credentials |
+        | `invalid_key`, `invalid_token`, `unknown_subject` | 401 | unknown credentials |
         | `csrf_failed` | 403 | a cookie without its CSRF token |
         | `forbidden` | 403 | the caller may not do this |
-        | `not_found` | 404 | nothing is there, or it is not the caller's to see |
-        | `method_not_allowed` | 405 | not at this address |
-        | `not_acceptable` | 406 | only JSON is spoken |
+        | `not_found` | 404 | it does not exist, or the caller may not see it |
+        | `method_not_allowed` | 405 | the URL does not support this method |
+        | `not_acceptable` | 406 | only JSON is available |
         | `body_too_large` | 413 | larger than `MAX_BODY_BYTES` |
-        | `unsupported_media_type` | 415 | only `application/json` is read |
-        | `throttled` | 429 | more than a limit allows; `Retry-After` says for how long |
-        | `internal_error` | 500 | our fault; logged under the trace id |
-        | `issuer_unavailable` | 503 | the issuer's keys can't be had now; with `Retry-After` |
-        | `database_unavailable` | 503 | with `Retry-After`; nothing was lost |
+        | `unsupported_media_type` | 415 | only `application/json` is accepted |
+        | `throttled` | 429 | a limit is exceeded; retry after `Retry-After` |
+        | `internal_error` | 500 | a bug, logged with the trace id |
+        | `issuer_unavailable` | 503 | the issuer's keys can't be fetched; with `Retry-After` |
+        | `database_unavailable` | 503 | with `Retry-After`; nothing acknowledged was lost |
         """
         ).replace("{table}", "\n".join(table))
         + "\n"
@@ -301,17 +300,17 @@ def database() -> str:
     """docs/database.md"""
     parts = [
         "# Database",
-        "Read from the live schema; `make docs` writes it anew and a test compares. The same words "
-        "are in the database as COMMENTs (`\\d+` in psql). PostgreSQL 15 or later.",
-        "Rows of `agents`, `sessions`, `tasks` and `approvals` change only together with their "
-        "audit event: a deferred trigger refuses anything else at commit. `audit_events` refuses "
-        "UPDATE, DELETE and TRUNCATE.",
+        "Generated from the live schema by `make docs` and checked by a test. The descriptions are "
+        "COMMENTs in the database (`\\d+` in psql). PostgreSQL 15 or later.",
+        "Rows of `agents`, `sessions`, `tasks` and `approvals` change only with their audit event; "
+        "a deferred trigger checks it at commit. `audit_events` refuses UPDATE, DELETE and "
+        "TRUNCATE.",
     ]
     for table, retention in TABLES.items():
         [(about,)] = rows("SELECT obj_description(%s::regclass)", table)
-        columns = ["| column | type | empty | what it is |", "| --- | --- | --- | --- |"]
+        columns = ["| column | type | null | meaning |", "| --- | --- | --- | --- |"]
         columns += [
-            f"| {name} | {kind} | {'may be' if nullable else 'never'} | {comment} |"
+            f"| {name} | {kind} | {'yes' if nullable else 'no'} | {comment} |"
             for name, kind, nullable, comment in rows(COLUMNS, table)
         ]
         live = rows("SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s", table)
@@ -331,7 +330,7 @@ def database() -> str:
 
 def _index(table: str, name: str, definition: str) -> str:
     known = HASH.sub("", name)  # Django ends the names that it makes itself with one
-    assert known in INDEXES, f"say in tests/project/documents.py what {known} is for"
+    assert known in INDEXES, f"tests/project/documents.py does not say what {known} is for"
     on = definition.partition(" USING ")[2].partition(" ")[2]
     return f"| {known} | `{on}` | {INDEXES[known]} |"
 
@@ -349,6 +348,6 @@ erDiagram
     auth_user |o--o{ approvals : decides
 ```
 
-An approval refers to its task by id and payload digest together: it can't outlive the payload that
-was shown. An audit event names its subject by `subject_type` and `subject_id`, without a foreign
-key: it outlives what it tells of."""
+An approval references its task by id and payload digest together, so it can't outlive the payload
+that was shown. An audit event names its subject by `subject_type` and `subject_id`, without a
+foreign key, because it outlives the row."""

@@ -1,4 +1,4 @@
-"""What the documents say is what the code and the database say. `make docs` mends them."""
+"""The documents match the code and the database. `make docs` updates them."""
 
 import os
 import re
@@ -16,12 +16,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", ["states", "database", "errors"])
-def test_a_drawn_document_is_up_to_date(name):
+def test_a_generated_document_is_up_to_date(name):
     path = ROOT / "docs" / f"{name}.md"
-    drawn = getattr(documents, name)()
+    generated = getattr(documents, name)()
     if os.environ.get("UPDATE_DOCS"):
-        path.write_text(drawn)
-    assert path.read_text() == drawn
+        path.write_text(generated)
+    assert path.read_text() == generated
 
 
 @pytest.mark.parametrize("model", Subject.kinds().values())

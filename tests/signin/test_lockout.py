@@ -35,7 +35,7 @@ def test_the_fifth_wrong_password_locks_and_a_right_one_does_not_open(browser, a
     assert answer.status_code == 429
     assert 14 * 60 < int(answer.headers["Retry-After"]) <= 15 * 60
     page = text(answer)
-    assert "Too many wrong passwords" in page
+    assert "Too many failed sign-ins" in page
     assert "15 minutes" in page
     assert not window.person
 

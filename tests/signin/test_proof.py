@@ -78,7 +78,7 @@ def test_alice_gives_her_password_and_is_back_with_her_notes(stale, approval):
 
     assert back.redirect_chain[-1][0] == page_of(approval)
     assert "I asked the customer." in text(back)
-    assert "Nothing is decided yet" in text(back)
+    assert "Nothing was decided yet" in text(back)
     assert the_approval(approval.task).status == "pending"
     assert decide(stale, approval).headers["Location"] == INBOX
     assert the_approval(approval.task).status == "approved"
@@ -185,7 +185,7 @@ class TestBySingleSignOn:
         provider.claims["auth_time"] = auth_time
         window.sign_on(again="1")
 
-        assert "does not say when" in window.read()
+        assert "did not say when" in window.read()
         assert decide(window, approval).headers["Location"].startswith("/admin/prove/")
 
     def test_a_sign_in_whose_time_the_issuer_does_not_tell_is_not_fresh(
@@ -201,7 +201,7 @@ class TestBySingleSignOn:
     def test_an_old_proof_is_not_a_new_one(self, provider, window, approval):
         window.sign_on(again="1")
 
-        assert "does not say when" in window.read()
+        assert "did not say when" in window.read()
 
     def test_somebody_else_at_the_issuer_does_not_prove_alice(
         self, provider, window, approval, bob

@@ -285,7 +285,7 @@ class TestDemanded:
         assert answer.headers["Location"] == PAGE
         assert not window.person
         page = window.read(PAGE)
-        assert "It is needed to sign in here." in page
+        assert "Required to sign in." in page
         set_up(window)
         assert window.person == "alice"
 
@@ -310,7 +310,7 @@ class TestDemanded:
         approval.refresh_from_db(fields=["version"])
         assert approval.version == 1
         step = window.client.get(answer.headers["Location"], follow=True)
-        assert "needed before you decide" in text(step)
+        assert "Required to decide" in text(step)
         set_up(window)
         assert "Looks right." in window.read(page)
         decide(window, approval, notes="Looks right.")

@@ -45,7 +45,7 @@ def test_one_is_created_and_its_secret_shown_once(browser, ada, receiver):
     assert b"whsec_" not in its_page
     assert operations.public_key(webhook).encode() in its_page
     again = browser.post(reverse("admin:audit_app_webhook_add"), form)
-    assert (again.status_code, b"There is a webhook called siem already" in again.content) == (
+    assert (again.status_code, b"A webhook named siem already exists" in again.content) == (
         400,
         True,
     )

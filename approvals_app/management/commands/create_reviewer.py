@@ -58,5 +58,5 @@ def _created(username: str, password: str, roles: list[str]) -> User:
     except ValidationError as error:
         raise CommandError(" ".join(error.messages)) from error
     except IntegrityError as error:
-        raise CommandError(f"There is a user called {username} already.") from error
+        raise CommandError(f"User {username} already exists.") from error
     return user

@@ -160,7 +160,7 @@ def _told(report: Report) -> str:
     lines += _bars("By hour (UTC)", hours)
     lines += _bars("By policy", dict(report.policies.most_common()))
     if report.failed:
-        lines.append(f"{report.failed:,} conditions could not be judged, and so ask a human.")
+        lines.append(f"{report.failed:,} conditions could not be evaluated, so a human is asked.")
     for change in report.changed[:10]:
         lines.append(f"{change.task_id} {change.task_type}: {change.before} -> {change.after}")
         lines.append(f"    {change.why}")

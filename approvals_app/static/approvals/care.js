@@ -8,7 +8,7 @@ for (const button of document.querySelectorAll("button[data-look-left]")) {
     button.disabled = left > 0;
     button.textContent = left > 0 ? `${words} (${left})` : words;
     if (left > 0) setTimeout(tick, 250);
-    else document.getElementById("look-left").textContent = "You can approve it now.";
+    else document.getElementById("look-left").textContent = "You can approve now.";
   };
   document.getElementById("look-left").setAttribute("role", "status");
   tick();

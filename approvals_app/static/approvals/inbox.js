@@ -66,7 +66,7 @@
     function stale() {
       wait = Math.min(wait * 2, LATEST);
       const at = fresh.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-      say(byId("inbox-stale"), `This list is as it was at ${at}: the server can’t be reached. It is tried again by itself.`);
+      say(byId("inbox-stale"), `Offline since ${at}. Retrying.`);
     }
 
     function signedOut() {
@@ -74,7 +74,7 @@
       link.className = "o-link";
       link.href = inbox.dataset.signIn + encodeURIComponent(location.search);
       link.textContent = "Sign in again";
-      byId("inbox-stale").replaceChildren("You are signed out, and this list is not kept up to date any more. ", link);
+      byId("inbox-stale").replaceChildren("You were signed out; this list no longer updates. ", link);
     }
 
     document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : ask()));
@@ -167,7 +167,7 @@
   function announce(come, gone) {
     const words = [];
     if (come) words.push(`${come} new`);
-    if (gone) words.push(`${gone} no longer ${gone === 1 ? "waits" : "wait"}`);
+    if (gone) words.push(`${gone} no longer waiting`);
     if (words.length) {
       const news = byId("inbox-news");
       news.textContent = "";
@@ -185,7 +185,7 @@
         if (!answer.ok) return;
         const names = (await answer.json()).looking;
         const verb = names.length === 1 ? "is" : "are";
-        say(looking, names.length ? `${names.join(", ")} ${verb} looking at this, too.` : "");
+        say(looking, names.length ? `${names.join(", ")} ${verb} also looking at this.` : "");
       } catch {
         /* Who looks is a courtesy; the decision does not depend on it. */
       }

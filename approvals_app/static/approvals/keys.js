@@ -7,14 +7,14 @@
     ["j", "Next request"],
     ["k", "Previous request"],
     ["Enter", "Open the request"],
-    ["x", "Choose it, or no longer"],
-    ["a", "Go to Approve; Enter presses it"],
-    ["r", "Go to Reject; Enter presses it"],
+    ["x", "Select or deselect"],
+    ["a", "Focus Approve; Enter confirms"],
+    ["r", "Focus Reject; Enter confirms"],
     ["e", "Edit the payload"],
-    ["n", "Go to the notes"],
+    ["n", "Focus the comment"],
     ["/", "Search"],
     ["g then i", "Back to the inbox"],
-    ["?", "This list"],
+    ["?", "Show these keys"],
   ];
   let dialog = null;
   let begun = 0;
@@ -52,7 +52,7 @@
     const box = row()?.querySelector("input[type=checkbox]");
     if (!box) return false;
     box.click();
-    tell(box.checked ? "Chosen" : "No longer chosen");
+    tell(box.checked ? "Selected" : "Deselected");
     return true;
   }
 
@@ -61,7 +61,7 @@
     if (!found) return false;
     found.focus();
     found.scrollIntoView({ block: "center" });
-    tell(`${found.textContent.trim()}: press Enter to do it`);
+    tell(`${found.textContent.trim()}: press Enter to confirm`);
     return true;
   }
 
@@ -127,7 +127,7 @@
     check.addEventListener("change", () => store(check.checked));
     label.append(check, " Use these keys (? always works)");
     const note = document.createElement("p");
-    note.textContent = "No key decides anything by itself.";
+    note.textContent = "No single key decides anything.";
     const form = document.createElement("form");
     form.method = "dialog";
     const close = document.createElement("button");
