@@ -1,4 +1,4 @@
-"""API keys that were looked up a moment ago: a third of a small request's work is the look-up."""
+"""API keys that were looked up a moment ago: a look-up is a round trip more in each request."""
 
 import threading
 import time
