@@ -8,7 +8,6 @@ import gzip
 import re
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -24,8 +23,9 @@ from audit_app.base.actors import Actor
 from audit_app.live.notifier import bell
 from audit_app.models import Event
 from sessions_app.models import Agent, Task
-from sessions_app.tasks.operations import claim, complete, route_task
+from sessions_app.tasks.operations import claim, complete
 from tests.database import database_url
+from tests.factories import TaskFactory
 
 DUMP = Path(__file__).parent / "version_0_1_0.sql.gz"
 GROWN = {"django_migrations", "django_content_type", "auth_permission"}
@@ -151,14 +151,7 @@ def test_work_goes_on(installed):
     half = Approval.objects.get(task__description="A vote of two is cast.", approver_role="finance")
     assert approve(half, "bob").status == "approved"
 
-    new = route_task(
-        by=Agent.objects.get(name="bot").as_actor(),
-        target="finance",
-        task_type="refund_approval",
-        idempotency_key="after the upgrade",
-        trace_id=uuid4(),
-        data={"amount": "1.00"},
-    )
+    new = TaskFactory(agent=Agent.objects.get(name="bot"))
     assert new.status == "awaiting_approval"
     call_command("verify_audit")
 
