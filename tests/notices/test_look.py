@@ -57,7 +57,7 @@ def test_it_is_done_by_keyboard_alone(signed_in, full):  # noqa: F811
     page.keyboard.type("0700AM")
     page.get_by_label("Time zone").fill("Europe/Berlin")
     page.keyboard.press("Enter")
-    page.wait_for_selector("text=It holds for what happens from now on")
+    page.wait_for_selector("text=This applies to new events")
     wish = NoticeSettings.objects.get(person=full)
     assert (wish.without, wish.digest, wish.time_zone) == (["reminder"], "hourly", "Europe/Berlin")
     assert (wish.quiet_from.hour, wish.quiet_until.hour) == (22, 7)

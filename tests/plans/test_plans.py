@@ -67,6 +67,7 @@ IN_SQL = {
     "tasks_words",
     "approvals_voices",
     "roles_of",
+    "approval_obstacle",
     "conflict_of_interest",
     "vote_obstacle",
     "voting_seats",
@@ -74,7 +75,7 @@ IN_SQL = {
     "approval_voters",
     "votes_in_favour",
 }
-"""The functions that may stay in SQL: PostgreSQL inlines what makes a set in FROM."""
+"""The functions that may stay in SQL: sets in FROM, and an expression without a subquery."""
 
 JUDGED = f"""
 SELECT event_type FROM public.audit_events

@@ -424,7 +424,7 @@ class TestPasswordsBesideIt:
         window = browser()
 
         page = window.read()
-        assert "can't be reached" in page
+        assert "Single sign-on is unavailable" in page
         assert 'name="password"' in page
         right, wrong = window.log_in("alice"), window.log_in("alice", "wrong")
         assert (right.status_code, text(right)) == (wrong.status_code, text(wrong))
@@ -438,7 +438,7 @@ class TestAnIssuerThatIsAway:
         provider.up = False
         window = browser()
 
-        assert "can't be reached" in window.read()
+        assert "Single sign-on is unavailable" in window.read()
         answer = window.get(START)
         assert answer.headers["Location"].startswith(LOGIN)
         provider.up = True
@@ -459,7 +459,7 @@ class TestAnIssuerThatIsAway:
         provider.up = False
         window.come_back(where)
 
-        assert "can't be reached" in window.read()
+        assert "Single sign-on is unavailable" in window.read()
         assert not window.person
 
     @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ class TestAnIssuerThatIsAway:
         settings.TRIAL = False
         provider.discovery = said
 
-        assert "can't be reached" in browser().read()
+        assert "Single sign-on is unavailable" in browser().read()
 
     def test_discovery_and_keys_are_kept(self, provider, browser):
         for _ in range(3):
