@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
-JOBS ?= 2
+JOBS ?= 4
 export PORT
 
 .DEFAULT_GOAL := help
@@ -15,8 +15,9 @@ help: ## this list
 run: $(VENV)/.runtime ## set everything up and serve on http://127.0.0.1:8000 (PORT=… for another)
 	@TRIAL=on $(BIN)/python manage.py dev
 
+# Bytecode is kept: else each worker, and each server that tests start, would compile it all anew.
 test: $(VENV)/.dev ## the whole test suite
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: $(VENV)/.dev ## the API against its own schema: 20,000 made-up requests (FUZZ_REQUESTS=… for more)
 	@FUZZ_REQUESTS=$${FUZZ_REQUESTS:-20000} $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/fuzz

@@ -7,7 +7,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import connection
-from django.test.utils import setup_databases, teardown_databases
 
 from audit_app.live.notifier import bell
 from sessions_app.models import Agent
@@ -15,52 +14,74 @@ from tests.client import Api
 from tests.database import (
     become_the_application,
     become_the_superuser,
+    create_database,
+    drop_database,
     empty,
-    remove_roles,
 )
 from tests.factories import AgentFactory, ReviewerFactory
+
+FIRST = (
+    "tests/faults/test_killing.py",
+    "tests/browser/test_pictures.py",
+    "tests/faults/test_database_away.py",
+    "tests/hostile/",
+    "tests/project/test_run.py",
+    "tests/browser/test_accessibility.py",
+    "tests/clients/",
+    "tests/fuzz/",
+    "tests/waiting/",
+    "tests/browser/",
+    "tests/commands/",
+    "tests/protocol/",
+)
+"""What takes longest. Much of it waits: there are more workers than cores, so that it does so
+beside what computes, and no worker is left with it when the others are done."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    return next((n for n, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST))
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(
-    django_test_environment: None,
-    django_db_modify_db_settings: None,
-    django_db_blocker: Any,
-    django_db_keepdb: bool,
+    django_test_environment: None, django_db_modify_db_settings: None, django_db_blocker: Any
 ) -> Iterator[None]:
-    """A database of the tests' own.
+    """A database of the tests' own, one for each worker, whichever DATABASE_URL names.
 
-    pytest-django's fixture makes one only where a test asks for ``db``; without it, the tests would
-    run in, and empty, the database that DATABASE_URL names.
+    pytest-django's fixture would migrate each of them.
     """
+    name = connection.creation._get_test_db_name()
     with django_db_blocker.unblock():
-        made = setup_databases(verbosity=0, interactive=False, keepdb=django_db_keepdb)
-        name = connection.settings_dict["NAME"]
-        assert name.startswith("test_")
+        create_database(name)
         become_the_application()
     yield
     with django_db_blocker.unblock():
+        bell.stop()
         become_the_superuser()
-        teardown_databases(made, verbosity=0, keepdb=django_db_keepdb)
-        if not django_db_keepdb:
-            remove_roles(name)
+        drop_database(name)
 
 
 @pytest.fixture(autouse=True)
-def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """Real transactions, committed: the guard judges at commit. Emptied after each test."""
-    with django_db_blocker.unblock():
+def database(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Real transactions, committed: the guard judges at commit. Emptied after each test.
+
+    A test that is marked ``pure`` gets none, and fails where it asks for one.
+    """
+    if request.node.get_closest_marker("pure"):
+        yield
+        return
+    request.getfixturevalue("django_db_setup")
+    with request.getfixturevalue("django_db_blocker").unblock():
         yield
         connection.rollback() if connection.in_atomic_block else None
         empty()
         cache.clear()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def silence(django_db_setup: None) -> Iterator[None]:
-    """The bell's connections would keep the test database from being dropped."""
-    yield
-    bell.stop()
 
 
 @pytest.fixture

@@ -40,5 +40,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
             from orchestrator.ops import embedded_postgres
 
             embedded_postgres.stop(place / "postgres")
+        elif (place / "template").exists():
+            from tests.database import drop_template
+
+            drop_template(os.environ["DATABASE_URL"])
         shutil.rmtree(place, ignore_errors=True)
     _started.clear()

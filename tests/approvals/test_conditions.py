@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from approvals_app.policy import conditions
 from approvals_app.policy.conditions import Asked, Condition, ConditionFailed, ConditionInvalid
 
+pytestmark = pytest.mark.pure
+
 ROOT = Path(__file__).parents[2]
 REFUND = {
     "agent": "support-bot",

@@ -23,6 +23,8 @@ from audit_app.base.durations import duration
 from sessions_app.gate import Kind
 from tests.approvals import reference
 
+pytestmark = pytest.mark.pure
+
 REFUND = {
     "agent": "support-bot",
     "from_role": "support-agent",

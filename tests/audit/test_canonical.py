@@ -8,6 +8,8 @@ import pytest
 
 from audit_app.base.canonical import canonical, digest
 
+pytestmark = pytest.mark.pure
+
 
 def test_the_example_of_the_rfc():
     given = json.loads(

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from audit_app.base.text_safety import findings, visible, who
 
+pytestmark = pytest.mark.pure
+
 SHOWN_AS_THEY_ARE = {"\n", "\t"}
 
 

@@ -10,8 +10,10 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.test import Client
 from django.test.testcases import LiveServerThread
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -42,12 +44,13 @@ def look() -> tuple[int, str]:
     return LOOKS[0]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """One Chromium for a file of tests.
+    """One Chromium for a folder of tests; what a test sees of it is a context of its own.
 
-    Playwright's event loop runs in this thread until it is stopped, so Django must be told that
-    its database is used from one thread all the same.
+    Not for the session: Playwright's event loop runs in this thread until it is stopped, and while
+    it does, no other test can run one. Django must be told that its database is used from one
+    thread all the same.
     """
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
@@ -73,7 +76,7 @@ def site(database: None) -> Iterator[str]:
 
 @pytest.fixture
 def signed_in(chromium: Browser, site: str, look: tuple[int, str]) -> Iterator[Callable[..., Page]]:
-    """``signed_in(alice)``: a window of her own, after she filled in the login form."""
+    """``signed_in(alice)``: a window of her own at her inbox; test_signin fills in the form."""
     contexts, blocked = [], []
 
     def sign_in(person: User, *, width: int = look[0], colors: str = look[1]) -> Page:
@@ -82,15 +85,15 @@ def signed_in(chromium: Browser, site: str, look: tuple[int, str]) -> Iterator[C
         )
         context.set_default_timeout(20_000)
         contexts.append(context)
+        client = Client()
+        client.force_login(person)
+        name = settings.SESSION_COOKIE_NAME
+        context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": site}])
         page = context.new_page()
         page.on(
             "console", lambda said: "Security Policy" in said.text and blocked.append(said.text)
         )
         page.goto("/admin/")
-        page.get_by_label("Username").fill(person.username)
-        page.get_by_label("Password").fill(person.username)
-        page.get_by_role("button", name="Log in").click()
-        page.wait_for_url("**/admin/")
         return page
 
     yield sign_in

@@ -5,8 +5,6 @@ import pytest
 from sessions_app.models import Task
 from tests.clients.conftest import decide
 
-pytestmark = pytest.mark.xdist_group("examples")
-
 NOT_APPROVED = 3
 ADAPTERS = {
     "decorator": (NOT_APPROVED, "{}", "ArgumentsRefused"),

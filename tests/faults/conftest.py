@@ -11,14 +11,21 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-import psycopg
 import pytest
+from django.conf import settings
 
 from orchestrator.ops import embedded_postgres
-from orchestrator.ops.database_roles import Login, establish
+from orchestrator.ops.database_roles import Login
+from tests.clusters import start_cluster
+from tests.database import database_url, locked
 from tests.serving import ROOT, client_of, free_port, gunicorn
 
 MANAGE = [sys.executable, "manage.py"]
+PRODUCTION = {
+    "PATH": os.environ["PATH"],
+    "SECRET_KEY": "s" * 64,
+    "ALLOWED_HOSTS": "orchestrator.example",
+}
 HTTPS = {"Host": "orchestrator.example", "X-Forwarded-Proto": "https"}
 
 
@@ -47,21 +54,25 @@ class Database:
         return done.stdout
 
 
+@pytest.fixture
+def migrated() -> bool:
+    """Whether a database of a test's own has its tables from the beginning."""
+    return True
+
+
 @pytest.fixture(params=["direct", "pgbouncer"])
-def database_of_its_own(request, tmp_path) -> Iterator[Database]:
+def database_of_its_own(request, tmp_path, migrated) -> Iterator[Database]:
     """Reached directly, and through PgBouncer in transaction mode as deploy/ sets it up."""
     place = tmp_path / "postgres"
-    server = embedded_postgres.start(place)
-    owner, application = Login.of(server.owner_url), Login.of(server.application_url)
-    with psycopg.connect(server.url) as admin:
-        establish(admin, owner=owner, application=application)
+    server = start_cluster(place, migrated=migrated)
     try:
         if request.param == "direct":
             yield Database(place, server, server.application_url)
         elif not shutil.which("pgbouncer"):
             pytest.skip("pgbouncer is not installed")
         else:
-            with pgbouncer(server, application, tmp_path / "pooler") as url:
+            login = Login.of(server.application_url)
+            with pgbouncer(server, login, tmp_path / "pooler") as url:
                 yield Database(place, server, url)
     finally:
         embedded_postgres.stop(place)
@@ -110,18 +121,25 @@ def pgbouncer(server: embedded_postgres.Server, login: Login, place: Path) -> It
 def serving(database: Database, place: Path, **environment: str) -> Iterator[httpx.Client]:
     """A client of the application, which must end cleanly and have left no stack trace."""
     port = free_port()
-    env = {
-        "PATH": os.environ["PATH"],
+    _collect_static(place / "data")
+    env = PRODUCTION | {
         "DATABASE_URL": database.url,
         "DATABASE_DIRECT_URL": database.server.application_url,
         "DATA_DIR": str(place / "data"),
-        "SECRET_KEY": "s" * 64,
-        "ALLOWED_HOSTS": "orchestrator.example",
         "PORT": str(port),
         **environment,
     }
-    subprocess.run(
-        [*MANAGE, "collectstatic", "--no-input"], cwd=ROOT, env=env, check=True, stdout=-3
-    )
     with gunicorn(place / "log", env), client_of(port, headers=HTTPS, timeout=10) as client:
         yield client
+
+
+def _collect_static(data: Path) -> None:
+    """Once a run: whoever serves from ``data`` gets a link to it."""
+    collected = Path(settings.DATA_DIR) / "collected"
+    with locked("collected"):
+        if not collected.exists():
+            env = PRODUCTION | {"DATABASE_URL": database_url(), "DATA_DIR": str(collected)}
+            collect = [*MANAGE, "collectstatic", "--no-input"]
+            subprocess.run(collect, cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL)
+    data.mkdir()
+    (data / "static").symlink_to(collected / "static")

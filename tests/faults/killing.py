@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.ops import embedded_postgres
+from tests.clusters import start_cluster
 from tests.serving import ROOT, free_port
 
 PATIENCE = 60
@@ -91,18 +92,16 @@ class System:
 
     def __init__(self, place: Path, receiver: str, agents: int) -> None:
         self._place = place / "postgres"
-        self.database = embedded_postgres.start(self._place)
+        self.database = start_cluster(self._place)
         self.port = free_port()
         self.environment = os.environ | {
             "DATABASE_URL": self.database.url,
             "DATA_DIR": str(place / "data"),
-            "DJANGO_SETTINGS_MODULE": "orchestrator.settings",
             "PORT": str(self.port),
             "RATE_LIMIT_PER_MINUTE": "0",
             "ADDRESS_LIMIT_PER_MINUTE": "0",
             "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
         }
-        self.manage("migrate", "-v0")
         self.keys = json.loads(self.run("-c", WORLD, str(agents), receiver))
         self.log = place / "web.log"
         gunicorn = ("-m", "gunicorn", "-c", "orchestrator/server/gunicorn.py")

@@ -5,15 +5,11 @@ import signal
 import socket
 from contextlib import ExitStack
 
-import pytest
-
 from tests.faults.killing import children
 from tests.serving import client_of, free_port, gunicorn, on_the_tests_database
 
 CROWD = 400
 """More than asyncio's own backlog, and fewer than Linux has let wait by default since 5.4."""
-
-pytestmark = pytest.mark.xdist_group("run")
 
 
 def test_a_crowd_waits_at_the_door(tmp_path):

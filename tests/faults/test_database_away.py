@@ -14,14 +14,12 @@ from tests.awaiting import until
 from tests.faults.conftest import HTTPS, Database, serving
 from tests.faults.severing import severing
 
-pytestmark = pytest.mark.xdist_group("run")
-
-PATIENCE = 3.0
-"""Seconds after which a caller would call it a hang."""
+PATIENCE = 10.0
+"""Seconds after which it is a hang, however busy the machine is."""
 
 OUTAGE = 20.0
-RETURN = 2.0
-"""Seconds after which what is back must have been found."""
+RETURN = 10.0
+"""Seconds after which what is back must have been found, however busy the machine is."""
 
 ROUTED = {"target": "support-agent", "task": {"task_type": "notification"}}
 
@@ -71,6 +69,7 @@ def until_back(client):
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("migrated", [False], ids=["empty"])
 def test_it_starts_without_the_database_and_recovers_by_itself(web, database_of_its_own):
     away(web)
 
@@ -123,7 +122,6 @@ class Agent(threading.Thread):
 
 
 def test_under_load_no_acknowledged_write_is_lost_and_nobody_hangs(database_of_its_own, tmp_path):
-    database_of_its_own.manage("migrate", "-v0")
     made = database_of_its_own.manage("create_agent", "bot", "--role", "bot", "--format", "json")
     ended = threading.Event()
     with serving(
@@ -171,7 +169,6 @@ def test_under_load_no_acknowledged_write_is_lost_and_nobody_hangs(database_of_i
 def test_a_server_that_ends_while_it_says_committed_is_away_and_a_retry_learns_it(
     database_of_its_own, tmp_path
 ):
-    database_of_its_own.manage("migrate", "-v0")
     made = database_of_its_own.manage("create_agent", "bot", "--role", "bot", "--format", "json")
     headers = {"Authorization": f"Bearer {json.loads(made)['key']}", "Idempotency-Key": "k"}
     server = database_of_its_own.server
@@ -192,7 +189,6 @@ def test_a_server_that_ends_while_it_says_committed_is_away_and_a_retry_learns_i
 def test_a_command_whose_server_ends_as_it_says_committed_says_so_in_one_sentence(
     database_of_its_own,
 ):
-    database_of_its_own.manage("migrate", "-v0")
     server = database_of_its_own.server
     with severing(server.port) as between:
         url = server.application_url.replace(f":{server.port}/", f":{between.port}/")
@@ -208,7 +204,6 @@ def test_a_command_whose_server_ends_as_it_says_committed_says_so_in_one_sentenc
 
 
 def test_commands_work_through_it(database_of_its_own):
-    database_of_its_own.manage("migrate", "-v0")
     database_of_its_own.manage("create_agent", "bot", "--role", "bot")
     for command in ("expire_sessions", "expire_approvals", "release_leases", "purge"):
         database_of_its_own.manage(command)

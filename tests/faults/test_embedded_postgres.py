@@ -15,6 +15,8 @@ import pytest
 from orchestrator.ops import embedded_postgres
 from orchestrator.ops.embedded_postgres import EmbeddedPostgresError, running, start, stop
 
+pytestmark = pytest.mark.pure
+
 ROOT = Path(__file__).parents[2]
 WHO = {"user": "nobody", "group": "nogroup", "extra_groups": []}
 

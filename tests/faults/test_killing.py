@@ -15,14 +15,11 @@ from uuid import UUID
 
 import httpx
 import psycopg
-import pytest
 from orchestrator_client import AsyncClient, StillWaiting
 
 from tests.faults.killing import system
 from tests.serving import log_in
 from tests.webhooks.conftest import Receiver
-
-pytestmark = pytest.mark.xdist_group("run")
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "40"))
 AGENTS = 200 if SECONDS >= 300 else 30

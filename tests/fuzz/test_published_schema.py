@@ -106,10 +106,7 @@ def quick() -> Iterator[None]:
 def world(database: None, request: pytest.FixtureRequest) -> Iterator[World]:
     """The world, and after all requests a look at its trail: it is whole."""
     failed_before = request.session.testsfailed
-    hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    with override_settings(
-        RATE_LIMIT_PER_MINUTE=0, ADDRESS_LIMIT_PER_MINUTE=0, PASSWORD_HASHERS=hashers
-    ):
+    with override_settings(RATE_LIMIT_PER_MINUTE=0, ADDRESS_LIMIT_PER_MINUTE=0):
         yield (world := World())
     answers = f"{world.sent.total()} requests: {dict(world.sent.most_common())}"
     request.node.add_report_section("teardown", "answers", answers)

@@ -186,4 +186,12 @@ SIZES = {
     ),
 }
 
-GALLERY: dict[str, Trick] = UNSEEN | ALPHABETS | MARKUP | WORDS | LINKS | SIZES
+CHAPTERS: dict[str, dict[str, Trick]] = {
+    "unseen": UNSEEN,
+    "alphabets": ALPHABETS,
+    "markup": MARKUP,
+    "words": WORDS,
+    "links": LINKS,
+    "sizes": SIZES,
+}
+GALLERY = {name: trick for chapter in CHAPTERS.values() for name, trick in chapter.items()}

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.factories import TaskFactory, the_approval
-from tests.hostile.gallery import GALLERY, STOLEN, Trick
+from tests.hostile.gallery import CHAPTERS, GALLERY, STOLEN, Trick
 
 pytestmark = pytest.mark.browser
 
@@ -89,10 +89,18 @@ def unfold(page: Page) -> None:
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
 
 
-@pytest.mark.parametrize("name", GALLERY)
-def test_what_an_agent_writes_is_text_and_its_tricks_are_marked(name, window, alice, bot):
-    trick = GALLERY[name]
+@pytest.mark.parametrize("tricks", CHAPTERS.values(), ids=CHAPTERS)
+def test_what_an_agent_writes_is_text_and_its_tricks_are_marked(
+    tricks, window, alice, bot, subtests
+):
     page, watch = window(alice)
+    for name, trick in tricks.items():
+        watch.noted.clear()
+        with subtests.test(name):
+            _is_text_and_marked(trick, page, watch, bot)
+
+
+def _is_text_and_marked(trick, page, watch, bot):
     approval = opened(page, bot, trick)
 
     for kind, words in trick.marks:
@@ -115,12 +123,13 @@ def test_what_an_agent_writes_is_text_and_its_tricks_are_marked(name, window, al
     assert watch.noted == []
 
 
-@pytest.mark.parametrize("name", NARROW)
-def test_no_trick_makes_a_phone_scroll_sideways(name, window, alice, bot):
+def test_no_trick_makes_a_phone_scroll_sideways(window, alice, bot, subtests):
     page, _ = window(alice, width=360)
-    opened(page, bot, GALLERY[name])
-    unfold(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for name in NARROW:
+        with subtests.test(name):
+            opened(page, bot, GALLERY[name])
+            unfold(page)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_alice_who_clicks_and_types_all_over_it_runs_nothing(window, alice, bot):

@@ -21,7 +21,10 @@ from approvals_app.notifications.models import Notice, NoticeChannel, NoticeSett
 from approvals_app.notifications.views import ChannelForm, _added
 from audit_app.live.consumers import RELAYS
 from orchestrator.settings import _mail, env
+from tests.browser.conftest import chromium, look, signed_in, site
 from tests.trail import advanced, caught_up
+
+__all__ = ["chromium", "look", "signed_in", "site"]
 
 PATIENCE = 30
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from approvals_app.notifications.models import NoticeSettings
-from tests.browser.conftest import chromium, look, signed_in, site  # noqa: F401  # fixtures
 from tests.browser.test_accessibility import violations
 from tests.factories import TaskFactory
 from tests.notices.conftest import adds
@@ -29,7 +28,7 @@ def full(tell, chat, mailbox, bot, alice):
 
 @pytest.mark.parametrize("width", [360, 1440])
 @pytest.mark.parametrize("colors", ["light", "dark"])
-def test_the_page_keeps_nobody_out(signed_in, full, colors, width):  # noqa: F811
+def test_the_page_keeps_nobody_out(signed_in, full, colors, width):
     page = signed_in(full, width=width, colors=colors)
     page.emulate_media(reduced_motion="reduce")
     page.goto("/admin/notifications/")
@@ -44,7 +43,7 @@ def test_the_page_keeps_nobody_out(signed_in, full, colors, width):  # noqa: F81
     assert violations(page) == []
 
 
-def test_it_is_done_by_keyboard_alone(signed_in, full):  # noqa: F811
+def test_it_is_done_by_keyboard_alone(signed_in, full):
     page = signed_in(full)
     page.goto("/admin/notifications/")
     page.get_by_role("checkbox", name="Reminders before a deadline").focus()

@@ -14,19 +14,24 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.clusters import copy_cluster
 from tests.serving import free_port, log_in
+
+pytestmark = pytest.mark.pure
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+
+
+OURS = ("DATABASE_URL", "DJANGO_SETTINGS_MODULE", "PYTHONUNBUFFERED")
+"""What a newcomer's environment has not; so the settings are the real ones, hashers included."""
 
 
 class Trial:
     """A running `manage.py dev`, and what it has said so far."""
 
     def __init__(self, data: Path, port: int) -> None:
-        kept = {
-            k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "PYTHONUNBUFFERED")
-        }
+        kept = {k: v for k, v in os.environ.items() if k not in OURS}
         self.url = f"http://127.0.0.1:{port}"
         self.lines: list[str] = []
         self._said = threading.Condition()
@@ -81,7 +86,6 @@ def data(tmp_path: Path) -> Iterator[Path]:
     embedded_postgres.stop(tmp_path / "data" / "postgres")
 
 
-@pytest.mark.xdist_group("run")
 def test_a_newcomer_approves_the_refund_and_finds_it_all_again(data):
     port = free_port()
     first = Trial(data, port)
@@ -156,8 +160,8 @@ def run_as_written(command: str, url: str, key: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.xdist_group("run")
 def test_a_closed_terminal_stops_everything_too(data):
+    copy_cluster(data / "postgres")
     trial = Trial(data, free_port())
     trial.says(r"agent │ waiting for finance until")
     trial.process.send_signal(signal.SIGHUP)
@@ -166,7 +170,6 @@ def test_a_closed_terminal_stops_everything_too(data):
         httpx.get(f"{trial.url}/status")
 
 
-@pytest.mark.xdist_group("run")
 def test_a_taken_port_is_one_sentence(data):
     with socket.socket() as taker:
         taker.bind(("127.0.0.1", 0))
@@ -229,7 +232,7 @@ RUN_BY = {
 }
 
 
-@pytest.mark.xdist_group("run")
+@pytest.mark.skipif(not os.environ.get("CI"), reason="only CI tries the benchmarks: set CI=true")
 def test_make_bench_prints_a_table_of_ratios(tmp_path):
     """A short run beside the limit alone: that it works, not how fast."""
     short = os.environ | {"BENCH_PAIRS": "1", "BENCH_RESULTS": str(tmp_path)}

@@ -480,8 +480,7 @@ class World:
 
 @pytest.fixture
 def world(settings) -> World:
-    """Limits would refuse, and slow hashes of passwords would hold up, those who ask so much."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    """Limits would refuse those who ask so much."""
     settings.RATE_LIMIT_PER_MINUTE = settings.ADDRESS_LIMIT_PER_MINUTE = 0
     settings.METRICS_TOKEN = "the operators'"  # without it, a trial shows them to everybody
     return World()

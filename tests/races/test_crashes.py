@@ -41,7 +41,6 @@ def killed(fault, agent):
     """Run the request in a process of its own that dies by ``fault``."""
     environment = os.environ | {
         "DATABASE_URL": database_url(),
-        "DJANGO_SETTINGS_MODULE": "orchestrator.settings",
     }
     program = REQUEST.format(fault=fault, body=REFUND, key=agent.key)
     ended = subprocess.run(

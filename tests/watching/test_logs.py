@@ -2,12 +2,9 @@
 
 import logging
 
-import pytest
 from django.db import IntegrityError, connection
 
 from tests.factories import TaskFactory, the_approval
-
-pytestmark = pytest.mark.xdist_group("run")
 
 CANARY = "canary-7f3a"
 REFUND = {

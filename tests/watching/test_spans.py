@@ -1,9 +1,6 @@
 """Spans go to the collector that the environment names, in the trace of the request."""
 
-import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-pytestmark = pytest.mark.xdist_group("run")
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"

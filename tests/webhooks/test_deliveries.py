@@ -397,7 +397,6 @@ def test_the_worker_delivers_and_who_is_killed_in_between_delivers_again(webhook
     )
     env = os.environ | {
         "DATABASE_URL": database_url(),
-        "DJANGO_SETTINGS_MODULE": "orchestrator.settings",
         "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
     }
     note(bot)
