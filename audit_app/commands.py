@@ -23,7 +23,7 @@ from audit_app import command_runs
 from audit_app.base.actors import Actor
 from audit_app.base.durations import duration
 from audit_app.base.errors import OrchestratorError
-from audit_app.live.notifier import bell
+from audit_app.live.notifier import notifier
 from audit_app.trail.operation import broke_off
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -214,7 +214,7 @@ class BatchCommand(OperatorCommand):
             try:
                 for batch in self.batches(by=by, **options):
                     self.done.update(batch)
-                    bell.tell()
+                    notifier.publish()
                     self.progress(f"{did} {listed(self.done)}")
                     if stopping.is_set():
                         break

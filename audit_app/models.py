@@ -127,7 +127,7 @@ class Event(models.Model):
     ``entry`` is the event: its RFC 8785 text. The columns that people query are generated from it
     by PostgreSQL, and a constraint rebuilds the text from them, so neither can say what the other
     does not. ``position`` counts insertions; ``xid`` is the transaction that wrote it: in which
-    order events were committed is tail.py's to say.
+    order events were committed is event_log.py's to say.
     """
 
     id = models.GeneratedField(
@@ -209,8 +209,8 @@ class Event(models.Model):
         return f"{self.event_type} by {self.actor}"
 
 
-class Era(models.Model):
-    """What the trail holds from before it was restored into this cluster: see tail.py."""
+class Epoch(models.Model):
+    """Where the events end that were restored from an older cluster: see live/event_log.py."""
 
     number = models.PositiveIntegerField(primary_key=True, db_comment="1 for the second era.")
     after_position = models.BigIntegerField(
@@ -227,8 +227,8 @@ class Era(models.Model):
         return f"after {self.after_position}"
 
 
-class TailReader(models.Model):
-    """How far a relay has read the trail: see relays.py."""
+class ConsumerOffset(models.Model):
+    """How far a consumer has read the trail: see live/consumers.py."""
 
     name = models.TextField(primary_key=True, db_comment="The relay.")
     cursor = models.TextField(db_comment="Behind the last event that it told.")

@@ -27,7 +27,7 @@ from audit_app.base.errors import (
     RequestInProgress,
 )
 from audit_app.base.metrics import OPERATIONS
-from audit_app.live.notifier import bell
+from audit_app.live.notifier import notifier
 from audit_app.trail import recording
 from audit_app.trail.idempotency import Receipt, Replayed
 
@@ -80,7 +80,7 @@ class Operation(Generic[P, R]):
             finally:
                 span.set_attribute("orchestrator.outcome", outcome)
                 OPERATIONS.labels(self.name, outcome).inc()
-        bell.tell()
+        notifier.publish()
         return result
 
     def _kept(self, receipt: Receipt | None, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -241,7 +241,7 @@ class WebhookAdmin(ReadOnlyAdmin):
             messages.error(request, "Choose a time span.")
             return _page_of(webhook_id)
         since = timezone.now() - SPANS[str(request.POST["span"])][1]
-        before = event_log.last_before(since)
+        before = event_log.find_last_before(since)
         after = event_log.cursor_of(before) if before else event_log.START
         try:
             number = operations.replay(webhook_id, by=actor_of(request), after=after)

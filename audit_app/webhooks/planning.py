@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from procrastinate.contrib.django import app
 
-from audit_app.live.consumers import relay
+from audit_app.live.consumers import consumer
 from audit_app.live.event_log import Cursor, cursor_of
 from audit_app.models import Delivery, Event, Webhook
 
@@ -19,7 +19,7 @@ JOB = "deliver_webhook"
 FORGET = "DELETE FROM procrastinate_jobs WHERE lock = ANY(%s) AND status = 'todo'"
 
 
-@relay("webhooks")
+@consumer("webhooks")
 def tell(events: list[Event]) -> None:
     """Note each event for each webhook that wants it, and have it sent."""
     for webhook in Webhook.objects.exclude(status=Webhook.Status.DISABLED):

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from audit_app.base.actors import Actor
-from audit_app.live.long_poll import can_hold
+from audit_app.live.long_poll import is_supported
 from orchestrator.mcp.messages import read
 from orchestrator.mcp.rest import Rest
 from sessions_app.auth.authentication import BearerAuthentication
@@ -96,10 +96,10 @@ def _handed_over(request: Request, body: bytes, rest: Rest) -> HttpResponse:
     from orchestrator.mcp import serving
 
     answer = partial(serving.answer, _scope(request, rest), body)
-    if not can_hold(request._request):
+    if not is_supported(request._request):
         return asyncio.run(_whole(answer))
     response = HttpResponse()
-    response.handover = answer  # type: ignore[attr-defined]  # read by the door
+    response.asgi_response = answer  # type: ignore[attr-defined]  # read by server/long_poll.py
     return response
 
 

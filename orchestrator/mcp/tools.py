@@ -16,8 +16,8 @@ from mcp.shared.exceptions import MCPError
 from rest_framework.exceptions import APIException
 
 from audit_app.base import tracing
-from audit_app.live.long_poll import places
-from audit_app.live.subscriptions import watch
+from audit_app.live.long_poll import waiter_limits
+from audit_app.live.subscriptions import subscriptions
 from orchestrator import __version__
 from orchestrator.mcp import schemas
 from orchestrator.mcp.messages import refusal_in
@@ -79,13 +79,13 @@ async def wait_for_decision(rest: Rest, given: Json, tell: Tell) -> Json:
     """Wait until people have decided on a task or asked for changes, or until timeout_seconds (60,
     at most 300) are over: then decided is false, and the call can be repeated."""
     task_id, seconds = given["task_id"], given.get("timeout_seconds", schemas.USUAL_WAIT)
-    mark = watch.mark()  # before the look, so that no decision falls in between
+    mark = subscriptions.position()  # before the look, so that no decision falls in between
     task = await _in_thread(rest.get, f"/tasks/{task_id}")
-    if _waits(task) and places.take(rest.caller):
+    if _waits(task) and waiter_limits.acquire(rest.caller):
         try:
             await _decided(rest, task, seconds, mark, tell)
         finally:
-            places.leave(rest.caller)
+            waiter_limits.release(rest.caller)
         # Once more, since whoever called may not know of it any longer.
         task = await _in_thread(rest.get, f"/tasks/{task_id}")
     return {
@@ -232,15 +232,15 @@ def _waited_for(task: Json) -> str:
 async def _decided(rest: Rest, task: Json, seconds: float, mark: int, tell: Tell) -> None:
     """Return once ``task`` waits for people no longer, or ``seconds`` are over."""
     began = time.monotonic()
-    while _waits(task) and not watch.closing:
+    while _waits(task) and not subscriptions.closing:
         passed = time.monotonic() - began
         if passed >= seconds:
             return
         await tell(passed, seconds, f"Waiting for {_waited_for(task)}.")
         about = [task["task_id"], *(approval["approval_id"] for approval in task["approvals"])]
         rest_of_it = min(LOOK_SECONDS, seconds - passed)
-        if await watch.news(about, since=mark, timeout=rest_of_it):
-            mark = watch.mark()
+        if await subscriptions.wait_for(about, since=mark, timeout=rest_of_it):
+            mark = subscriptions.position()
             task = await _in_thread(rest.get, f"/tasks/{task['task_id']}")
 
 

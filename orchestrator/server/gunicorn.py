@@ -67,11 +67,11 @@ def on_exit(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Let whoever waits be answered when the worker is asked to end, so that it can."""
-    from audit_app.live.subscriptions import watch
+    from audit_app.live.subscriptions import subscriptions
     from sessions_app.auth.key_cache import key_cache
 
     def end() -> None:
-        watch.close()
+        subscriptions.close()
         worker.handle_exit_signal()
 
     worker.loop.add_signal_handler(signal.SIGTERM, end)

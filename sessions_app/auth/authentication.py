@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from audit_app.base.actors import Actor, Assurance
 from audit_app.base.errors import NotFound
 from audit_app.base.prepared import Prepared
-from audit_app.live.long_poll import resumed
+from audit_app.live.long_poll import get_resumption
 from sessions_app import agents
 from sessions_app.api_keys import MARK, hash_of
 from sessions_app.auth import tokens
@@ -51,7 +51,7 @@ class BearerAuthentication(BaseAuthentication):
             kind = "key" if token.startswith(MARK) else "jwt"
             # What wakes a held request may be the revocation of its key, which the trail can tell
             # before the notice does that empties the cache.
-            use_cache = resumed(request._request) is None
+            use_cache = get_resumption(request._request) is None
             actor = _by_key(token, use_cache=use_cache) if kind == "key" else _by_jwt(token)
         except IssuerAway:
             raise

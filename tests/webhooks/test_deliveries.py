@@ -27,7 +27,7 @@ from audit_app.base.errors import (
     WebhookNameTaken,
 )
 from audit_app.live import event_log
-from audit_app.live.consumers import RELAYS
+from audit_app.live.consumers import CONSUMERS
 from audit_app.models import Delivery, Event, Webhook
 from audit_app.trail.notes import add_event
 from audit_app.webhooks import operations, planning, sending
@@ -159,7 +159,7 @@ def test_its_place_and_its_rows_are_written_together_or_not_at_all(webhook, bot)
     assert jobs() == []
     [row] = relayed()
     assert jobs() == [row.pk]
-    assert RELAYS["webhooks"].advance() == 0
+    assert CONSUMERS["webhooks"].advance() == 0
 
 
 @pytest.mark.parametrize("answer", [500, 404, 301, 400])
@@ -263,7 +263,7 @@ def test_each_subject_has_its_own_order(webhook, bot):
 def test_replay_sends_everything_from_there_again_in_order(webhook, receiver, bot):
     note(bot)
     relayed()
-    begin = event_log.end()
+    begin = event_log.find_end()
     for number in (2, 3):
         note(bot, number)
     for row in relayed():

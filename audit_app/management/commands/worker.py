@@ -14,8 +14,8 @@ from procrastinate.exceptions import ConnectorException
 from psycopg_pool import PoolTimeout
 
 from audit_app.commands import SIGNALS, OperatorCommand
-from audit_app.live.consumers import RELAYS, Relay
-from audit_app.live.notifier import LOOK_ANYWAY, bell, connection_parameters
+from audit_app.live.consumers import CONSUMERS, Consumer
+from audit_app.live.notifier import POLL_INTERVAL, connection_parameters, notifier
 
 log = structlog.get_logger("orchestrator.worker")
 
@@ -36,14 +36,14 @@ class Command(OperatorCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stopping = threading.Event()
-        relays = threading.Thread(target=_relay, args=(stopping,), name="relays")
-        relays.start()
+        consumers = threading.Thread(target=_run_consumers, args=(stopping,), name="consumers")
+        consumers.start()
         try:
             asyncio.run(self._work())
         finally:
             stopping.set()
-            bell.stop()
-            relays.join()
+            notifier.stop()
+            consumers.join()
         self.stdout.write("The worker has stopped.")
 
     async def _work(self) -> None:
@@ -62,28 +62,29 @@ class Command(OperatorCommand):
                 await asyncio.sleep(RETRY_AFTER)
 
 
-def _relay(stopping: threading.Event) -> None:
+def _run_consumers(stopping: threading.Event) -> None:
     while not stopping.is_set():
-        heard = bell.rung()
-        pause = LOOK_ANYWAY
-        for relay in RELAYS.values():
-            pause = min(pause, _caught_up(relay, stopping))
-        bell.wait(heard, pause)
+        # Counted before reading, so that a signal in between ends the wait at once.
+        signals = notifier.count_signals()
+        pause = POLL_INTERVAL
+        for consumer in CONSUMERS.values():
+            pause = min(pause, _catch_up(consumer, stopping))
+        notifier.wait(signals, pause)
     connection.close()
 
 
-def _caught_up(relay: Relay, stopping: threading.Event) -> float:
-    """Let ``relay`` tell all there is; return in how many seconds it should look again."""
+def _catch_up(consumer: Consumer, stopping: threading.Event) -> float:
+    """Let ``consumer`` handle all events; return in how many seconds it should look again."""
     try:
         close_old_connections()
-        while not stopping.is_set() and relay.advance():
+        while not stopping.is_set() and consumer.advance():
             pass
-        return SOON if relay.waits_for_others() else LOOK_ANYWAY
+        return SOON if consumer.waits_for_older_transactions() else POLL_INTERVAL
     except (DatabaseError, InterfaceError) as error:
-        log.warning("relay", relay=relay.name, failure=type(error).__name__)
+        log.warning("relay", relay=consumer.name, failure=type(error).__name__)
     except Exception:
-        # One that fails holds up no other; its events stay where they are.
-        log.exception("relay", relay=relay.name)
+        # A consumer that fails must not hold up the others; it gets the same events again.
+        log.exception("relay", relay=consumer.name)
     connection.close()
     return RETRY_AFTER
 
@@ -102,7 +103,7 @@ async def _do_jobs(ended: asyncio.Event) -> None:
         jobs = asyncio.create_task(
             working.run_worker_async(
                 concurrency=CONCURRENCY,
-                fetch_job_polling_interval=LOOK_ANYWAY,
+                fetch_job_polling_interval=POLL_INTERVAL,
                 shutdown_graceful_timeout=GRACE,
                 delete_jobs="successful",
                 install_signal_handlers=False,
