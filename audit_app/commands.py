@@ -21,7 +21,7 @@ from psycopg import errors
 
 from audit_app import command_runs
 from audit_app.base.actors import Actor
-from audit_app.base.durations import duration
+from audit_app.base.durations import parse_duration
 from audit_app.base.errors import OrchestratorError
 from audit_app.live.notifier import notifier
 from audit_app.trail.operation import broke_off
@@ -44,7 +44,7 @@ class Interrupted(KeyboardInterrupt):
 def length_of_time(text: str) -> timedelta:
     """An argument such as ``7d``."""
     try:
-        return duration(text)
+        return parse_duration(text)
     except ValueError as error:
         raise ArgumentTypeError(str(error)) from None
 
@@ -100,16 +100,16 @@ class OperatorCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         self.as_json: bool = options["format"] == "json"
-        with self._watched(options):
+        with self._record_run(options):
             return self._execute(*args, **options)
 
-    def by_the_clock(self, options: Mapping[str, Any]) -> bool:
+    def is_scheduled(self, options: Mapping[str, Any]) -> bool:
         """Whether this run is one of many, of which somebody watches when the last one was."""
         return False
 
     @contextlib.contextmanager
-    def _watched(self, options: Mapping[str, Any]) -> Iterator[None]:
-        if not self.by_the_clock(options):
+    def _record_run(self, options: Mapping[str, Any]) -> Iterator[None]:
+        if not self.is_scheduled(options):
             yield
             return
         began, ok = time.monotonic(), False
@@ -128,7 +128,7 @@ class OperatorCommand(BaseCommand):
         except OrchestratorError as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
-            raise CommandError(reason(error)) from error
+            raise CommandError(describe_error(error)) from error
         except BrokenPipeError as error:
             # Nobody reads any more: Python's own flush at exit would complain once again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -144,9 +144,9 @@ class OperatorCommand(BaseCommand):
 
     def report(self, facts: Mapping[str, Any], sentence: str) -> None:
         """Say what was done, in the format that was asked for."""
-        self.stdout.write(self.told(facts, sentence))
+        self.stdout.write(self.format_result(facts, sentence))
 
-    def told(self, facts: Mapping[str, Any], sentence: str) -> str:
+    def format_result(self, facts: Mapping[str, Any], sentence: str) -> str:
         return json.dumps(facts) if self.as_json else sentence
 
     def progress(self, sentence: str) -> None:
@@ -180,7 +180,7 @@ class BatchCommand(OperatorCommand):
             "--dry-run", action="store_true", help="count what is due, and change nothing"
         )
 
-    def by_the_clock(self, options: Mapping[str, Any]) -> bool:
+    def is_scheduled(self, options: Mapping[str, Any]) -> bool:
         return not options["dry_run"]
 
     def due(self, **options: Any) -> Mapping[str, int]:
@@ -195,13 +195,15 @@ class BatchCommand(OperatorCommand):
         do, did = self.verb
         if options["dry_run"]:
             due = self.due(**options)
-            self.report({**due, "dry_run": True}, f"Would {do} {listed(due)}; changed nothing.")
+            self.report(
+                {**due, "dry_run": True}, f"Would {do} {format_counts(due)}; changed nothing."
+            )
             return
         self.done.update(dict.fromkeys(self.counted, 0))
         stopped = self._work_through(options)
         rest = " Stopped before the end: the rest is left for the next run." if stopped else ""
         facts = {**self.done, "dry_run": False, "stopped": stopped}
-        self.report(facts, f"{did} {listed(self.done)}.{rest}")
+        self.report(facts, f"{did} {format_counts(self.done)}.{rest}")
 
     counted: ClassVar[tuple[str, ...]]
     """The names of what is counted: ``("sessions",)``."""
@@ -215,12 +217,12 @@ class BatchCommand(OperatorCommand):
                 for batch in self.batches(by=by, **options):
                     self.done.update(batch)
                     notifier.publish()
-                    self.progress(f"{did} {listed(self.done)}")
+                    self.progress(f"{did} {format_counts(self.done)}")
                     if stopping.is_set():
                         break
             except DatabaseError as error:
-                before = listed(self.done)
-                raise CommandError(f"{reason(error)} {did} {before} before.") from error
+                before = format_counts(self.done)
+                raise CommandError(f"{describe_error(error)} {did} {before} before.") from error
             finally:
                 self.end_progress()
         return stopping.is_set()
@@ -230,13 +232,13 @@ def _name_of(command: BaseCommand) -> str:
     return type(command).__module__.rpartition(".")[2]
 
 
-def listed(counts: Mapping[str, int]) -> str:
+def format_counts(counts: Mapping[str, int]) -> str:
     """``2 tasks, 3 approvals and 1 session``, from plural names."""
     parts = [f"{n:,} {plural if n != 1 else plural[:-1]}" for plural, n in counts.items()]
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
-def reason(error: DatabaseError) -> str:
+def describe_error(error: DatabaseError) -> str:
     """Why the database did not do it, as one sentence."""
     cause = error.__cause__
     said = (str(error).strip().splitlines() or ["it gave no reason"])[0].rstrip(".")

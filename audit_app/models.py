@@ -103,7 +103,7 @@ class _FromEntry(models.Func):
         self.template = cast.format(f"(%(expressions)s::jsonb ->> '{member}')")
 
 
-def _generated(
+def _entry_column(
     member: str, field: "models.Field[Any, Any]", comment: str, cast: str = "({})"
 ) -> models.GeneratedField:
     return models.GeneratedField(
@@ -146,27 +146,27 @@ class Event(models.Model):
     entry = models.TextField(
         db_comment="The event as RFC 8785 text: what is hashed is what was written."
     )
-    event_type = _generated("event_type", models.TextField(), "What happened.")
-    actor = _generated("actor", models.TextField(), "Who did it, as kind:name.")
-    actor_id = _generated("actor_id", models.TextField(), "The primary key of who did it.")
-    role = _generated("role", models.TextField(null=True), "The role the subject belongs to.")
-    subject_type = _generated("subject_type", models.TextField(), "session, task, approval, …")
-    subject_id = _generated(
+    event_type = _entry_column("event_type", models.TextField(), "What happened.")
+    actor = _entry_column("actor", models.TextField(), "Who did it, as kind:name.")
+    actor_id = _entry_column("actor_id", models.TextField(), "The primary key of who did it.")
+    role = _entry_column("role", models.TextField(null=True), "The role the subject belongs to.")
+    subject_type = _entry_column("subject_type", models.TextField(), "session, task, approval, …")
+    subject_id = _entry_column(
         "subject_id", models.UUIDField(), "The row it happened to.", "({}::uuid)"
     )
-    seq = _generated(
+    seq = _entry_column(
         "seq", models.BigIntegerField(), "Gapless count of the subject's events.", "({}::bigint)"
     )
-    from_state = _generated(
+    from_state = _entry_column(
         "from_state", models.TextField(null=True), "The state before, where the state changed."
     )
-    to_state = _generated(
+    to_state = _entry_column(
         "to_state", models.TextField(null=True), "The state after, where the state changed."
     )
-    timestamp = _generated(
+    timestamp = _entry_column(
         "timestamp", models.DateTimeField(), "When it was recorded.", "audit_instant({})"
     )
-    trace_id = _generated(
+    trace_id = _entry_column(
         "trace_id", models.UUIDField(null=True), "The work that it was part of.", "({}::uuid)"
     )
     metadata = models.GeneratedField(

@@ -67,7 +67,7 @@ class SqlFile:
         return sha256(self.text.encode()).hexdigest()
 
 
-def files() -> Iterator[SqlFile]:
+def read_files() -> Iterator[SqlFile]:
     """Every file of every app, in the order in which they are applied."""
     for kind in KINDS:
         for app in apps.get_app_configs():
@@ -75,15 +75,15 @@ def files() -> Iterator[SqlFile]:
                 yield SqlFile(path.read_text())
 
 
-def names() -> set[str]:
+def object_names() -> set[str]:
     """Every object that the files define."""
-    return {name for file in files() for name in file.objects}
+    return {name for file in read_files() for name in file.objects}
 
 
-def outdated() -> bool:
+def is_outdated() -> bool:
     """Whether the database differs from the files."""
     with connection.cursor() as cursor:
-        return any(_differences(cursor, list(files())))
+        return any(_compare(cursor, list(read_files())))
 
 
 def apply(wanted: Iterable[SqlFile] | None = None) -> int:
@@ -92,13 +92,13 @@ def apply(wanted: Iterable[SqlFile] | None = None) -> int:
     One transaction: the triggers are never missing. Two hosts that call it at once wait for each
     other. Raises DatabaseError where a file can't be run; then nothing has changed.
     """
-    wanted = list(files() if wanted is None else wanted)
+    wanted = list(read_files() if wanted is None else wanted)
     with connection.cursor() as cursor:
-        if not any(_differences(cursor, wanted)):
+        if not any(_compare(cursor, wanted)):
             return 0
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('schema_objects'))")
-        changed, gone = _differences(cursor, wanted)
+        changed, gone = _compare(cursor, wanted)
         # A function in SQL may call one whose file comes after it: all are checked together.
         cursor.execute("SET LOCAL check_function_bodies = off")
         for file in changed:
@@ -112,7 +112,7 @@ def apply(wanted: Iterable[SqlFile] | None = None) -> int:
         return len(changed) + len(gone)
 
 
-def _differences(cursor: Any, wanted: list[SqlFile]) -> tuple[list[SqlFile], list[str]]:
+def _compare(cursor: Any, wanted: list[SqlFile]) -> tuple[list[SqlFile], list[str]]:
     """The files to run, and the objects whose file is gone."""
     cursor.execute(APPLIED)
     applied = {name: (exists, checksum) for name, exists, checksum in cursor.fetchall()}

@@ -27,10 +27,10 @@ from audit_app.ui.admin_base import (
     RoleFilter,
     StrictAdmin,
     actor_of,
-    address,
+    change_url,
     trace_link,
 )
-from audit_app.ui.state_diagram import machine, states_passed
+from audit_app.ui.state_diagram import build_state_diagram, list_past_states
 from sessions_app import agents
 from sessions_app.api_keys import NewKey
 from sessions_app.models import ROLE_LENGTH, Agent, AgentSession
@@ -43,7 +43,7 @@ def link_to(row: Any, actor: Actor) -> Link | str | None:
     if row is None:
         return None
     seen = type(row).objects.visible_to(actor).filter(pk=row.pk).exists()
-    return Link(str(row), address(type(row), row.pk)) if seen else str(row)
+    return Link(str(row), change_url(type(row), row.pk)) if seen else str(row)
 
 
 @admin.register(AgentSession)
@@ -109,7 +109,7 @@ class SessionAdmin(ReadOnlyAdmin):
                 ("Trace", trace_link(row.trace_id)),
             ],
             "documents": [("Metadata", row.metadata)],
-            "machine": machine(row, states_passed(row)),
+            "machine": build_state_diagram(row, list_past_states(row)),
             "timeline": ("session", row.pk),
         }
 

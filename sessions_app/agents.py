@@ -37,7 +37,7 @@ def create_agent(
     _administrators_only(by)
     agent = Agent(name=name, roles=list(dict.fromkeys(roles)), owner_id=owner_id, subject=subject)
     try:
-        create(agent, EventType.IDENTITY_CREATED, by=by, details=_described(agent))
+        create(agent, EventType.IDENTITY_CREATED, by=by, details=_details_of(agent))
     except IntegrityError as error:
         if violated(error) in ("agents_name_key", "agents_subject_key"):
             raise NameTaken(name=name) from error
@@ -63,7 +63,7 @@ def provision_agent(subject: str, *, by: Actor, name: str, roles: list[str], own
     mark = hashlib.sha256(subject.encode()).hexdigest()
     for candidate in (name, f"{name[:141]}-{mark[:8]}", f"agent-{mark}"):
         agent = Agent(name=candidate, roles=roles, owner_id=owner_id, subject=subject)
-        told = {**_described(agent), "reason": "The first token of an unknown OIDC subject."}
+        told = {**_details_of(agent), "reason": "The first token of an unknown OIDC subject."}
         try:
             with transaction.atomic():
                 return create(agent, EventType.IDENTITY_CREATED, by=by, details=told)
@@ -89,7 +89,7 @@ def change_agent(
     Raises NotFound, AdministratorsOnly, AgentRevoked, SubjectTaken.
     """
     _administrators_only(by)
-    agent = _active(agent_id)
+    agent = _lock_active(agent_id)
     given: dict[str, Any] = {
         "roles": list(dict.fromkeys(roles)),
         "owner_id": owner_id,
@@ -111,7 +111,7 @@ def rotate_key(agent_id: UUID, *, by: Actor, overlap: timedelta = timedelta()) -
     Raises NotFound, AdministratorsOnly, AgentRevoked.
     """
     _administrators_only(by)
-    agent = _active(agent_id)
+    agent = _lock_active(agent_id)
     _revoke_keys(agent, by, overlap)
     return _issue_key(agent, by)
 
@@ -123,7 +123,7 @@ def revoke_agent(agent_id: UUID, *, by: Actor) -> Agent:
     Raises NotFound, AdministratorsOnly, AgentRevoked.
     """
     _administrators_only(by)
-    agent = _active(agent_id)
+    agent = _lock_active(agent_id)
     _revoke_keys(agent, by, timedelta())
     perform(agent.revoke, by=by)
     why = "Its agent was revoked."
@@ -135,7 +135,7 @@ def revoke_agent(agent_id: UUID, *, by: Actor) -> Agent:
     return agent
 
 
-def _active(agent_id: UUID) -> Agent:
+def _lock_active(agent_id: UUID) -> Agent:
     agent = Agent.objects.locked(agent_id)
     if agent.status != Agent.Status.ACTIVE:
         raise AgentRevoked(agent, name=agent.name)
@@ -159,7 +159,7 @@ def _revoke_keys(agent: Agent, by: Actor, overlap: timedelta) -> None:
         perform(agent.revoke_keys, by=by, details=told)
 
 
-def _described(agent: Agent) -> dict[str, Any]:
+def _details_of(agent: Agent) -> dict[str, Any]:
     return {
         "name": agent.name,
         "roles": agent.roles,

@@ -14,7 +14,7 @@ from audit_app.base.actors import Actor, ActorKind
 from audit_app.base.canonical import canonical, digest
 from audit_app.base.events import EventType, recorded_as
 from audit_app.models import Subject
-from sessions_app.gate import Kind, Verdict
+from sessions_app.gate import Outcome, PolicyDecision
 from sessions_app.querysets import AgentQuerySet, SessionQuerySet, TaskQuerySet
 
 ROLE_LENGTH = 150
@@ -319,7 +319,7 @@ class Task(Subject):
     verdict = models.CharField(
         max_length=7,
         blank=True,
-        choices=[(kind.value, kind.value) for kind in Kind],
+        choices=[(kind.value, kind.value) for kind in Outcome],
         db_comment="What was said of the present revision: approve, require or refuse.",
     )
     policy = models.CharField(
@@ -429,7 +429,7 @@ class Task(Subject):
         return f"{self.task_type} {str(self.pk)[:8]}"
 
     @property
-    def named(self) -> str:
+    def title(self) -> str:
         """What a list calls it: the agent's own words or, where it has none, its type."""
         return self.description.strip() or self.task_type
 
@@ -455,21 +455,21 @@ class Task(Subject):
         self.approved_until = until
 
     @recorded_as(EventType.TASK_REVISED)
-    def revise(self, *, edited_by_id: int | None, verdict: Verdict, **payload: Any) -> None:
+    def revise(self, *, edited_by_id: int | None, verdict: PolicyDecision, **payload: Any) -> None:
         """Become the next revision: another payload, judged anew."""
         for name, value in payload.items():
             setattr(self, name, value)
         self.seal_payload()
         self.revision += 1
         self.edited_by_id = edited_by_id
-        self.judge(verdict)
+        self.store_decision(verdict)
 
     @property
     def payload_bytes(self) -> bytes:
         """The bytes whose SHA-256 is its digest."""
         return self.payload.encode()
 
-    def judge(self, verdict: Verdict) -> None:
+    def store_decision(self, verdict: PolicyDecision) -> None:
         """Keep what was said of the present revision, by which policy, and why."""
         self.verdict, self.why = verdict.kind.value, verdict.why
         self.policy, self.policy_version = verdict.policy, verdict.policy_version

@@ -44,7 +44,7 @@ class Assurance:
     second_factor: bool = False
 
     @classmethod
-    def claimed(cls, claims: Mapping[str, Any]) -> "Assurance":
+    def from_claims(cls, claims: Mapping[str, Any]) -> "Assurance":
         """What a verified OpenID Connect token says in ``auth_time``, ``amr`` and ``acr``."""
         methods = claims.get("amr")
         named = {m for m in methods if isinstance(m, str)} if isinstance(methods, list) else set()

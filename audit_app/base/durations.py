@@ -6,7 +6,7 @@ from datetime import timedelta
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def duration(text: str) -> timedelta:
+def parse_duration(text: str) -> timedelta:
     """``"7d"`` as a timedelta. Raises ``ValueError`` with one plain sentence for anything else."""
     match = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
     if match is None or match[1].strip("0") == "":

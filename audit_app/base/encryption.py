@@ -14,33 +14,33 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
 
-class Unreadable(Exception):
+class DecryptionFailed(Exception):
     """It was sealed under a SECRET_KEY that is not known here."""
 
 
-def sealed(text: str, *, purpose: str) -> str:
+def encrypt(text: str, *, purpose: str) -> str:
     """``text`` as it may be kept."""
-    return _keys(purpose).encrypt(text.encode()).decode()
+    return _fernet(purpose).encrypt(text.encode()).decode()
 
 
-def opened(token: str, *, purpose: str) -> str:
-    """What ``sealed`` was given for the same purpose. Raises Unreadable."""
+def decrypt(token: str, *, purpose: str) -> str:
+    """What ``sealed`` was given for the same purpose. Raises DecryptionFailed."""
     try:
-        return _keys(purpose).decrypt(token.encode()).decode()
+        return _fernet(purpose).decrypt(token.encode()).decode()
     except InvalidToken:
-        raise Unreadable from None
+        raise DecryptionFailed from None
 
 
 def signing_keys(purpose: str) -> list[Ed25519PrivateKey]:
     """What is signed with for ``purpose``: the present key, and then those before it."""
-    return [Ed25519PrivateKey.from_private_bytes(key) for key in _derived(f"signing {purpose}")]
+    return [Ed25519PrivateKey.from_private_bytes(key) for key in _derive_keys(f"signing {purpose}")]
 
 
-def _keys(purpose: str) -> MultiFernet:
-    return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in _derived(purpose)])
+def _fernet(purpose: str) -> MultiFernet:
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in _derive_keys(purpose)])
 
 
-def _derived(purpose: str) -> list[bytes]:
+def _derive_keys(purpose: str) -> list[bytes]:
     """32 bytes of each SECRET_KEY, the present one first."""
     info = f"orchestrator.{purpose}".encode()
     return [

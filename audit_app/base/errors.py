@@ -31,7 +31,7 @@ class OrchestratorError(Exception):
         super().__init__(self.sentence.format(**data))
 
 
-class Outrun(Exception):
+class LostRace(Exception):
     """Nothing that was asked for is refused: somebody else was faster, so the operation that raises
     this is rolled back and run again."""
 

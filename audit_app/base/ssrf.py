@@ -31,7 +31,7 @@ class DestinationRefused(Exception):
 class GuardedTransport(httpx2.AsyncHTTPTransport):
     """httpx2's, to addresses that were judged: public ones, and those of the ``allowed`` networks.
 
-    Raises what ``addresses_of`` raises.
+    Raises what ``resolve_allowed`` raises.
     """
 
     def __init__(self, allowed: Sequence[str], trust: SSLContext) -> None:
@@ -41,14 +41,14 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         host = request.url.host
         port = request.url.port or (443 if request.url.scheme == "https" else 80)
-        address = addresses_of(host, port, allowed=self._allowed)[0]
+        address = resolve_allowed(host, port, allowed=self._allowed)[0]
         # The Host header is written already; the certificate must be the name's, too.
         request.url = request.url.copy_with(host=str(address))
         request.extensions = {**request.extensions, "sni_hostname": host}
         return await super().handle_async_request(request)
 
 
-def must_be_fit(url: str, *, plain: bool) -> None:
+def require_webhook_url(url: str, *, plain: bool) -> None:
     """Raises Invalid for what is no address of a webhook: https (http where ``plain``), a host, no
     credentials, no fragment."""
     try:
@@ -66,7 +66,7 @@ def must_be_fit(url: str, *, plain: bool) -> None:
         raise Invalid(field="url", reason="it must be plain ASCII without blanks.")
 
 
-def addresses_of(host: str, port: int, *, allowed: Sequence[str] = ()) -> list[Address]:
+def resolve_allowed(host: str, port: int, *, allowed: Sequence[str] = ()) -> list[Address]:
     """The addresses that ``host`` has, judged. ``allowed`` are networks that are let through.
 
     Every one of them must be fit, or none is given. Raises DestinationRefused, and OSError where
@@ -84,7 +84,7 @@ def addresses_of(host: str, port: int, *, allowed: Sequence[str] = ()) -> list[A
 def is_public(address: Address) -> bool:
     """Whether anybody on the internet has this address, and nobody here does."""
     if isinstance(address, IPv6Address):
-        inner = _within(address)
+        inner = _embedded_ipv4(address)
         if inner is not None:
             return is_public(inner)
         if address.is_site_local:
@@ -94,7 +94,7 @@ def is_public(address: Address) -> bool:
     )
 
 
-def _within(address: IPv6Address) -> IPv4Address | None:
+def _embedded_ipv4(address: IPv6Address) -> IPv4Address | None:
     """The IPv4 address that an IPv6 address stands for (mapped, 6to4, Teredo, NAT64)."""
     if any(address in network for network in TRANSLATED):
         return IPv4Address(int(address) & 0xFFFFFFFF)
@@ -125,7 +125,7 @@ def _guarded_connect(address: tuple[str, int], *args: Any, **kwargs: Any) -> Any
         return _connect(address, *args, **kwargs)
     host, port = address
     try:
-        places = addresses_of(host.strip("[]"), port)
+        places = resolve_allowed(host.strip("[]"), port)
     except DestinationRefused:
         raise OSError("This address is not public.") from None
     error: OSError | None = None

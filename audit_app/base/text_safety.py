@@ -103,7 +103,7 @@ WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class SuspiciousText:
     """How often each kind of deception was found."""
 
     counts: Counter[str]
@@ -120,7 +120,7 @@ class Findings:
 def visible(text: object) -> SafeString:
     """``text`` as HTML that shows every character: escaped, the unseen ones as their codes, and
     what looks or speaks otherwise than a plain description marked."""
-    return SafeString(_marked(str(text).replace("\r\n", "\n")))  # escaped in pieces
+    return SafeString(_render(str(text).replace("\r\n", "\n")))  # escaped in pieces
 
 
 def who(actor: str) -> SafeString:
@@ -130,14 +130,14 @@ def who(actor: str) -> SafeString:
     return format_html("{}{}{}", kind, colon, visible(name))
 
 
-def findings(value: Any) -> Findings:
+def find_suspicious(value: Any) -> SuspiciousText:
     """What ``visible`` would mark in all texts of a JSON value, and in the names of its members."""
     counts: Counter[str] = Counter()
-    texts = list(_texts(value))
+    texts = list(_walk_texts(value))
     if _is_plain("\n".join(texts)):  # most are, and a large one is so at once
-        return Findings(counts)
+        return SuspiciousText(counts)
     for text in texts:
-        for kind, start, end in _pieces(text):
+        for kind, start, end in _find_pieces(text):
             if kind == "link":
                 counts["link"] += _link_deceives(text[start:end])
                 counts["hidden"] += len(UNSEEN.findall(text[start:end]))
@@ -145,7 +145,7 @@ def findings(value: Any) -> Findings:
                 counts[kind] += 1
                 if kind == "speaks":
                     counts["hidden"] += len(UNSEEN.findall(text[start:end]))
-    return Findings(+counts)
+    return SuspiciousText(+counts)
 
 
 def pretty(value: Any) -> str:
@@ -156,7 +156,7 @@ def pretty(value: Any) -> str:
         return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
 
 
-def shortened(text: str, length: int) -> str:
+def shorten(text: str, length: int) -> str:
     """The beginning of ``text`` on one line, where the whole is one click away."""
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"
@@ -164,7 +164,7 @@ def shortened(text: str, length: int) -> str:
 
 def in_a_list(text: str) -> SafeString:
     """The beginning of ``text`` in a list whose rows lead to the whole."""
-    return format_html('<span class="o-long">{}</span>', visible(shortened(text, LIST_TEXT)))
+    return format_html('<span class="o-long">{}</span>', visible(shorten(text, LIST_TEXT)))
 
 
 def moment(at: datetime) -> SafeString:
@@ -179,12 +179,12 @@ def badge(state: str) -> SafeString:
     return format_html('<span class="o-state o-state-{}">{}</span>', state, words)
 
 
-def _marked(text: str, *, speaks: bool = True) -> str:
+def _render(text: str, *, speaks: bool = True) -> str:
     if _is_plain(text):
         return escape(text)
     out: list[str] = []
     at = 0
-    for kind, start, end in _pieces(text, speaks=speaks):
+    for kind, start, end in _find_pieces(text, speaks=speaks):
         if start < at:
             continue
         out += (escape(text[at:start]), MARKS[kind](text[start:end]))
@@ -200,7 +200,7 @@ def _is_plain(text: str) -> bool:
 Piece = tuple[str, int, int]
 
 
-def _pieces(text: str, *, speaks: bool = True) -> Iterator[Piece]:
+def _find_pieces(text: str, *, speaks: bool = True) -> Iterator[Piece]:
     """What is not plain in ``text``: kind, start and end, in order, none within another."""
     found: list[Piece] = []
     if not text.isascii() or IN_ASCII.search(text):
@@ -219,7 +219,7 @@ def _pieces(text: str, *, speaks: bool = True) -> Iterator[Piece]:
             at = piece[2]
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _walk_texts(value: Any) -> Iterator[str]:
     left = [value]
     while left:
         match left.pop():
@@ -243,35 +243,35 @@ def _alphabet(letter: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _hidden(text: str) -> str:
+def _render_hidden(text: str) -> str:
     name = unicodedata.name(text, "control character")
     return format_html('<mark class="o-unseen" title="{}">U+{}</mark>', name, f"{ord(text):04X}")
 
 
-def _mixed(word: str) -> str:
+def _render_mixed(word: str) -> str:
     foreign = sorted({_alphabet(letter) for letter in word} & ALPHABETS - {"LATIN"})
     names = " and ".join(name.capitalize() for name in foreign)
     markup = '<mark class="o-mixed">{}<small> with {} letters</small></mark>'
     return format_html(markup, word, names)
 
 
-def _lookalike(text: str) -> str:
+def _render_lookalike(text: str) -> str:
     plain = unicodedata.normalize("NFKC", text)
     markup = '<mark class="o-lookalike">{}<small> looks like {}</small></mark>'
     return format_html(markup, text, plain)
 
 
-def _stacked(text: str) -> str:
+def _render_stacked(text: str) -> str:
     return format_html('<mark class="o-stacked">{} marks on one letter</mark>', len(text))
 
 
-def _speaks(text: str) -> str:
-    inner = mark_safe(_marked(text, speaks=False))  # noqa: S308  # escaped in pieces
+def _render_speech(text: str) -> str:
+    inner = mark_safe(_render(text, speaks=False))  # noqa: S308  # escaped in pieces
     markup = '<mark class="o-speaks">{}<small> speaks to the reader</small></mark>'
     return format_html(markup, inner)
 
 
-def _link(text: str) -> str:
+def _render_link(text: str) -> str:
     """An address as text, with where it leads; it can't be clicked."""
     scheme, before, host, after = _parts_of(text)
     said = ""
@@ -279,7 +279,7 @@ def _link(text: str) -> str:
         said = "what is before the @ is not where it leads"
     elif other := _other_form(host):
         said = f"the same as {other}"
-    pieces = (mark_safe(_escaped(piece)) for piece in (scheme + before, host, after))  # noqa: S308
+    pieces = (mark_safe(_escape(piece)) for piece in (scheme + before, host, after))  # noqa: S308
     link = format_html('{}<b class="o-host">{}</b>{}', *pieces)
     if not said:
         return link
@@ -312,16 +312,16 @@ def _other_form(host: str) -> str:
     return ""
 
 
-def _escaped(text: str) -> str:
-    return UNSEEN.sub(lambda match: _hidden(match[0]), escape(text))
+def _escape(text: str) -> str:
+    return UNSEEN.sub(lambda match: _render_hidden(match[0]), escape(text))
 
 
 MARKS: dict[str, Callable[[str], str]] = {
     "emoji": escape,
-    "hidden": _hidden,
-    "link": _link,
-    "stacked": _stacked,
-    "lookalike": _lookalike,
-    "mixed": _mixed,
-    "speaks": _speaks,
+    "hidden": _render_hidden,
+    "link": _render_link,
+    "stacked": _render_stacked,
+    "lookalike": _render_lookalike,
+    "mixed": _render_mixed,
+    "speaks": _render_speech,
 }

@@ -20,9 +20,9 @@ from audit_app.base.errors import (
     Busy,
     Conflict,
     Forbidden,
+    LostRace,
     NotFound,
     OrchestratorError,
-    Outrun,
     PreconditionFailed,
     RequestInProgress,
 )
@@ -102,7 +102,7 @@ class Operation(Generic[P, R]):
                     if receipt:
                         receipt.settle(result)
                     return result
-            except Outrun:
+            except LostRace:
                 if receipt:
                     receipt.replay()
             except OperationalError as error:
@@ -127,7 +127,7 @@ class Operation(Generic[P, R]):
                     receipt.settle_refusal(refusal)
                 if refusal.subject is not None:
                     recording.record_refusal(self.name, refusal, refusal.subject, by=by)
-        except Outrun:
+        except LostRace:
             if receipt:
                 receipt.replay()
 

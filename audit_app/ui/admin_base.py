@@ -23,13 +23,13 @@ from audit_app.base.actors import Actor
 from audit_app.base.text_safety import Link
 from audit_app.models import Event, Subject
 
-GROUPS_OFFERED = 100
+MAX_GROUPS = 100
 
 
-LONGEST_SEARCH = 200
+MAX_SEARCH_LENGTH = 200
 
 
-SEARCHED = 4_000
+MAX_SEARCHED_ROWS = 4_000
 """Among how many rows, the newest that the filters leave, words are looked for: nobody waits for a
 look through all there ever was."""
 
@@ -53,7 +53,7 @@ def may_read(request: HttpRequest) -> bool:
     return bool(actor.roles) or actor.auditor
 
 
-def address(model: type[Model], pk: Any) -> str:
+def change_url(model: type[Model], pk: Any) -> str:
     """The page of one row."""
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[pk])
 
@@ -86,7 +86,7 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
         """What the list shows with these filters, all of it, as a file."""
         if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
             raise PermissionDenied
-        must_be_searchable(request)
+        require_valid_search(request)
         rows = self.get_changelist_instance(request).get_queryset(request)
         name = str(self.opts.verbose_name_plural)
         return csv_export.download(rows, self.exported, time=self.exported_by, name=name)
@@ -95,7 +95,7 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
         return any(lookup in _lookups(offered) for offered in self.list_filter)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        must_be_searchable(request)
+        require_valid_search(request)
         response: HttpResponse = super().changelist_view(request, extra_context)
         return response
 
@@ -109,11 +109,11 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
         return response
 
 
-def must_be_searchable(request: HttpRequest) -> None:
+def require_valid_search(request: HttpRequest) -> None:
     """Raises BadRequest where a list can't be asked what the address asks."""
     if any("\x00" in value for values in request.GET.lists() for value in values[1]):
         raise BadRequest("A text can't hold the character NUL.")
-    if len(request.GET.get(SEARCH_VAR, "")) > LONGEST_SEARCH:
+    if len(request.GET.get(SEARCH_VAR, "")) > MAX_SEARCH_LENGTH:
         raise BadRequest("The search is too long.")  # each word of it costs
 
 
@@ -198,7 +198,7 @@ class ReadOnlyAdmin(StrictAdmin):
         """The one page that ever shows ``secret``, which is ``row``'s; like all of the admin's, no
         browser stores it. ``words``: the tab, a
         title, a label and a note."""
-        back = address(type(row), row.pk)
+        back = change_url(type(row), row.pk)
         what = self.opts.verbose_name
         template = "admin/orchestrator/secret.html"
         return self.page(request, template, key=secret, back=back, what=what, **words)
@@ -225,7 +225,7 @@ class ReadOnlyAdmin(StrictAdmin):
 class WordsAdmin(ReadOnlyAdmin):
     """A list whose ``search_fields`` are sentences, which no index has."""
 
-    search_help_text = f"Words, in the newest {SEARCHED:,}"
+    search_help_text = f"Words, in the newest {MAX_SEARCHED_ROWS:,}"
     list_select_related: ClassVar[tuple[str, ...]]
 
     def get_search_results(
@@ -233,7 +233,7 @@ class WordsAdmin(ReadOnlyAdmin):
     ) -> tuple["QuerySet[Any]", bool]:
         if search_term.strip():
             # What the reader may see is asked within; asked again of the words, it costs seconds.
-            newest = queryset.order_by("-created_at", "-id").values("pk")[:SEARCHED]
+            newest = queryset.order_by("-created_at", "-id").values("pk")[:MAX_SEARCHED_ROWS]
             rows = self.model._default_manager.filter(pk__in=newest)
             queryset = rows.select_related(*self.list_select_related)
         found: tuple[QuerySet[Any], bool]
@@ -260,7 +260,7 @@ class RoleFilter(ExactFilter):
         names = actor.roles
         if actor.auditor:
             groups = Group.objects.order_by("name").values_list("name", flat=True)
-            names = tuple(groups[:GROUPS_OFFERED])
+            names = tuple(groups[:MAX_GROUPS])
         return [(name, name) for name in names]
 
 
@@ -293,4 +293,4 @@ def subject_link(event: Event) -> Link | None:
     if model is None or not admin.site.is_registered(model):
         return None
     subject = event.subject_id
-    return Link(f"{event.subject_type} {str(subject)[:8]}", address(model, subject))
+    return Link(f"{event.subject_type} {str(subject)[:8]}", change_url(model, subject))

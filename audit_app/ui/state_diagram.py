@@ -13,7 +13,7 @@ MOST_STATES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class StateDiagram:
     """Boxes and arrows, in units of the drawing."""
 
     states: list[dict[str, Any]]
@@ -26,13 +26,13 @@ class Machine:
     """Of each box."""
 
 
-def machine(row: Subject, way: Sequence[str] = ()) -> Machine:
+def build_state_diagram(row: Subject, way: Sequence[str] = ()) -> StateDiagram:
     """The states of ``row``'s kind: the present one, and those on the ``way`` there, marked."""
     model: Any = type(row)
     found = model._meta.get_field("status").get_all_transitions(model)
     pairs = sorted({(str(t.source), str(t.target)) for t in found})
     names = [str(state) for state in model.Status.values]
-    places = _places(names, pairs)
+    places = _place_states(names, pairs)
     present: str = row.status
     states = [
         {
@@ -52,7 +52,7 @@ def machine(row: Subject, way: Sequence[str] = ()) -> Machine:
         for one, other in pairs
     ]
     said = ", ".join(name.replace("_", " ") for name in way) or present.replace("_", " ")
-    return Machine(
+    return StateDiagram(
         states,
         arrows,
         width=max(x for x, _ in places.values()) + WIDE + MARGIN,
@@ -61,7 +61,7 @@ def machine(row: Subject, way: Sequence[str] = ()) -> Machine:
     )
 
 
-def _places(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, tuple[int, int]]:
+def _place_states(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, tuple[int, int]]:
     """Each state in the column of its distance from a first one."""
     ranks = {names[0]: 0}
     queue = [names[0]]
@@ -94,7 +94,7 @@ def _path(one: tuple[int, int], other: tuple[int, int]) -> str:
     return f"M{begin[0]} {begin[1]} C{begin[0]} {foot} {end[0]} {foot} {end[0]} {end[1]}"
 
 
-def states_passed(row: Subject) -> list[str]:
+def list_past_states(row: Subject) -> list[str]:
     """The states that ``row`` went through, by its events, the first one first."""
     events = Event.objects.filter(subject_type=row.subject_type, subject_id=row.pk)
     passed = events.filter(to_state__isnull=False).order_by("seq")

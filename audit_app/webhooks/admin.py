@@ -23,7 +23,7 @@ from audit_app.models import Delivery, Webhook
 from audit_app.ui.admin_base import ReadOnlyAdmin, actor_of
 from audit_app.webhooks import operations
 
-LOGGED = 50
+MAX_DELIVERIES = 50
 """Deliveries on the page of a webhook, the newest."""
 
 SPANS = {
@@ -31,7 +31,7 @@ SPANS = {
     "day": ("the last 24 hours", timedelta(days=1)),
     "week": ("the last 7 days", timedelta(days=7)),
 }
-WAYS = ("rotate", "pause", "resume", "disable", "replay", "again")
+ACTIONS = ("rotate", "pause", "resume", "disable", "replay", "again")
 
 
 class WebhookForm(forms.Form):
@@ -65,7 +65,7 @@ class NewWebhookForm(WebhookForm):
 
 def _globs(text: str, field: str) -> list[str]:
     try:
-        return operations.fit_globs(text, field)
+        return operations.parse_globs(text, field)
     except Invalid as error:
         raise forms.ValidationError(str(error)) from None
 
@@ -107,7 +107,7 @@ class WebhookAdmin(ReadOnlyAdmin):
             guarded: Callable[..., HttpResponse] = self.admin_site.admin_view(function)
             return path(f"<uuid:webhook_id>/{way}", guarded, name=f"audit_app_webhook_{way}")
 
-        ways = [view(way, getattr(self, f"{way}_view")) for way in WAYS]
+        ways = [view(way, getattr(self, f"{way}_view")) for way in ACTIONS]
         return [view("edit", self.edit_view), *ways, *super().get_urls()]
 
     @admin.display(description="Webhook")
@@ -155,8 +155,8 @@ class WebhookAdmin(ReadOnlyAdmin):
                 ("Last change", row.updated_at),
                 ("Webhook", row.pk),
             ],
-            "log": log[:LOGGED],
-            "logged": LOGGED,
+            "log": log[:MAX_DELIVERIES],
+            "logged": MAX_DELIVERIES,
             "outcome": outcome,
             "outcomes": Delivery.Status.values,
             "spans": [(name, words) for name, (words, _) in SPANS.items()],
@@ -224,15 +224,15 @@ class WebhookAdmin(ReadOnlyAdmin):
 
     def pause_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
         """Hold back what is for it."""
-        return _done(request, webhook_id, operations.pause, "is paused; what is for it is kept.")
+        return _run(request, webhook_id, operations.pause, "is paused; what is for it is kept.")
 
     def resume_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
         """Deliver what was held back."""
-        return _done(request, webhook_id, operations.resume, "goes on where it stopped.")
+        return _run(request, webhook_id, operations.resume, "goes on where it stopped.")
 
     def disable_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
         """Tell it nothing any more."""
-        return _done(request, webhook_id, operations.disable, "is told nothing any more.")
+        return _run(request, webhook_id, operations.disable, "is told nothing any more.")
 
     def replay_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
         """Send a span of time again."""
@@ -301,7 +301,7 @@ def _in_words(until: datetime | None) -> str | None:
     return f"{until:%Y-%m-%d %H:%M} UTC" if until and until > timezone.now() else None
 
 
-def _done(
+def _run(
     request: HttpRequest, webhook_id: UUID, operation: Callable[..., Webhook], what: str
 ) -> HttpResponse:
     _administrators_post(request)

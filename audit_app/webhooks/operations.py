@@ -24,7 +24,7 @@ CHANGE_WEBHOOKS = "audit_app.change_webhook"
 OLD_SECRET_SIGNS = timedelta(hours=24)
 """How long the secret before the present one signs as well."""
 
-MOST_REPLAYED = 10_000
+MAX_REPLAYED = 10_000
 
 
 @operation("webhook.create")
@@ -36,17 +36,17 @@ def create_webhook(
     Raises WebhookAdministratorsOnly, Invalid, WebhookNameTaken.
     """
     _administrators_only(by)
-    ssrf.must_be_fit(url, plain=settings.TRIAL)
-    secret = _secret()
+    ssrf.require_webhook_url(url, plain=settings.TRIAL)
+    secret = _make_secret()
     webhook = Webhook(
         name=name,
         url=url,
         event_types=event_types,
         roles=roles,
-        secret=encryption.sealed(secret, purpose=planning.PURPOSE),
+        secret=encryption.encrypt(secret, purpose=planning.PURPOSE),
     )
     try:
-        create(webhook, EventType.WEBHOOK_CREATED, by=by, details=_described(webhook))
+        create(webhook, EventType.WEBHOOK_CREATED, by=by, details=_details_of(webhook))
     except IntegrityError as error:
         if violated(error) == "webhooks_name_key":
             raise WebhookNameTaken(name=name) from error
@@ -63,7 +63,7 @@ def change_webhook(
     Raises WebhookAdministratorsOnly, NotFound, Invalid.
     """
     _administrators_only(by)
-    ssrf.must_be_fit(url, plain=settings.TRIAL)
+    ssrf.require_webhook_url(url, plain=settings.TRIAL)
     webhook = Webhook.objects.locked(webhook_id)
     given = {"url": url, "event_types": event_types, "roles": roles}
     if given != {name: getattr(webhook, name) for name in given}:
@@ -79,8 +79,8 @@ def rotate_secret(webhook_id: UUID, *, by: Actor) -> tuple[Webhook, str]:
     """
     _administrators_only(by)
     webhook = Webhook.objects.locked(webhook_id)
-    secret, until = _secret(), clock() + OLD_SECRET_SIGNS
-    sealed = encryption.sealed(secret, purpose=planning.PURPOSE)
+    secret, until = _make_secret(), clock() + OLD_SECRET_SIGNS
+    sealed = encryption.encrypt(secret, purpose=planning.PURPOSE)
     details = {"old_secret_until": until.isoformat()}
     perform(webhook.rotate, by=by, details=details, secret=sealed, until=until)
     return webhook, secret
@@ -127,9 +127,9 @@ def replay(webhook_id: UUID, *, by: Actor, after: Cursor) -> int:
     """
     _administrators_only(by)
     webhook = Webhook.objects.locked(webhook_id)
-    events: list[Event] = event_log.read(after, MOST_REPLAYED)
+    events: list[Event] = event_log.read(after, MAX_REPLAYED)
     wanted = [event for event in events if webhook.wants(event)]
-    planning.note(webhook, wanted)
+    planning.create_deliveries(webhook, wanted)
     again = webhook.deliveries.filter(event_id__in=[event.pk for event in wanted])
     planning.send_again(again)
     return len(wanted)
@@ -142,7 +142,7 @@ def send_again(delivery_id: int, *, by: Actor) -> None:
     planning.send_again(Delivery.objects.filter(pk=delivery_id))
 
 
-def fit_globs(given: str, field: str) -> list[str]:
+def parse_globs(given: str, field: str) -> list[str]:
     """Names with ``*`` in them, separated by blanks or commas. Raises Invalid."""
     globs = given.replace(",", " ").split()
     if len(globs) > 50 or any(len(glob) > 150 for glob in globs):
@@ -166,11 +166,11 @@ def _administrators_only(by: Actor) -> None:
         raise WebhookAdministratorsOnly
 
 
-def _secret() -> str:
+def _make_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-def _described(webhook: Webhook) -> dict[str, object]:
+def _details_of(webhook: Webhook) -> dict[str, object]:
     return {
         "name": webhook.name,
         "url": webhook.url,

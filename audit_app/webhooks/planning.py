@@ -16,19 +16,19 @@ from audit_app.models import Delivery, Event, Webhook
 
 PURPOSE = "webhooks"
 JOB = "deliver_webhook"
-FORGET = "DELETE FROM procrastinate_jobs WHERE lock = ANY(%s) AND status = 'todo'"
+DELETE_JOBS = "DELETE FROM procrastinate_jobs WHERE lock = ANY(%s) AND status = 'todo'"
 
 
 @consumer("webhooks")
-def tell(events: list[Event]) -> None:
+def plan_deliveries(events: list[Event]) -> None:
     """Note each event for each webhook that wants it, and have it sent."""
     for webhook in Webhook.objects.exclude(status=Webhook.Status.DISABLED):
-        noted = note(webhook, [event for event in events if webhook.wants(event)])
+        noted = create_deliveries(webhook, [event for event in events if webhook.wants(event)])
         if webhook.status == Webhook.Status.ACTIVE:
             _defer(noted)
 
 
-def note(webhook: Webhook, events: Iterable[Event]) -> list[Delivery]:
+def create_deliveries(webhook: Webhook, events: Iterable[Event]) -> list[Delivery]:
     """Rows for ``events``, in their order, which must be the trail's; none twice. They wait, or are
     held back while their webhook rests."""
     active = webhook.status == Webhook.Status.ACTIVE
@@ -57,7 +57,7 @@ def send_again(rows: "QuerySet[Delivery]") -> None:
     # What waits for its next try would hold back what is sent now: it is sent now as well.
     locks = {_lock(row) for row in chosen}
     with connection.cursor() as cursor:
-        cursor.execute(FORGET, [list(locks)])
+        cursor.execute(DELETE_JOBS, [list(locks)])
     waiting = Delivery.objects.filter(
         status=Delivery.Status.WAITING,
         webhook__in={row.webhook_id for row in chosen},

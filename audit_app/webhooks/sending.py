@@ -39,15 +39,15 @@ JITTER = 0.1
 TIMEOUT = 10.0
 """Seconds for a whole request."""
 
-READ_AT_MOST = 4096
+MAX_ANSWER = 4096
 """Bytes of an answer; what is kept of it is shorter."""
 
-KEPT = 500
+MAX_KEPT = 500
 FAILING_FOR = timedelta(days=1)
 """After so long without any success, a webhook is paused."""
 
 GONE = 410
-US = Actor.system("webhooks")
+ACTOR = Actor.system("webhooks")
 
 
 class TryAgain(Exception):
@@ -77,23 +77,23 @@ def deliver(delivery_id: int) -> None:
         return
     event = Event.objects.filter(pk=delivery.event_id).first()
     if event is None:
-        _noted(delivery, Delivery.Status.FAILED, Outcome(None, "The event is no longer kept.", 0))
+        _save(delivery, Delivery.Status.FAILED, Outcome(None, "The event is no longer kept.", 0))
         return
-    outcome = _sent(webhook, event)
-    if outcome.arrived:
-        _noted(delivery, Delivery.Status.DELIVERED, outcome)
+    outcome = _send(webhook, event)
+    if outcome.succeeded:
+        _save(delivery, Delivery.Status.DELIVERED, outcome)
         return
     if outcome.status == GONE:
-        _noted(delivery, Delivery.Status.FAILED, outcome)
-        _rest(webhook, "disable", f"{webhook.url} answered 410 Gone.")
+        _save(delivery, Delivery.Status.FAILED, outcome)
+        _deactivate(webhook, "disable", f"{webhook.url} answered 410 Gone.")
         return
     if delivery.attempts >= len(SCHEDULE):
-        _noted(delivery, Delivery.Status.FAILED, outcome)
+        _save(delivery, Delivery.Status.FAILED, outcome)
         return
-    at = _due(delivery.attempts, outcome)
-    _noted(delivery, Delivery.Status.WAITING, outcome, at)
+    at = _next_attempt_at(delivery.attempts, outcome)
+    _save(delivery, Delivery.Status.WAITING, outcome, at)
     if _fails_for_long(webhook):
-        _rest(webhook, "pause", "Nothing arrived for a day.")
+        _deactivate(webhook, "pause", "Nothing arrived for a day.")
         return
     raise TryAgain(at)
 
@@ -105,30 +105,30 @@ class Outcome:
         self, status: int | None, said: str, milliseconds: int, retry_after: int = 0
     ) -> None:
         self.status = status
-        self.said = said.replace("\x00", "\ufffd")[:KEPT]
+        self.answer = said.replace("\x00", "\ufffd")[:MAX_KEPT]
         self.milliseconds = milliseconds
         self.retry_after = retry_after
 
     @property
-    def arrived(self) -> bool:
+    def succeeded(self) -> bool:
         return self.status is not None and 200 <= self.status < 300
 
 
-def body_of(event: Event) -> bytes:
+def build_body(event: Event) -> bytes:
     """What is sent of ``event``: the same bytes at every try."""
     data = shaped(EventSerializer, event)
     whole = {"type": event.event_type, "timestamp": data["timestamp"], "data": data}
     return orjson.dumps(whole, default=str)
 
 
-def headers_of(webhook: Webhook, event: Event, body: bytes, now: datetime) -> dict[str, str]:
+def build_headers(webhook: Webhook, event: Event, body: bytes, now: datetime) -> dict[str, str]:
     """Standard Webhooks' own, signed with each secret that is good now, and with the key that
     whoever has no secret verifies with. Raises Unreadable."""
     secrets = [webhook.secret]
     if webhook.old_secret and webhook.old_secret_until and webhook.old_secret_until > now:
         secrets.append(webhook.old_secret)
     signatures = [
-        Signer(encryption.opened(secret, purpose=PURPOSE)).sign(str(event.pk), now, body.decode())
+        Signer(encryption.decrypt(secret, purpose=PURPOSE)).sign(str(event.pk), now, body.decode())
         for secret in secrets
     ]
     signed = b".".join([str(event.pk).encode(), str(int(now.timestamp())).encode(), body])
@@ -145,26 +145,26 @@ def headers_of(webhook: Webhook, event: Event, body: bytes, now: datetime) -> di
     }
 
 
-def _sent(webhook: Webhook, event: Event) -> Outcome:
+def _send(webhook: Webhook, event: Event) -> Outcome:
     began = time.monotonic()
 
     def took() -> int:
         return int((time.monotonic() - began) * 1000)
 
-    body = body_of(event)
+    body = build_body(event)
     try:
         answer = http_client.send(
             "POST",
             webhook.url,
             seconds=TIMEOUT,
-            at_most=READ_AT_MOST,
+            at_most=MAX_ANSWER,
             guard=settings.WEBHOOK_ALLOWED_NETWORKS,
-            headers=headers_of(webhook, event, body, datetime.now(UTC)),
+            headers=build_headers(webhook, event, body, datetime.now(UTC)),
             content=body,
         )
     except DestinationRefused as refused:
         return Outcome(None, str(refused), took())
-    except encryption.Unreadable:
+    except encryption.DecryptionFailed:
         return Outcome(None, "Its secret can't be read: SECRET_KEY changed. Rotate it.", took())
     except http_client.NoAnswer as error:
         return Outcome(None, str(error), took())
@@ -176,12 +176,12 @@ def _sent(webhook: Webhook, event: Event) -> Outcome:
     return Outcome(answer.status, said, took(), wait)
 
 
-def _due(attempts: int, outcome: Outcome) -> datetime:
+def _next_attempt_at(attempts: int, outcome: Outcome) -> datetime:
     pause = SCHEDULE[attempts].total_seconds() * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
     return clock() + timedelta(seconds=max(pause, outcome.retry_after))
 
 
-def _noted(
+def _save(
     delivery: Delivery, status: str, outcome: Outcome, next_at: datetime | None = None
 ) -> None:
     now = clock()
@@ -189,7 +189,7 @@ def _noted(
     delivery.attempts += 1
     delivery.first_attempt_at = delivery.first_attempt_at or now
     delivery.attempted_at, delivery.next_attempt_at = now, next_at
-    delivery.response_status, delivery.response = outcome.status, outcome.said
+    delivery.response_status, delivery.response = outcome.status, outcome.answer
     delivery.milliseconds = outcome.milliseconds
     if status == Delivery.Status.DELIVERED:
         delivery.delivered_at = now
@@ -215,8 +215,8 @@ def _fails_for_long(webhook: Webhook) -> bool:
     return since is not None and clock() - since > FAILING_FOR
 
 
-def _rest(webhook: Webhook, how: str, why: str) -> None:
+def _deactivate(webhook: Webhook, how: str, why: str) -> None:
     """Pause or disable ``webhook``, unless somebody did so meanwhile."""
     if Webhook.objects.filter(pk=webhook.pk, status=Webhook.Status.ACTIVE).exists():
-        getattr(operations, how)(webhook.pk, by=US, why=why)
+        getattr(operations, how)(webhook.pk, by=ACTOR, why=why)
     webhook.deliveries.filter(status=Delivery.Status.WAITING).update(status=Delivery.Status.HELD)

@@ -13,5 +13,5 @@ class SignInConfig(AppConfig):
 
         # What axes tells of every attempt, lockout.py tells in one line, with the trace id.
         logging.getLogger("axes").setLevel(logging.ERROR)
-        lockout.listen()
-        sessions.listen()
+        lockout.connect()
+        sessions.connect()

@@ -39,7 +39,7 @@ class LockoutBackend(AxesStandaloneBackend):  # type: ignore[misc]  # untyped li
             super().authenticate(request, username, password, **kwargs)
 
 
-def locked_out(
+def respond_locked_out(
     request: HttpRequest, response: HttpResponse | None, credentials: Any
 ) -> HttpResponse:
     """429 with Retry-After, in plain words (AXES_LOCKOUT_CALLABLE)."""
@@ -64,11 +64,11 @@ def _seconds_left(request: HttpRequest, username: str | None) -> int:
     return max(1, math.ceil((settings.LOGIN_LOCKOUT - since).total_seconds()))
 
 
-def listen() -> None:
-    user_login_failed.connect(_tell, dispatch_uid="orchestrator.accounts.lockout")
+def connect() -> None:
+    user_login_failed.connect(_log_failure, dispatch_uid="orchestrator.accounts.lockout")
 
 
-def _tell(
+def _log_failure(
     sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any
 ) -> None:
     """Django has taken the password out of ``credentials``; nothing but the name is told anyway."""

@@ -25,8 +25,8 @@ class AssuranceMiddleware:
         user, auser = request.user, request.auser
 
         async def person() -> User | AnonymousUser:
-            return await sync_to_async(sessions.person)(request, await auser())
+            return await sync_to_async(sessions.authenticate_session)(request, await auser())
 
-        request.user = SimpleLazyObject(partial(sessions.person, request, user))  # type: ignore[assignment]
+        request.user = SimpleLazyObject(partial(sessions.authenticate_session, request, user))  # type: ignore[assignment]
         request.auser = person
         return self.get_response(request)

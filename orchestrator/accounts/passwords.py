@@ -10,14 +10,14 @@ from audit_app.base.connections import release_connection
 from orchestrator.accounts.standing import StandingBackend
 
 
-def accepted() -> bool:
+def are_accepted() -> bool:
     """Whether anybody's password opens anything."""
     return not settings.SINGLE_SIGN_ON or settings.ADMIN_PASSWORD_FALLBACK
 
 
-def accepted_of(user: User) -> bool:
+def are_accepted_from(user: User) -> bool:
     """With single sign-on, a superuser's alone, and only with ADMIN_PASSWORD_FALLBACK."""
-    return accepted() and (user.is_superuser or not settings.SINGLE_SIGN_ON)
+    return are_accepted() and (user.is_superuser or not settings.SINGLE_SIGN_ON)
 
 
 class PasswordBackend(StandingBackend):
@@ -42,9 +42,11 @@ class PasswordBackend(StandingBackend):
             User().set_password(password)
             return None
         right = user.check_password(password)
-        return user if right and self.user_can_authenticate(user) and accepted_of(user) else None
+        return (
+            user if right and self.user_can_authenticate(user) and are_accepted_from(user) else None
+        )
 
     def get_user(self, user_id: int) -> User | None:
         """Sessions that a password began end when passwords do."""
         user: Any = super().get_user(user_id)
-        return user if user is not None and accepted_of(user) else None
+        return user if user is not None and are_accepted_from(user) else None

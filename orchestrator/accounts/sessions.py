@@ -22,16 +22,16 @@ from django_otp.models import Device
 from audit_app.base.actors import Assurance
 
 PROOF = "signin_proof"
-ASIDE = "signin_aside"
+PENDING = "signin_aside"
 ISSUER = "issuer"
 """In the place of a device's id: the issuer asked for the second factor."""
 
-ASIDE_FOR = timedelta(minutes=10)
+PENDING_AGE = timedelta(minutes=10)
 """How long a person may look for their telephone."""
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
+class PendingLogin:
     """Who gave a right password, or came from the issuer, and has a second factor left to give."""
 
     user: User
@@ -40,7 +40,7 @@ class SetAside:
     destination: str
 
 
-def begin(
+def start(
     request: HttpRequest, user: User, assurance: Assurance, *, backend: str, device: str = ""
 ) -> None:
     """Sign ``user`` in, or once more: the session's key changes, its age begins anew.
@@ -50,7 +50,7 @@ def begin(
     before = _proof(request.session) if request.user.pk == user.pk else {}
     if assurance.second_factor and not device:
         device = ISSUER
-    request.session.pop(ASIDE, None)
+    request.session.pop(PENDING, None)
     if auth.SESSION_KEY in request.session:
         request.session.cycle_key()  # for the same person, Django's login would keep it
     auth.login(request, user, backend=backend)
@@ -67,10 +67,10 @@ def drop_second_factor(request: HttpRequest) -> None:
     request.session[PROOF] = {**_proof(request.session), "device": ""}
 
 
-def set_aside(request: HttpRequest, waiting: SetAside) -> None:
+def set_pending(request: HttpRequest, waiting: PendingLogin) -> None:
     """Remember ``waiting`` until they have given the second factor, and sign nobody in."""
     at = waiting.assurance.authenticated_at
-    request.session[ASIDE] = {
+    request.session[PENDING] = {
         "user": waiting.user.pk,
         "hash": waiting.user.get_session_auth_hash(),
         "by": waiting.assurance.authenticated_by,
@@ -81,19 +81,19 @@ def set_aside(request: HttpRequest, waiting: SetAside) -> None:
     }
 
 
-def who_is_set_aside(request: HttpRequest) -> SetAside | None:
+def get_pending(request: HttpRequest) -> PendingLogin | None:
     """None when that is too long ago, or their password changed or their account ended since."""
-    kept = request.session.get(ASIDE)
-    if kept is None or _older(_read(kept["since"]), ASIDE_FOR):
+    kept = request.session.get(PENDING)
+    if kept is None or _is_older(_parse(kept["since"]), PENDING_AGE):
         return None
     user: User | None = auth.load_backend(kept["backend"]).get_user(kept["user"])
     if user is None or not constant_time_compare(kept["hash"], user.get_session_auth_hash()):
         return None
-    assurance = Assurance(kept["by"], _read(kept["at"]))
-    return SetAside(user, assurance, kept["backend"], kept["destination"])
+    assurance = Assurance(kept["by"], _parse(kept["at"]))
+    return PendingLogin(user, assurance, kept["backend"], kept["destination"])
 
 
-def person(request: HttpRequest, user: User | AnonymousUser) -> User | AnonymousUser:
+def authenticate_session(request: HttpRequest, user: User | AnonymousUser) -> User | AnonymousUser:
     """``user`` with the Assurance of this session, or nobody.
 
     A session ends when it is SESSION_AGE old, however busy it was, and counts for nothing without
@@ -102,21 +102,21 @@ def person(request: HttpRequest, user: User | AnonymousUser) -> User | Anonymous
     if not user.is_authenticated:
         return user
     proof = _proof(request.session)
-    if _older(_read(proof.get("began")), settings.SESSION_AGE):
+    if _is_older(_parse(proof.get("began")), settings.SESSION_AGE):
         return AnonymousUser()
-    second = _second_factor_stands(user, proof.get("device", ""))
+    second = _is_second_factor_valid(user, proof.get("device", ""))
     if settings.REQUIRE_SECOND_FACTOR == "always" and not second:
         return AnonymousUser()
-    assurance = Assurance(proof["by"], _read(proof["at"]))
+    assurance = Assurance(proof["by"], _parse(proof["at"]))
     user.assurance = replace(assurance, second_factor=second)  # type: ignore[attr-defined]
     return user
 
 
-def listen() -> None:
-    user_logged_in.connect(_signed_in, dispatch_uid="orchestrator.accounts.sessions")
+def connect() -> None:
+    user_logged_in.connect(_record_login, dispatch_uid="orchestrator.accounts.sessions")
 
 
-def _signed_in(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:
+def _record_login(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:
     """Whoever is signed in by Django's own means proved themselves just now; ``begin`` knows
     better and says so afterwards."""
     _write(request.session, Assurance("password", timezone.now()), "")
@@ -137,7 +137,7 @@ def _proof(session: SessionBase) -> dict[str, Any]:
     return proof
 
 
-def _second_factor_stands(user: Any, device: str) -> bool:
+def _is_second_factor_valid(user: Any, device: str) -> bool:
     """A device that was removed since, by its owner or by an administrator, proves nothing."""
     if device == ISSUER:
         return True
@@ -145,9 +145,9 @@ def _second_factor_stands(user: Any, device: str) -> bool:
     return found is not None and found.user_id == user.pk and found.confirmed
 
 
-def _read(moment: str | None) -> datetime | None:
+def _parse(moment: str | None) -> datetime | None:
     return datetime.fromisoformat(moment) if moment else None
 
 
-def _older(moment: datetime | None, age: timedelta) -> bool:
+def _is_older(moment: datetime | None, age: timedelta) -> bool:
     return moment is None or timezone.now() - moment > age

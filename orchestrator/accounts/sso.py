@@ -18,8 +18,8 @@ from django.views import View
 
 from audit_app.base.actors import CLOCK_SKEW_SECONDS, Assurance
 from orchestrator.accounts import login
-from orchestrator.accounts.destinations import destination, leading_to
-from orchestrator.accounts.issuer import exchange, issuer, userinfo
+from orchestrator.accounts.destinations import get_destination, url_with_next
+from orchestrator.accounts.issuer import exchange_code, fetch_userinfo, get_login_issuer
 from orchestrator.accounts.sso_users import NotAdmitted, admit
 from orchestrator.accounts.standing import StandingBackend
 from sessions_app.auth.issuer import InvalidToken, IssuerUnavailable
@@ -30,11 +30,11 @@ BACKEND = "orchestrator.accounts.sso.SingleSignOnBackend"
 STATES = "oidc_states"
 """Where a browser's session keeps what each of its tabs began."""
 
-MOST_STATES = 50
-STARTED_FOR_SECONDS = 600
+MAX_STATES = 50
+ATTEMPT_SECONDS = 600
 NOT_REACHABLE = "Single sign-on is unavailable. Your account is fine; try again later."
-NOT_BEGUN_HERE = "This sign-in expired or was started in another browser. Please start again."
-NOT_BELIEVED = "The answer of single sign-on could not be verified. Please try again."
+UNKNOWN_ATTEMPT = "This sign-in expired or was started in another browser. Please start again."
+NOT_VERIFIED = "The answer of single sign-on could not be verified. Please try again."
 DENIED = "Single sign-on denied access or was cancelled."
 SOMEBODY_ELSE = "Somebody else signed in. Sign in as {name}, or log out here first."
 NO_TIME = "Single sign-on did not say when you signed in, so it can't count as recent."
@@ -58,21 +58,21 @@ class Start(View):
     http_method_names = ["get"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        _must_be_on()
+        _require_configured()
         try:
-            endpoint = issuer().endpoint("authorization_endpoint")
+            endpoint = get_login_issuer().endpoint("authorization_endpoint")
         except IssuerUnavailable:
-            return refused(request, NOT_REACHABLE, destination(request))
+            return refuse(request, NOT_REACHABLE, get_destination(request))
         again = bool(request.GET.get("again")) and request.user.is_authenticated
         state, nonce, verifier = (get_random_string(length) for length in (32, 32, 64))
         begun = {
             "nonce": nonce,
             "code_verifier": verifier,
             "added_on": time.time(),
-            "next": destination(request),
+            "next": get_destination(request),
             "again": again,
         }
-        others = list(request.session.get(STATES, {}).items())[1 - MOST_STATES :]
+        others = list(request.session.get(STATES, {}).items())[1 - MAX_STATES :]
         request.session[STATES] = dict(others) | {state: begun}
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
         asked = {
@@ -94,29 +94,29 @@ class Callback(View):
     http_method_names = ["get"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        _must_be_on()
-        began = _taken(request)
+        _require_configured()
+        began = _pop_attempt(request)
         if began is None:
-            return refused(request, NOT_BEGUN_HERE)
+            return refuse(request, UNKNOWN_ATTEMPT)
         if "code" not in request.GET:
             log.warning("sign-in refused", reason=request.GET.get("error", "")[:100])
-            return refused(request, DENIED, began["next"])
+            return refuse(request, DENIED, began["next"])
         try:
-            claims, access_token = exchange(
+            claims, access_token = exchange_code(
                 request.GET["code"],
                 verifier=began["code_verifier"],
                 redirect_uri=_callback(request),
                 nonce=began["nonce"],
             )
-            user = admit(issuer().url, _complete(claims, access_token))
+            user = admit(get_login_issuer().url, _add_userinfo(claims, access_token))
         except IssuerUnavailable:
-            return refused(request, NOT_REACHABLE, began["next"])
+            return refuse(request, NOT_REACHABLE, began["next"])
         except InvalidToken as error:
             log.warning("sign-in refused", reason=str(error))
-            return refused(request, NOT_BELIEVED, began["next"])
+            return refuse(request, NOT_VERIFIED, began["next"])
         except NotAdmitted as error:
-            return refused(request, str(error), began["next"])
-        return self._enter(request, user, Assurance.claimed(claims), began)
+            return refuse(request, str(error), began["next"])
+        return self._enter(request, user, Assurance.from_claims(claims), began)
 
     def _enter(
         self, request: HttpRequest, user: User, assurance: Assurance, began: dict[str, Any]
@@ -124,21 +124,21 @@ class Callback(View):
         if began["again"]:
             if request.user.pk != user.pk:
                 sentence = SOMEBODY_ELSE.format(name=request.user.get_username() or "yourself")
-                return refused(request, sentence, began["next"])
-            if not _proved_since(assurance, began["added_on"]):
-                return refused(request, NO_TIME, began["next"])
-        return login.enter(request, user, assurance, backend=BACKEND, destination=began["next"])
+                return refuse(request, sentence, began["next"])
+            if not _authenticated_since(assurance, began["added_on"]):
+                return refuse(request, NO_TIME, began["next"])
+        return login.log_in(request, user, assurance, backend=BACKEND, destination=began["next"])
 
 
-def refused(request: HttpRequest, sentence: str, path: str | None = None) -> HttpResponse:
+def refuse(request: HttpRequest, sentence: str, path: str | None = None) -> HttpResponse:
     """Back to the login page, which says ``sentence``; whoever is signed in stays so."""
     messages.error(request, sentence)
     if path is None:
         return redirect("admin:login")
-    return redirect(leading_to("admin:login", path))
+    return redirect(url_with_next("admin:login", path))
 
 
-def _taken(request: HttpRequest) -> dict[str, Any] | None:
+def _pop_attempt(request: HttpRequest) -> dict[str, Any] | None:
     """What this browser began under the state that came back, once."""
     began: dict[str, Any] | None = request.session.get(STATES, {}).pop(
         request.GET.get("state", ""), None
@@ -148,23 +148,23 @@ def _taken(request: HttpRequest) -> dict[str, Any] | None:
     # Saved before the issuer is asked, so that a second tab's answer meanwhile is not undone.
     request.session.save()
     request.session = request.session.__class__(request.session.session_key)
-    return began if time.time() - began["added_on"] < STARTED_FOR_SECONDS else None
+    return began if time.time() - began["added_on"] < ATTEMPT_SECONDS else None
 
 
-def _proved_since(assurance: Assurance, began: float) -> bool:
+def _authenticated_since(assurance: Assurance, began: float) -> bool:
     at = assurance.authenticated_at
     return at is not None and at.timestamp() >= began - CLOCK_SKEW_SECONDS
 
 
-def _complete(claims: dict[str, Any], access_token: str) -> dict[str, Any]:
+def _add_userinfo(claims: dict[str, Any], access_token: str) -> dict[str, Any]:
     """``claims``, with those of the userinfo endpoint where they lack what we look for."""
     wanted = (settings.ADMIN_OIDC_USERNAME_CLAIM, settings.ADMIN_OIDC_GROUPS_CLAIM)
     if all(name in claims for name in wanted) or not access_token:
         return claims
-    return {**userinfo(access_token, claims["sub"]), **claims}
+    return {**fetch_userinfo(access_token, claims["sub"]), **claims}
 
 
-def _must_be_on() -> None:
+def _require_configured() -> None:
     if not settings.SINGLE_SIGN_ON:
         raise Http404("Single sign-on is not configured.")
 
@@ -189,7 +189,7 @@ def _with_query(url: str, query: dict[str, str]) -> str:
 def issuer_logout(request: HttpRequest) -> str:
     """Where the session at the issuer is ended, too; empty where it has no such place."""
     try:
-        endpoint = issuer().endpoint("end_session_endpoint")
+        endpoint = get_login_issuer().endpoint("end_session_endpoint")
     except IssuerUnavailable:
         return ""
     back = request.build_absolute_uri(reverse("admin:login"))

@@ -27,32 +27,32 @@ def admit(issuer: str, claims: Mapping[str, Any]) -> User:
     here has lost it.
     """
     try:
-        user = _synchronized(issuer, claims)
+        user = _synchronize(issuer, claims)
     except IntegrityError:
-        user = _synchronized(issuer, claims)
+        user = _synchronize(issuer, claims)
     if not user.is_staff:
         raise _no_role(user.get_username())
     return user
 
 
 @transaction.atomic
-def _synchronized(issuer: str, claims: Mapping[str, Any]) -> User:
+def _synchronize(issuer: str, claims: Mapping[str, Any]) -> User:
     identities = Identity.objects.select_related("user").select_for_update()
     identity = identities.filter(issuer=issuer, subject=claims["sub"]).first()
     roles = _roles(claims)
-    user = identity.user if identity else _linked(issuer, claims, roles)
+    user = identity.user if identity else _link(issuer, claims, roles)
     if not user.is_active:
         log.warning("sign-in refused", username=user.get_username(), reason="inactive")
         raise NotAdmitted("Your account is disabled. An administrator can enable it.")
-    _give_roles(user, roles)
+    _set_roles(user, roles)
     return user
 
 
-def _linked(issuer: str, claims: Mapping[str, Any], roles: set[str]) -> User:
+def _link(issuer: str, claims: Mapping[str, Any], roles: set[str]) -> User:
     """Somebody who comes for the first time. Raises NotAdmitted."""
     username = _username(claims)
     users = User.objects.select_for_update(no_key=True)
-    user = users.filter(username=username).first() or _created(username, roles)
+    user = users.filter(username=username).first() or _create(username, roles)
     bound = Identity.objects.filter(user=user).first()
     if bound and (bound.issuer, bound.subject) == (issuer, claims["sub"]):
         return user  # by another first sign-in of theirs, while we waited for the row
@@ -80,7 +80,7 @@ def _username(claims: Mapping[str, Any]) -> str:
     return username
 
 
-def _created(username: str, roles: set[str]) -> User:
+def _create(username: str, roles: set[str]) -> User:
     """Nobody is created who could do nothing here: the issuer knows many people."""
     if not settings.ADMIN_OIDC_CREATE_USERS:
         log.warning("sign-in refused", username=username, reason="unknown")
@@ -109,7 +109,7 @@ def _roles(claims: Mapping[str, Any]) -> set[str]:
     }
 
 
-def _give_roles(user: User, roles: set[str]) -> None:
+def _set_roles(user: User, roles: set[str]) -> None:
     """Exactly ``roles``, as far as they are groups here, and staff rights with the first of them.
 
     A group that carries permissions is no role but an office, which is given and taken here alone:
@@ -123,12 +123,12 @@ def _give_roles(user: User, roles: set[str]) -> None:
         user.groups.add(*plain.filter(name__in=wanted - before))
         changed = {"given": sorted(wanted - before), "taken": sorted(before - wanted)}
         log.info("roles changed", username=user.get_username(), **changed)
-    staff = bool(wanted) or user.is_superuser or _holds_an_office(user)
+    staff = bool(wanted) or user.is_superuser or _has_permissions(user)
     if user.is_staff != staff:
         user.is_staff = staff
         user.save(update_fields=["is_staff"])
         log.info("staff rights changed", username=user.get_username(), staff=staff)
 
 
-def _holds_an_office(user: User) -> bool:
+def _has_permissions(user: User) -> bool:
     return user.user_permissions.exists() or user.groups.filter(permissions__isnull=False).exists()

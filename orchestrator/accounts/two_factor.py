@@ -50,16 +50,16 @@ class TooManyCodes(Exception):
         self.seconds = seconds
 
 
-class EnrolledAlready(Exception):
+class AlreadyEnrolled(Exception):
     """The person has an authenticator; another takes its place only after it was removed."""
 
 
-def enrolled(user: User) -> bool:
+def is_enrolled(user: User) -> bool:
     """Whether ``user`` has set up an authenticator."""
     return bool(TOTPDevice.objects.filter(user=user, confirmed=True).exists())
 
 
-def recovery_codes_left(user: User) -> int:
+def count_recovery_codes(user: User) -> int:
     return int(StaticToken.objects.filter(device__user=user).count())
 
 
@@ -68,13 +68,13 @@ def new_secret() -> str:
     return str(random_hex(20))
 
 
-def readable(secret: str) -> str:
+def format_secret(secret: str) -> str:
     """``secret`` as authenticators take it when it is typed."""
     text = b32encode(unhexlify(secret)).decode()
     return " ".join(text[i : i + 4] for i in range(0, len(text), 4))
 
 
-def picture(user: User, secret: str) -> SafeString:
+def draw_qr_code(user: User, secret: str) -> SafeString:
     """The QR code that an authenticator reads ``secret`` from, as SVG without styles or scripts."""
     label = quote(f"{ISSUER}:{user.get_username()}")
     query = urlencode({"secret": b32encode(unhexlify(secret)).decode(), "issuer": ISSUER})
@@ -93,7 +93,7 @@ def accept(user: User, typed: str) -> str:
     """
     typed = re.sub(r"[\s-]", "", typed).lower()
     with transaction.atomic():
-        device, token = _device(user, typed)
+        device, token = _lock_device(user, typed)
         if device is None:
             raise WrongCode
         allowed, reason = device.verify_is_allowed()
@@ -107,7 +107,7 @@ def accept(user: User, typed: str) -> str:
     return str(device.persistent_id)
 
 
-def _device(user: User, typed: str) -> tuple[Device | None, str]:
+def _lock_device(user: User, typed: str) -> tuple[Device | None, str]:
     """The locked device that ``typed`` must be a code of. What is neither is a wrong TOTP code."""
     if RECOVERY_CODE.fullmatch(typed):
         recovery = StaticDevice.objects.select_for_update().filter(user=user).first()
@@ -128,8 +128,8 @@ def enrol(user: User, secret: str, typed: str) -> tuple[str, list[str]]:
         raise WrongCode
     with transaction.atomic():
         User.objects.select_for_update(no_key=True).get(pk=user.pk)
-        if enrolled(user):
-            raise EnrolledAlready
+        if is_enrolled(user):
+            raise AlreadyEnrolled
         device = TOTPDevice.objects.create(
             user=user,
             name="authenticator",

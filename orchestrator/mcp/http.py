@@ -16,11 +16,11 @@ from rest_framework.views import APIView
 
 from audit_app.base.actors import Actor
 from audit_app.live.long_poll import is_supported
-from orchestrator.mcp.messages import read
+from orchestrator.mcp.messages import check_message
 from orchestrator.mcp.rest import Rest
 from sessions_app.auth.authentication import BearerAuthentication
 
-KEPT_BACK = {"authorization", "cookie", "content-length"}
+WITHHELD_HEADERS = {"authorization", "cookie", "content-length"}
 
 
 class AnyAccepted(BaseContentNegotiation):
@@ -49,12 +49,12 @@ class Mcp(APIView):
         _refuse_other_origins(request)
         if request.content_type.partition(";")[0].strip().lower() != "application/json":
             raise UnsupportedMediaType(request.content_type)
-        body = read(request._request.body)
+        body = check_message(request._request.body)
         user = request.user
         caller = user if isinstance(user, Actor) else Actor.human(user)
         rest = Rest.of(request._request, str(caller))
         connection.close()  # nothing is asked on this one while the call lasts
-        return _handed_over(request, body, rest)
+        return _respond(request, body, rest)
 
 
 def _refuse_other_origins(request: Request) -> None:
@@ -82,7 +82,7 @@ def _scope(request: Request, rest: Rest) -> dict[str, Any]:
         "headers": [
             (name.encode("latin-1"), value.encode("latin-1"))
             for name, value in headers
-            if name not in KEPT_BACK
+            if name not in WITHHELD_HEADERS
         ],
         "client": None,
         "server": None,
@@ -90,20 +90,20 @@ def _scope(request: Request, rest: Rest) -> dict[str, Any]:
     }
 
 
-def _handed_over(request: Request, body: bytes, rest: Rest) -> HttpResponse:
+def _respond(request: Request, body: bytes, rest: Rest) -> HttpResponse:
     """The door goes on with it, in its event loop; behind another door it is answered here."""
     # Here, since the SDK takes a second to import: commands and servers without MCP go without.
     from orchestrator.mcp import serving
 
     answer = partial(serving.answer, _scope(request, rest), body)
     if not is_supported(request._request):
-        return asyncio.run(_whole(answer))
+        return asyncio.run(_collect(answer))
     response = HttpResponse()
     response.asgi_response = answer  # type: ignore[attr-defined]  # read by server/long_poll.py
     return response
 
 
-async def _whole(answer: Any) -> HttpResponse:
+async def _collect(answer: Any) -> HttpResponse:
     response = HttpResponse()
 
     async def send(message: Any) -> None:

@@ -17,7 +17,7 @@ REFUSED = "orchestrator/refused"
 ARGUMENTS = "params.arguments"
 
 
-def read(text: bytes) -> bytes:
+def check_message(text: bytes) -> bytes:
     """``text``, or the same call without its arguments. Raises BadJSON for any other message."""
     try:
         parse(text)
@@ -40,7 +40,7 @@ def _without_arguments(text: bytes, error: BadJSON) -> bytes:
     return orjson.dumps(message)
 
 
-def refusal_in(params: Any) -> BadJSON | None:
+def get_refusal(params: Any) -> BadJSON | None:
     """Why the arguments of this call were left out."""
     meta = (params or {}).get("_meta")
     reason = meta.get(REFUSED) if isinstance(meta, dict) else None

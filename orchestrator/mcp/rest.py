@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from audit_app.base import tracing
 from orchestrator.web import problems
 
-HANDED_ON = (
+FORWARDED = (
     "HTTP_AUTHORIZATION",
     "HTTP_HOST",
     "HTTP_X_FORWARDED_FOR",
@@ -39,7 +39,7 @@ class Refused(Exception):
         super().__init__(problem["detail"])
 
     @classmethod
-    def because(cls, error: Exception) -> "Refused":
+    def from_error(cls, error: Exception) -> "Refused":
         """What the API would say of ``error``. Raises ``error`` where nobody foresaw it."""
         response = problems.response_to(error)
         if response is None:
@@ -61,7 +61,7 @@ class Rest:
     @classmethod
     def of(cls, request: HttpRequest, caller: str) -> "Rest":
         """As whoever sent ``request``."""
-        environ = {name: request.META[name] for name in HANDED_ON if name in request.META}
+        environ = {name: request.META[name] for name in FORWARDED if name in request.META}
         return cls(caller, environ, tracing.current())
 
     @classmethod
@@ -80,13 +80,13 @@ class Rest:
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """What is at ``path``. Raises Refused."""
-        return self._ask("GET", path, urlencode(query), b"", {})
+        return self._request("GET", path, urlencode(query), b"", {})
 
     def post(self, path: str, body: Any, headers: Mapping[str, str]) -> dict[str, Any]:
         """The answer to ``body``. Raises Refused."""
-        return self._ask("POST", path, "", orjson.dumps(body), headers)
+        return self._request("POST", path, "", orjson.dumps(body), headers)
 
-    def _ask(
+    def _request(
         self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]
     ) -> dict[str, Any]:
         given = {f"HTTP_{name.upper().replace('-', '_')}": text for name, text in headers.items()}

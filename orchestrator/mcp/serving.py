@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from django.conf import settings
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-from orchestrator.mcp.tools import server
+from orchestrator.mcp.tools import build_server
 
 logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells of each request, as we do
 
@@ -43,7 +43,9 @@ async def _manager() -> StreamableHTTPSessionManager:
 
 async def _keep(started: "asyncio.Future[StreamableHTTPSessionManager]") -> None:
     limit = settings.MAX_BODY_BYTES
-    manager = StreamableHTTPSessionManager(server(), stateless=True, max_request_body_size=limit)
+    manager = StreamableHTTPSessionManager(
+        build_server(), stateless=True, max_request_body_size=limit
+    )
     async with manager.run():
         started.set_result(manager)
         await asyncio.Event().wait()

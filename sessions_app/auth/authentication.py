@@ -22,7 +22,12 @@ from audit_app.live.long_poll import get_resumption
 from sessions_app import agents
 from sessions_app.api_keys import MARK, hash_of
 from sessions_app.auth import tokens
-from sessions_app.auth.issuer import LARGEST_TOKEN, RETRY_SECONDS, InvalidToken, IssuerUnavailable
+from sessions_app.auth.issuer import (
+    MAX_TOKEN_LENGTH,
+    RETRY_SECONDS,
+    InvalidToken,
+    IssuerUnavailable,
+)
 from sessions_app.auth.key_cache import key_cache
 from sessions_app.models import Agent, AgentKey
 
@@ -52,13 +57,17 @@ class BearerAuthentication(BaseAuthentication):
             # What wakes a held request may be the revocation of its key, which the trail can tell
             # before the notice does that empties the cache.
             use_cache = get_resumption(request._request) is None
-            actor = _by_key(token, use_cache=use_cache) if kind == "key" else _by_jwt(token)
+            actor = (
+                _authenticate_key(token, use_cache=use_cache)
+                if kind == "key"
+                else _authenticate_jwt(token)
+            )
         except IssuerAway:
             raise
         except AuthenticationFailed:
             request._request.token_refused = True  # type: ignore[attr-defined]  # told in the header
             raise
-        _name(request, str(actor))
+        _set_log_name(request, str(actor))
         return actor, kind
 
     def authenticate_header(self, request: Request) -> str:
@@ -73,7 +82,7 @@ class CookieAuthentication(SessionAuthentication):
     def authenticate(self, request: Request) -> tuple[Any, None] | None:
         found = super().authenticate(request)
         if found:
-            _name(request, f"human:{found[0].get_username()}")
+            _set_log_name(request, f"human:{found[0].get_username()}")
         return found
 
 
@@ -93,23 +102,23 @@ class CookieScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME}
 
 
-def _name(request: Request, actor: str) -> None:
+def _set_log_name(request: Request, actor: str) -> None:
     """Tell the request's log line who called."""
     request._request.actor_name = actor  # type: ignore[attr-defined]
 
 
-def _live(hash: str) -> Any:
+def _select_live(hash: str) -> Any:
     live = Q(revoked_at__isnull=True) | Q(revoked_at__gt=Now())
     keys = AgentKey.objects.filter(live, hash=hash, agent__status=Agent.Status.ACTIVE)
     return keys.select_related("agent").order_by()
 
 
-_live_keys: Prepared[AgentKey] = Prepared(_live)
+_live_keys: Prepared[AgentKey] = Prepared(_select_live)
 
 
-def _by_key(token: str, *, use_cache: bool) -> Actor:
+def _authenticate_key(token: str, *, use_cache: bool) -> Actor:
     """The agent whose key it is. Raises AuthenticationFailed."""
-    if len(token) > LARGEST_TOKEN:
+    if len(token) > MAX_TOKEN_LENGTH:
         raise AuthenticationFailed("This API key is unknown or revoked.", code="invalid_key")
     hash = hash_of(token)
     if use_cache and (known := key_cache.get(hash)):
@@ -127,42 +136,42 @@ def _by_key(token: str, *, use_cache: bool) -> Actor:
     return actor
 
 
-def _by_jwt(token: str) -> Actor:
+def _authenticate_jwt(token: str) -> Actor:
     """The agent whose ``subject`` is the token's, else the person linked to its ``sub``.
 
     An agent comes first, so that no agent's token is ever taken for a person's. Somebody unknown
     becomes an agent where OIDC_PROVISION_AGENTS allows it.
     """
     try:
-        bearer = tokens.bearer_of(token)
+        bearer = tokens.verify_bearer(token)
     except InvalidToken as error:
         raise AuthenticationFailed(str(error), code="invalid_token") from error
     except IssuerUnavailable as error:
         raise IssuerAway from error
     agent = Agent.objects.filter(subject=bearer.subject).first()
     if agent is None:
-        if user := _person_of(bearer.claims):
-            return _person(user, bearer)
-        agent = _provisioned(bearer)
+        if user := _find_person(bearer.claims):
+            return _as_actor(user, bearer)
+        agent = _provision(bearer)
     if agent.status != Agent.Status.ACTIVE:
-        raise _unknown("The agent of this token's subject is revoked.")
+        raise _unknown_subject("The agent of this token's subject is revoked.")
     actor = agent.as_actor()
     return actor if bearer.roles is None else replace(actor, roles=bearer.roles)
 
 
-def _person_of(claims: Mapping[str, Any]) -> User | None:
+def _find_person(claims: Mapping[str, Any]) -> User | None:
     """The person linked to the issuer's ``sub``, unless the token is a client's own.
 
     Never the person whose username it is: whoever registers a client may choose its name.
     """
     subject = claims.get("sub")
-    if not isinstance(subject, str) or _is_a_clients_own(claims):
+    if not isinstance(subject, str) or _is_client_token(claims):
         return None
     linked = Q(identity__issuer=settings.OIDC_ISSUER_URL, identity__subject=subject)
     return User.objects.filter(linked).first()
 
 
-def _is_a_clients_own(claims: Mapping[str, Any]) -> bool:
+def _is_client_token(claims: Mapping[str, Any]) -> bool:
     """Whether no person stands behind a token (client credentials; RFC 9068, section 2.2).
 
     Most issuers name the client as the subject then; Auth0 and Entra ID say it in ``gty`` and
@@ -173,23 +182,23 @@ def _is_a_clients_own(claims: Mapping[str, Any]) -> bool:
     return claims["sub"] in (claims.get("client_id"), claims.get("azp"), claims.get("cid"))
 
 
-def _person(user: User, bearer: tokens.Bearer) -> Actor:
+def _as_actor(user: User, bearer: tokens.Bearer) -> Actor:
     """A person, in the groups that they have here: a token gives roles to agents alone."""
     if not user.is_active:
-        raise _unknown("The person of this token's subject is not active here.")
-    user.assurance = Assurance.claimed(bearer.claims)  # type: ignore[attr-defined]  # see Actor.human
+        raise _unknown_subject("The person of this token's subject is not active here.")
+    user.assurance = Assurance.from_claims(bearer.claims)  # type: ignore[attr-defined]  # see Actor.human
     return Actor.human(user)
 
 
-def _provisioned(bearer: tokens.Bearer) -> Agent:
-    if not settings.OIDC_PROVISION_AGENTS or _is_a_persons(bearer):
-        raise _unknown("The token's subject is nobody here.")
+def _provision(bearer: tokens.Bearer) -> Agent:
+    if not settings.OIDC_PROVISION_AGENTS or _names_a_person(bearer):
+        raise _unknown_subject("The token's subject is nobody here.")
     if not bearer.roles:
-        raise _unknown(
+        raise _unknown_subject(
             "The token's subject is nobody here, and its roles give it none to begin in."
         )
     if bearer.owner is None:
-        raise _unknown("The token's subject is nobody here, and names no owner.")
+        raise _unknown_subject("The token's subject is nobody here, and names no owner.")
     try:
         return agents.provision_agent(
             bearer.subject,
@@ -199,15 +208,17 @@ def _provisioned(bearer: tokens.Bearer) -> Agent:
             owner=bearer.owner,
         )
     except NotFound as error:
-        raise _unknown("The token's subject is nobody here, and neither is its owner.") from error
+        raise _unknown_subject(
+            "The token's subject is nobody here, and neither is its owner."
+        ) from error
 
 
-def _is_a_persons(bearer: tokens.Bearer) -> bool:
+def _names_a_person(bearer: tokens.Bearer) -> bool:
     """Whether the token names somebody of ours as a person, though not by its subject: an agent
     nobody owns would let its bearer approve what they asked for themselves."""
-    username = tokens.claim(bearer.claims, settings.ADMIN_OIDC_USERNAME_CLAIM)
+    username = tokens.get_claim(bearer.claims, settings.ADMIN_OIDC_USERNAME_CLAIM)
     return tokens.is_name(username) and User.objects.filter(username=username).exists()
 
 
-def _unknown(detail: str) -> AuthenticationFailed:
+def _unknown_subject(detail: str) -> AuthenticationFailed:
     return AuthenticationFailed(detail, code="unknown_subject")

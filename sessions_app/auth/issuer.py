@@ -27,8 +27,8 @@ log = structlog.get_logger("orchestrator.identity")
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 LEEWAY_SECONDS = 30
-LARGEST_TOKEN = 16 * 1024
-LARGEST_ANSWER = 256 * 1024
+MAX_TOKEN_LENGTH = 16 * 1024
+MAX_ANSWER_BYTES = 256 * 1024
 
 TIMEOUT_SECONDS = 2
 """For discovery and keys together, and for how long a request waits for them."""
@@ -48,7 +48,7 @@ FETCH_EVERY_SECONDS = 10
 RETRY_SECONDS = 5
 """After a fetch that failed."""
 
-MOST_WAITING = 8
+MAX_WAITING = 8
 """Requests of one process that wait for the issuer at a time."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -107,9 +107,9 @@ class Issuer:
 
         Raises InvalidToken, IssuerUnavailable.
         """
-        if len(token) > LARGEST_TOKEN:
-            raise InvalidToken(f"The token is longer than {LARGEST_TOKEN} characters.")
-        key = self._key(*_header(token))
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise InvalidToken(f"The token is longer than {MAX_TOKEN_LENGTH} characters.")
+        key = self._get_key(*_parse_header(token))
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -124,7 +124,7 @@ class Issuer:
                 },
             )
         except (jwt.PyJWTError, ValueError) as error:
-            raise InvalidToken(_reason(error)) from error
+            raise InvalidToken(_describe(error)) from error
         return claims
 
     def metadata(self) -> Mapping[str, Any]:
@@ -138,11 +138,11 @@ class Issuer:
     def endpoint(self, name: str) -> str:
         """The URL that ``metadata`` gives for ``name``. Raises IssuerUnavailable."""
         url = self.metadata().get(name)
-        if not isinstance(url, str) or not may_be_asked(url, self.url):
+        if not isinstance(url, str) or not is_allowed_url(url, self.url):
             raise IssuerUnavailable(f"The discovery document has no {name} that is https.")
         return url
 
-    def ask(self, method: str, name: str, *, seconds: float, **request: Any) -> dict[str, Any]:
+    def request(self, method: str, name: str, *, seconds: float, **request: Any) -> dict[str, Any]:
         """What the endpoint ``name`` answers to a request of ours.
 
         Raises RequestRefused, IssuerUnavailable.
@@ -159,22 +159,22 @@ class Issuer:
             log.warning("issuer unavailable", issuer=self.url, reason=str(error)[:200])
             raise IssuerUnavailable(str(error)) from error
 
-    def _key(self, kid: str | None, algorithm: str) -> jwt.PyJWK:
+    def _get_key(self, kid: str | None, algorithm: str) -> jwt.PyJWK:
         """The issuer's key called ``kid``, for ``algorithm``; without a kid, its only one for that.
 
         Raises InvalidToken, IssuerUnavailable.
         """
         with self._changed:
-            waited = self._await_fetch(kid, lambda: self._suffices(kid))
+            waited = self._await_fetch(kid, lambda: self._is_usable(kid))
             trusted = OUTAGE_SECONDS if waited or self._failing else LIFESPAN_SECONDS
-            return self._found(kid, algorithm, trusted)
+            return self._find_key(kid, algorithm, trusted)
 
     def _await_fetch(self, kid: str | None, suffices: Callable[[], bool]) -> bool:
         """Begin a fetch where one is due, and wait for it unless what is known suffices; whether
         it was waited for."""
-        begins = not self._fetching and self._wants_a_fetch(kid)
+        begins = not self._fetching and self._needs_fetch(kid)
         if begins:
-            self._begin()
+            self._start_fetch()
         waits = self._fetching and not suffices() and (begins or self._may_wait())
         if waits:
             self._wait(suffices)
@@ -184,7 +184,7 @@ class Issuer:
         """Threads are few, and callers with API keys need them, too. In a process that just began
         all wait; the first failure ends that."""
         new = self._fetched_at == -math.inf
-        return not self._failing and (new or self._waiting < MOST_WAITING)
+        return not self._failing and (new or self._waiting < MAX_WAITING)
 
     def _wait(self, suffices: Callable[[], bool]) -> None:
         release_connection()
@@ -204,19 +204,19 @@ class Issuer:
         """A token that names no kid asks for no other keys than there are."""
         return kid is None or any(key.key_id == kid for key in self._keys)
 
-    def _wants_a_fetch(self, kid: str | None) -> bool:
+    def _needs_fetch(self, kid: str | None) -> bool:
         if self._knows(kid) and self._age() <= REFRESH_SECONDS:
             return False
         if self._failing:
             return monotonic() - self._failed_at >= RETRY_SECONDS
         return monotonic() - self._began_at >= FETCH_EVERY_SECONDS
 
-    def _suffices(self, kid: str | None) -> bool:
+    def _is_usable(self, kid: str | None) -> bool:
         """Whether to judge without waiting for the fetch that is under way."""
         longest = OUTAGE_SECONDS if self._failing else LIFESPAN_SECONDS
         return self._knows(kid) and self._age() <= longest
 
-    def _found(self, kid: str | None, algorithm: str, trusted: int) -> jwt.PyJWK:
+    def _find_key(self, kid: str | None, algorithm: str, trusted: int) -> jwt.PyJWK:
         """Among the keys there are, after all waiting, if they are not older than ``trusted``."""
         if self._age() > trusted:
             raise IssuerUnavailable
@@ -232,22 +232,22 @@ class Issuer:
             raise IssuerUnavailable
         raise InvalidToken("The token is signed with a key that the issuer does not publish.")
 
-    def _begin(self) -> None:
+    def _start_fetch(self) -> None:
         threading.Thread(target=self._fetch, name="oidc-keys", daemon=True).start()
         self._fetching, self._began_at = True, monotonic()
 
     def _fetch(self) -> None:
         keys = None
         try:
-            keys = self._published(monotonic() + TIMEOUT_SECONDS)
+            keys = self._fetch_keys(monotonic() + TIMEOUT_SECONDS)
         except UNUSABLE as error:
             log.warning("issuer unavailable", issuer=self.url, reason=str(error)[:200])
         finally:
             with self._changed:
-                self._settle(keys)
+                self._store_keys(keys)
                 self._changed.notify_all()
 
-    def _settle(self, keys: list[jwt.PyJWK] | None) -> None:
+    def _store_keys(self, keys: list[jwt.PyJWK] | None) -> None:
         self._fetching, self._failing = False, keys is None
         if keys is None:
             self._failed_at = monotonic()
@@ -255,17 +255,17 @@ class Issuer:
             # From when they were asked for: what was withdrawn since is not known.
             self._keys, self._fetched_at = keys, self._began_at
 
-    def _published(self, deadline: float) -> list[jwt.PyJWK]:
+    def _fetch_keys(self, deadline: float) -> list[jwt.PyJWK]:
         """Discovery as old as keys may be is done again, and after every failure: the issuer may
         have moved."""
         if self._failing or monotonic() - self._discovered_at > REFRESH_SECONDS:
-            self._metadata = self._discovered(deadline)
+            self._metadata = self._discover(deadline)
             self._discovered_at = monotonic()
         uri = self._metadata["jwks_uri"]
         found = _fetch_json("GET", uri, self.url, seconds=deadline - monotonic())
-        return _signing_keys(found.get("keys"))
+        return _parse_keys(found.get("keys"))
 
-    def _discovered(self, deadline: float) -> dict[str, Any]:
+    def _discover(self, deadline: float) -> dict[str, Any]:
         url = self.url.rstrip("/") + "/.well-known/openid-configuration"
         said = _fetch_json("GET", url, self.url, seconds=deadline - monotonic())
         if said.get("issuer") != self.url:
@@ -276,12 +276,12 @@ class Issuer:
 
 
 @lru_cache(maxsize=4)
-def issuer_at(url: str) -> Issuer:
+def get_issuer(url: str) -> Issuer:
     """What this process knows of the issuer at ``url``."""
     return Issuer(url)
 
 
-def _header(token: str) -> tuple[str | None, str]:
+def _parse_header(token: str) -> tuple[str | None, str]:
     """The kid and the algorithm that a token names. Where it says that its key could be had
     (``jku``, ``x5u``, ``jwk``) is not heeded."""
     try:
@@ -296,7 +296,7 @@ def _header(token: str) -> tuple[str | None, str]:
     return header.get("kid"), algorithm
 
 
-def _reason(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"The token lacks the claim {error.claim}."
     return next(
@@ -304,7 +304,7 @@ def _reason(error: Exception) -> str:
     )
 
 
-def _signing_keys(given: Any) -> list[jwt.PyJWK]:
+def _parse_keys(given: Any) -> list[jwt.PyJWK]:
     """The keys of a JWK set (RFC 7517) that tokens may be signed with; none is a set as well, and
     one that can't be read spoils no other."""
     if not isinstance(given, list):
@@ -324,7 +324,7 @@ def _is_for_signing(key: Any) -> bool:
     return key.get("use", "sig") == "sig" and "verify" in key.get("key_ops", ["verify"])
 
 
-def may_be_asked(url: str, issuer: str) -> bool:
+def is_allowed_url(url: str, issuer: str) -> bool:
     """https; and http on loopback where the issuer is there, or anywhere in a trial."""
     parts = urlsplit(url)
     if parts.scheme != "http":
@@ -340,16 +340,16 @@ def _on_loopback(url: str) -> bool:
 def _fetch_json(
     method: str, url: str, issuer: str, *, seconds: float, **request: Any
 ) -> dict[str, Any]:
-    """The JSON object that ``url`` answers with, not larger than LARGEST_ANSWER.
+    """The JSON object that ``url`` answers with, not larger than MAX_ANSWER_BYTES.
 
     Raises what is UNUSABLE.
     """
-    if not may_be_asked(url, issuer):
+    if not is_allowed_url(url, issuer):
         raise ValueError("Its address must be https.")
-    answer = http_client.send(method, url, seconds=seconds, at_most=LARGEST_ANSWER + 1, **request)
+    answer = http_client.send(method, url, seconds=seconds, at_most=MAX_ANSWER_BYTES + 1, **request)
     if answer.status != HTTPStatus.OK:
         raise RequestRefused(answer.status)
-    if len(answer.body) > LARGEST_ANSWER:
+    if len(answer.body) > MAX_ANSWER_BYTES:
         raise ValueError("Its answer is too large.")
     found = json.loads(answer.body)
     if not isinstance(found, dict):

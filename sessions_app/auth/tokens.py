@@ -8,10 +8,10 @@ from django.conf import settings
 from rest_framework.exceptions import ValidationError
 
 from audit_app.http.serializers import NameField
-from sessions_app.auth.issuer import InvalidToken, issuer_at
+from sessions_app.auth.issuer import InvalidToken, get_issuer
 from sessions_app.models import ROLE_LENGTH
 
-LONGEST_SUBJECT = 255
+MAX_SUBJECT_LENGTH = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +30,23 @@ class Bearer:
     claims: Mapping[str, Any]
 
 
-def bearer_of(token: str) -> Bearer:
+def verify_bearer(token: str) -> Bearer:
     """The bearer of a token of the configured issuer for our audience.
 
     Raises InvalidToken, also when no issuer is configured, and IssuerUnavailable.
     """
     if not (settings.OIDC_AUDIENCE and settings.OIDC_ISSUER_URL):
         raise InvalidToken("This bearer token is not an API key, and no issuer is configured.")
-    claims = issuer_at(settings.OIDC_ISSUER_URL).verify(token, audience=settings.OIDC_AUDIENCE)
-    subject = claim(claims, settings.OIDC_SUBJECT_CLAIM)
-    if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT:
+    claims = get_issuer(settings.OIDC_ISSUER_URL).verify(token, audience=settings.OIDC_AUDIENCE)
+    subject = get_claim(claims, settings.OIDC_SUBJECT_CLAIM)
+    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_LENGTH:
         raise InvalidToken("The token's subject is not a name.")
     if not subject.isprintable():
         raise InvalidToken("The token's subject is not a name.")
     return Bearer(subject, _roles(claims), _name(claims, subject), _owner(claims), claims)
 
 
-def claim(claims: Mapping[str, Any], path: str) -> Any:
+def get_claim(claims: Mapping[str, Any], path: str) -> Any:
     """The claim called ``path`` as it stands, else the one at its end, dot by dot; None if none."""
     if path in claims:
         return claims[path]
@@ -72,7 +72,7 @@ def _roles(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
     another kind of claim, gives none: an issuer's roles are for many servers."""
     if not settings.OIDC_ROLES_CLAIM:
         return None
-    given = claim(claims, settings.OIDC_ROLES_CLAIM)
+    given = get_claim(claims, settings.OIDC_ROLES_CLAIM)
     values = given.split() if isinstance(given, str) else given if isinstance(given, list) else []
     prefix = settings.OIDC_ROLES_PREFIX
     ours = (v.removeprefix(prefix) for v in values if isinstance(v, str) and v.startswith(prefix))
@@ -81,7 +81,7 @@ def _roles(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 def _name(claims: Mapping[str, Any], subject: str) -> str:
     candidates: tuple[Any, ...] = (
-        claim(claims, settings.OIDC_NAME_CLAIM),
+        get_claim(claims, settings.OIDC_NAME_CLAIM),
         claims.get("azp"),
         subject,
     )
@@ -91,5 +91,5 @@ def _name(claims: Mapping[str, Any], subject: str) -> str:
 def _owner(claims: Mapping[str, Any]) -> str | None:
     if not settings.OIDC_OWNER_CLAIM:
         return ""
-    owner: Any = claim(claims, settings.OIDC_OWNER_CLAIM)
+    owner: Any = get_claim(claims, settings.OIDC_OWNER_CLAIM)
     return owner if is_name(owner) else None

@@ -79,7 +79,7 @@ def test_for_a_day_both_secrets_sign(webhook, receiver, bot):
     assert signatures(sent.headers) == ["v1", "v1", "v1a"]
 
     hook = Webhook.objects.get(pk=webhook.pk)
-    later = sending.headers_of(
+    later = sending.build_headers(
         hook, Event.objects.get(event_type="agent.noted"), sent.body, hook.old_secret_until
     )
     assert signatures(later) == ["v1", "v1a"]
@@ -153,7 +153,7 @@ def test_its_place_and_its_rows_are_written_together_or_not_at_all(webhook, bot)
     relayed()
     note(bot)
     with suppress(RuntimeError), transaction.atomic():
-        planning.tell(event_log.read(event_log.START))
+        planning.plan_deliveries(event_log.read(event_log.START))
         raise RuntimeError
     assert not Delivery.objects.exists()
     assert jobs() == []
@@ -306,7 +306,7 @@ def test_an_answer_without_end_is_cut(webhook, receiver, bot):
     note(bot)
     [row] = relayed()
     tried(row)
-    assert (row.status, len(row.response)) == ("delivered", sending.KEPT)
+    assert (row.status, len(row.response)) == ("delivered", sending.MAX_KEPT)
 
 
 def test_nobody_there_is_a_failure_that_says_so(webhook, receiver, bot):
@@ -339,7 +339,7 @@ def test_secrets_are_nowhere_in_the_trail_or_the_table(webhook):
     for secret in (webhook.secret_text, new):
         assert secret not in told
         assert secret not in hook.secret + hook.old_secret
-    assert encryption.opened(hook.secret, purpose="webhooks") == new
+    assert encryption.decrypt(hook.secret, purpose="webhooks") == new
 
 
 def test_only_administrators_make_webhooks(bot, alice, receiver):

@@ -43,7 +43,7 @@ class Command(OperatorCommand):
                 self.end_progress()
         facts = {"events": count, "sha256": hashed.hexdigest(), "file": str(to) if to else None}
         sentence = f"Wrote {count:,} events; SHA-256 {hashed.hexdigest()}"
-        self.stderr.write(self.told(facts, sentence), style_func=str)
+        self.stderr.write(self.format_result(facts, sentence), style_func=str)
 
     @contextlib.contextmanager
     def _destination(self, to: Path | None) -> Iterator[Write]:

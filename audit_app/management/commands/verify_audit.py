@@ -19,7 +19,7 @@ class Command(OperatorCommand):
         "removed or inserted, and where. Stopped by a signal: 128 and its number, nothing is said."
     )
 
-    def by_the_clock(self, options: Mapping[str, Any]) -> bool:
+    def is_scheduled(self, options: Mapping[str, Any]) -> bool:
         return options["bundle"] is None
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -38,7 +38,7 @@ class Command(OperatorCommand):
                 if bundle is None:
                     verify_database(verification, self.progress)
                 else:
-                    with _opened(bundle) as lines:
+                    with _open_bundle(bundle) as lines:
                         verify_lines(verification, iter(lines), self.progress)
             finally:
                 self.end_progress()
@@ -64,7 +64,7 @@ class Command(OperatorCommand):
 
 
 @contextlib.contextmanager
-def _opened(bundle: str) -> Iterator[BinaryIO]:
+def _open_bundle(bundle: str) -> Iterator[BinaryIO]:
     if bundle == "-":
         yield sys.stdin.buffer
     else:
