@@ -390,8 +390,8 @@ def test_the_worker_delivers_and_who_is_killed_in_between_delivers_again(webhook
     """A worker that dies between the answer and its note sends twice, never not at all."""
     code = (
         "import os, django; django.setup()\n"
-        "from audit_app import sending\n"
-        "sending._noted = lambda *_: os._exit(9)\n"
+        "from audit_app.webhooks import sending\n"
+        "sending._save = lambda *_: os._exit(9)\n"
         "from django.core.management import call_command\n"
         "call_command('worker')\n"
     )
