@@ -130,7 +130,7 @@ def test_the_way_in_keeps_nobody_out(reader, window, alice, settings, width, col
     expect(window.get_by_label("Code")).to_be_visible()
     reader.read(window, "code")
     window.get_by_label("Code").fill(code)
-    press(window, "Go on")
+    press(window, "Continue")
     reader.read(window, "inbox-empty")
 
     window.context.clear_cookies()

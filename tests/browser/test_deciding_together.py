@@ -43,7 +43,7 @@ def opened(page, name=REFUND):
 def test_three_people_say_yes_one_after_the_other(signed_in, task, alice, bob, erin):
     page = opened(signed_in(alice))
     expect(page.get_by_text("needs 2 approvals from finance")).to_be_visible()
-    expect(page.get_by_text("The policy two-and-one")).to_be_visible()
+    expect(page.get_by_text("Policy two-and-one")).to_be_visible()
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_text("1 more needed")).to_be_visible()
     page.goto(f"/admin/approvals_app/approval/{asked(task, 'finance').pk}/change/")
@@ -96,7 +96,7 @@ def test_changes_need_words(signed_in, alice, bot):
     page = opened(signed_in(alice))
     page.get_by_text("More actions").click()
     page.get_by_role("button", name="Request changes").click()
-    expect(page.get_by_role("alert")).to_contain_text("what should be changed")
+    expect(page.get_by_role("alert")).to_contain_text("what should change")
     page.get_by_label("Comment").fill("Name the order.")
     page.get_by_text("More actions").click()
     page.get_by_role("button", name="Request changes").click()

@@ -68,7 +68,7 @@ def test_what_is_new_appears_and_what_was_decided_leaves_by_itself(opened, bot, 
     expect(page.get_by_role("link", name="Refund lamp.")).to_be_focused()
     expect(page).to_have_title("(3) Inbox | Orchestrator")
     page.clock.run_for(100)
-    expect(page.locator("#inbox-news")).to_have_text("2 new, 1 no longer waits")
+    expect(page.locator("#inbox-news")).to_have_text("2 new, 1 no longer waiting")
     assert lamp.status == "pending"
 
 

@@ -52,7 +52,7 @@ def test_whoever_guesses_is_locked_out_in_plain_words(window, alice):
         log_in(window, "alice", f"guess {n}")
 
     expect(window.get_by_role("heading", name="Too many attempts")).to_be_visible()
-    expect(window.get_by_text("for 15 minutes")).to_be_visible()
+    expect(window.get_by_text("in 15 minutes")).to_be_visible()
     window.get_by_role("link", name="Back to the login page").click()
     log_in(window, "alice", "alice")
     expect(window.get_by_role("heading", name="Too many attempts")).to_be_visible()
@@ -75,7 +75,7 @@ def test_alice_sets_a_second_factor_up_when_she_decides_and_gives_it_when_she_lo
         window.get_by_label("Six-digit code").fill(telephone.code())
         window.get_by_role("button", name="Set up").click()
         expect(window.get_by_label("Recovery codes").get_by_role("listitem")).to_have_count(10)
-        window.get_by_role("link", name="go on").click()
+        window.get_by_role("link", name="I have saved them").click()
 
         expect(window.get_by_text("Nothing was decided yet")).to_be_visible()
         expect(window.get_by_label("Comment")).to_have_value("Checked the order.")
