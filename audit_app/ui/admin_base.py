@@ -30,22 +30,21 @@ MAX_SEARCH_LENGTH = 200
 
 
 MAX_SEARCHED_ROWS = 4_000
-"""Among how many rows, the newest that the filters leave, words are looked for: nobody waits for a
-look through all there ever was."""
+"""Text search covers this many of the newest rows that the filters leave: no index has words."""
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """The signed-in person as an Actor, asked of the database once a request."""
-    known: Actor | None = getattr(request, "actor", None)
-    if known is None:
-        known = Actor.human(request.user)
-        request.actor = known  # type: ignore[attr-defined]
-        request.actor_name = str(known)  # type: ignore[attr-defined]  # for the log line
-    return known
+    """The signed-in person as an Actor, read once per request."""
+    actor: Actor | None = getattr(request, "actor", None)
+    if actor is None:
+        actor = Actor.human(request.user)
+        request.actor = actor  # type: ignore[attr-defined]
+        request.actor_name = str(actor)  # type: ignore[attr-defined]  # for the log line
+    return actor
 
 
 def may_read(request: HttpRequest) -> bool:
-    """Reviewers, that is staff in a group, and auditors; which rows is visible_to's to say."""
+    """Whether the person is a reviewer (staff in a group) or an auditor. ``visible_to`` picks rows."""
     user = request.user
     if not (user.is_active and user.is_staff):
         return False
@@ -54,27 +53,27 @@ def may_read(request: HttpRequest) -> bool:
 
 
 def change_url(model: type[Model], pk: Any) -> str:
-    """The page of one row."""
+    """The URL of a row's page."""
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[pk])
 
 
 def trace_link(trace_id: UUID | None) -> Link | None:
-    """Everything in the trail that belongs to a trace."""
+    """A link to all events of a trace."""
     if trace_id is None:
         return None
     return Link(str(trace_id), f"{reverse('admin:audit_app_event_changelist')}?q={trace_id}")
 
 
 class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
-    """Lists that are narrowed by their own filters and by nothing else.
+    """Lists that only their own filters narrow.
 
-    Django looks up whatever the address names: ``?status__regex=(`` is an error of PostgreSQL's,
-    and ``?roles__contains=`` a question to a column that the list does not offer.
+    Django would apply any lookup in the query string: ``?status__regex=(`` is an error in
+    PostgreSQL, and ``?roles__contains=`` reads a column that the list does not offer.
     """
 
     change_list_template = "admin/orchestrator/list.html"
     exported: ClassVar[tuple[str, ...]]
-    """The columns of the list as CSV."""
+    """The columns of the CSV download."""
     exported_by: ClassVar[str] = "created_at"
 
     def get_urls(self) -> list[URLPattern]:
@@ -83,7 +82,7 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
         return [path("csv/", view, name=name), *super().get_urls()]
 
     def csv_view(self, request: HttpRequest) -> HttpResponseBase:
-        """What the list shows with these filters, all of it, as a file."""
+        """Download all rows that the list shows with these filters."""
         if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
             raise PermissionDenied
         require_valid_search(request)
@@ -102,7 +101,7 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: Any = None
     ) -> HttpResponse:
-        """Django's looks for the row before it asks for the right, and so tells of the row."""
+        # Django looks for the row before it checks the permission, which reveals that the row exists.
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
         response: HttpResponse = super().history_view(request, object_id, extra_context)
@@ -110,27 +109,27 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
 
 
 def require_valid_search(request: HttpRequest) -> None:
-    """Raises BadRequest where a list can't be asked what the address asks."""
+    """Raise BadRequest if the query string can't be searched for."""
     if any("\x00" in value for values in request.GET.lists() for value in values[1]):
         raise BadRequest("A text can't hold the character NUL.")
     if len(request.GET.get(SEARCH_VAR, "")) > MAX_SEARCH_LENGTH:
-        raise BadRequest("The search is too long.")  # each word of it costs
+        raise BadRequest("The search is too long.")  # each word costs a condition
 
 
 def _lookups(offered: Any) -> tuple[str, ...]:
-    """The parameters of one filter of a list: a filter's class, or the name of a field."""
+    """The query parameters of one entry of ``list_filter``: a filter class or a field's name."""
     if isinstance(offered, str):
         return f"{offered}__exact", f"{offered}__id__exact"
     return (offered.parameter_name,)
 
 
 class ReadOnlyAdmin(StrictAdmin):
-    """Rows that people may read, each their own, and nobody changes here: state changes are
-    operations, for superusers too."""
+    """Rows that people may read and nobody may edit: every change is an operation, for superusers
+    too."""
 
     actions = None
     list_per_page = 50
-    # Nothing on a list may read a whole table: no count, no facets, no order without an index.
+    # Lists must not read whole tables: no count, no facets, no order without an index.
     paginator = InfinitePaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -154,8 +153,8 @@ class ReadOnlyAdmin(StrictAdmin):
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         rows: Any = super().get_queryset(request)
-        listed: QuerySet[Any] = rows.listed_to(actor_of(request))
-        return listed
+        visible: QuerySet[Any] = rows.listed_to(actor_of(request))
+        return visible
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         title = {"title": self.opts.verbose_name_plural.capitalize(), **(extra_context or {})}
@@ -165,14 +164,14 @@ class ReadOnlyAdmin(StrictAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """The page of one row. Nothing can be sent to it."""
+        """The page of one row, for reading only."""
         if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
             raise PermissionDenied
-        row = self.readable(request, object_id)
+        row = self.get_readable(request, object_id)
         return self.page(request, self.detail_template, **self.detail(request, row))
 
-    def readable(self, request: HttpRequest, object_id: str) -> Any:
-        """The row, where the reader may know of it. Raises Http404."""
+    def get_readable(self, request: HttpRequest, object_id: str) -> Any:
+        """The row, if the reader may see it. Raises Http404."""
         try:
             row = self.get_queryset(request).filter(pk=UUID(object_id)).first()
         except ValueError:
@@ -182,22 +181,23 @@ class ReadOnlyAdmin(StrictAdmin):
         return row
 
     def detail(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """What ``detail_template`` tells of ``row``: title, facts, documents, …"""
+        """The context of ``detail_template`` for ``row``: title, facts, documents, …"""
         raise NotImplementedError
 
     def page(
         self, request: HttpRequest, template: str, *, status: int = 200, **context: Any
     ) -> HttpResponse:
-        """``template`` in the admin's frame."""
+        """Render ``template`` inside the admin's layout."""
         frame = self.admin_site.each_context(request) | {"opts": self.opts}
         return TemplateResponse(request, template, frame | context, status=status)
 
     def secret_page(
         self, request: HttpRequest, row: Model, secret: str, **words: Any
     ) -> HttpResponse:
-        """The one page that ever shows ``secret``, which is ``row``'s; like all of the admin's, no
-        browser stores it. ``words``: the tab, a
-        title, a label and a note."""
+        """Show ``row``'s new ``secret``, once. ``words``: a tab, a title, a label and a note.
+
+        As on all admin pages, no browser stores it.
+        """
         back = change_url(type(row), row.pk)
         what = self.opts.verbose_name
         template = "admin/orchestrator/secret.html"
@@ -232,17 +232,17 @@ class WordsAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, queryset: "QuerySet[Any]", search_term: str
     ) -> tuple["QuerySet[Any]", bool]:
         if search_term.strip():
-            # What the reader may see is asked within; asked again of the words, it costs seconds.
+            # Visibility is checked in the subquery; joined to the search, it would take seconds.
             newest = queryset.order_by("-created_at", "-id").values("pk")[:MAX_SEARCHED_ROWS]
             rows = self.model._default_manager.filter(pk__in=newest)
             queryset = rows.select_related(*self.list_select_related)
-        found: tuple[QuerySet[Any], bool]
-        found = super().get_search_results(request, queryset, search_term)
-        return found
+        results: tuple[QuerySet[Any], bool]
+        results = super().get_search_results(request, queryset, search_term)
+        return results
 
 
 class ExactFilter(admin.SimpleListFilter):
-    """One value of ``field``, offered from a list that does not grow with the table."""
+    """Filter by one value of ``field``, chosen from a list that does not grow with the table."""
 
     field: ClassVar[str]
 
@@ -251,7 +251,7 @@ class ExactFilter(admin.SimpleListFilter):
 
 
 class RoleFilter(ExactFilter):
-    """The reader's own roles; for an auditor, every group's."""
+    """Offers the reader's own roles; to an auditor, all groups."""
 
     title = parameter_name = field = "role"
 
@@ -265,7 +265,7 @@ class RoleFilter(ExactFilter):
 
 
 class RecentFilter(admin.SimpleListFilter):
-    """The latest rows: a range of an indexed time."""
+    """Filter by age: a range of an indexed time."""
 
     title = "time"
     parameter_name = "within"
@@ -288,7 +288,7 @@ class RecentFilter(admin.SimpleListFilter):
 
 
 def subject_link(event: Event) -> Link | None:
-    """Where the subject of ``event`` is read; None for a kind that has no page."""
+    """A link to the subject of ``event``; None for a kind without a page."""
     model = Subject.kinds().get(event.subject_type)
     if model is None or not admin.site.is_registered(model):
         return None

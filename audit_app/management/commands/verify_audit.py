@@ -1,4 +1,4 @@
-"""Say whether the trail is whole."""
+"""Check whether the trail is whole."""
 
 import contextlib
 import sys
@@ -14,9 +14,9 @@ from audit_app.trail.verification import Verification, verify_database, verify_l
 
 class Command(OperatorCommand):
     help = (
-        "Check the audit trail against itself and against every row, or, without a database, "
-        "a file that export_audit wrote. Status 0: it is whole. Status 1: what was changed, "
-        "removed or inserted, and where. Stopped by a signal: 128 and its number, nothing is said."
+        "Check the audit trail against itself and against every row or, without a database, a "
+        "file that export_audit wrote. Status 0: it is whole. Status 1: what was changed, removed "
+        "or inserted, and where. A signal ends it with 128 plus its number and no report."
     )
 
     def is_scheduled(self, options: Mapping[str, Any]) -> bool:
@@ -42,9 +42,9 @@ class Command(OperatorCommand):
                         verify_lines(verification, iter(lines), self.progress)
             finally:
                 self.end_progress()
-        self._tell(verification)
+        self._report_result(verification)
 
-    def _tell(self, verification: Verification) -> None:
+    def _report_result(self, verification: Verification) -> None:
         facts = {
             "whole": verification.found == 0,
             "events": verification.events,
@@ -57,8 +57,8 @@ class Command(OperatorCommand):
             self.report(facts, f"The trail is whole: {read}.")
             return
         lines = [str(finding) for finding in verification.findings]
-        if rest := verification.found - len(lines):
-            lines.append(f"… and {rest:,} more.")
+        if remaining := verification.found - len(lines):
+            lines.append(f"… and {remaining:,} more.")
         self.report(facts, "\n".join(lines))
         raise CommandError(f"The trail is not whole: {verification.found:,} findings in {read}.")
 
