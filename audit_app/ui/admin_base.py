@@ -44,7 +44,7 @@ def actor_of(request: HttpRequest) -> Actor:
 
 
 def may_read(request: HttpRequest) -> bool:
-    """Whether the person is a reviewer (staff in a group) or an auditor. ``visible_to`` picks rows."""
+    """Whether the person is a reviewer (staff in a group) or an auditor."""
     user = request.user
     if not (user.is_active and user.is_staff):
         return False
@@ -101,7 +101,7 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: Any = None
     ) -> HttpResponse:
-        # Django looks for the row before it checks the permission, which reveals that the row exists.
+        # Django looks for the row before it checks the permission, which reveals that it exists.
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
         response: HttpResponse = super().history_view(request, object_id, extra_context)

@@ -1,6 +1,7 @@
-"""Sending a delivery: one signed request, what came of it, and when it is tried again.
+"""Sending deliveries: one signed request each, its outcome, and the next attempt.
 
-At least once, with the event's id to know it by. Signed as Standard Webhooks says.
+Each is sent at least once; receivers recognise repetitions by the event's id. Requests are signed
+as Standard Webhooks specifies.
 """
 
 import base64
@@ -33,41 +34,43 @@ SCHEDULE = tuple(
     timedelta(seconds=seconds)
     for seconds in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 )
-"""Between one try and the next: ten tries in three days and a bit."""
+"""The pauses between attempts: ten attempts in a little over three days."""
 
 JITTER = 0.1
 TIMEOUT = 10.0
-"""Seconds for a whole request."""
+"""Seconds for a whole request and its answer."""
 
 MAX_ANSWER = 4096
-"""Bytes of an answer; what is kept of it is shorter."""
+"""Bytes read of an answer's body."""
 
 MAX_KEPT = 500
 FAILING_FOR = timedelta(days=1)
-"""After so long without any success, a webhook is paused."""
+"""A webhook is paused after failing this long without a success."""
 
 GONE = 410
 ACTOR = Actor.system("webhooks")
 
 
 class TryAgain(Exception):
-    """The delivery did not succeed, and is due again at ``at``."""
+    """The delivery failed and is due again at ``at``."""
 
     def __init__(self, at: datetime) -> None:
         self.at = at
         super().__init__(at.isoformat())
 
 
-class _WhenItSays(BaseRetryStrategy):
+class _RetryAt(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         if isinstance(exception, TryAgain):
             return RetryDecision(retry_at=exception.at)
-        return RetryDecision(retry_in={"seconds": 30})  # the database went away, say
+        return RetryDecision(
+            retry_in={"seconds": 30}
+        )  # an unexpected error, such as a lost database
 
 
-@app.task(name=JOB, retry=_WhenItSays())
+@app.task(name=JOB, retry=_RetryAt())
 def deliver(delivery_id: int) -> None:
-    """One try. Raises TryAgain where another one is due."""
+    """Attempt a delivery once. Raises TryAgain if another attempt is due."""
     delivery = Delivery.objects.select_related("webhook").filter(pk=delivery_id).first()
     if delivery is None or delivery.status != Delivery.Status.WAITING:
         return
@@ -99,13 +102,14 @@ def deliver(delivery_id: int) -> None:
 
 
 class Outcome:
-    """What came of one request."""
+    """The outcome of one request; ``status`` is None if nothing answered."""
 
     def __init__(
-        self, status: int | None, said: str, milliseconds: int, retry_after: int = 0
+        self, status: int | None, answer: str, milliseconds: int, retry_after: int = 0
     ) -> None:
         self.status = status
-        self.answer = said.replace("\x00", "\ufffd")[:MAX_KEPT]
+        # PostgreSQL stores no NUL in text.
+        self.answer = answer.replace("\x00", "\ufffd")[:MAX_KEPT]
         self.milliseconds = milliseconds
         self.retry_after = retry_after
 
@@ -115,15 +119,15 @@ class Outcome:
 
 
 def build_body(event: Event) -> bytes:
-    """What is sent of ``event``: the same bytes at every try."""
+    """The body for ``event``: the same bytes at every attempt."""
     data = shaped(EventSerializer, event)
     whole = {"type": event.event_type, "timestamp": data["timestamp"], "data": data}
     return orjson.dumps(whole, default=str)
 
 
 def build_headers(webhook: Webhook, event: Event, body: bytes, now: datetime) -> dict[str, str]:
-    """Standard Webhooks' own, signed with each secret that is good now, and with the key that
-    whoever has no secret verifies with. Raises Unreadable."""
+    """The headers of Standard Webhooks, signed with every valid secret and with the webhook's
+    Ed25519 keys. Raises DecryptionFailed."""
     secrets = [webhook.secret]
     if webhook.old_secret and webhook.old_secret_until and webhook.old_secret_until > now:
         secrets.append(webhook.old_secret)
@@ -170,10 +174,10 @@ def _send(webhook: Webhook, event: Event) -> Outcome:
         return Outcome(None, str(error), took())
     after = answer.headers.get("Retry-After", "")
     wait = min(int(after), 86_400) if after.isascii() and after.isdigit() else 0
-    said = answer.body.decode(errors="replace")
+    text = answer.body.decode(errors="replace")
     if "Location" in answer.headers and 300 <= answer.status < 400:
-        said = "It answered with a redirect, which is not followed."
-    return Outcome(answer.status, said, took(), wait)
+        text = "It answered with a redirect, which is not followed."
+    return Outcome(answer.status, text, took(), wait)
 
 
 def _next_attempt_at(attempts: int, outcome: Outcome) -> datetime:
@@ -194,11 +198,11 @@ def _save(
     if status == Delivery.Status.DELIVERED:
         delivery.delivered_at = now
     delivery.save()
-    told = "retried" if status == Delivery.Status.WAITING else status
+    result = "retried" if status == Delivery.Status.WAITING else status
     log.info(
         "delivery",
         webhook=delivery.webhook.name,
-        outcome=told,
+        outcome=result,
         status=outcome.status,
         attempt=delivery.attempts,
         milliseconds=outcome.milliseconds,
@@ -206,17 +210,17 @@ def _save(
 
 
 def _fails_for_long(webhook: Webhook) -> bool:
-    """Whether nothing arrived since its first failure after its last success, and that is long."""
+    """Whether all deliveries have failed for FAILING_FOR since the last success."""
     last = webhook.deliveries.aggregate(last=Max("delivered_at"))["last"]
-    tried = webhook.deliveries.filter(delivered_at=None, first_attempt_at__isnull=False)
+    failing = webhook.deliveries.filter(delivered_at=None, first_attempt_at__isnull=False)
     if last:
-        tried = tried.filter(first_attempt_at__gt=last)
-    since = tried.aggregate(since=Min("first_attempt_at"))["since"]
+        failing = failing.filter(first_attempt_at__gt=last)
+    since = failing.aggregate(since=Min("first_attempt_at"))["since"]
     return since is not None and clock() - since > FAILING_FOR
 
 
-def _deactivate(webhook: Webhook, how: str, why: str) -> None:
-    """Pause or disable ``webhook``, unless somebody did so meanwhile."""
+def _deactivate(webhook: Webhook, operation: str, why: str) -> None:
+    """Pause or disable ``webhook``, unless it was meanwhile, and hold its waiting deliveries."""
     if Webhook.objects.filter(pk=webhook.pk, status=Webhook.Status.ACTIVE).exists():
-        getattr(operations, how)(webhook.pk, by=ACTOR, why=why)
+        getattr(operations, operation)(webhook.pk, by=ACTOR, why=why)
     webhook.deliveries.filter(status=Delivery.Status.WAITING).update(status=Delivery.Status.HELD)

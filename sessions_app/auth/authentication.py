@@ -20,7 +20,7 @@ from audit_app.base.errors import NotFound
 from audit_app.base.prepared import Prepared
 from audit_app.live.long_poll import get_resumption
 from sessions_app import agents
-from sessions_app.api_keys import MARK, hash_of
+from sessions_app.api_keys import PREFIX, hash_of
 from sessions_app.auth import tokens
 from sessions_app.auth.issuer import (
     MAX_TOKEN_LENGTH,
@@ -53,7 +53,7 @@ class BearerAuthentication(BaseAuthentication):
             return None
         token = token.strip()
         try:
-            kind = "key" if token.startswith(MARK) else "jwt"
+            kind = "key" if token.startswith(PREFIX) else "jwt"
             # What wakes a held request may be the revocation of its key, which the trail can tell
             # before the notice does that empties the cache.
             use_cache = get_resumption(request._request) is None

@@ -55,7 +55,7 @@ def revise(
         by=by,
         details=named | told(verdict) | (details or {}),
         edited_by_id=int(by.id) if by.is_human else None,
-        verdict=verdict,
+        decision=verdict,
         **changes,
     )
     if verdict.kind is Outcome.APPROVE:

@@ -386,7 +386,7 @@ class TestPayloads:
     def test_a_revision_whose_predecessor_is_not_kept(self, task):
         verdict = PolicyDecision(Outcome.REQUIRE, "")
         with refused("the payload that a revision replaces is kept"):
-            perform(task.revise, by=OPS, edited_by_id=None, verdict=verdict, data={"x": 1})
+            perform(task.revise, by=OPS, edited_by_id=None, decision=verdict, data={"x": 1})
 
     def test_what_was_replaced_stays(self, task, bot):
         revise_task(task.pk, by=bot.as_actor(), data={"amount": "1"})
