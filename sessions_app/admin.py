@@ -157,7 +157,7 @@ class ChangeAgentForm(AgentForm):
 
 @admin.register(Agent)
 class AgentAdmin(ReadOnlyAdmin):
-    """Agents and their keys. Administrators create, change and revoke them, each by an operation."""
+    """Agents and their keys. Administrators create, change and revoke them by operations."""
 
     list_display = ("agent", "role_names", "owned_by", "state")
     exported = ("id", "name", "roles", "owner__username", "status", "created_at")

@@ -1,4 +1,4 @@
-"""The issuer's word about a person: a code exchanged for an ID token, and what that must say."""
+"""Login at the issuer: exchanges an authorization code for a verified ID token."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def get_login_issuer() -> Issuer:
 
 
 def is_reachable() -> bool:
-    """Whether people can be sent to the issuer now."""
+    """Whether people can log in at the issuer now."""
     try:
         return all(get_login_issuer().endpoint(name) for name in REQUIRED_ENDPOINTS)
     except IssuerUnavailable:
@@ -36,7 +36,7 @@ def is_reachable() -> bool:
 def exchange_code(
     code: str, *, verifier: str, redirect_uri: str, nonce: str
 ) -> tuple[dict[str, Any], str]:
-    """What the ID token that ``code`` stands for claims, and the access token beside it.
+    """Exchange ``code`` for the claims of the ID token and for the access token.
 
     Raises InvalidToken, IssuerUnavailable.
     """
@@ -66,9 +66,9 @@ def exchange_code(
 
 
 def fetch_userinfo(access_token: str, subject: str) -> dict[str, Any]:
-    """More claims about ``subject``, where the issuer has such an endpoint.
+    """Claims about ``subject`` from the userinfo endpoint; empty if the issuer has none.
 
-    Raises InvalidToken (another's claims), IssuerUnavailable.
+    Raises InvalidToken (claims about somebody else), IssuerUnavailable.
     """
     if not get_login_issuer().metadata().get("userinfo_endpoint"):
         return {}
@@ -85,7 +85,7 @@ def fetch_userinfo(access_token: str, subject: str) -> dict[str, Any]:
 
 
 def _verify_id_token(id_token: Any, nonce: str) -> dict[str, Any]:
-    """The claims of ``id_token``: for us and about this sign-in (OpenID Connect Core 1.0, 3.1.3.7).
+    """Verify ``id_token`` for this login (OpenID Connect Core 1.0, section 3.1.3.7).
 
     Raises InvalidToken, IssuerUnavailable.
     """

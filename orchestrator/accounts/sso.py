@@ -28,7 +28,7 @@ log = structlog.get_logger("orchestrator.accounts")
 
 BACKEND = "orchestrator.accounts.sso.SingleSignOnBackend"
 STATES = "oidc_states"
-"""Where a browser's session keeps what each of its tabs began."""
+"""The session's entry for login attempts, one per tab, by their state parameter."""
 
 MAX_STATES = 50
 ATTEMPT_SECONDS = 600
@@ -41,19 +41,19 @@ NO_TIME = "Single sign-on did not say when you signed in, so it can't count as r
 
 
 class SingleSignOnBackend(StandingBackend):
-    """Whoever single sign-on let in. No form leads here, whatever is typed into it."""
+    """The backend of people who logged in at the issuer. It accepts no credentials."""
 
     def authenticate(self, request: HttpRequest | None, **credentials: Any) -> None:  # type: ignore[override]  # takes none
         return None
 
     def get_user(self, user_id: int) -> User | None:
-        """Sessions that single sign-on began end when it is switched off."""
+        """The session's user; None once single sign-on is switched off."""
         user: User | None = super().get_user(user_id)
         return user if settings.SINGLE_SIGN_ON else None
 
 
 class Start(View):
-    """Off to the issuer. ``?again=1``: to prove anew who they are, whoever the issuer knows."""
+    """Redirect to the issuer; with ``?again=1``, to authenticate again even if it has a session."""
 
     http_method_names = ["get"]
 
@@ -65,17 +65,18 @@ class Start(View):
             return refuse(request, NOT_REACHABLE, get_destination(request))
         again = bool(request.GET.get("again")) and request.user.is_authenticated
         state, nonce, verifier = (get_random_string(length) for length in (32, 32, 64))
-        begun = {
+        attempt = {
             "nonce": nonce,
             "code_verifier": verifier,
             "added_on": time.time(),
             "next": get_destination(request),
             "again": again,
         }
+        # Old attempts are dropped, so that a session can't grow without limit.
         others = list(request.session.get(STATES, {}).items())[1 - MAX_STATES :]
-        request.session[STATES] = dict(others) | {state: begun}
+        request.session[STATES] = dict(others) | {state: attempt}
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
-        asked = {
+        query = {
             "response_type": "code",
             "client_id": settings.ADMIN_OIDC_CLIENT_ID,
             "redirect_uri": _callback(request),
@@ -85,53 +86,53 @@ class Start(View):
             "code_challenge": challenge.decode().rstrip("="),
             "code_challenge_method": "S256",
         }
-        return redirect(_with_query(endpoint, asked | _freshness(again)))
+        return redirect(_with_query(endpoint, query | _freshness(again)))
 
 
 class Callback(View):
-    """Back from the issuer."""
+    """The redirect back from the issuer."""
 
     http_method_names = ["get"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
         _require_configured()
-        began = _pop_attempt(request)
-        if began is None:
+        attempt = _pop_attempt(request)
+        if attempt is None:
             return refuse(request, UNKNOWN_ATTEMPT)
         if "code" not in request.GET:
             log.warning("sign-in refused", reason=request.GET.get("error", "")[:100])
-            return refuse(request, DENIED, began["next"])
+            return refuse(request, DENIED, attempt["next"])
         try:
             claims, access_token = exchange_code(
                 request.GET["code"],
-                verifier=began["code_verifier"],
+                verifier=attempt["code_verifier"],
                 redirect_uri=_callback(request),
-                nonce=began["nonce"],
+                nonce=attempt["nonce"],
             )
             user = admit(get_login_issuer().url, _add_userinfo(claims, access_token))
         except IssuerUnavailable:
-            return refuse(request, NOT_REACHABLE, began["next"])
+            return refuse(request, NOT_REACHABLE, attempt["next"])
         except InvalidToken as error:
             log.warning("sign-in refused", reason=str(error))
-            return refuse(request, NOT_VERIFIED, began["next"])
+            return refuse(request, NOT_VERIFIED, attempt["next"])
         except NotAdmitted as error:
-            return refuse(request, str(error), began["next"])
-        return self._enter(request, user, Assurance.from_claims(claims), began)
+            return refuse(request, str(error), attempt["next"])
+        return self._enter(request, user, Assurance.from_claims(claims), attempt)
 
     def _enter(
-        self, request: HttpRequest, user: User, assurance: Assurance, began: dict[str, Any]
+        self, request: HttpRequest, user: User, assurance: Assurance, attempt: dict[str, Any]
     ) -> HttpResponse:
-        if began["again"]:
+        if attempt["again"]:
             if request.user.pk != user.pk:
                 sentence = SOMEBODY_ELSE.format(name=request.user.get_username() or "yourself")
-                return refuse(request, sentence, began["next"])
-            if not _authenticated_since(assurance, began["added_on"]):
-                return refuse(request, NO_TIME, began["next"])
-        return login.log_in(request, user, assurance, backend=BACKEND, destination=began["next"])
+                return refuse(request, sentence, attempt["next"])
+            if not _authenticated_since(assurance, attempt["added_on"]):
+                return refuse(request, NO_TIME, attempt["next"])
+        return login.log_in(request, user, assurance, backend=BACKEND, destination=attempt["next"])
 
 
 def refuse(request: HttpRequest, sentence: str, path: str | None = None) -> HttpResponse:
-    """Back to the login page, which says ``sentence``; whoever is signed in stays so."""
+    """Redirect to the login page with the message ``sentence``; nobody is signed out."""
     messages.error(request, sentence)
     if path is None:
         return redirect("admin:login")
@@ -139,25 +140,25 @@ def refuse(request: HttpRequest, sentence: str, path: str | None = None) -> Http
 
 
 def _pop_attempt(request: HttpRequest) -> dict[str, Any] | None:
-    """What this browser began under the state that came back, once."""
-    began: dict[str, Any] | None = request.session.get(STATES, {}).pop(
+    """Remove and return this browser's attempt with the state that came back; None if unknown."""
+    attempt: dict[str, Any] | None = request.session.get(STATES, {}).pop(
         request.GET.get("state", ""), None
     )
-    if began is None:
+    if attempt is None:
         return None
-    # Saved before the issuer is asked, so that a second tab's answer meanwhile is not undone.
+    # Saved before the issuer is asked: saving later would undo what another tab did meanwhile.
     request.session.save()
     request.session = request.session.__class__(request.session.session_key)
-    return began if time.time() - began["added_on"] < ATTEMPT_SECONDS else None
+    return attempt if time.time() - attempt["added_on"] < ATTEMPT_SECONDS else None
 
 
-def _authenticated_since(assurance: Assurance, began: float) -> bool:
+def _authenticated_since(assurance: Assurance, started_at: float) -> bool:
     at = assurance.authenticated_at
-    return at is not None and at.timestamp() >= began - CLOCK_SKEW_SECONDS
+    return at is not None and at.timestamp() >= started_at - CLOCK_SKEW_SECONDS
 
 
 def _add_userinfo(claims: dict[str, Any], access_token: str) -> dict[str, Any]:
-    """``claims``, with those of the userinfo endpoint where they lack what we look for."""
+    """``claims``, completed from the userinfo endpoint if they lack the username or the groups."""
     wanted = (settings.ADMIN_OIDC_USERNAME_CLAIM, settings.ADMIN_OIDC_GROUPS_CLAIM)
     if all(name in claims for name in wanted) or not access_token:
         return claims
@@ -170,7 +171,8 @@ def _require_configured() -> None:
 
 
 def _freshness(again: bool) -> dict[str, str]:
-    """``max_age`` makes the issuer say when the person proved who they are (auth_time)."""
+    """The parameters that make the issuer authenticate again, or tell when it last did."""
+    # max_age makes it send auth_time.
     if again:
         return {"prompt": "login", "max_age": "0"}
     if settings.REAUTHENTICATE_AFTER:
@@ -187,11 +189,11 @@ def _with_query(url: str, query: dict[str, str]) -> str:
 
 
 def issuer_logout(request: HttpRequest) -> str:
-    """Where the session at the issuer is ended, too; empty where it has no such place."""
+    """The URL that ends the issuer's session as well; empty if it has none."""
     try:
         endpoint = get_login_issuer().endpoint("end_session_endpoint")
     except IssuerUnavailable:
         return ""
     back = request.build_absolute_uri(reverse("admin:login"))
-    asked = {"client_id": settings.ADMIN_OIDC_CLIENT_ID, "post_logout_redirect_uri": back}
-    return _with_query(endpoint, asked)
+    query = {"client_id": settings.ADMIN_OIDC_CLIENT_ID, "post_logout_redirect_uri": back}
+    return _with_query(endpoint, query)

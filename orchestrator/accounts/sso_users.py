@@ -1,4 +1,4 @@
-"""From an issuer's claims to a person here: who they are, and which groups they are in."""
+"""Maps an issuer's claims to a person here and to their groups."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,20 +15,19 @@ log = structlog.get_logger("orchestrator.accounts")
 
 
 class NotAdmitted(Exception):
-    """Single sign-on is right about who they are, and they may not come in. The text says why."""
+    """The issuer authenticated a person who may not log in here. The message says why."""
 
 
 def admit(issuer: str, claims: Mapping[str, Any]) -> User:
-    """The person that ``claims["sub"]`` of ``issuer`` stands for, in the groups that claims give.
+    """Return the person behind ``claims["sub"]`` of ``issuer``, in the groups that the claims give.
 
-    Somebody new is linked to the local user of their username, or created. Two first sign-ins at
-    once: the constraint lets one link, and the other is tried again and finds it. Raises
-    NotAdmitted; what the claims say of groups is taken all the same, so that who lost every role
-    here has lost it.
+    Someone new is linked to the user with their username, or created. Raises NotAdmitted, after
+    the groups were updated: whoever lost every role at the issuer loses them here.
     """
     try:
         user = _synchronize(issuer, claims)
     except IntegrityError:
+        # Two first logins at once: the constraint lets one link, and the other now finds that.
         user = _synchronize(issuer, claims)
     if not user.is_staff:
         raise _no_role(user.get_username())
@@ -49,15 +48,15 @@ def _synchronize(issuer: str, claims: Mapping[str, Any]) -> User:
 
 
 def _link(issuer: str, claims: Mapping[str, Any], roles: set[str]) -> User:
-    """Somebody who comes for the first time. Raises NotAdmitted."""
+    """Link a first login to a user. Raises NotAdmitted."""
     username = _username(claims)
     users = User.objects.select_for_update(no_key=True)
     user = users.filter(username=username).first() or _create(username, roles)
-    bound = Identity.objects.filter(user=user).first()
-    if bound and (bound.issuer, bound.subject) == (issuer, claims["sub"]):
-        return user  # by another first sign-in of theirs, while we waited for the row
-    if user.is_superuser or bound:
-        # Whoever may choose a username at the issuer must not become somebody else by it.
+    linked = Identity.objects.filter(user=user).first()
+    if linked and (linked.issuer, linked.subject) == (issuer, claims["sub"]):
+        return user  # by another first login of theirs, while this one waited for the row
+    if user.is_superuser or linked:
+        # A username chosen at the issuer must not take over somebody else's account.
         log.warning("sign-in refused", username=username, reason="the username is somebody's")
         raise NotAdmitted(
             f"The username {username} belongs to somebody else. An administrator can help."
@@ -68,11 +67,12 @@ def _link(issuer: str, claims: Mapping[str, Any], roles: set[str]) -> User:
 
 
 def _username(claims: Mapping[str, Any]) -> str:
+    """The username in the claims. Raises NotAdmitted."""
     name = settings.ADMIN_OIDC_USERNAME_CLAIM
-    given = claims.get(name)
-    if not isinstance(given, str) or not given:
+    value = claims.get(name)
+    if not isinstance(value, str) or not value:
         raise NotAdmitted(f"Single sign-on did not send your username: {name} is missing.")
-    username: str = User.normalize_username(given)
+    username: str = User.normalize_username(value)
     try:
         User(username=username).clean_fields(exclude=["password"])
     except ValidationError:
@@ -81,7 +81,8 @@ def _username(claims: Mapping[str, Any]) -> str:
 
 
 def _create(username: str, roles: set[str]) -> User:
-    """Nobody is created who could do nothing here: the issuer knows many people."""
+    """Create a user who has a role here. Raises NotAdmitted."""
+    # The issuer knows many people; whoever has no role here gets no account.
     if not settings.ADMIN_OIDC_CREATE_USERS:
         log.warning("sign-in refused", username=username, reason="unknown")
         raise NotAdmitted(f"User {username} does not exist. An administrator can add you.")
@@ -96,11 +97,11 @@ def _no_role(username: str) -> NotAdmitted:
 
 
 def _roles(claims: Mapping[str, Any]) -> set[str]:
-    """The names of groups that the claims give, without the prefix that marks ours."""
-    given = claims.get(settings.ADMIN_OIDC_GROUPS_CLAIM)
-    if given is None:
+    """The group names in the claims that carry our prefix, without it."""
+    groups = claims.get(settings.ADMIN_OIDC_GROUPS_CLAIM)
+    if groups is None:
         log.warning("groups missing", claim=settings.ADMIN_OIDC_GROUPS_CLAIM)
-    names = given if isinstance(given, list) else []
+    names = groups if isinstance(groups, list) else []
     prefix = settings.ADMIN_OIDC_GROUPS_PREFIX
     return {
         name.removeprefix(prefix)
@@ -110,11 +111,11 @@ def _roles(claims: Mapping[str, Any]) -> set[str]:
 
 
 def _set_roles(user: User, roles: set[str]) -> None:
-    """Exactly ``roles``, as far as they are groups here, and staff rights with the first of them.
+    """Make ``user`` a member of exactly those ``roles`` that are groups here, and staff if any is.
 
-    A group that carries permissions is no role but an office, which is given and taken here alone:
-    a claim must make nobody an administrator. Being staff by such an office stays, too.
+    Groups with permissions are left alone, and so are the staff rights of their members.
     """
+    # A claim must make nobody an administrator: groups with permissions are managed here only.
     plain = Group.objects.filter(permissions=None)
     before = set(user.groups.filter(permissions=None).values_list("name", flat=True))
     wanted = set(plain.filter(name__in=roles).values_list("name", flat=True))

@@ -1,4 +1,4 @@
-"""The pages on which people sign in, set up a second factor, and prove who they are once more."""
+"""The pages for logging in, managing a second factor and authenticating again."""
 
 from datetime import timedelta
 from typing import Any
@@ -41,7 +41,7 @@ REMOVED = "Second factor removed. You can set up another."
 
 
 def account_links(request: HttpRequest) -> list[dict[str, Any]]:
-    """What is in a person's own menu (UNFOLD["ACCOUNT"]["navigation"])."""
+    """The links of a person's account menu (UNFOLD["ACCOUNT"]["navigation"])."""
     links = [{"title": "Second factor", "link": reverse("signin:second_factor")}]
     if request.user.is_authenticated and request.user.has_usable_password():
         links.append({"title": "Change password", "link": reverse("admin:password_change")})
@@ -49,7 +49,7 @@ def account_links(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 class SignIn(LoginView):
-    """The login page, whatever leads in."""
+    """The login page, with a password form, single sign-on or both."""
 
     template_name = "admin/login.html"
     authentication_form = SignInForm
@@ -88,7 +88,7 @@ class SignIn(LoginView):
 
 
 class PasswordChange(PasswordChangeView):
-    """The admin's own page."""
+    """The admin's page, with our form."""
 
     form_class = PasswordChangeForm
     success_url = reverse_lazy("admin:password_change_done")
@@ -98,7 +98,7 @@ class PasswordChange(PasswordChangeView):
 
 
 class SignOut(View):
-    """Here, and by a link at the issuer too: its session goes on otherwise."""
+    """Log out here; the login page then links to the issuer's logout, whose session goes on."""
 
     http_method_names = ["post"]
 
@@ -110,7 +110,7 @@ class SignOut(View):
 
 
 class PersonView(View):
-    """A page for whoever is signed in, or set aside with a second factor left to give."""
+    """A page for a person who is signed in or whose login is pending."""
 
     request: HttpRequest
     person: User
@@ -136,21 +136,21 @@ class PersonView(View):
         return self.pending.destination if self.pending else get_destination(self.request)
 
     def page(self, name: str, *, status: int = 200, **context: Any) -> HttpResponse:
-        """The page ``name``, inside of the admin for whoever is in it."""
+        """Render the page ``name``, in the admin's layout for staff."""
         inside = self.pending is None and self.request.user.is_staff
         frame = admin.site.each_context(self.request)
-        told = {
+        defaults = {
             "layout": INSIDE if inside else OUTSIDE,
             "title": "Your account",
             "person": self.person,
         }
-        told["destination"] = self.destination
+        defaults["destination"] = self.destination
         return TemplateResponse(
-            self.request, f"signin/{name}.html", {**frame, **told, **context}, status=status
+            self.request, f"signin/{name}.html", {**frame, **defaults, **context}, status=status
         )
 
     def complete_second_factor(self, device: str) -> None:
-        """A code of ``device`` was right: whoever was set aside is signed in."""
+        """Record a right code of ``device``; a pending login becomes a session."""
         if self.pending:
             sessions.start(
                 self.request,
@@ -164,7 +164,7 @@ class PersonView(View):
 
 
 class Code(PersonView):
-    """The second factor."""
+    """Asks for the second factor."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
         if not two_factor.is_enrolled(self.person):
@@ -191,11 +191,11 @@ class Code(PersonView):
 
 
 class SecondFactor(PersonView):
-    """Set an authenticator up, renew the recovery codes, or remove both."""
+    """Set up an authenticator, renew the recovery codes, or remove both."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
         if two_factor.is_enrolled(self.person):
-            # Whoever gave only a password so far may use the authenticator, and not replace it.
+            # A pending login may use the authenticator but not replace it.
             return redirect("signin:code") if self.pending else self._render_manage(CodeForm())
         if not self._is_recently_authenticated():
             here = url_with_next("signin:second_factor", self.destination)
@@ -246,7 +246,8 @@ class SecondFactor(PersonView):
         return redirect("signin:second_factor")
 
     def _is_recently_authenticated(self) -> bool:
-        """A window that was left open must not be enough to add somebody's telephone."""
+        """Whether the person authenticated a short time ago."""
+        # A browser left open must not be enough to add somebody else's telephone.
         if self.pending:
             return True
         age = settings.REAUTHENTICATE_AFTER or MAX_AGE_TO_ENROL
@@ -267,22 +268,22 @@ class SecondFactor(PersonView):
         )
 
     def _render_manage(self, form: Form, *, status: int = 200) -> HttpResponse:
-        left = two_factor.count_recovery_codes(self.person)
-        return self.page("second_factor", form=form, left=left, status=status)
+        remaining = two_factor.count_recovery_codes(self.person)
+        return self.page("second_factor", form=form, left=remaining, status=status)
 
     def _render_codes(self, codes: list[str], path: str) -> HttpResponse:
         return self.page("codes", codes=codes, destination=path)
 
 
 class SignedInView(PersonView):
-    """A page for whoever is signed in."""
+    """A page for a signed-in person."""
 
     def get_pending(self, request: HttpRequest) -> None:
         return None
 
 
 class Prove(SignedInView):
-    """On to whatever proof a decision lacks still, and then to the decision."""
+    """Redirect to the proof of identity that a decision still needs, and then to the decision."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
         here = url_with_next("signin:prove", self.destination)
@@ -296,7 +297,7 @@ class Prove(SignedInView):
 
 
 class Reauthenticate(SignedInView):
-    """Prove who you are once more, by the way that this session began."""
+    """Authenticate again, in the way in which this session began."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
         return self._render(PasswordForm())
@@ -331,9 +332,9 @@ class Reauthenticate(SignedInView):
 
 
 def respond_too_many(form: CodeForm, error: two_factor.TooManyCodes, page: Any) -> HttpResponse:
-    """``page`` with 429: after wrong codes, even a right one has to wait."""
+    """Render ``page`` with 429 and Retry-After, after too many wrong codes."""
     unit = "second" if error.seconds == 1 else "seconds"
     form.refuse(f"Too many wrong codes. Wait {error.seconds} {unit}, then try again.")
-    answer: HttpResponse = page(form, status=429)
-    answer.headers["Retry-After"] = str(error.seconds)
-    return answer
+    response: HttpResponse = page(form, status=429)
+    response.headers["Retry-After"] = str(error.seconds)
+    return response

@@ -1,4 +1,4 @@
-"""/mcp: the streamable HTTP transport, behind the same door as everything else."""
+"""/mcp: the streamable HTTP transport."""
 
 import asyncio
 from functools import partial
@@ -24,8 +24,8 @@ WITHHELD_HEADERS = {"authorization", "cookie", "content-length"}
 
 
 class AnyAccepted(BaseContentNegotiation):
-    """The transport says itself what a client must accept. A GET for a stream has to be told 405:
-    clients take that for "there is none", and 406 for a failure."""
+    """Ignores Accept, which the transport checks itself. A GET for a stream must get 405, which
+    clients take for "no stream"; 406 they take for a failure."""
 
     def select_parser(self, request: Any, parsers: Any) -> Any:
         return parsers[0]
@@ -36,9 +36,9 @@ class AnyAccepted(BaseContentNegotiation):
 
 @extend_schema(exclude=True)
 class Mcp(APIView):
-    """One message of JSON-RPC and its answer. No session is kept, so any process can answer.
+    """Answers one JSON-RPC message. Stateless, so any process can answer.
 
-    A tool call counts against the caller's limit by the requests that it makes.
+    A tool call counts against the caller's rate limit through the requests that it makes.
     """
 
     authentication_classes = (BearerAuthentication,)
@@ -53,13 +53,15 @@ class Mcp(APIView):
         user = request.user
         caller = user if isinstance(user, Actor) else Actor.human(user)
         rest = Rest.of(request._request, str(caller))
-        connection.close()  # nothing is asked on this one while the call lasts
+        connection.close()  # the call may wait long, and does not use this one
         return _respond(request, body, rest)
 
 
 def _refuse_other_origins(request: Request) -> None:
-    """A page elsewhere must not make a browser call (the transport's specification, DNS
-    rebinding)."""
+    """Refuse calls from other sites' pages (DNS rebinding, as the transport's specification says).
+
+    Raises PermissionDenied.
+    """
     origin = request.headers.get("Origin")
     if origin is None or origin in settings.CSRF_TRUSTED_ORIGINS:
         return
@@ -91,8 +93,8 @@ def _scope(request: Request, rest: Rest) -> dict[str, Any]:
 
 
 def _respond(request: Request, body: bytes, rest: Rest) -> HttpResponse:
-    """The door goes on with it, in its event loop; behind another door it is answered here."""
-    # Here, since the SDK takes a second to import: commands and servers without MCP go without.
+    """Answer in the server's event loop, or here if the server does not support that."""
+    # Imported late: the SDK takes a second, which commands and servers without MCP save.
     from orchestrator.mcp import serving
 
     answer = partial(serving.answer, _scope(request, rest), body)

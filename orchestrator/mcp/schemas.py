@@ -1,4 +1,4 @@
-"""What the tools take and give: the shapes of the REST API, as JSON Schema."""
+"""JSON Schemas of the tools' arguments and results, derived from the REST API's."""
 
 import functools
 import json
@@ -34,7 +34,7 @@ DESCRIPTIONS = {
     },
     "request_approval": {"approver_role": "The group of people that is asked."},
 }
-"""Of fields that the API shares, what a tool's caller should know of them."""
+"""Descriptions for tools of fields that the API shares."""
 
 
 class SendTaskSerializer(RouteTaskSerializer):
@@ -58,7 +58,7 @@ class FetchStatusSerializer(RequestSerializer):
     task_id = IdField(required=False)
     session_id = IdField(required=False)
     exactly = 1
-    """How many of the fields are given."""
+    """How many of the fields must be given."""
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
         if len(given) != self.exactly:
@@ -83,14 +83,14 @@ ARGUMENTS: dict[str, type[serializers.Serializer[Any]]] = {
 
 @functools.cache
 def input_schema(tool: str) -> dict[str, Any] | None:
-    """What ``tool`` takes, and nothing else; None where there is no such tool."""
+    """The schema of the arguments of ``tool``; None if there is no such tool."""
     if tool not in ARGUMENTS:
         return None
     return _schema_of(ARGUMENTS[tool](), DESCRIPTIONS.get(tool, {}))
 
 
 def _schema_of(field: Any, descriptions: dict[str, str]) -> dict[str, Any]:
-    """A request's field as JSON Schema. Raises TypeError for a kind that no tool takes yet."""
+    """A serializer field as JSON Schema. Raises TypeError for a kind that no tool uses yet."""
     schema: dict[str, Any]
     if isinstance(field, serializers.Serializer):
         schema = {"type": "object", "additionalProperties": False}
@@ -162,15 +162,15 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _inline_components(schema: dict[str, Any]) -> dict[str, Any]:
-    """``schema`` with the components of the OpenAPI document that it refers to."""
-    known = _components()
+    """``schema`` together with the OpenAPI components that it refers to."""
+    components = _components()
     schema = {"type": "object", "anyOf": [schema, _reference("Problem")]}
     needed: dict[str, Any] = {}
     unread = [schema]
     while unread:
         for name in _find_references(unread.pop()) - needed.keys():
-            needed[name] = known[name]
-            unread.append(known[name])
+            needed[name] = components[name]
+            unread.append(components[name])
     text = json.dumps({**schema, "$defs": needed})
     alone: dict[str, Any] = json.loads(text.replace("#/components/schemas/", "#/$defs/"))
     return alone

@@ -1,4 +1,4 @@
-"""The five tools."""
+"""The five tools and the server that offers them."""
 
 import re
 import time
@@ -31,7 +31,7 @@ Context = ServerRequestContext[Any, Any]
 ReportProgress = Callable[[float, float, str], Awaitable[None]]
 
 PROGRESS_SECONDS = 2
-"""How long a wait goes without a word."""
+"""Seconds between two progress reports of a wait."""
 MAX_TASKS = 100
 ARGUMENT_OF_HEADER = {"Idempotency-Key": "idempotency_key", "X-Session-Id": "session_id"}
 INSTRUCTIONS = (
@@ -41,18 +41,18 @@ INSTRUCTIONS = (
 )
 
 
-async def send_task(rest: Rest, given: Json, tell: ReportProgress) -> Json:
+async def send_task(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
     """Ask a role to do something. People may have to approve it first: then its status is
     awaiting_approval. With an idempotency_key, a repetition gets the same task."""
     return await _in_thread(rest.post, "/tasks/route", given, _pop_headers(given))
 
 
-async def request_approval(rest: Rest, given: Json, tell: ReportProgress) -> Json:
+async def request_approval(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
     """Ask one more group of people about a task that waits for approval already."""
     return await _in_thread(rest.post, "/approvals", given, {})
 
 
-async def notify(rest: Rest, given: Json, tell: ReportProgress) -> Json:
+async def notify(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
     """Tell a role something that needs nobody's approval and no work."""
     task = {
         "task_type": Task.NOTIFICATION,
@@ -63,7 +63,7 @@ async def notify(rest: Rest, given: Json, tell: ReportProgress) -> Json:
     return await _in_thread(rest.post, "/tasks/route", body, _pop_headers(given))
 
 
-async def fetch_status(rest: Rest, given: Json, tell: ReportProgress) -> Json:
+async def fetch_status(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
     """The state of a task, or of a session with its tasks (one per idempotency key, the newest
     100), and all their approvals."""
     if "task_id" in given:
@@ -75,18 +75,18 @@ async def fetch_status(rest: Rest, given: Json, tell: ReportProgress) -> Json:
     return _status(session["state"], session, page["tasks"], page["total"])
 
 
-async def wait_for_decision(rest: Rest, given: Json, tell: ReportProgress) -> Json:
+async def wait_for_decision(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
     """Wait until people have decided on a task or asked for changes, or until timeout_seconds (60,
     at most 300) are over: then decided is false, and the call can be repeated."""
     task_id, seconds = given["task_id"], given.get("timeout_seconds", schemas.DEFAULT_WAIT)
-    mark = subscriptions.position()  # before the look, so that no decision falls in between
+    position = subscriptions.position()  # before reading the task, so that no decision is missed
     task = await _in_thread(rest.get, f"/tasks/{task_id}")
     if _waits(task) and waiter_limits.acquire(rest.caller):
         try:
-            await _wait_until_decided(rest, task, seconds, mark, tell)
+            await _wait_until_decided(rest, task, seconds, position, report_progress)
         finally:
             waiter_limits.release(rest.caller)
-        # Once more, since whoever called may not know of it any longer.
+        # Read again, because the caller may have lost the right to see it.
         task = await _in_thread(rest.get, f"/tasks/{task_id}")
     return {
         "decided": task["status"] != Task.Status.AWAITING_APPROVAL,
@@ -103,8 +103,7 @@ READ_ONLY = {"fetch_status", "wait_for_decision"}
 
 
 def build_server(*, default: Rest | None = None) -> Server[Any]:
-    """The server. Whoever asks is told by the HTTP request (``rest`` in its scope), else it is
-    ``default``."""
+    """Build the server. The caller is ``rest`` in the HTTP request's scope, else ``default``."""
 
     async def call(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         rest = ctx.request.scope["rest"] if ctx.request else default
@@ -153,8 +152,8 @@ async def _call_tool(
     tracing.begin(rest.trace_id)
     tool = TOOLS.get(params.name)
     if tool is None:
-        known = ", ".join(TOOLS)
-        raise MCPError(types.INVALID_PARAMS, f"There is no such tool; there are {known}.")
+        names = ", ".join(TOOLS)
+        raise MCPError(types.INVALID_PARAMS, f"There is no such tool; there are {names}.")
     try:
         if refusal := get_refusal(ctx.params):
             raise refusal
@@ -168,8 +167,8 @@ async def _call_tool(
 
 
 def _check_arguments(tool: str, arguments: Json) -> Json:
-    """The arguments as they were given, once they are known to be what the tool takes: what the API
-    is sent must be what it would have been sent. Raises ValidationError."""
+    """Validate the arguments and return them unchanged. Raises ValidationError."""
+    # Not the validated values: the API must receive exactly what the caller sent.
     schemas.ARGUMENTS[tool](data=arguments).is_valid(raise_exception=True)
     return dict(arguments)
 
@@ -180,15 +179,15 @@ def _result(content: Json, *, is_error: bool = False) -> types.CallToolResult:
 
 
 def _rename_headers(problem: Json) -> Json:
-    """``problem``, naming the argument that became a header."""
+    """Name arguments instead of the headers that they became."""
     for each in problem.get("errors", ()):
         each["field"] = ARGUMENT_OF_HEADER.get(each["field"], each["field"])
     return problem
 
 
 def _pop_headers(given: Json) -> dict[str, str]:
-    """Take out of ``given`` what REST is told in headers. Without a key, the call is one of its
-    own."""
+    """Remove from ``given`` what REST takes as headers, and return these headers."""
+    # Without a key, each call is a new one.
     key = given.pop("idempotency_key", None) or str(uuid4())
     headers = {"Idempotency-Key": '"' + re.sub(r'(["\\])', r"\\\1", key) + '"'}
     if session_id := given.pop("session_id", None):
@@ -230,19 +229,19 @@ def _list_awaited_roles(task: Json) -> str:
 
 
 async def _wait_until_decided(
-    rest: Rest, task: Json, seconds: float, mark: int, tell: ReportProgress
+    rest: Rest, task: Json, seconds: float, position: int, report_progress: ReportProgress
 ) -> None:
-    """Return once ``task`` waits for people no longer, or ``seconds`` are over."""
+    """Return when ``task`` waits for nobody any more, or after ``seconds``."""
     began = time.monotonic()
     while _waits(task) and not subscriptions.closing:
         passed = time.monotonic() - began
         if passed >= seconds:
             return
-        await tell(passed, seconds, f"Waiting for {_list_awaited_roles(task)}.")
+        await report_progress(passed, seconds, f"Waiting for {_list_awaited_roles(task)}.")
         about = [task["task_id"], *(approval["approval_id"] for approval in task["approvals"])]
-        rest_of_it = min(PROGRESS_SECONDS, seconds - passed)
-        if await subscriptions.wait_for(about, since=mark, timeout=rest_of_it):
-            mark = subscriptions.position()
+        pause = min(PROGRESS_SECONDS, seconds - passed)
+        if await subscriptions.wait_for(about, since=position, timeout=pause):
+            position = subscriptions.position()
             task = await _in_thread(rest.get, f"/tasks/{task['task_id']}")
 
 
