@@ -1,3 +1,3 @@
-"""The front of the house: settings, doors and manners."""
+"""The entry points: settings, URLs, HTTP conventions, the server, accounts, MCP and operations."""
 
 __version__ = "0.1.0"

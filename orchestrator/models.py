@@ -1,10 +1,10 @@
-"""What the front of the house keeps in the database for all of its processes."""
+"""State that all web processes share."""
 
 from django.db import models
 
 
 class RateLimit(models.Model):
-    """How much of this minute's allowance a caller or an address was given, by any process."""
+    """How many requests a caller or an address has made in the current minute, in all processes."""
 
     caller = models.TextField(
         primary_key=True, db_comment="Who is limited: agent:id, human:id or address:…"

@@ -1,4 +1,4 @@
-"""Every address. The API has no trailing slashes; the admin, as Django's does, has them."""
+"""All URLs. The API has no trailing slashes; the admin has them, like Django's."""
 
 from datetime import timedelta
 
@@ -19,18 +19,18 @@ from orchestrator.ops.metrics import metrics
 from orchestrator.web.event_stream import EventStreamViewSet
 
 
-def nothing(request: HttpRequest, **_: str) -> HttpResponse:
-    """Addresses that the admin brings along, has no use for, and answers with errors."""
+def not_found(request: HttpRequest, **_: str) -> HttpResponse:
+    """Hide URLs of the admin that we do not use and that answer with errors."""
     raise Http404
 
 
 def icon(request: HttpRequest) -> HttpResponse:
-    """Where browsers look for it that were not told where it is."""
+    """Redirect browsers that look for the icon at its default place."""
     return redirect(static("orchestrator/icon.svg"))
 
 
 def security_txt(request: HttpRequest) -> HttpResponse:
-    """Whom to tell of a vulnerability (RFC 9116): SECURITY_CONTACT, good for a year from today."""
+    """Where to report vulnerabilities (RFC 9116): SECURITY_CONTACT, valid for a year from today."""
     if not settings.SECURITY_CONTACT:
         raise Http404
     expires = timezone.now().replace(microsecond=0) + timedelta(days=365)
@@ -47,8 +47,8 @@ urlpatterns = [
     path("", include(router.urls)),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
-    path("admin/r/<path:rest>", nothing),
-    path("admin/search/", nothing),
+    path("admin/r/<path:rest>", not_found),
+    path("admin/search/", not_found),
     path("admin/", include("orchestrator.accounts.urls")),
     path("admin/", include("approvals_app.review.inbox_views")),
     path("admin/", include("approvals_app.review.policy_views")),

@@ -1,4 +1,4 @@
-"""Django, as the door (asgi.py) asks it in its threads."""
+"""Django as a WSGI application, which server/long_poll.py calls in its threads."""
 
 import logging
 import os
@@ -15,12 +15,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
 
 
 class Request(WSGIRequest):
-    """A request that is read as UTF-8, whatever charset it names.
+    """A request decoded as UTF-8, whatever charset it names."""
 
-    Django would read the query in that charset, and so soon that no middleware hears of it: with
-    ``charset=base64``, a thousand parameters or a header that it can't read, the server itself
-    would answer 500. A header that it can't read names no type that we know.
-    """
+    # Django would decode the query in the named charset before any middleware runs: charset=base64,
+    # a thousand parameters or an unreadable header would make the server answer 500. An unreadable
+    # header counts as an unknown type instead.
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
         header = meta.get("CONTENT_TYPE", "")
@@ -30,8 +29,8 @@ class Request(WSGIRequest):
             self.content_type, self.content_params = "", {}
 
 
-logging.captureWarnings(True)  # a log of JSON lines has no others
+logging.captureWarnings(True)  # the log has JSON lines only
 application = get_wsgi_application()
 application.request_class = Request
-approval_gate()  # management commands check that it is registered; a server has to ask
+approval_gate()  # fails at start if no gate is registered, as commands do by their checks
 telemetry.start()

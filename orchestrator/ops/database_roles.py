@@ -1,8 +1,8 @@
-"""Two roles in PostgreSQL: an owner that migrates, and an application that owns nothing.
+"""Two PostgreSQL roles: an owner that migrates, and an application that owns nothing.
 
-Whoever takes over the application has what the application has: rows that the triggers judge. It
-can't switch a trigger off, alter or empty a table, shadow one by a temporary table, or change what
-the trail says, since all of that takes an owner or a privilege that ``grant`` does not give.
+An attacker who takes over the application can only write rows that the triggers check. They can't
+disable a trigger, alter or empty a table, shadow one by a temporary table or change the trail: all
+of that takes the owner or a privilege that ``grant`` does not give.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ TIMEOUTS = {
     "statement_timeout": "60s",
     "idle_in_transaction_session_timeout": "60s",
 }
-"""Asked for at connect, and kept with the role: a pooler may swallow what is asked at connect."""
+"""Set at connect and stored with the role, since a pooler may drop what is set at connect."""
 
 DEFAULT_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
 RESTRICTED = {
@@ -31,8 +31,8 @@ RESTRICTED = {
     "django_content_type": ("SELECT",),
     "auth_permission": ("SELECT",),
 }
-"""Tables of which the application needs less; what comes later gets USUAL. Of an event it writes
-the text alone: where it stands, and in which transaction, is PostgreSQL's to say."""
+"""Tables with fewer privileges; all others get DEFAULT_PRIVILEGES. Of an event the application
+writes only the text: PostgreSQL sets its position and its transaction."""
 
 RELATIONS = """
     SELECT c.relname, c.relkind::text, pg_get_userbyid(c.relowner)
@@ -48,7 +48,7 @@ FUNCTIONS = """
 """
 ALTER_KEYWORDS = {"v": "VIEW", "m": "MATERIALIZED VIEW", "S": "SEQUENCE"}
 
-# Each question, asked as the application's role, with the sentence that a found row completes.
+# Each is queried as the application's role; the sentence describes one row of the result.
 CHECKS = (
     (
         """SELECT attribute FROM pg_roles r, LATERAL (VALUES ('SUPERUSER', rolsuper),
@@ -98,23 +98,23 @@ class Login:
 
     @classmethod
     def of(cls, url: str) -> "Login":
+        """The login in a database URL."""
         parts = urlsplit(url)
         return cls(unquote(parts.username or ""), unquote(parts.password or "") or None)
 
 
 def create_roles(admin: "psycopg.Connection[Any]", *, owner: Login, application: Login) -> None:
-    """Make both roles what they should be, and hand the owner whatever is there already.
+    """Create both roles, or correct them, and give the owner all existing objects.
 
-    ``admin`` is connected to the database in question as a superuser, or as a role that may create
-    roles and owns what is there. Run again, it mends what somebody changed. The passwords become
-    those given. Raises psycopg.Error.
+    ``admin`` is connected to the database as a superuser, or as a role that may create roles and
+    owns the objects. Passwords are set to those given. Safe to repeat. Raises psycopg.Error.
     """
     with admin.transaction():
         for login in (owner, application):
             _create_role(admin, login)
         role = sql.Identifier(owner.name)
         if not _is_superuser(admin):
-            _run(admin, "GRANT {} TO CURRENT_USER", role)  # to hand over what is owned
+            _run(admin, "GRANT {} TO CURRENT_USER", role)  # ALTER … OWNER TO needs membership
         _run(admin, "GRANT USAGE, CREATE ON SCHEMA public TO {}", role)
         _transfer_ownership(admin, owner.name)
         database = sql.Identifier(admin.info.dbname)
@@ -135,7 +135,7 @@ def create_roles(admin: "psycopg.Connection[Any]", *, owner: Login, application:
 
 
 def grant(owner: "psycopg.Connection[Any]", application: str) -> None:
-    """Give the application what it needs of every table there is, and nothing else.
+    """Grant the application what it needs on every present table, and nothing else.
 
     Run by the owner after each migration. Raises psycopg.Error.
     """
@@ -153,16 +153,16 @@ def grant(owner: "psycopg.Connection[Any]", application: str) -> None:
 
 
 def find_excess_privileges(application: "psycopg.Connection[Any]") -> Iterator[str]:
-    """What the role of this connection could do that it should not, each as a sentence."""
+    """Yield a sentence for each privilege that the role of this connection should not have."""
     with application.cursor(row_factory=scalar_row) as cursor:
         for question, sentence in CHECKS:
-            for found in cursor.execute(question).fetchall():
-                yield sentence.format(found)
+            for value in cursor.execute(question).fetchall():
+                yield sentence.format(value)
         for table, privileges in RESTRICTED.items():
-            held = "SELECT has_table_privilege(to_regclass(%s), %s)"
-            # INSERT (entry), for one column, is no privilege on the table.
+            query = "SELECT has_table_privilege(to_regclass(%s), %s)"
+            # INSERT (entry) is a privilege on one column and does not count as one on the table.
             for privilege in sorted(set(DEFAULT_PRIVILEGES) - set(privileges)):
-                if cursor.execute(held, [table, privilege]).fetchone():
+                if cursor.execute(query, [table, privilege]).fetchone():
                     yield f"It has {privilege} on {table}."
 
 
@@ -181,12 +181,12 @@ def _create_role(admin: "psycopg.Connection[Any]", login: Login) -> None:
 
 def _transfer_ownership(admin: "psycopg.Connection[Any]", owner: str) -> None:
     role = sql.Identifier(owner)
-    for name, kind, present in admin.execute(RELATIONS).fetchall():
-        if present != owner:
+    for name, kind, current_owner in admin.execute(RELATIONS).fetchall():
+        if current_owner != owner:
             what = sql.SQL(ALTER_KEYWORDS.get(kind, "TABLE"))
             _run(admin, "ALTER {} {} OWNER TO {}", what, sql.Identifier(name), role)
     for (signature,) in admin.execute(FUNCTIONS, [owner]).fetchall():
-        # regprocedure is quoted by PostgreSQL itself.
+        # PostgreSQL has quoted the regprocedure already.
         _run(admin, "ALTER FUNCTION {} OWNER TO {}", sql.SQL(signature), role)
 
 

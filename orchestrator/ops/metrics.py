@@ -1,7 +1,7 @@
-"""/metrics for Prometheus: what each process counted, and what the database says at the moment.
+"""/metrics for Prometheus: counters of all processes, and gauges read from the database.
 
-With several processes, prometheus_client shares counts by files in PROMETHEUS_MULTIPROC_DIR, which
-gunicorn.py sets; whichever process is asked then answers for all.
+With several processes, prometheus_client shares counters through files in PROMETHEUS_MULTIPROC_DIR,
+which server/gunicorn.py sets, so any process can answer for all.
 """
 
 import hmac
@@ -67,14 +67,14 @@ CONSUMERS = """
 
 
 class DatabaseCollector(Collector):
-    """Asked at each scrape, and the same whichever process answers."""
+    """Metrics read from the database at each scrape."""
 
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("orchestrator_database_up", "Whether the database answers.")
-        found: list[Metric] = []
+        metrics: list[Metric] = []
         try:
             if not availability.away:
-                found = [
+                metrics = [
                     *_collect_waiting(),
                     *_collect_runs(),
                     *_collect_webhooks(),
@@ -82,13 +82,13 @@ class DatabaseCollector(Collector):
                 ]
         except (DatabaseError, InterfaceError):
             availability.suspect()
-        up.add_metric([], 1 if found else 0)
+        up.add_metric([], 1 if metrics else 0)
         version = GaugeMetricFamily("orchestrator_info", "What runs.", labels=["version"])
         version.add_metric([__version__], 1)
-        yield from (up, version, *found)
+        yield from (up, version, *metrics)
 
     def describe(self) -> list[Metric]:
-        """Nothing before a scrape: registering must not ask the database."""
+        """Empty, so that registering does not query the database."""
         return []
 
 
@@ -174,7 +174,7 @@ def _rows(statement: str) -> list[Any]:
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """For whoever bears METRICS_TOKEN; without that setting, there is nothing but in a trial."""
+    """Needs METRICS_TOKEN as a bearer token. Without that setting, 404 except in a trial."""
     if not settings.METRICS_TOKEN and not settings.TRIAL:
         raise Http404
     expected = f"Bearer {settings.METRICS_TOKEN}"

@@ -1,4 +1,4 @@
-"""Serves the application: ``gunicorn -c orchestrator/server/gunicorn.py orchestrator.asgi``."""
+"""Gunicorn's configuration: ``gunicorn -c orchestrator/server/gunicorn.py orchestrator.asgi``."""
 
 import functools
 import gc
@@ -14,14 +14,14 @@ from typing import Any
 from django.urls import get_resolver
 
 MAX_DEFAULT_WORKERS = 4
-"""Processes, each with DB_POOL_MAX connections to the database and some 130 MB."""
+"""Each process takes DB_POOL_MAX database connections and about 130 MB."""
 
 METRICS_DIR_PREFIX = "orchestrator-metrics-"
-"""How the folder begins in which they keep what they count."""
+"""The prefix of the folder through which processes share their metrics."""
 
 
 def _usable_cores() -> int:
-    """How many cores this process may use, where the system tells (Linux); else all of them."""
+    """The number of cores that this process may use, or all cores where the system can't tell."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -36,22 +36,22 @@ backlog = 4096
 timeout = 90
 graceful_timeout = 10
 keepalive = 30
-# A token of the issuer may have 16 KiB.
+# An issuer's token may have 16 KiB.
 limit_request_field_size = 17_000
-# Requests share DB_POOL_MAX connections; management commands take one of their own.
+# Only the server pools connections; a management command opens its own.
 raw_env = ["DB_POOL=on"]
 accesslog = None
 loglevel = "warning"
 
 
 def on_starting(server: Any) -> None:
-    """Whichever process is asked for metrics answers for all."""
+    """Make the processes share their metrics, so that any can answer for all."""
     if server.cfg.workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=METRICS_DIR_PREFIX)
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """What a process that ended counted stays counted."""
+    """Keep the counts of a process that ended."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         from prometheus_client.multiprocess import mark_process_dead
 
@@ -59,14 +59,14 @@ def child_exit(server: Any, worker: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
-    """The counts go with the server, unless another of its kind took over (SIGUSR2)."""
+    """Remove the shared metrics, unless a new server took over (SIGUSR2)."""
     counts = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
     if counts.name.startswith(METRICS_DIR_PREFIX) and not server.reexec_pid:
         shutil.rmtree(counts, ignore_errors=True)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let whoever waits be answered when the worker is asked to end, so that it can."""
+    """Prepare a worker: answer its long polls on SIGTERM, and tune it for many connections."""
     from audit_app.live.subscriptions import subscriptions
     from sessions_app.auth.key_cache import key_cache
 
@@ -75,23 +75,25 @@ def post_worker_init(worker: Any) -> None:
         worker.handle_exit_signal()
 
     worker.loop.add_signal_handler(signal.SIGTERM, end)
-    # gunicorn's ASGI worker passes no backlog on, and asyncio's own is 100: a crowd of agents that
-    # reconnects after a restart is larger.
+    # gunicorn's ASGI worker does not pass the backlog on, and asyncio's default is 100. More agents
+    # than that reconnect after a restart.
     worker.loop.create_server = functools.partial(worker.loop.create_server, backlog=backlog)
     key_cache.start()
-    # A connection each for those who wait, as many as the system lets us have.
+    # Each long poll holds a connection, so allow as many files as the system permits.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # Whoever waits for the interpreter's lock gets it sooner: the loop must not wait for Django.
+    # Threads release the GIL sooner (5 ms by default), so that Django does not hold up the loop.
     sys.setswitchinterval(0.001)
     tune_garbage_collection()
 
 
 def tune_garbage_collection() -> None:
-    """A full collection stops everything: a tenth of a second for what is always there, which is
-    not looked at again, and as much for each thousand waiters. What they leave behind when they go
-    may wait: some 8 KB each."""
-    get_resolver().url_patterns  # noqa: B018  # every view is loaded by this
+    """Exclude what is loaded at start from garbage collection, and collect the rest less often.
+
+    A full collection stops the process: a tenth of a second for the loaded code, and as much for
+    each thousand long polls, whose garbage of about 8 KB each may wait.
+    """
+    get_resolver().url_patterns  # noqa: B018  # loads every view
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 50)

@@ -1,4 +1,4 @@
-"""``manage.py database_roles``: make the two roles in PostgreSQL, or only check them."""
+"""Create or check the two roles in PostgreSQL."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ from orchestrator.ops.database_roles import Login, create_roles, find_excess_pri
 
 class Command(OperatorCommand):
     help = (
-        "Make the roles of DATABASE_OWNER_URL (owns the tables, migrates) and DATABASE_URL (the "
-        "application, owns nothing) by way of DATABASE_ADMIN_URL, and check them."
+        "Create the roles of DATABASE_OWNER_URL (owns the tables, migrates) and DATABASE_URL (the "
+        "application, owns nothing) through DATABASE_ADMIN_URL, and check them."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--check", action="store_true", help="change nothing, only check")
+        parser.add_argument("--check", action="store_true", help="only check, change nothing")
 
     def handle(self, *args: Any, check: bool, **options: Any) -> None:
         try:
@@ -26,19 +26,19 @@ class Command(OperatorCommand):
                 self._establish()
             with psycopg.connect(settings.DATABASE_URL) as application:
                 role = application.info.user
-                found = list(find_excess_privileges(application))
+                excess = list(find_excess_privileges(application))
         except psycopg.OperationalError as error:
             raise CommandError(f"PostgreSQL can't be reached: {_first_line(error)}.") from error
         except psycopg.Error as error:
             raise CommandError(f"PostgreSQL refused: {_first_line(error)}.") from error
-        facts = {"application": role, "least_privilege": not found, "shortcomings": found}
-        if not found:
+        facts = {"application": role, "least_privilege": not excess, "shortcomings": excess}
+        if not excess:
             self.report(facts, f"The role {role} owns nothing and can do no more than it needs.")
         elif self.as_json:
             self.stdout.write(self.format_result(facts, ""))
             raise CommandError("The role can do more than it should.")
         else:
-            raise CommandError("\n".join([f"The role {role} can do more than it should:", *found]))
+            raise CommandError("\n".join([f"The role {role} can do more than it should:", *excess]))
 
     def _establish(self) -> None:
         for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_ADMIN_URL"):

@@ -1,4 +1,4 @@
-"""What ``make run`` runs: everything a newcomer needs, on this machine alone."""
+"""What ``make run`` runs: a complete trial on this machine."""
 
 import json
 import os
@@ -57,16 +57,16 @@ class Command(BaseCommand):
                 "This is for trials; serve with gunicorn, as docs/operating.md says."
             )
         _require_free(port)
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # piped, too
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # even into a pipe
         stopping = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: stopping.set())
         children: list[subprocess.Popen[str]] = []
-        place = settings.DATA_DIR / "postgres"
+        data = settings.DATA_DIR / "postgres"
         try:
             if settings.EMBEDDED:
                 self.stdout.write("Starting PostgreSQL …")
-                _use(embedded_postgres.start(place))
+                _use(embedded_postgres.start(data))
             self.stdout.write("Migrating the database …")
             Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
             call_command("migrate", verbosity=0)
@@ -89,40 +89,40 @@ class Command(BaseCommand):
             raise CommandError(f"{error.strerror}: {error.filename}") from None
         finally:
             if children:
-                with suppress(OSError):  # the terminal may be gone; what was started is not
+                with suppress(OSError):  # the terminal may be gone, but the children must stop
                     self.stdout.write("\nStopping …")
             for child in reversed(children):
                 _stop(child)
             if settings.EMBEDDED:
-                embedded_postgres.stop(place)
+                embedded_postgres.stop(data)
 
     def _print_addresses(self, port: int, password: str, key: str) -> None:
         url = f"http://127.0.0.1:{port}"
-        given = f"ORCHESTRATOR_URL={url} ORCHESTRATOR_KEY={key}"
-        up = self.style.SUCCESS("The orchestrator is running.")
+        environment = f"ORCHESTRATOR_URL={url} ORCHESTRATOR_KEY={key}"
+        headline = self.style.SUCCESS("The orchestrator is running.")
         lines = (
             "",
-            f"{up} Ctrl-C stops it; data and logs stay in {settings.DATA_DIR.name}/.",
+            f"{headline} Ctrl-C stops it; data and logs stay in {settings.DATA_DIR.name}/.",
             "",
             f"Review   {url}/admin/  as  alice  with the password  {password}",
             f"API      {url}/docs",
             f"Key      {key}",
             f'Try      curl -H "Authorization: Bearer {key}" {url}/tasks',
-            f"         {given} {_relative(sys.executable)} examples/agent.py wire_transfer",
+            f"         {environment} {_relative(sys.executable)} examples/agent.py wire_transfer",
             "",
         )
         for line in lines:
             self.stdout.write(f"  {line}")
 
     def _start_agent(self, port: int, key: str) -> "subprocess.Popen[str]":
-        """The demo agent: a real client in a process of its own, its lines shown here.
+        """Start the demo agent, a real client in its own process, and print its output.
 
-        It waits for what it asked before the last stop, or else asks for a refund.
+        It waits for its task of the last run, or else routes a refund.
         """
-        asked = _find_waiting_task()
-        what = ["--task", str(asked)] if asked else ["refund"]
+        task_id = _find_waiting_task()
+        arguments = ["--task", str(task_id)] if task_id else ["refund"]
         agent = subprocess.Popen(
-            [sys.executable, "examples/agent.py", *what, "--url", f"http://127.0.0.1:{port}"],
+            [sys.executable, "examples/agent.py", *arguments, "--url", f"http://127.0.0.1:{port}"],
             cwd=settings.BASE_DIR,
             env={**os.environ, "ORCHESTRATOR_KEY": key, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
@@ -140,7 +140,7 @@ class Command(BaseCommand):
 
 
 def _use(server: embedded_postgres.Server) -> None:
-    """Work in ``server``'s database with as few rights as in production."""
+    """Connect to ``server`` with the application's role, as in production."""
     owner, application = Login.of(server.owner_url), Login.of(server.application_url)
     with psycopg.connect(server.url) as admin:
         create_roles(admin, owner=owner, application=application)
@@ -159,29 +159,32 @@ def _require_free(port: int) -> None:
             ) from None
 
 
-def _create_demo_accounts(kept: Path) -> tuple[dict[str, str], str]:
-    """The reviewers' passwords and the agent's key, made once and kept in ``kept``."""
-    known: dict[str, Any] = {"passwords": {}, "key": ""}
-    if kept.exists():
-        known = json.loads(kept.read_text())
+def _create_demo_accounts(file: Path) -> tuple[dict[str, str], str]:
+    """Create the reviewers and the agent, or find them; return their passwords and its key.
+
+    Passwords and key are stored in ``file``.
+    """
+    accounts: dict[str, Any] = {"passwords": {}, "key": ""}
+    if file.exists():
+        accounts = json.loads(file.read_text())
     for name, roles in REVIEWERS.items():
-        password = known["passwords"].setdefault(name, get_random_string(14))
+        password = accounts["passwords"].setdefault(name, get_random_string(14))
         user, _ = User.objects.get_or_create(username=name, defaults={"is_staff": True})
         if not user.check_password(password):
             user.set_password(password)
             user.save()
         user.groups.set([Group.objects.get_or_create(name=role)[0] for role in roles])
     if not ApprovalPolicy.objects.exists():
-        file = settings.BASE_DIR / "examples" / "policies.yaml"
-        operations.apply_rules(parse_file(file.read_text()), by=Actor.system("dev"))
-    known["key"] = _get_demo_key(known["key"])
-    kept.touch(mode=0o600)
-    kept.write_text(json.dumps(known, indent=1))
-    return known["passwords"], known["key"]
+        policies = settings.BASE_DIR / "examples" / "policies.yaml"
+        operations.apply_rules(parse_file(policies.read_text()), by=Actor.system("dev"))
+    accounts["key"] = _get_demo_key(accounts["key"])
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(accounts, indent=1))
+    return accounts["passwords"], accounts["key"]
 
 
 def _get_demo_key(key: str) -> str:
-    """``key`` if it still works, else a new one of the demo agent's."""
+    """``key`` if it still works, else a new key of the demo agent."""
     by = Actor.system("dev")
     agent = Agent.objects.filter(name=DEMO_AGENT).first()
     if agent is None:
@@ -192,7 +195,7 @@ def _get_demo_key(key: str) -> str:
 
 
 def _find_waiting_task() -> UUID | None:
-    """The task that the demo agent still waits for."""
+    """The id of the task that the demo agent still waits for, if any."""
     waiting = Approval.objects.pending().filter(task__agent__name=DEMO_AGENT)
     task_id: UUID | None = waiting.values_list("task_id", flat=True).first()
     connection.close()
@@ -209,14 +212,14 @@ def _start_worker() -> "subprocess.Popen[str]":
 
 
 def _start_process(log: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-    """Python with these ``arguments``, which says in ``log`` what it does."""
-    with log.open("w") as written:
+    """Run Python with these ``arguments``, with its output in ``log``."""
+    with log.open("w") as output:
         return subprocess.Popen(
             [sys.executable, *arguments],
             cwd=settings.BASE_DIR,
             env=os.environ | environment,
-            stdout=written,
-            stderr=written,
+            stdout=output,
+            stderr=output,
             text=True,
             start_new_session=True,
         )
@@ -234,7 +237,7 @@ def _wait_until_up(port: int, web: "subprocess.Popen[str]", stopping: threading.
 
 
 def _log() -> Path:
-    """Where the web server says what it does, one JSON object a line."""
+    """The web server's log, one JSON object per line."""
     return Path(settings.DATA_DIR) / "web.log"
 
 
@@ -252,7 +255,7 @@ def _stop(child: "subprocess.Popen[str]") -> None:
 
 
 def _relative(path: str) -> str:
-    """``path`` as one types it from the project's folder."""
+    """``path`` relative to the project's folder, if it is inside."""
     try:
         return str(Path(path).relative_to(settings.BASE_DIR))
     except ValueError:

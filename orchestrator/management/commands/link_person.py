@@ -1,4 +1,4 @@
-"""Let a person decide by their issuer's tokens who never signs in by it."""
+"""Link a person to the issuer without a login."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ log = structlog.get_logger("orchestrator.accounts")
 
 
 class Command(OperatorCommand):
-    help = "Link a person to their sub at the issuer, as their first single sign-on would."
+    help = "Link a person to their sub at the issuer, as their first single sign-on would do."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

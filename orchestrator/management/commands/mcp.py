@@ -1,4 +1,4 @@
-"""``manage.py mcp``: the tools over standard input and output."""
+"""Serve MCP over standard input and output."""
 
 import os
 from typing import Any
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         try:
             rest.get("/tasks", page_size=1)
         except Refused as refused:
-            # A database that is away comes back; a key that is unknown does not.
+            # Only an unknown key is hopeless: an unavailable database comes back.
             if refused.problem["status"] == 401:
                 raise CommandError(refused.problem["detail"]) from refused
         anyio.run(serve, rest)

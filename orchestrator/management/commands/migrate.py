@@ -1,8 +1,7 @@
-"""Django's ``migrate``, by the owner's role where DATABASE_OWNER_URL names one.
+"""Django's ``migrate``, as the role in DATABASE_OWNER_URL if that is set.
 
-Then the functions, views and triggers become those of the files under ``*/sql``, and the
-application's role is given what it needs of what is new. A statement may take as long as it takes:
-to build an index of a large table needs more than the minute that requests have.
+It then applies the functions, views and triggers under ``*/sql`` and grants the application's role
+what it needs on new tables.
 """
 
 import sys
@@ -38,9 +37,10 @@ class Command(Migrate):
     def _migrate(self, *args: Any, **options: Any) -> None:
         _refuse_partial_squash()
         with connection.cursor() as cursor:
+            # An index of a large table takes longer than the minute that requests have.
             cursor.execute("SET statement_timeout = 0")
         super().handle(*args, **options)
-        # One app's tables are not enough, and --plan changes nothing.
+        # The objects need the tables of all apps, and --plan must change nothing.
         if not (options["app_label"] or options["plan"]):
             self._apply_schema_objects(**options)
         with connection.cursor() as cursor:
@@ -58,7 +58,8 @@ class Command(Migrate):
 
 
 def _refuse_partial_squash() -> None:
-    """Django passes over a squashed migration of which some are applied and some are not."""
+    """Raise CommandError if a squashed migration is applied in part."""
+    # Django would silently skip such a migration.
     loader = MigrationLoader(connection)
     for migration in loader.replacements.values():
         missing = [each for each in migration.replaces if each not in loader.applied_migrations]

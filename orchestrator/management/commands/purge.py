@@ -1,4 +1,4 @@
-"""Remove what is over for long; the trail keeps what happened."""
+"""Remove finished rows past retention; the trail keeps their events."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from orchestrator.web.throttling import WINDOW_SECONDS
 class Command(BatchCommand):
     help = (
         "Remove finished tasks with their approvals, finished sessions that no remaining task "
-        "refers to, and receipts of requests past IDEMPOTENCY_TTL_SECONDS. Never audit events."
+        "refers to, and stored answers past IDEMPOTENCY_TTL_SECONDS. Never audit events."
     )
     verb = ("remove", "Removed")
     counted = retention.KINDS
@@ -32,7 +32,7 @@ class Command(BatchCommand):
             "--older-than",
             type=length_of_time,
             default=timedelta(days=90),
-            help="what has not changed for this long (90d)",
+            help="unchanged for this long (90d)",
         )
 
     def due(self, **options: Any) -> dict[str, int]:
@@ -44,11 +44,10 @@ class Command(BatchCommand):
 
 
 def _purge_unaudited() -> None:
-    """What keeps nobody's work: sign-ins that are over, limits of earlier minutes, and what
-    webhooks were told long ago."""
+    """Delete rows that need no event: expired browser sessions, old rate limits, old deliveries."""
     call_command("clearsessions")
-    over = (Delivery.Status.DELIVERED, Delivery.Status.FAILED)
-    past = timezone.now() - timedelta(days=settings.WEBHOOK_LOG_DAYS)
-    Delivery.objects.filter(created_at__lt=past, status__in=over).delete()
+    finished = (Delivery.Status.DELIVERED, Delivery.Status.FAILED)
+    cutoff = timezone.now() - timedelta(days=settings.WEBHOOK_LOG_DAYS)
+    Delivery.objects.filter(created_at__lt=cutoff, status__in=finished).delete()
     this_minute = int(time.time() // WINDOW_SECONDS)
     RateLimit.objects.filter(window__lt=this_minute - 1).delete()

@@ -1,4 +1,4 @@
-"""Let somebody in again who lost their telephone and their recovery codes."""
+"""Remove a lost second factor."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ log = structlog.get_logger("orchestrator.accounts")
 
 class Command(OperatorCommand):
     help = (
-        "Remove a person's authenticator and recovery codes; their sessions lose the factor, too."
+        "Remove a person's authenticator and recovery codes; it no longer counts in their sessions."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -27,5 +27,5 @@ class Command(OperatorCommand):
             raise CommandError(f"There is no user called {username}.")
         removed = two_factor.forget(user)
         log.info("second factor reset", username=username, removed=removed)
-        said = f"Removed the second factor of {username}." if removed else "There was none."
-        self.report({"username": username, "removed": removed}, said)
+        sentence = f"Removed the second factor of {username}." if removed else "There was none."
+        self.report({"username": username, "removed": removed}, sentence)
