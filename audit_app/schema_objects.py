@@ -86,20 +86,20 @@ def is_outdated() -> bool:
         return any(_compare(cursor, list(read_files())))
 
 
-def apply(wanted: Iterable[SqlFile] | None = None) -> int:
+def apply(sources: Iterable[SqlFile] | None = None) -> int:
     """Run the files that changed and drop the objects whose file is gone; return how many of both.
 
     Everything happens in one transaction, so that no trigger is ever missing. Raises DatabaseError
     if a file can't be run; then nothing has changed.
     """
-    wanted = list(read_files() if wanted is None else wanted)
+    sources = list(read_files() if sources is None else sources)
     with connection.cursor() as cursor:
-        if not any(_compare(cursor, wanted)):
+        if not any(_compare(cursor, sources)):
             return 0
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         # Two hosts may migrate at once: the second waits here and then finds nothing to do.
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('schema_objects'))")
-        changed, gone = _compare(cursor, wanted)
+        changed, gone = _compare(cursor, sources)
         # A function may call one whose file comes later, so all bodies are checked at the end.
         cursor.execute("SET LOCAL check_function_bodies = off")
         for file in changed:
@@ -113,16 +113,16 @@ def apply(wanted: Iterable[SqlFile] | None = None) -> int:
         return len(changed) + len(gone)
 
 
-def _compare(cursor: Any, wanted: list[SqlFile]) -> tuple[list[SqlFile], list[str]]:
+def _compare(cursor: Any, sources: list[SqlFile]) -> tuple[list[SqlFile], list[str]]:
     """The files to run, and the objects whose file is gone."""
     cursor.execute(APPLIED)
     applied = {name: (exists, checksum) for name, exists, checksum in cursor.fetchall()}
     changed = [
         file
-        for file in wanted
+        for file in sources
         if any(applied.get(name) != (True, file.checksum) for name in file.objects)
     ]
-    return changed, list(applied.keys() - {name for file in wanted for name in file.objects})
+    return changed, list(applied.keys() - {name for file in sources for name in file.objects})
 
 
 def _run(cursor: Any, file: SqlFile) -> None:

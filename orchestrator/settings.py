@@ -1,8 +1,8 @@
-"""Every setting, read once from the environment (or ``.env``), typed, with no unsafe default.
+"""All settings, read once from the environment (or ``.env``), typed, without unsafe defaults.
 
 Without DATABASE_URL this is a trial (``make run``): the embedded PostgreSQL under ``.data``,
-loopback only, a secret made on the first start. Otherwise nothing is guessed: what is missing or
-unsafe is refused by name.
+loopback only, with a secret generated on the first start. Otherwise nothing is guessed: a missing
+or unsafe value is refused by name.
 """
 
 import json
@@ -88,7 +88,7 @@ def _networks(name: str) -> list[str]:
 
 
 def _notice_channels() -> dict[str, list[str]]:
-    """Which apprise URLs each role shares: JSON, or the path of a file of it."""
+    """The apprise URLs that each role shares: JSON, or the path of a JSON file."""
     given = env.str("NOTICE_CHANNELS", default="").strip()
     if not given:
         return {}
@@ -120,7 +120,7 @@ def database(url: str) -> dict[str, Any]:
     options = found.setdefault("OPTIONS", {})
     options.setdefault("connect_timeout", 2)
     options.setdefault("application_name", "orchestrator")
-    # A host that vanished without a word is noticed within seconds, too.
+    # Notices within seconds when a host disappears without closing its connections.
     options.setdefault("tcp_user_timeout", 2000)
     options.setdefault("keepalives_idle", 5)
     options.setdefault("keepalives_interval", 1)
@@ -128,8 +128,8 @@ def database(url: str) -> dict[str, Any]:
     timeouts = database_roles.TIMEOUTS.items()
     options.setdefault("options", " ".join(f"-c {name}={value}" for name, value in timeouts))
     if env.bool("DB_POOL", default=False):
-        # While PostgreSQL is away, each request tries for itself and gives up soon; once it is
-        # back, the next one finds it. A connection that died is found out before it is used.
+        # While PostgreSQL is down, each request tries for itself and gives up soon, so that the
+        # first one after its return succeeds. Dead connections are detected before use.
         options["pool"] = {
             "min_size": 1,
             "max_size": DB_POOL_MAX,
@@ -141,7 +141,7 @@ def database(url: str) -> dict[str, Any]:
 
 
 def _mail(found: dict[str, Any]) -> dict[str, Any]:
-    """What Django wants to know of an EMAIL_URL: in one setting from 6.1 on, in many before."""
+    """Django's settings for an EMAIL_URL: one setting from Django 6.1 on, several before."""
     if django.VERSION < (6, 1):
         return found | {"EMAIL_TIMEOUT": MAIL_TIMEOUT_SECONDS}
     options = {}
@@ -185,7 +185,7 @@ DB_POOL_MAX = _positive("DB_POOL_MAX", 5)
 if EMBEDDED and (_server := embedded_postgres.find_running(DATA_DIR / "postgres")):
     DATABASE_URL, DATABASE_OWNER_URL = _server.application_url, _server.owner_url
     DATABASE_ADMIN_URL = _server.url
-# Nobody listens on port 9 (discard): the connection is refused at once, and said so.
+# Nothing listens on port 9 (discard), so a connection is refused at once with a clear error.
 NOWHERE = "postgresql://orchestrator@127.0.0.1:9/orchestrator"
 DATABASES = {"default": database(DATABASE_URL or NOWHERE)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -354,7 +354,7 @@ if not (TRIAL or DEBUG or TESTING):
         "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
     }
 
-# A trial speaks plain HTTP on loopback; everything else is HTTPS, at the latest at its proxy.
+# A trial uses plain HTTP on loopback; everything else is HTTPS, at least up to its proxy.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not (TRIAL or DEBUG)
 SECURE_SSL_REDIRECT = not (TRIAL or DEBUG)
 SECURE_REDIRECT_EXEMPT = [r"^health$", r"^status$"]
@@ -384,7 +384,7 @@ REST_FRAMEWORK = {
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 
-# Jobs are declared where they belong, and imported with their app.
+# Jobs are declared beside their code and imported with their app.
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = ""
 
 SPECTACULAR_SETTINGS = {
@@ -425,7 +425,7 @@ UNFOLD = {
     "ACCOUNT": {"navigation": "orchestrator.accounts.views.account_links"},
 }
 
-# How people sign in
+# How people log in
 AUTHENTICATION_BACKENDS = [
     "orchestrator.accounts.lockout.LockoutBackend",
     "orchestrator.accounts.passwords.PasswordBackend",
@@ -433,7 +433,7 @@ AUTHENTICATION_BACKENDS = [
 ]
 AXES_FAILURE_LIMIT = LOGIN_FAILURE_LIMIT
 AXES_COOLOFF_TIME = LOGIN_LOCKOUT
-# Whoever guesses locks out their own address under that name, and not the person elsewhere.
+# Guessing locks out the guesser's address for that name, not the person elsewhere.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
@@ -445,7 +445,7 @@ AXES_VERBOSE = False
 
 
 def _without_values(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
-    """PostgreSQL's DETAIL quotes the row that it refused, and rows hold payloads."""
+    """Remove PostgreSQL's DETAIL from errors: it quotes the row, which may hold a payload."""
     for name, value in event.items():
         if isinstance(value, str) and "DETAIL:" in value:
             event[name] = re.sub(r"(?m)^(\s*)DETAIL:.*$", r"\1DETAIL: (left out)", value)
@@ -491,7 +491,7 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "ERROR"},
         "procrastinate": {"level": "WARNING"},
-        # Its warnings may name addresses, which are secrets; what failed is logged by ourselves.
+        # apprise's warnings may contain URLs, which are secrets; we log failures ourselves.
         "apprise": {"level": "CRITICAL"},
     },
 }

@@ -74,8 +74,9 @@ def update_session(
     if metadata is not None:
         changes["metadata"] = merge_patch(session.metadata, metadata)
         bounded(changes["metadata"])
-    given = {"task_id": task_id, "metadata": metadata}
-    details = {name: value for name, value in given.items() if value is not None}
+    # The event keeps the patch itself; the row has the merged result.
+    patch = {"task_id": task_id, "metadata": metadata}
+    details = {name: value for name, value in patch.items() if value is not None}
     if status is not None:
         perform(_transition_to(session, status), by=by, details=details, **changes)
     elif changes:

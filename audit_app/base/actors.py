@@ -146,13 +146,13 @@ def with_standing(users: "QuerySet[User]") -> "QuerySet[Any]":
     person = OuterRef(OuterRef("pk"))
     own = User.user_permissions.through.objects.filter(user=person)
     of_groups = Group.permissions.through.objects.filter(group__user=person)
-    given = Permission.objects.filter(
+    permissions = Permission.objects.filter(
         Q(pk__in=own.values("permission")) | Q(pk__in=of_groups.values("permission"))
     ).order_by()
     name = Concat(F("content_type__app_label"), Value("."), F("codename"))
     return users.annotate(
         group_names=ArraySubquery(groups.values("name")),
-        rights_given=ArraySubquery(given.annotate(name_=name).values("name_")),
+        rights_given=ArraySubquery(permissions.annotate(name_=name).values("name_")),
     )
 
 
@@ -160,5 +160,6 @@ def may_administer(by: Actor, permission: str) -> bool:
     """Whether ``by`` is the system (a command run by ops) or a person with the permission now."""
     if not by.is_human:
         return not by.is_agent
+    # Read again: the right may have been taken since the request began.
     person = User.objects.filter(pk=by.id).first()
     return person is not None and person.has_perm(permission)

@@ -41,6 +41,7 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         host = request.url.host
         port = request.url.port or (443 if request.url.scheme == "https" else 80)
+        # Resolved once, here: the connection below goes to this very address.
         address = resolve_allowed(host, port, allowed=self._allowed)[0]
         # The Host header is set already; the certificate is checked against the name as well.
         request.url = request.url.copy_with(host=str(address))
@@ -62,6 +63,7 @@ def require_webhook_url(url: str, *, plain: bool) -> None:
         raise Invalid(field="url", reason=f"it must begin with {begins} and name a host.")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise Invalid(field="url", reason="it must hold no credentials and no fragment.")
+    # Other parsers read blanks, backslashes and foreign letters differently from urlsplit.
     if not url.isascii() or any(character <= " " for character in url) or "\\" in url:
         raise Invalid(field="url", reason="it must be plain ASCII without blanks.")
 
@@ -73,8 +75,8 @@ def resolve_allowed(host: str, port: int, *, allowed: Sequence[str] = ()) -> lis
     resolved.
     """
     networks = [ip_network(network) for network in allowed]
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in entries]
     for address in addresses:
         if not (is_public(address) or any(address in network for network in networks)):
             raise DestinationRefused(f"{host} leads to {address}, which is not a public address.")

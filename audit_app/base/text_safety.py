@@ -200,18 +200,20 @@ Piece = tuple[str, int, int]
 
 def _find_pieces(text: str, *, speaks: bool = True) -> Iterator[Piece]:
     """The parts of ``text`` to mark, as kind, start and end; in order, without overlaps."""
-    found: list[Piece] = []
+    pieces: list[Piece] = []
     if not text.isascii() or IN_ASCII.search(text):
-        found = [(str(m.lastgroup), *m.span()) for m in PIECE.finditer(text)]
+        pieces = [(str(m.lastgroup), *m.span()) for m in PIECE.finditer(text)]
     if not text.isascii():
+        # A text with letters that no Latin one resembles is written in that alphabet, so its
+        # look-alike words are no deception.
         honest = NOT_AS_LATIN.search(text) is not None
         words = (word for word in WORD.finditer(text) if not word[0].isascii())
-        found += [("mixed", *w.span()) for w in words if _is_mixed(w[0], honest=honest)]
+        pieces += [("mixed", *w.span()) for w in words if _is_mixed(w[0], honest=honest)]
     if speaks and HINT.search(text.casefold()):
-        found += [("speaks", *m.span()) for m in ADDRESSES_THE_READER.finditer(text) if m[0]]
-    found.sort(key=lambda piece: (piece[1], -piece[2]))
+        pieces += [("speaks", *m.span()) for m in ADDRESSES_THE_READER.finditer(text) if m[0]]
+    pieces.sort(key=lambda piece: (piece[1], -piece[2]))
     at = 0
-    for piece in found:
+    for piece in pieces:
         if piece[1] >= at:
             yield piece
             at = piece[2]

@@ -212,7 +212,7 @@ def read(
 ) -> list[Event]:
     """Read up to ``limit`` stable events behind ``after``, of those ``among``, in commit order.
 
-    ``until`` is an end from ``find_end``; without it the end is found now. Raises CursorExpired if
+    ``until`` is an end from ``find_end``; without it the end is looked up. Raises CursorExpired if
     events behind ``after`` are no longer kept.
     """
     require_retained(after)
@@ -220,8 +220,8 @@ def read(
     # somebody commits in another database of the cluster.
     rows = cast("EventQuerySet", Event.objects.all() if among is None else among)
     last_epoch = until.epoch if until else epochs.current
-    found: list[Event] = []
-    while len(found) < limit and after.epoch <= last_epoch:
+    events: list[Event] = []
+    while len(events) < limit and after.epoch <= last_epoch:
         here = rows.behind(after.xid, after.position)
         if after.epoch:
             here = here.filter(position__gt=epochs.end_positions[after.epoch - 1])
@@ -229,9 +229,9 @@ def read(
             here = here.filter(position__lte=epochs.end_positions[after.epoch])
         else:
             here = here.up_to(until.xid, until.position) if until else here.settled()
-        found += here.order_by("xid", "position")[: limit - len(found)]
+        events += here.order_by("xid", "position")[: limit - len(events)]
         after = Cursor(after.epoch + 1, 0, 0)
-    return found
+    return events
 
 
 def read_page(
@@ -245,14 +245,14 @@ def read_page(
     """
     rows = cast("EventQuerySet", among)
     until = find_end()
-    found, following = _read_stable_page(after, limit, rows, by, until)
-    if following is None and len(found) < limit:
-        last = max(after, until, *(cursor_of(event) for event in found[-1:]))
+    events, following = _read_stable_page(after, limit, rows, by, until)
+    if following is None and len(events) < limit:
+        last = max(after, until, *(cursor_of(event) for event in events[-1:]))
         # Committed but not stable yet: shown, so that people read what they just did, but no cursor
         # passes it.
         fresh = rows.behind(last.xid, last.position).filter(position__gt=epochs.current_start)
-        found += fresh.visible_to(by).order_by("xid", "position")[: limit - len(found)]
-    return found, following
+        events += fresh.visible_to(by).order_by("xid", "position")[: limit - len(events)]
+    return events, following
 
 
 def _read_stable_page(
@@ -265,20 +265,21 @@ def _read_stable_page(
         # Events that become visible after that query are later than ``until``. Reading as far as
         # them now would move the cursor past them.
         return _cut(read(after, limit + 1, among=visible, until=until), limit)
-    found: list[Event] = []
+    events: list[Event] = []
+    # ``by`` may see too many subjects to look up, so the trail is scanned and filtered.
     for step in SCAN_STEPS:
         near = read(after, step, among=rows.only("position", "xid"), until=until)
         visible = rows.visible_to(by).filter(pk__in=[event.pk for event in near])
-        found += sorted(visible, key=cursor_of)
-        if len(found) > limit or len(near) < step:
-            return _cut(found, limit)
+        events += sorted(visible, key=cursor_of)
+        if len(events) > limit or len(near) < step:
+            return _cut(events, limit)
         after = cursor_of(near[-1])
-    return found, after
+    return events, after
 
 
-def _cut(found: list[Event], limit: int) -> tuple[list[Event], Cursor | None]:
-    more = len(found) > limit
-    return found[:limit], cursor_of(found[limit - 1]) if more else None
+def _cut(events: list[Event], limit: int) -> tuple[list[Event], Cursor | None]:
+    more = len(events) > limit
+    return events[:limit], cursor_of(events[limit - 1]) if more else None
 
 
 def has_unstable_events(after: Cursor) -> bool:

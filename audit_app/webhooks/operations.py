@@ -80,6 +80,7 @@ def rotate_secret(webhook_id: UUID, *, by: Actor) -> tuple[Webhook, str]:
     _administrators_only(by)
     webhook = Webhook.objects.locked(webhook_id)
     secret, until = _make_secret(), clock() + OLD_SECRET_SIGNS
+    # The receiver may still verify with the old secret while it is being replaced there.
     encrypted = encryption.encrypt(secret, purpose=planning.PURPOSE)
     details = {"old_secret_until": until.isoformat()}
     perform(webhook.rotate, by=by, details=details, secret=encrypted, until=until)

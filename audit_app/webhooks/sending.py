@@ -72,6 +72,7 @@ class _RetryAt(BaseRetryStrategy):
 def deliver(delivery_id: int) -> None:
     """Attempt a delivery once. Raises TryAgain if another attempt is due."""
     delivery = Delivery.objects.select_related("webhook").filter(pk=delivery_id).first()
+    # Jobs run at least once: this one may have been done by a worker that died before saying so.
     if delivery is None or delivery.status != Delivery.Status.WAITING:
         return
     webhook = delivery.webhook
@@ -83,9 +84,10 @@ def deliver(delivery_id: int) -> None:
         _save(delivery, Delivery.Status.FAILED, Outcome(None, "The event is no longer kept.", 0))
         return
     outcome = _send(webhook, event)
-    if outcome.succeeded:
+    if outcome.is_success:
         _save(delivery, Delivery.Status.DELIVERED, outcome)
         return
+    # 410 says that the receiver will never come back.
     if outcome.status == GONE:
         _save(delivery, Delivery.Status.FAILED, outcome)
         _deactivate(webhook, "disable", f"{webhook.url} answered 410 Gone.")
@@ -114,7 +116,7 @@ class Outcome:
         self.retry_after = retry_after
 
     @property
-    def succeeded(self) -> bool:
+    def is_success(self) -> bool:
         return self.status is not None and 200 <= self.status < 300
 
 
@@ -135,6 +137,7 @@ def build_headers(webhook: Webhook, event: Event, body: bytes, now: datetime) ->
         Signer(encryption.decrypt(secret, purpose=PURPOSE)).sign(str(event.pk), now, body.decode())
         for secret in secrets
     ]
+    # Both signatures cover id, timestamp and body, as Standard Webhooks says.
     signed = b".".join([str(event.pk).encode(), str(int(now.timestamp())).encode(), body])
     signatures += [
         f"v1a,{base64.b64encode(key.sign(signed)).decode()}"
@@ -173,6 +176,7 @@ def _send(webhook: Webhook, event: Event) -> Outcome:
     except http_client.NoAnswer as error:
         return Outcome(None, str(error), took())
     after = answer.headers.get("Retry-After", "")
+    # Only the form in seconds is read, and never longer than a day.
     wait = min(int(after), 86_400) if after.isascii() and after.isdigit() else 0
     text = answer.body.decode(errors="replace")
     if "Location" in answer.headers and 300 <= answer.status < 400:
@@ -181,6 +185,7 @@ def _send(webhook: Webhook, event: Event) -> Outcome:
 
 
 def _next_attempt_at(attempts: int, outcome: Outcome) -> datetime:
+    # Jitter spreads the retries of many deliveries that failed together.
     pause = SCHEDULE[attempts].total_seconds() * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
     return clock() + timedelta(seconds=max(pause, outcome.retry_after))
 

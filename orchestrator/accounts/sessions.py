@@ -84,14 +84,15 @@ def set_pending(request: HttpRequest, pending: PendingLogin) -> None:
 def get_pending(request: HttpRequest) -> PendingLogin | None:
     """The pending login; None if there is none, if it is too old, or if the person's password or
     account changed since."""
-    kept = request.session.get(PENDING)
-    if kept is None or _is_older(_parse(kept["since"]), PENDING_AGE):
+    entry = request.session.get(PENDING)
+    if entry is None or _is_older(_parse(entry["since"]), PENDING_AGE):
         return None
-    user: User | None = auth.load_backend(kept["backend"]).get_user(kept["user"])
-    if user is None or not constant_time_compare(kept["hash"], user.get_session_auth_hash()):
+    user: User | None = auth.load_backend(entry["backend"]).get_user(entry["user"])
+    # The hash changes with the password, so a changed password ends the pending login.
+    if user is None or not constant_time_compare(entry["hash"], user.get_session_auth_hash()):
         return None
-    assurance = Assurance(kept["by"], _parse(kept["at"]))
-    return PendingLogin(user, assurance, kept["backend"], kept["destination"])
+    assurance = Assurance(entry["by"], _parse(entry["at"]))
+    return PendingLogin(user, assurance, entry["backend"], entry["destination"])
 
 
 def authenticate_session(request: HttpRequest, user: User | AnonymousUser) -> User | AnonymousUser:
@@ -143,8 +144,8 @@ def _is_second_factor_valid(user: Any, device: str) -> bool:
     if device == ISSUER:
         return True
     # A device may have been removed since, by its owner or by an administrator.
-    found = Device.from_persistent_id(device) if device else None
-    return found is not None and found.user_id == user.pk and found.confirmed
+    stored = Device.from_persistent_id(device) if device else None
+    return stored is not None and stored.user_id == user.pk and stored.confirmed
 
 
 def _parse(moment: str | None) -> datetime | None:
