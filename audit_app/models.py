@@ -285,6 +285,7 @@ class RequestReceipt(models.Model):
         db_table_comment = "Idempotency: one row per caller, endpoint and key."
         default_permissions = ()
         constraints = (
+            # Of two concurrent requests with one key, the second INSERT waits and then fails.
             models.UniqueConstraint(
                 fields=["caller", "endpoint", "key"], name="request_receipts_once"
             ),
@@ -435,6 +436,7 @@ class Delivery(models.Model):
         default_permissions = ()
         ordering = ("-id",)
         constraints = (
+            # A replay or a second worker plans no event twice.
             models.UniqueConstraint(fields=["webhook", "event_id"], name="webhook_deliveries_once"),
         )
         indexes = (
@@ -444,6 +446,7 @@ class Delivery(models.Model):
                 condition=~models.Q(status="delivered"),
                 name="webhook_deliveries_open",
             ),
+            # The last delivery of each webhook, for its list.
             models.Index(fields=["webhook", "-delivered_at"], name="webhook_deliveries_last"),
             models.Index(fields=["created_at"], name="webhook_deliveries_age"),
         )

@@ -72,6 +72,7 @@ class SessionAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, queryset: "QuerySet[Any]", search_term: str
     ) -> tuple["QuerySet[Any]", bool]:
         term = search_term.strip()
+        # Exact, since task_id has an index and a substring search would read the whole table.
         return (queryset.filter(task_id=term) if term else queryset), False
 
     @admin.display(description="Session")

@@ -68,6 +68,7 @@ def provision_agent(subject: str, *, by: Actor, name: str, roles: list[str], own
             with transaction.atomic():
                 return create(agent, EventType.IDENTITY_CREATED, by=by, details=details)
         except IntegrityError as error:
+            # Another first request created it; its transaction has committed by now.
             if violated(error) == "agents_subject_key":
                 return Agent.objects.get(subject=subject)
             if violated(error) != "agents_name_key":
@@ -124,11 +125,13 @@ def revoke_agent(agent_id: UUID, *, by: Actor) -> Agent:
     """
     _administrators_only(by)
     agent = _lock_active(agent_id)
+    # Under the agent's lock, so that no key is issued meanwhile.
     _revoke_keys(agent, by, timedelta())
     perform(agent.revoke, by=by)
     why = "Its agent was revoked."
     open_ = (Task.Status.AWAITING_APPROVAL, Task.Status.APPROVED)
     tasks = Task.objects.filter(agent_id=agent_id, status__in=open_).order_by("id")
+    # Ordered by id: two transactions that lock several tasks can't deadlock.
     for task in tasks.select_for_update(no_key=True, of=("self",)):
         perform(task.cancel, by=by, details={"reason": why})
         approval_gate().withdraw_approvals(task, by=by, why=why)
@@ -150,6 +153,7 @@ def _issue_key(agent: Agent, by: Actor) -> NewKey:
 
 
 def _revoke_keys(agent: Agent, by: Actor, overlap: timedelta) -> None:
+    # PostgreSQL's clock, since every web process compares with it.
     end = Now() + overlap
     live = agent.keys.filter(Q(revoked_at__isnull=True) | Q(revoked_at__gt=end))
     prefixes = list(live.values_list("prefix", flat=True))

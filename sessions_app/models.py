@@ -62,6 +62,7 @@ class Agent(Subject):
         db_table_comment = "Programs that act here."
         ordering = ("name",)
         constraints = (
+            # An agent without a role could route and claim nothing.
             models.CheckConstraint(condition=models.Q(roles__len__gt=0), name="agents_have_a_role"),
         )
 
@@ -179,8 +180,11 @@ class AgentSession(Subject):
             ),
         )
         indexes = (
+            # GET /sessions?task_id=
             models.Index(fields=["task_id"], name="sessions_task_id"),
+            # Auditors' lists by state.
             models.Index(fields=["status", "-created_at"], name="sessions_status"),
+            # Lists page by this key.
             models.Index(fields=["-created_at", "-id"], name="sessions_created_at"),
             models.Index(fields=["agent", "-created_at"], name="sessions_agent_newest"),
             models.Index(fields=["agent", "status", "-created_at"], name="sessions_agent_status"),
@@ -378,6 +382,7 @@ class Task(Subject):
         db_table_comment = "What agents ask of roles."
         ordering = ("-created_at", "-id")
         constraints = (
+            # Two requests with one key can't create two tasks, even without the stored answer.
             models.UniqueConstraint(fields=["idempotency_key", "agent"], name="tasks_once_per_key"),
             models.CheckConstraint(
                 condition=models.Q(
@@ -395,6 +400,7 @@ class Task(Subject):
                 name="tasks_known_status",
             ),
             models.CheckConstraint(
+                # A claim without a lease would never be released.
                 condition=~models.Q(status="claimed")
                 | models.Q(claimed_by__isnull=False, lease_expires_at__isnull=False),
                 name="tasks_claimed_with_a_lease",
@@ -435,6 +441,7 @@ class Task(Subject):
 
     def all_revisions(self) -> "list[TaskRevision]":
         """All its revisions, oldest first; the last is the present payload and has no row."""
+        # Earlier revisions are rows; the present one lives in the task alone.
         now = TaskRevision(
             task=self,
             number=self.revision,
@@ -446,6 +453,7 @@ class Task(Subject):
 
     def seal_payload(self) -> None:
         """Set ``payload`` from its fields, and the digest that PostgreSQL will generate from it."""
+        # From now on the text is what people approve; the JSON columns serve queries.
         self.payload = canonical({name: getattr(self, name) for name in self.PAYLOAD_FIELDS})
         self.payload_digest = digest(self.payload)
 

@@ -91,6 +91,7 @@ class SessionViewSet(OperationViewSet):
             return None
         if ENTITY_TAG.sub("", header).strip(" \t,"):
             raise InvalidHeader(field="If-Match", reason="it must be * or a list of entity tags.")
+        # Weak tags never match: If-Match compares strongly (RFC 9110, section 13.1.1).
         return frozenset(int(tag[1:-1]) for tag in parse_tags(header) if VERSION.fullmatch(tag))
 
 

@@ -101,6 +101,7 @@ waiter_limits = WaiterLimits()
 
 def parse_wait(header: str) -> int:
     """The seconds N of ``wait=N`` in a Prefer header, at most MAX_WAIT; 0 where there is none."""
+    # Prefer may list several preferences; others are ignored (RFC 7240).
     match = re.search(
         r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", header, re.IGNORECASE
     )

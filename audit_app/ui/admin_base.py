@@ -110,6 +110,7 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
 
 def require_valid_search(request: HttpRequest) -> None:
     """Raise BadRequest if the query string can't be searched for."""
+    # PostgreSQL has no NUL in text and would answer with an error.
     if any("\x00" in value for values in request.GET.lists() for value in values[1]):
         raise BadRequest("A text can't hold the character NUL.")
     if len(request.GET.get(SEARCH_VAR, "")) > MAX_SEARCH_LENGTH:
@@ -260,6 +261,7 @@ class RoleFilter(ExactFilter):
         names = actor.roles
         if actor.auditor:
             groups = Group.objects.order_by("name").values_list("name", flat=True)
+            # A site with very many groups gets no endless menu.
             names = tuple(groups[:MAX_GROUPS])
         return [(name, name) for name in names]
 

@@ -86,9 +86,11 @@ def _path(one: tuple[int, int], other: tuple[int, int]) -> str:
         begin, end = (x1 + WIDE, y1 + TALL // 2), (x2 - 3, y2 + TALL // 2)
         middle = (begin[0] + end[0]) // 2
         return f"M{begin[0]} {begin[1]} C{middle} {begin[1]} {middle} {end[1]} {end[0]} {end[1]}"
+    # Within a column the arrow leaves and enters on the right side.
     if x2 == x1:
         side, out = x1 + WIDE, x1 + WIDE + 30
         return f"M{side} {y1 + 24} C{out} {y1 + 24} {out} {y2 + 10} {side + 3} {y2 + 10}"
+    # Backwards the arrow runs below both boxes.
     foot = max(y1, y2) + TALL + 20
     begin, end = (x1 + WIDE // 2, y1 + TALL), (x2 + WIDE // 2, y2 + TALL + 3)
     return f"M{begin[0]} {begin[1]} C{begin[0]} {foot} {end[0]} {foot} {end[0]} {end[1]}"

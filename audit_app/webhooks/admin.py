@@ -139,6 +139,7 @@ class WebhookAdmin(ReadOnlyAdmin):
     def detail(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         outcome = request.GET.get("outcome", "")
         log = row.deliveries.order_by("-pk")
+        # The value comes from the address; anything else shows all deliveries.
         if outcome in Delivery.Status.values:
             log = log.filter(status=outcome)
         return {

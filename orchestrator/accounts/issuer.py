@@ -48,6 +48,7 @@ def exchange_code(
     }
     credentials = (settings.ADMIN_OIDC_CLIENT_ID, settings.ADMIN_OIDC_CLIENT_SECRET)
     methods = get_login_issuer().metadata().get("token_endpoint_auth_methods_supported")
+    # OpenID Connect Discovery: a missing list means client_secret_basic.
     by_header = "client_secret_basic" in (methods or ["client_secret_basic"])
     if not by_header:
         form |= dict(zip(("client_id", "client_secret"), credentials, strict=True))
@@ -93,7 +94,9 @@ def _verify_id_token(id_token: Any, nonce: str) -> dict[str, Any]:
         raise InvalidToken("There is no ID token in the answer.")
     ours = settings.ADMIN_OIDC_CLIENT_ID
     claims = get_login_issuer().verify(id_token, audience=ours, required=("iat", "sub", "nonce"))
+    # A token for several audiences must name us as the party that it was issued to.
     several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+    # Ties the token to this browser's attempt, so that a stolen one can't be replayed.
     if claims["nonce"] != nonce:
         raise InvalidToken("The nonce is of another sign-in.")
     if claims.get("azp", ours) != ours or (several and "azp" not in claims):

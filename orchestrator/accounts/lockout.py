@@ -60,6 +60,7 @@ def _seconds_left(request: HttpRequest, username: str | None) -> int:
     attempts = AccessAttempt.objects.filter(
         username=username, ip_address=counted_address(request)
     ).aggregate(last=Max("attempt_time"))
+    # The row may be gone: an administrator can reset it at the same moment.
     since = timezone.now() - (attempts["last"] or timezone.now())
     return max(1, math.ceil((settings.LOGIN_LOCKOUT - since).total_seconds()))
 

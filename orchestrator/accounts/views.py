@@ -103,6 +103,7 @@ class SignOut(View):
     http_method_names = ["post"]
 
     def post(self, request: HttpRequest) -> HttpResponse:
+        # Read first: logging out empties the session.
         by_issuer = request.session.get(auth.BACKEND_SESSION_KEY) == sso.BACKEND
         auth.logout(request)
         messages.success(request, "You have been logged out.")
@@ -182,6 +183,7 @@ class Code(PersonView):
             return self._render(form, status=400)
         except two_factor.TooManyCodes as error:
             return respond_too_many(form, error, self._render)
+        # Read first: completing the login drops the pending one, which holds the destination.
         path = self.destination
         self.complete_second_factor(device)
         return redirect(path)
@@ -288,6 +290,7 @@ class Prove(SignedInView):
     def get(self, request: HttpRequest) -> HttpResponse:
         here = url_with_next("signin:prove", self.destination)
         try:
+            # The same check as in a decision, so that this page asks for exactly what is needed.
             eligibility.must_be_sure(Actor.human(self.person), timezone.now())
         except ReauthenticationRequired:
             return redirect(url_with_next("signin:reauthenticate", here))

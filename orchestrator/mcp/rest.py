@@ -98,6 +98,7 @@ class Rest:
             "CONTENT_LENGTH": str(len(body)),
             "SERVER_PROTOCOL": "HTTP/1.1",
             "HTTP_ACCEPT": "application/json",
+            # All requests of one tool call belong to one trace.
             "HTTP_X_TRACE_ID": str(tracing.ensure()),
             "wsgi.input": BytesIO(body),
             **extra,
@@ -107,6 +108,7 @@ class Rest:
             content, status = response.content, response.status_code
             response.close()
         finally:
+            # The thread belongs to a pool that other calls share; it must not keep a connection.
             connections.close_all()
         answer: dict[str, Any] = orjson.loads(content)
         if status >= 400:

@@ -166,6 +166,7 @@ def _inline_components(schema: dict[str, Any]) -> dict[str, Any]:
     components = _components()
     schema = {"type": "object", "anyOf": [schema, _reference("Problem")]}
     needed: dict[str, Any] = {}
+    # Components refer to other components, so references are followed until none is new.
     unread = [schema]
     while unread:
         for name in _find_references(unread.pop()) - needed.keys():
@@ -187,6 +188,7 @@ def _find_references(schema: Any) -> set[str]:
 
 @functools.cache
 def _components() -> dict[str, Any]:
+    # Built once per process: generating the whole document takes long.
     document = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     schemas: dict[str, Any] = json.loads(json.dumps(document, default=str))["components"]["schemas"]
     return schemas

@@ -81,6 +81,7 @@ async def wait_for_decision(rest: Rest, given: Json, report_progress: ReportProg
     task_id, seconds = given["task_id"], given.get("timeout_seconds", schemas.DEFAULT_WAIT)
     position = subscriptions.position()  # before reading the task, so that no decision is missed
     task = await _in_thread(rest.get, f"/tasks/{task_id}")
+    # Without room for another waiter, the answer comes at once, as with Prefer: wait.
     if _waits(task) and waiter_limits.acquire(rest.caller):
         try:
             await _wait_until_decided(rest, task, seconds, position, report_progress)
@@ -237,6 +238,7 @@ async def _wait_until_decided(
         passed = time.monotonic() - began
         if passed >= seconds:
             return
+        # Clients may extend their timeouts on progress; a silent wait would be given up.
         await report_progress(passed, seconds, f"Waiting for {_list_awaited_roles(task)}.")
         about = [task["task_id"], *(approval["approval_id"] for approval in task["approvals"])]
         pause = min(PROGRESS_SECONDS, seconds - passed)

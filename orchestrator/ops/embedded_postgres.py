@@ -162,6 +162,7 @@ def _make_cluster(data: Path) -> None:
         return
     shutil.rmtree(new, ignore_errors=True)
     password = data / "password"
+    # Created unreadable for others before it has any content.
     password.touch(mode=0o600)
     password.write_text(secrets.token_hex(24))
     command: list[str | Path] = [
@@ -188,6 +189,7 @@ def _launch(data: Path, settings: Mapping[str, str]) -> None:
 
     It gets its own session, so that Ctrl-C stops the application first.
     """
+    # Reap servers that ended by themselves: a zombie's pid would look alive.
     for pid, child in list(_children.items()):
         if child.poll() is not None:
             del _children[pid]

@@ -80,6 +80,7 @@ class DatabaseCollector(Collector):
                     *_collect_webhooks(),
                     *_collect_consumers(),
                 ]
+        # A scrape during an outage still gets the counters, and orchestrator_database_up 0.
         except (DatabaseError, InterfaceError):
             availability.suspect()
         up.add_metric([], 1 if metrics else 0)
@@ -178,6 +179,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not settings.METRICS_TOKEN and not settings.TRIAL:
         raise Http404
     expected = f"Bearer {settings.METRICS_TOKEN}"
+    # Compared in constant time, so that the answer's time does not reveal the token.
     if settings.METRICS_TOKEN and not hmac.compare_digest(
         request.headers.get("Authorization", "").encode(), expected.encode()
     ):

@@ -210,6 +210,7 @@ class Request:
 
     def _call_django(self, environ: dict[str, Any]) -> Answer | None:
         """Runs in a thread. Returns None where the answer was sent already."""
+        # A new stream per run: Django consumes it, and a long poll is run again.
         environ["wsgi.input"] = BytesIO(environ["wsgi.input"])
         answer = Answer()
 
@@ -263,6 +264,7 @@ class Request:
             return b""
         pieces: list[bytes] = []
         size = 0
+        # Stops at the first chunk beyond the limit; the request is then refused as too large.
         while size <= settings.MAX_BODY_BYTES:
             message = await self.receive()
             if message["type"] == "http.disconnect":
@@ -309,6 +311,7 @@ def _content_length(scope: MutableMapping[str, Any]) -> int:
 
 
 def _choose_executor(environ: dict[str, Any]) -> ThreadPoolExecutor:
+    # A resumed request has a Resumption here.
     if environ[ENVIRON_KEY] is not None:
         return woken_threads
     return login_threads if environ["PATH_INFO"].startswith(LOGIN_PATHS) else threads

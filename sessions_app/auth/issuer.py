@@ -118,6 +118,7 @@ class Issuer:
                 leeway=LEEWAY_SECONDS,
                 options={
                     "require": ["exp", "iss", "aud", *required],
+                    # PyJWT only warns about short keys by default.
                     "enforce_minimum_key_length": True,
                 },
             )

@@ -68,6 +68,7 @@ def _write_atomically(path: Path) -> Iterator[Write]:
         with os.fdopen(number, "wb") as file:
             yield file.write
             file.flush()
+            # Before the rename, or a crash could leave the new name with an empty file.
             os.fsync(file.fileno())
         Path(name).replace(path)
     except BaseException:

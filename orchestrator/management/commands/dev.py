@@ -91,6 +91,7 @@ class Command(BaseCommand):
             if children:
                 with suppress(OSError):  # the terminal may be gone, but the children must stop
                     self.stdout.write("\nStopping …")
+            # The agent first, then the worker and the server that it talks to.
             for child in reversed(children):
                 _stop(child)
             if settings.EMBEDDED:
@@ -152,6 +153,7 @@ def _require_free(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
+            # Tried before anything is started, so that the message is the only output.
             probe.bind(("127.0.0.1", port))
         except OSError:
             raise CommandError(
@@ -170,6 +172,7 @@ def _create_demo_accounts(file: Path) -> tuple[dict[str, str], str]:
     for name, roles in REVIEWERS.items():
         password = accounts["passwords"].setdefault(name, get_random_string(14))
         user, _ = User.objects.get_or_create(username=name, defaults={"is_staff": True})
+        # A new hash would end the reviewers' sessions of the last run.
         if not user.check_password(password):
             user.set_password(password)
             user.save()
