@@ -183,7 +183,6 @@ class Code(PersonView):
             return self._render(form, status=400)
         except two_factor.TooManyCodes as error:
             return respond_too_many(form, error, self._render)
-        # Read first: completing the login drops the pending one, which holds the destination.
         path = self.destination
         self.complete_second_factor(device)
         return redirect(path)
