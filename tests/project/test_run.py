@@ -183,6 +183,7 @@ def test_a_taken_port_is_one_sentence(data):
 
 UNSAFE = {
     "SECRET_KEY": "",
+    "SECRET_KEY_FALLBACKS": "short",
     "ALLOWED_HOSTS": "*",
     "DATABASE_URL": "mysql://root@localhost/db",
     "APPROVAL_DEFAULT": "perhaps",
