@@ -1,4 +1,4 @@
-"""The trail as people read it, and the base of every page here that only reads."""
+"""The trail in the admin."""
 
 import json
 from functools import reduce
@@ -25,7 +25,7 @@ from audit_app.ui.admin_base import (
     trace_link,
 )
 
-admin.site.unregister(ProcrastinateJob)  # what a job does is told where it belongs
+admin.site.unregister(ProcrastinateJob)  # jobs are shown with what they do
 
 
 class EventTimeFilter(RecentFilter):
@@ -42,7 +42,7 @@ class EventTypeFilter(ExactFilter):
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    """The trail, the newest first."""
+    """The trail, newest first."""
 
     list_display = ("at", "what", "by", "subject", "change")
     exported_by = "timestamp"
@@ -63,13 +63,13 @@ class EventAdmin(ReadOnlyAdmin):
     list_display_links = ("at", "what")
     list_filter = (EventTypeFilter, RoleFilter, EventTimeFilter)
     ordering = ("-position",)
-    search_fields = ("actor",)  # what is searched is get_search_results' to say
+    search_fields = ("actor",)  # only switches the search on: see get_search_results
     search_help_text = "A trace, a subject, a name"
 
     def get_search_results(
         self, request: HttpRequest, queryset: "QuerySet[Any]", search_term: str
     ) -> tuple["QuerySet[Any]", bool]:
-        """Exact matches alone, since each of these has an index."""
+        """Match trace, subject, actor and type exactly, since each has an index."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -78,9 +78,9 @@ class EventAdmin(ReadOnlyAdmin):
         except ValueError:
             names = [Q(actor=name) for name in (term, f"human:{term}", f"agent:{term}")]
         latest = Event.objects.order_by("-position").values("pk")
-        # Of all at once, where there are none, PostgreSQL would read the whole trail to be sure.
-        there = [each for each in (*names, Q(event_type=term)) if latest.filter(each)[:1]]
-        return (queryset.filter(reduce(or_, there)) if there else queryset.none()), False
+        # If none of them matched, one query for all would make PostgreSQL read the whole trail.
+        matching = [each for each in (*names, Q(event_type=term)) if latest.filter(each)[:1]]
+        return (queryset.filter(reduce(or_, matching)) if matching else queryset.none()), False
 
     @admin.display(description="Time (UTC)")
     def at(self, event: Event) -> SafeString:
@@ -124,4 +124,4 @@ class EventAdmin(ReadOnlyAdmin):
         }
 
 
-from audit_app.webhooks import admin as webhook_admin  # noqa: E402, F401  # registers itself, on the base above
+from audit_app.webhooks import admin as webhook_admin  # noqa: E402, F401  # registers itself

@@ -1,4 +1,4 @@
-"""Keeping when a command last ran, where every process that is asked for metrics can read it."""
+"""The last run of each scheduled command, stored where every process can report it as a metric."""
 
 import json
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ ON CONFLICT (command) DO UPDATE SET
 
 
 def record(command: str, *, ok: bool, seconds: float, done: Mapping[str, int]) -> None:
-    """Add a run of ``command`` that did so many of each. Raises DatabaseError."""
+    """Store a run of ``command`` and add ``done`` to its totals. Raises DatabaseError."""
     with connection.cursor() as cursor:
-        given: dict[str, Any] = {
+        params: dict[str, Any] = {
             "command": command,
             "ok": ok,
             "seconds": seconds,
             "done": json.dumps(dict(done)),
         }
-        cursor.execute(RECORD, given)
+        cursor.execute(RECORD, params)

@@ -1,5 +1,4 @@
-"""What the operators' commands have in common: two formats, one sentence for what went wrong, and a
-clean stop."""
+"""The base of operators' commands: two output formats, one sentence per failure, a clean stop."""
 
 import contextlib
 import json
@@ -21,9 +20,9 @@ from psycopg import errors
 
 from audit_app import command_runs
 from audit_app.base.actors import Actor
-from audit_app.base.durations import duration
+from audit_app.base.durations import parse_duration
 from audit_app.base.errors import OrchestratorError
-from audit_app.live.notifier import bell
+from audit_app.live.notifier import notifier
 from audit_app.trail.operation import broke_off
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -31,10 +30,9 @@ NAME_LENGTH = 150
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ends work that means nothing until it is finished.
+    """A signal arrived during work that is worth nothing until it is finished."""
 
-    A KeyboardInterrupt, since that makes psycopg cancel the statement that it waits for.
-    """
+    # A KeyboardInterrupt, because psycopg then cancels the statement that it waits for.
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -42,29 +40,29 @@ class Interrupted(KeyboardInterrupt):
 
 
 def length_of_time(text: str) -> timedelta:
-    """An argument such as ``7d``."""
+    """Parse an argument such as ``7d``."""
     try:
-        return duration(text)
+        return parse_duration(text)
     except ValueError as error:
         raise ArgumentTypeError(str(error)) from None
 
 
 def whole_number(text: str) -> int:
-    """An argument that counts something: 1 or more."""
+    """Parse an argument that counts something: 1 or more."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is not a whole number above 0.")
     return int(text)
 
 
 def name(text: str) -> str:
-    """An argument that names an agent, a person or a role."""
+    """Parse an argument that names an agent, a person or a role."""
     if not text.strip() or len(text) > NAME_LENGTH or not text.isprintable():
         raise ArgumentTypeError(f"A name has 1 to {NAME_LENGTH} printable characters.")
     return text.strip()
 
 
 def add_roles(parser: CommandParser, *, help: str) -> None:
-    """``--role ROLE``, once or more, as ``roles``."""
+    """Add ``--role ROLE``, to be given once or more, as ``roles``."""
     parser.add_argument(
         "--role",
         dest="roles",
@@ -79,9 +77,9 @@ def add_roles(parser: CommandParser, *, help: str) -> None:
 class OperatorCommand(BaseCommand):
     """A command for people and scripts alike.
 
-    It says what it did in a sentence, or as one JSON object with ``--format json``. What we refuse,
-    and a database that can't be reached, end it with one sentence on stderr and a status other than
-    0. SIGTERM and SIGINT are heeded where it is safe: see ``stoppable`` and ``interruptible``.
+    It reports in one sentence, or as one JSON object with ``--format json``. A refusal or an
+    unreachable database ends it with one sentence on stderr and a non-zero status. It stops on
+    SIGTERM and SIGINT where that is safe: see ``stoppable`` and ``interruptible``.
     """
 
     requires_system_checks = ()
@@ -100,16 +98,16 @@ class OperatorCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         self.as_json: bool = options["format"] == "json"
-        with self._watched(options):
+        with self._record_run(options):
             return self._execute(*args, **options)
 
-    def by_the_clock(self, options: Mapping[str, Any]) -> bool:
-        """Whether this run is one of many, of which somebody watches when the last one was."""
+    def is_scheduled(self, options: Mapping[str, Any]) -> bool:
+        """Whether this run is a scheduled one, whose time is kept for monitoring."""
         return False
 
     @contextlib.contextmanager
-    def _watched(self, options: Mapping[str, Any]) -> Iterator[None]:
-        if not self.by_the_clock(options):
+    def _record_run(self, options: Mapping[str, Any]) -> Iterator[None]:
+        if not self.is_scheduled(options):
             yield
             return
         began, ok = time.monotonic(), False
@@ -117,7 +115,7 @@ class OperatorCommand(BaseCommand):
             yield
             ok = True
         finally:
-            # That it ran is worth less than what it said: a failure to keep it is not told.
+            # Losing this note must not hide how the run itself ended.
             with contextlib.suppress(DatabaseError, InterfaceError):
                 took = time.monotonic() - began
                 command_runs.record(_name_of(self), ok=ok, seconds=took, done=+self.done)
@@ -128,9 +126,9 @@ class OperatorCommand(BaseCommand):
         except OrchestratorError as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
-            raise CommandError(reason(error)) from error
+            raise CommandError(describe_error(error)) from error
         except BrokenPipeError as error:
-            # Nobody reads any more: Python's own flush at exit would complain once again.
+            # Python flushes stdout at exit, and would complain about the closed pipe again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise CommandError("Whoever read the output stopped reading.") from error
         except OSError as error:
@@ -143,33 +141,34 @@ class OperatorCommand(BaseCommand):
             ) from stop
 
     def report(self, facts: Mapping[str, Any], sentence: str) -> None:
-        """Say what was done, in the format that was asked for."""
-        self.stdout.write(self.told(facts, sentence))
+        """Write what was done to stdout, in the chosen format."""
+        self.stdout.write(self.format_result(facts, sentence))
 
-    def told(self, facts: Mapping[str, Any], sentence: str) -> str:
+    def format_result(self, facts: Mapping[str, Any], sentence: str) -> str:
+        """``facts`` as JSON, or ``sentence`` for people."""
         return json.dumps(facts) if self.as_json else sentence
 
     def progress(self, sentence: str) -> None:
-        """Overwrite one line of the terminal; write nothing where there is none."""
+        """Overwrite one line of the terminal; write nothing if there is none."""
         if self.stderr.isatty():
             self.stderr.write(f"\r\x1b[K{sentence} …", style_func=str, ending="")
             self.stderr.flush()
 
     def end_progress(self) -> None:
+        """Clear the line that ``progress`` wrote."""
         if self.stderr.isatty():
             self.stderr.write("\r\x1b[K", style_func=str, ending="")
 
 
 class BatchCommand(OperatorCommand):
-    """A command that works through whatever is due, one short transaction a batch.
+    """A command that works through everything due, in one short transaction per batch.
 
-    Two of them at once, or one that was stopped, do no harm: each batch takes rows that nobody
-    holds, commits them with their events, and leaves the rest. A signal is heeded after the batch
-    in hand, and the status is 0 then: what was done is done, and said.
+    Several may run at once, and any may be stopped: each batch skips locked rows and commits its
+    rows with their events. On a signal it finishes the current batch, reports and exits with 0.
     """
 
     verb: ClassVar[tuple[str, str]]
-    """What is done and what was done: ``("expire", "Expired")``."""
+    """The verb before and after the work: ``("expire", "Expired")``."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -180,47 +179,49 @@ class BatchCommand(OperatorCommand):
             "--dry-run", action="store_true", help="count what is due, and change nothing"
         )
 
-    def by_the_clock(self, options: Mapping[str, Any]) -> bool:
+    def is_scheduled(self, options: Mapping[str, Any]) -> bool:
         return not options["dry_run"]
 
     def due(self, **options: Any) -> Mapping[str, int]:
-        """How many of each are due now."""
+        """Count what is due now, by plural name."""
         raise NotImplementedError
 
     def batches(self, *, by: Actor, batch_size: int, **options: Any) -> Iterator[Mapping[str, int]]:
-        """Do the work; yield how many of each a batch did, once it is committed."""
+        """Do the work; after each committed batch, yield its counts by plural name."""
         raise NotImplementedError
 
     def handle(self, *args: Any, **options: Any) -> None:
         do, did = self.verb
         if options["dry_run"]:
             due = self.due(**options)
-            self.report({**due, "dry_run": True}, f"Would {do} {listed(due)}; changed nothing.")
+            self.report(
+                {**due, "dry_run": True}, f"Would {do} {format_counts(due)}; changed nothing."
+            )
             return
         self.done.update(dict.fromkeys(self.counted, 0))
         stopped = self._work_through(options)
-        rest = " Stopped before the end: the rest is left for the next run." if stopped else ""
+        remark = " Stopped before the end: the rest is left for the next run." if stopped else ""
         facts = {**self.done, "dry_run": False, "stopped": stopped}
-        self.report(facts, f"{did} {listed(self.done)}.{rest}")
+        self.report(facts, f"{did} {format_counts(self.done)}.{remark}")
 
     counted: ClassVar[tuple[str, ...]]
-    """The names of what is counted: ``("sessions",)``."""
+    """The plural names of what is counted: ``("sessions",)``."""
 
     def _work_through(self, options: Any) -> bool:
-        """Count in ``done`` what each batch did; whether a signal stopped it."""
+        """Run the batches and count in ``done``; return whether a signal stopped them."""
         _, did = self.verb
         by = Actor.system(_name_of(self))
         with stoppable() as stopping:
             try:
                 for batch in self.batches(by=by, **options):
                     self.done.update(batch)
-                    bell.tell()
-                    self.progress(f"{did} {listed(self.done)}")
+                    notifier.publish()
+                    self.progress(f"{did} {format_counts(self.done)}")
                     if stopping.is_set():
                         break
             except DatabaseError as error:
-                before = listed(self.done)
-                raise CommandError(f"{reason(error)} {did} {before} before.") from error
+                before = format_counts(self.done)
+                raise CommandError(f"{describe_error(error)} {did} {before} before.") from error
             finally:
                 self.end_progress()
         return stopping.is_set()
@@ -230,38 +231,38 @@ def _name_of(command: BaseCommand) -> str:
     return type(command).__module__.rpartition(".")[2]
 
 
-def listed(counts: Mapping[str, int]) -> str:
-    """``2 tasks, 3 approvals and 1 session``, from plural names."""
+def format_counts(counts: Mapping[str, int]) -> str:
+    """``2 tasks, 3 approvals and 1 session``, from counts by plural name."""
     parts = [f"{n:,} {plural if n != 1 else plural[:-1]}" for plural, n in counts.items()]
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
-def reason(error: DatabaseError) -> str:
-    """Why the database did not do it, as one sentence."""
+def describe_error(error: DatabaseError) -> str:
+    """Why the database failed, as one sentence."""
     cause = error.__cause__
-    said = (str(error).strip().splitlines() or ["it gave no reason"])[0].rstrip(".")
+    message = (str(error).strip().splitlines() or ["it gave no reason"])[0].rstrip(".")
     if isinstance(cause, errors.UndefinedTable | errors.UndefinedColumn | errors.UndefinedFunction):
         return "The database is not up to date: run `python manage.py migrate` first."
     if isinstance(cause, errors.LockNotAvailable):
         return "Somebody else holds what is needed for too long; run it again later."
     if isinstance(error, OperationalError) and getattr(cause, "sqlstate", None) is None:
-        return f"PostgreSQL can't be reached: {said}."
+        return f"PostgreSQL can't be reached: {message}."
     if broke_off(error):
         return "PostgreSQL can't be reached: the connection was lost."
-    return f"PostgreSQL refused: {said}."
+    return f"PostgreSQL refused: {message}."
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[threading.Event]:
-    """Work in steps, each worth something: a signal sets the event, to be asked between steps."""
-    wanted = threading.Event()
-    with _on_signals(lambda number, frame: wanted.set()):
-        yield wanted
+    """For work in steps: a signal sets the event, which the caller checks between steps."""
+    stopping = threading.Event()
+    with _on_signals(lambda number, frame: stopping.set()):
+        yield stopping
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Work that is worth nothing until it is finished: a signal raises Interrupted in it."""
+    """For work that is worth nothing until it is finished: a signal raises Interrupted."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
@@ -272,7 +273,7 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _on_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # Python would refuse
+    if threading.current_thread() is not threading.main_thread():  # Python allows no handlers there
         yield
         return
     before = {number: signal.signal(number, handler) for number in SIGNALS}

@@ -1,5 +1,5 @@
-"""The trail's tables: what happened (Event), what was answered (RequestReceipt), and the base of
-every table whose changes are events (Subject)."""
+"""The trail's tables: events, stored responses, consumers' offsets and webhooks, and Subject, the
+base of every model whose changes are events."""
 
 import uuid
 from datetime import datetime
@@ -19,33 +19,32 @@ from audit_app.querysets import EventQuerySet, WebhookQuerySet
 class Subject(models.Model):
     """A row whose every change is an event.
 
-    ``version`` is the ``seq`` of the subject's last event, so that a row and its trail can't drift
-    apart unnoticed: a trigger compares the two at commit, and callers get the version as their
-    ETag. Rows are saved by trail.create and trail.perform alone. The triggers of its table are
-    generated from the model (guard.py).
+    ``version`` is the ``seq`` of its last event: a trigger compares the two at commit, and callers
+    get it as an ETag. Only ``recording.create`` and ``recording.perform`` save rows. The
+    triggers of the table are generated from the model (trail/guards.py).
     """
 
     subject_type: ClassVar[str]
     created_as: ClassVar[EventType]
-    """The event that creates a row."""
+    """The event that records the creation of a row."""
 
     first_states: ClassVar[tuple[str, ...]] = ()
-    """The states in which a row may be created; empty for the default of ``status`` alone."""
+    """The states in which a row may be created; if empty, only the default of ``status``."""
 
     purged_as: ClassVar[EventType | None] = None
-    """The event that removes a row; None where rows stay for ever."""
+    """The event that records the removal of a row; None if rows are never removed."""
 
     purged_in: ClassVar[tuple[str, ...]] = ()
-    """The states in which a row may be removed; empty for those that no transition leaves."""
+    """The states in which a row may be removed; if empty, the terminal ones."""
 
     immutable_columns: ClassVar[tuple[str, ...]] = ()
     """The columns that no UPDATE may change, besides ``id`` and ``created_at``."""
 
     task_path: ClassVar[str | None] = None
-    """How a row leads to the task that it belongs to, where it does."""
+    """The lookup from a row to its task, if it has one."""
 
     shown_with: ClassVar[tuple[str, ...]] = ()
-    """Whom callers are told of with a row of it, to be read with it."""
+    """The relations that are shown with a row, for ``select_related``."""
 
     role_column: ClassVar[str | None] = None
     trace_column: ClassVar[str | None] = None
@@ -82,7 +81,7 @@ class Subject(models.Model):
         return getattr(self, self.trace_column) if self.trace_column else None
 
     def transitions_allowed(self) -> list[str]:
-        """The names of the transitions that the present state allows."""
+        """The names of the transitions that are possible now, sorted."""
         field: Any = self._meta.get_field("status")
         return sorted(t.name for t in get_available_FIELD_transitions(self, field))
 
@@ -94,7 +93,7 @@ class Subject(models.Model):
 
 
 class _FromEntry(models.Func):
-    """One member of the ``entry`` text, read by PostgreSQL itself."""
+    """One member of the JSON in ``entry``, extracted by PostgreSQL."""
 
     arity = 1
 
@@ -103,7 +102,7 @@ class _FromEntry(models.Func):
         self.template = cast.format(f"(%(expressions)s::jsonb ->> '{member}')")
 
 
-def _generated(
+def _entry_column(
     member: str, field: "models.Field[Any, Any]", comment: str, cast: str = "({})"
 ) -> models.GeneratedField:
     return models.GeneratedField(
@@ -112,7 +111,7 @@ def _generated(
 
 
 class TransactionNumber(models.BigIntegerField):  # type: ignore[type-arg]  # not subscriptable
-    """PostgreSQL's ``xid8``, as an int. Read and ordered by; compared in SQL (querysets.py)."""
+    """PostgreSQL's ``xid8`` as an int, to read and order by; querysets.py compares it in SQL."""
 
     def db_type(self, connection: Any) -> str:
         return "xid8"
@@ -122,12 +121,12 @@ class TransactionNumber(models.BigIntegerField):  # type: ignore[type-arg]  # no
 
 
 class Event(models.Model):
-    """One thing that happened. Written by trail.py; never changed, never removed.
+    """One thing that happened. Written by trail/recording.py; never changed, never removed.
 
-    ``entry`` is the event: its RFC 8785 text. The columns that people query are generated from it
-    by PostgreSQL, and a constraint rebuilds the text from them, so neither can say what the other
-    does not. ``position`` counts insertions; ``xid`` is the transaction that wrote it: in which
-    order events were committed is tail.py's to say.
+    ``entry`` is the event as RFC 8785 text. PostgreSQL generates the other columns from it, and a
+    constraint rebuilds the text from them, so that the two always agree. ``position`` counts
+    insertions, ``xid`` is the transaction that wrote the event; live/event_log.py derives the
+    commit order from both.
     """
 
     id = models.GeneratedField(
@@ -146,27 +145,27 @@ class Event(models.Model):
     entry = models.TextField(
         db_comment="The event as RFC 8785 text: what is hashed is what was written."
     )
-    event_type = _generated("event_type", models.TextField(), "What happened.")
-    actor = _generated("actor", models.TextField(), "Who did it, as kind:name.")
-    actor_id = _generated("actor_id", models.TextField(), "The primary key of who did it.")
-    role = _generated("role", models.TextField(null=True), "The role the subject belongs to.")
-    subject_type = _generated("subject_type", models.TextField(), "session, task, approval, …")
-    subject_id = _generated(
+    event_type = _entry_column("event_type", models.TextField(), "What happened.")
+    actor = _entry_column("actor", models.TextField(), "Who did it, as kind:name.")
+    actor_id = _entry_column("actor_id", models.TextField(), "The primary key of who did it.")
+    role = _entry_column("role", models.TextField(null=True), "The role the subject belongs to.")
+    subject_type = _entry_column("subject_type", models.TextField(), "session, task, approval, …")
+    subject_id = _entry_column(
         "subject_id", models.UUIDField(), "The row it happened to.", "({}::uuid)"
     )
-    seq = _generated(
+    seq = _entry_column(
         "seq", models.BigIntegerField(), "Gapless count of the subject's events.", "({}::bigint)"
     )
-    from_state = _generated(
+    from_state = _entry_column(
         "from_state", models.TextField(null=True), "The state before, where the state changed."
     )
-    to_state = _generated(
+    to_state = _entry_column(
         "to_state", models.TextField(null=True), "The state after, where the state changed."
     )
-    timestamp = _generated(
+    timestamp = _entry_column(
         "timestamp", models.DateTimeField(), "When it was recorded.", "audit_instant({})"
     )
-    trace_id = _generated(
+    trace_id = _entry_column(
         "trace_id", models.UUIDField(null=True), "The work that it was part of.", "({}::uuid)"
     )
     metadata = models.GeneratedField(
@@ -209,8 +208,8 @@ class Event(models.Model):
         return f"{self.event_type} by {self.actor}"
 
 
-class Era(models.Model):
-    """What the trail holds from before it was restored into this cluster: see tail.py."""
+class Epoch(models.Model):
+    """Where the events end that were restored from an older cluster: see live/event_log.py."""
 
     number = models.PositiveIntegerField(primary_key=True, db_comment="1 for the second era.")
     after_position = models.BigIntegerField(
@@ -227,8 +226,8 @@ class Era(models.Model):
         return f"after {self.after_position}"
 
 
-class TailReader(models.Model):
-    """How far a relay has read the trail: see relays.py."""
+class ConsumerOffset(models.Model):
+    """How far a consumer has read the trail: see live/consumers.py."""
 
     name = models.TextField(primary_key=True, db_comment="The relay.")
     cursor = models.TextField(db_comment="Behind the last event that it told.")
@@ -243,7 +242,7 @@ class TailReader(models.Model):
 
 
 class SchemaObject(models.Model):
-    """A function, view or trigger as schema_objects.py last applied it."""
+    """A function, view or trigger that schema_objects.py applied."""
 
     name = models.TextField(
         primary_key=True, db_comment="What it is, as DROP names it: TRIGGER tasks_quorum ON tasks."
@@ -263,7 +262,7 @@ class SchemaObject(models.Model):
 
 
 class RequestReceipt(models.Model):
-    """What a request with an Idempotency-Key was answered, kept with its effect."""
+    """The answer to a request with an Idempotency-Key, stored in the transaction of its effect."""
 
     id = models.BigAutoField(primary_key=True, db_comment="Identity.")
     caller = models.TextField(db_comment="Who asked, as kind:id; nobody else gets the answer.")
@@ -297,7 +296,7 @@ class RequestReceipt(models.Model):
 
 
 class CommandRun(models.Model):
-    """When an operators' command that runs by the clock last did so: for who watches."""
+    """The last run of a scheduled command, for monitoring."""
 
     command = models.TextField(primary_key=True, db_comment="Its name.")
     finished_at = models.DateTimeField(db_comment="When it last ended, well or not.")
@@ -317,7 +316,7 @@ class CommandRun(models.Model):
 
 
 class Webhook(Subject):
-    """An address that is told of events. Its secrets are sealed (vault.py), its changes events."""
+    """A URL that receives events. Its secrets are encrypted (base/encryption.py)."""
 
     class Status(models.TextChoices):
         ACTIVE = "active"
@@ -367,7 +366,7 @@ class Webhook(Subject):
         return self.name
 
     def wants(self, event: Event) -> bool:
-        """Whether its filters let ``event`` through."""
+        """Whether its filters match ``event``."""
         return _matches(self.event_types, event.event_type) and (
             not self.roles or _matches(self.roles, event.role or "")
         )
@@ -394,7 +393,7 @@ class Webhook(Subject):
 
 
 class Delivery(models.Model):
-    """One event for one webhook, and what came of it. Work, not evidence: it is no Subject."""
+    """One event for one webhook, and the outcome. No Subject: deliveries are work, not evidence."""
 
     class Status(models.TextChoices):
         WAITING = "waiting"

@@ -1,8 +1,8 @@
-"""The database's functions, views and triggers, each from a file with its present text.
+"""The database's functions, views and triggers, created from files with their current text.
 
-The files are ``<app>/sql/{functions,views,triggers}/NAME.sql``: one function or view a file, and
-the triggers of one table. Migrations make tables, constraints and indexes; ``migrate`` then calls
-``apply``, which runs the files that changed (repeatable migrations, as Flyway calls them).
+The files are ``<app>/sql/{functions,views,triggers}/NAME.sql``: one function, one view or the
+triggers of one table per file. Migrations create tables, constraints and indexes; ``migrate`` then
+calls ``apply``, which runs the files that changed (Flyway calls these repeatable migrations).
 """
 
 import re
@@ -16,8 +16,8 @@ from django.apps import apps
 from django.db import connection, transaction
 
 KINDS = ("functions", "views", "triggers")
-"""The folders, in the order in which their objects depend on each other. Within a folder and an app
-files go by name, whatever they call."""
+"""The folders, in the order of their dependencies. Within one folder of one app, files are applied
+by name."""
 
 CREATES = re.compile(
     r"^CREATE (?:OR REPLACE |CONSTRAINT )*"
@@ -58,61 +58,62 @@ class SqlFile:
 
     @property
     def objects(self) -> list[str]:
-        """What it defines, as DROP names it: ``TRIGGER tasks_quorum ON tasks``."""
-        found = CREATES.finditer(self.text)
-        return [f"{m[1]} {m[2]}" if m[1] else f"TRIGGER {m[3]} ON {m[4]}" for m in found]
+        """The objects that it defines, as DROP names them: ``TRIGGER tasks_quorum ON tasks``."""
+        matches = CREATES.finditer(self.text)
+        return [f"{m[1]} {m[2]}" if m[1] else f"TRIGGER {m[3]} ON {m[4]}" for m in matches]
 
     @property
     def checksum(self) -> str:
         return sha256(self.text.encode()).hexdigest()
 
 
-def files() -> Iterator[SqlFile]:
-    """Every file of every app, in the order in which they are applied."""
+def read_files() -> Iterator[SqlFile]:
+    """All files of all apps, in the order in which they are applied."""
     for kind in KINDS:
         for app in apps.get_app_configs():
             for path in sorted((Path(app.path) / "sql" / kind).glob("*.sql")):
                 yield SqlFile(path.read_text())
 
 
-def names() -> set[str]:
-    """Every object that the files define."""
-    return {name for file in files() for name in file.objects}
+def object_names() -> set[str]:
+    """All objects that the files define, as DROP names them."""
+    return {name for file in read_files() for name in file.objects}
 
 
-def outdated() -> bool:
+def is_outdated() -> bool:
     """Whether the database differs from the files."""
     with connection.cursor() as cursor:
-        return any(_differences(cursor, list(files())))
+        return any(_compare(cursor, list(read_files())))
 
 
 def apply(wanted: Iterable[SqlFile] | None = None) -> int:
-    """Make the database's objects those of the files; the number of files run and objects dropped.
+    """Run the files that changed and drop the objects whose file is gone; return how many of both.
 
-    One transaction: the triggers are never missing. Two hosts that call it at once wait for each
-    other. Raises DatabaseError where a file can't be run; then nothing has changed.
+    Everything happens in one transaction, so that no trigger is ever missing. Raises DatabaseError
+    if a file can't be run; then nothing has changed.
     """
-    wanted = list(files() if wanted is None else wanted)
+    wanted = list(read_files() if wanted is None else wanted)
     with connection.cursor() as cursor:
-        if not any(_differences(cursor, wanted)):
+        if not any(_compare(cursor, wanted)):
             return 0
     with transaction.atomic(durable=True), connection.cursor() as cursor:
+        # Two hosts may migrate at once: the second waits here and then finds nothing to do.
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('schema_objects'))")
-        changed, gone = _differences(cursor, wanted)
-        # A function in SQL may call one whose file comes after it: all are checked together.
+        changed, gone = _compare(cursor, wanted)
+        # A function may call one whose file comes later, so all bodies are checked at the end.
         cursor.execute("SET LOCAL check_function_bodies = off")
         for file in changed:
             _run(cursor, file)
         cursor.execute("SET LOCAL check_function_bodies = on")
         cursor.execute(CHECK_BODIES, [[name for file in changed for name in file.objects]])
-        # From the end of the alphabet: triggers and views go before the functions that they call.
+        # In reverse order of names, triggers and views go before the functions that they call.
         for name in sorted(gone, reverse=True):
             _drop(cursor, name)
             cursor.execute("DELETE FROM schema_objects WHERE name = %s", [name])
         return len(changed) + len(gone)
 
 
-def _differences(cursor: Any, wanted: list[SqlFile]) -> tuple[list[SqlFile], list[str]]:
+def _compare(cursor: Any, wanted: list[SqlFile]) -> tuple[list[SqlFile], list[str]]:
     """The files to run, and the objects whose file is gone."""
     cursor.execute(APPLIED)
     applied = {name: (exists, checksum) for name, exists, checksum in cursor.fetchall()}
@@ -132,7 +133,7 @@ def _run(cursor: Any, file: SqlFile) -> None:
             _drop(cursor, name)
     cursor.execute(file.text)
     for name, old in before.items():
-        # With other arguments it is another function, and the one before is still there.
+        # With other arguments it is a new function, and CREATE OR REPLACE leaves the old one.
         if len(_signatures(cursor, name)) > len(old):
             for signature in old:
                 cursor.execute(f"DROP FUNCTION {signature}")

@@ -356,9 +356,9 @@ def _measured(asked: argparse.Namespace) -> list[Measured]:
     from django.test import Client
     from django.test.utils import CaptureQueriesContext
 
-    from orchestrator.server.gunicorn import collect_seldom
+    from orchestrator.server.gunicorn import tune_garbage_collection
 
-    collect_seldom()  # as the web process does
+    tune_garbage_collection()  # as the web process does
     found, best = [], min(yardstick() for _ in range(5))
     for who in asked.who:
         client = Client(headers={"host": "localhost"})

@@ -16,7 +16,7 @@ import psycopg
 
 from bench.errors import BenchError
 from orchestrator.ops import embedded_postgres
-from orchestrator.ops.database_roles import Login, establish
+from orchestrator.ops.database_roles import Login, create_roles
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 300
@@ -45,7 +45,7 @@ def postgres(place: Path) -> Iterator[embedded_postgres.Server]:
     try:
         owner, application = Login.of(server.owner_url), Login.of(server.application_url)
         with psycopg.connect(server.url) as admin:
-            establish(admin, owner=owner, application=application)
+            create_roles(admin, owner=owner, application=application)
         yield server
     finally:
         embedded_postgres.stop(place / "postgres")

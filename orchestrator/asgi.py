@@ -1,17 +1,18 @@
-"""What gunicorn serves: ``gunicorn -c orchestrator/server/gunicorn.py orchestrator.asgi``."""
+"""The ASGI application: ``gunicorn -c orchestrator/server/gunicorn.py orchestrator.asgi``."""
 
 from typing import TYPE_CHECKING
 
 from orchestrator.wsgi import application as django
 
 if TYPE_CHECKING:
-    from orchestrator.server.long_poll import Door
+    from orchestrator.server.long_poll import LongPollHandler
 
 
-def _door() -> "Door":
-    from orchestrator.server.long_poll import Door  # Django is set up now, which its imports need
+def _build_application() -> "LongPollHandler":
+    # Imported late: its imports need Django to be set up.
+    from orchestrator.server.long_poll import LongPollHandler
 
-    return Door(django)
+    return LongPollHandler(django)
 
 
-application = _door()
+application = _build_application()

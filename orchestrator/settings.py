@@ -22,7 +22,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from audit_app.base.durations import duration
+from audit_app.base.durations import parse_duration
 from orchestrator import __version__
 from orchestrator.ops import database_roles, embedded_postgres
 
@@ -55,7 +55,7 @@ def _secret_of_the_trial() -> str:
 
 def _duration(name: str, default: str, *, at_most: timedelta = timedelta.max) -> timedelta:
     try:
-        value = duration(env.str(name, default=default))
+        value = parse_duration(env.str(name, default=default))
     except ValueError as error:
         raise ImproperlyConfigured(f"{name}: {error}") from None
     if value > at_most:
@@ -186,7 +186,7 @@ def _refuse_what_is_unsafe() -> None:
 
 
 DB_POOL_MAX = _positive("DB_POOL_MAX", 5)
-if EMBEDDED and (_server := embedded_postgres.running(DATA_DIR / "postgres")):
+if EMBEDDED and (_server := embedded_postgres.find_running(DATA_DIR / "postgres")):
     DATABASE_URL, DATABASE_OWNER_URL = _server.application_url, _server.owner_url
     DATABASE_ADMIN_URL = _server.url
 # Nobody listens on port 9 (discard): the connection is refused at once, and said so.
@@ -443,7 +443,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_CLIENT_IP_CALLABLE = "orchestrator.web.client_ip.counted_address"
-AXES_LOCKOUT_CALLABLE = "orchestrator.accounts.lockout.locked_out"
+AXES_LOCKOUT_CALLABLE = "orchestrator.accounts.lockout.respond_locked_out"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False

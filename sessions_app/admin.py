@@ -1,4 +1,4 @@
-"""Sessions to read; agents, their keys, and people to manage."""
+"""Sessions, agents, users and groups in the admin."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,10 +27,10 @@ from audit_app.ui.admin_base import (
     RoleFilter,
     StrictAdmin,
     actor_of,
-    address,
+    change_url,
     trace_link,
 )
-from audit_app.ui.state_diagram import machine, states_passed
+from audit_app.ui.state_diagram import build_state_diagram, list_past_states
 from sessions_app import agents
 from sessions_app.api_keys import NewKey
 from sessions_app.models import ROLE_LENGTH, Agent, AgentSession
@@ -39,18 +39,18 @@ CHANGE_AGENTS = "sessions_app.change_agent"
 
 
 def link_to(row: Any, actor: Actor) -> Link | str | None:
-    """A link to ``row`` where ``actor`` can follow it, else its name."""
+    """A link to ``row`` if ``actor`` may see it, else its name; None for no row."""
     if row is None:
         return None
-    seen = type(row).objects.visible_to(actor).filter(pk=row.pk).exists()
-    return Link(str(row), address(type(row), row.pk)) if seen else str(row)
+    is_visible = type(row).objects.visible_to(actor).filter(pk=row.pk).exists()
+    return Link(str(row), change_url(type(row), row.pk)) if is_visible else str(row)
 
 
 @admin.register(AgentSession)
 class SessionAdmin(ReadOnlyAdmin):
-    """Runs of agents' work, the newest first."""
+    """Sessions of agents, newest first."""
 
-    list_display = ("session", "who", "works_on", "state", "opened")
+    list_display = ("session", "who", "works_on", "state", "opened_at")
     list_filter = ("status", RoleFilter, RecentFilter)
     exported = (
         "id",
@@ -91,7 +91,7 @@ class SessionAdmin(ReadOnlyAdmin):
         return badge(session.status)
 
     @admin.display(description="Opened")
-    def opened(self, session: AgentSession) -> SafeString:
+    def opened_at(self, session: AgentSession) -> SafeString:
         return moment(session.created_at)
 
     def detail(self, request: HttpRequest, row: AgentSession) -> dict[str, Any]:
@@ -109,13 +109,13 @@ class SessionAdmin(ReadOnlyAdmin):
                 ("Trace", trace_link(row.trace_id)),
             ],
             "documents": [("Metadata", row.metadata)],
-            "machine": machine(row, states_passed(row)),
+            "machine": build_state_diagram(row, list_past_states(row)),
             "timeline": ("session", row.pk),
         }
 
 
 class AgentForm(forms.Form):
-    """What an agent may do, and who answers for it."""
+    """An agent's roles and owner."""
 
     roles = forms.CharField(
         max_length=2_000,
@@ -138,14 +138,14 @@ class AgentForm(forms.Form):
 
 
 class NewAgentForm(AgentForm):
-    """And what a new one is called."""
+    """Also asks for the name of a new agent."""
 
     name = forms.CharField(max_length=150)
     field_order = ("name", "roles", "owner")
 
 
 class ChangeAgentForm(AgentForm):
-    """And by which tokens it is known."""
+    """Also asks for the subject of its tokens."""
 
     subject = forms.CharField(
         max_length=255,
@@ -157,10 +157,9 @@ class ChangeAgentForm(AgentForm):
 
 @admin.register(Agent)
 class AgentAdmin(ReadOnlyAdmin):
-    """Agents and their keys. An administrator creates, gives new keys and revokes, each by the
-    operation of that name."""
+    """Agents and their keys. Administrators create, change and revoke them by operations."""
 
-    list_display = ("agent", "may", "owned_by", "state")
+    list_display = ("agent", "role_names", "owned_by", "state")
     exported = ("id", "name", "roles", "owner__username", "status", "created_at")
     list_filter = ("status",)
     search_fields = ("name",)
@@ -180,14 +179,16 @@ class AgentAdmin(ReadOnlyAdmin):
         return may_change_agents(request)
 
     def get_urls(self) -> list[URLPattern]:
-        def post(way: str, view: Callable[..., HttpResponse]) -> URLPattern:
-            guarded: Callable[..., HttpResponse] = self.admin_site.admin_view(view)
-            return path(f"<uuid:agent_id>/{way}", guarded, name=f"sessions_app_agent_{way}")
+        def route(action: str, view: Callable[..., HttpResponse]) -> URLPattern:
+            admin_view: Callable[..., HttpResponse] = self.admin_site.admin_view(view)
+            return path(
+                f"<uuid:agent_id>/{action}", admin_view, name=f"sessions_app_agent_{action}"
+            )
 
         return [
-            post("roles", self.roles_view),
-            post("rotate", self.rotate_view),
-            post("revoke", self.revoke_view),
+            route("roles", self.roles_view),
+            route("rotate", self.rotate_view),
+            route("revoke", self.revoke_view),
             *super().get_urls(),
         ]
 
@@ -196,7 +197,7 @@ class AgentAdmin(ReadOnlyAdmin):
         return visible(agent.name)
 
     @admin.display(description="Roles")
-    def may(self, agent: Agent) -> SafeString:
+    def role_names(self, agent: Agent) -> SafeString:
         return visible(", ".join(agent.roles))
 
     @admin.display(description="Owner")
@@ -254,7 +255,7 @@ class AgentAdmin(ReadOnlyAdmin):
         )
 
     def roles_view(self, request: HttpRequest, agent_id: UUID) -> HttpResponse:
-        """Other roles, another owner or another OIDC subject, from now on."""
+        """Change the roles, the owner and the OIDC subject."""
         if not may_change_agents(request):
             raise PermissionDenied
         agent = get_object_or_404(Agent, pk=agent_id)
@@ -286,7 +287,7 @@ class AgentAdmin(ReadOnlyAdmin):
         )
 
     def rotate_view(self, request: HttpRequest, agent_id: UUID) -> HttpResponse:
-        """Issue a new key, shown this once; the present ones end."""
+        """Issue a new key and show it once; the present ones end."""
         _administrators_post(request)
         try:
             key = agents.rotate_key(agent_id, by=actor_of(request))
@@ -295,7 +296,7 @@ class AgentAdmin(ReadOnlyAdmin):
         return self._key_page(request, Agent.objects.get(pk=agent_id), key)
 
     def revoke_view(self, request: HttpRequest, agent_id: UUID) -> HttpResponse:
-        """The agent and its keys end, for good."""
+        """Revoke the agent and its keys for good."""
         _administrators_post(request)
         try:
             agent = agents.revoke_agent(agent_id, by=actor_of(request))
@@ -318,7 +319,7 @@ class AgentAdmin(ReadOnlyAdmin):
 
 
 def may_change_agents(request: HttpRequest) -> bool:
-    """For what is offered; the operations ask again."""
+    """Whether to offer changes. The operations check again."""
     return request.user.has_perm(CHANGE_AGENTS)
 
 
@@ -339,7 +340,7 @@ admin.site.unregister(Group)
 
 
 class SetPasswordForm(AdminPasswordChangeForm):  # type: ignore[misc]  # untyped library
-    """Unfold's, which holds no database connection while it hashes."""
+    """Unfold's form, without a database connection while it hashes."""
 
     def save(self, commit: bool = True) -> User:
         release_connection()
@@ -349,7 +350,7 @@ class SetPasswordForm(AdminPasswordChangeForm):  # type: ignore[misc]  # untyped
 
 @admin.register(User)
 class UserAdmin(BaseUserAdmin, StrictAdmin):  # type: ignore[misc,type-arg]  # untyped library
-    actions = None  # people are ended one by one, with a thought for each
+    actions = None  # no bulk deletion of people
     exported_by = "date_joined"
     exported = (
         "id",
@@ -373,7 +374,7 @@ class UserAdmin(BaseUserAdmin, StrictAdmin):  # type: ignore[misc,type-arg]  # u
 
 @admin.register(Group)
 class GroupAdmin(BaseGroupAdmin, StrictAdmin):  # type: ignore[misc]  # untyped library
-    """A group is an approver role: its members decide what asks for it."""
+    """A group is an approver role: its members decide its approvals."""
 
     actions = None
     exported_by = "name"

@@ -1,4 +1,4 @@
-"""Agents' identities: operations that create, change and revoke agents and their keys."""
+"""Operations that create, change and revoke agents and their keys."""
 
 import hashlib
 from datetime import timedelta
@@ -30,14 +30,14 @@ def create_agent(
     owner_id: int | None = None,
     subject: str | None = None,
 ) -> tuple[Agent, NewKey]:
-    """Create an agent and its first key, which is known here and nowhere else.
+    """Create an agent and return it with its first key, which is not stored.
 
     Raises AdministratorsOnly, NameTaken.
     """
     _administrators_only(by)
     agent = Agent(name=name, roles=list(dict.fromkeys(roles)), owner_id=owner_id, subject=subject)
     try:
-        create(agent, EventType.IDENTITY_CREATED, by=by, details=_described(agent))
+        create(agent, EventType.IDENTITY_CREATED, by=by, details=_details_of(agent))
     except IntegrityError as error:
         if violated(error) in ("agents_name_key", "agents_subject_key"):
             raise NameTaken(name=name) from error
@@ -47,12 +47,11 @@ def create_agent(
 
 @operation("identity.provision")
 def provision_agent(subject: str, *, by: Actor, name: str, roles: list[str], owner: str) -> Agent:
-    """The agent of an OIDC subject; at its first token, created, without an API key.
+    """Return the agent of an OIDC subject; create it, without an API key, at its first token.
 
-    Of several first requests at once one creates it, and the others wait for that and get the same
-    one. Where ``name`` is taken, the subject's hash makes it another. ``owner`` is a username, or
-    empty. Raises AdministratorsOnly, NotFound (the owner, or the subject is a person's username),
-    NameTaken.
+    Concurrent first requests get the same agent. If ``name`` is taken, a part of the subject's hash
+    is appended. ``owner`` is a username or empty. Raises AdministratorsOnly, NotFound (no such
+    owner, or the subject is a person's username), NameTaken.
     """
     _administrators_only(by)
     if User.objects.filter(username=subject).exists():
@@ -60,13 +59,14 @@ def provision_agent(subject: str, *, by: Actor, name: str, roles: list[str], own
     owner_id = User.objects.filter(username=owner).values_list("pk", flat=True).first()
     if owner and owner_id is None:
         raise NotFound(what="user")
-    mark = hashlib.sha256(subject.encode()).hexdigest()
-    for candidate in (name, f"{name[:141]}-{mark[:8]}", f"agent-{mark}"):
+    suffix = hashlib.sha256(subject.encode()).hexdigest()
+    for candidate in (name, f"{name[:141]}-{suffix[:8]}", f"agent-{suffix}"):
         agent = Agent(name=candidate, roles=roles, owner_id=owner_id, subject=subject)
-        told = {**_described(agent), "reason": "The first token of an unknown OIDC subject."}
+        details = {**_details_of(agent), "reason": "The first token of an unknown OIDC subject."}
         try:
+            # A savepoint: the loop goes on after a violated constraint.
             with transaction.atomic():
-                return create(agent, EventType.IDENTITY_CREATED, by=by, details=told)
+                return create(agent, EventType.IDENTITY_CREATED, by=by, details=details)
         except IntegrityError as error:
             if violated(error) == "agents_subject_key":
                 return Agent.objects.get(subject=subject)
@@ -84,19 +84,19 @@ def change_agent(
     owner_id: int | None,
     subject: str | None,
 ) -> Agent:
-    """Give an agent other roles, another owner or another OIDC subject.
+    """Change an agent's roles, owner and OIDC subject.
 
     Raises NotFound, AdministratorsOnly, AgentRevoked, SubjectTaken.
     """
     _administrators_only(by)
-    agent = _active(agent_id)
-    given: dict[str, Any] = {
+    agent = _lock_active(agent_id)
+    changes: dict[str, Any] = {
         "roles": list(dict.fromkeys(roles)),
         "owner_id": owner_id,
         "subject": subject,
     }
     try:
-        perform(agent.change, by=by, details=given, **given)
+        perform(agent.change, by=by, details=changes, **changes)
     except IntegrityError as error:
         if violated(error) == "agents_subject_key":
             raise SubjectTaken(subject=subject) from error
@@ -106,36 +106,36 @@ def change_agent(
 
 @operation("key.rotate")
 def rotate_key(agent_id: UUID, *, by: Actor, overlap: timedelta = timedelta()) -> NewKey:
-    """Issue a new key; the present ones go on working for ``overlap``.
+    """Issue a new key; the present ones still work for ``overlap``.
 
     Raises NotFound, AdministratorsOnly, AgentRevoked.
     """
     _administrators_only(by)
-    agent = _active(agent_id)
+    agent = _lock_active(agent_id)
     _revoke_keys(agent, by, overlap)
     return _issue_key(agent, by)
 
 
 @operation("identity.revoke")
 def revoke_agent(agent_id: UUID, *, by: Actor) -> Agent:
-    """End an agent, its keys and what it asked for that nobody has begun, for good.
+    """Revoke an agent and its keys for good, and cancel its tasks that nobody has claimed.
 
     Raises NotFound, AdministratorsOnly, AgentRevoked.
     """
     _administrators_only(by)
-    agent = _active(agent_id)
+    agent = _lock_active(agent_id)
     _revoke_keys(agent, by, timedelta())
     perform(agent.revoke, by=by)
     why = "Its agent was revoked."
     open_ = (Task.Status.AWAITING_APPROVAL, Task.Status.APPROVED)
-    asked = Task.objects.filter(agent_id=agent_id, status__in=open_).order_by("id")
-    for task in asked.select_for_update(no_key=True, of=("self",)):
+    tasks = Task.objects.filter(agent_id=agent_id, status__in=open_).order_by("id")
+    for task in tasks.select_for_update(no_key=True, of=("self",)):
         perform(task.cancel, by=by, details={"reason": why})
         approval_gate().withdraw_approvals(task, by=by, why=why)
     return agent
 
 
-def _active(agent_id: UUID) -> Agent:
+def _lock_active(agent_id: UUID) -> Agent:
     agent = Agent.objects.locked(agent_id)
     if agent.status != Agent.Status.ACTIVE:
         raise AgentRevoked(agent, name=agent.name)
@@ -155,11 +155,11 @@ def _revoke_keys(agent: Agent, by: Actor, overlap: timedelta) -> None:
     prefixes = list(live.values_list("prefix", flat=True))
     if prefixes:
         live.update(revoked_at=end)
-        told = {"prefixes": prefixes, "overlap_seconds": int(overlap.total_seconds())}
-        perform(agent.revoke_keys, by=by, details=told)
+        details = {"prefixes": prefixes, "overlap_seconds": int(overlap.total_seconds())}
+        perform(agent.revoke_keys, by=by, details=details)
 
 
-def _described(agent: Agent) -> dict[str, Any]:
+def _details_of(agent: Agent) -> dict[str, Any]:
     return {
         "name": agent.name,
         "roles": agent.roles,

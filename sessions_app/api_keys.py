@@ -1,22 +1,22 @@
-"""API keys: made here, shown once, kept as a hash."""
+"""API keys: generated, shown once, stored as a hash."""
 
 import hashlib
 import secrets
 from dataclasses import dataclass
 
-MARK = "ork_"
+PREFIX = "ork_"
 PREFIX_LENGTH = 12
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that was just made: ``text`` is for its owner alone and is kept nowhere."""
+    """A new key; ``text`` is shown to its owner once and never stored."""
 
     text: str
 
     @classmethod
     def make(cls) -> "NewKey":
-        return cls(MARK + secrets.token_urlsafe(32))
+        return cls(PREFIX + secrets.token_urlsafe(32))
 
     @property
     def prefix(self) -> str:
@@ -28,5 +28,6 @@ class NewKey:
 
 
 def hash_of(key: str) -> str:
-    """SHA-256 of a key. It holds 256 random bits: nothing slower would protect it better."""
+    """The SHA-256 of a key, in hex."""
+    # A key has 256 random bits, so a slow hash would protect it no better.
     return hashlib.sha256(key.encode()).hexdigest()

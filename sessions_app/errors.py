@@ -1,4 +1,4 @@
-"""What can be refused on this floor."""
+"""The errors that operations on agents, sessions and tasks raise."""
 
 from audit_app.base.errors import Conflict, Forbidden, Invalid
 

@@ -1,4 +1,4 @@
-"""Time's work on this floor, in bulk: sessions that nobody moves on, leases that ran out."""
+"""Bulk expiry: idle sessions, claims whose lease ran out, approvals that nobody used."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,7 +9,7 @@ from sessions_app.models import AgentSession, Task
 
 
 def expire_sessions(*, by: Actor, older_than: timedelta, batch_size: int) -> Iterator[int]:
-    """Expire open sessions that have not changed for ``older_than``; yield each batch's size."""
+    """Expire open sessions unchanged for ``older_than``; yield each batch's size."""
 
     def batch(limit: int) -> int:
         return perform_all(
@@ -45,9 +45,9 @@ def release_leases(*, by: Actor, batch_size: int) -> Iterator[int]:
 
 
 def expire_approved(*, by: Actor, batch_size: int) -> Iterator[int]:
-    """Expire tasks that nobody claimed while the humans' approval held; yield each batch's size.
+    """Expire tasks that nobody claimed while their approval was valid; yield each batch's size.
 
-    Their approvals stay as they are: they are the evidence of what was approved.
+    Their approvals stay as evidence of what was approved.
     """
 
     def batch(limit: int) -> int:

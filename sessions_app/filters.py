@@ -1,4 +1,4 @@
-"""What sessions and tasks can be searched by."""
+"""The filters of the lists of sessions and tasks."""
 
 import django_filters
 

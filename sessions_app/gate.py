@@ -1,6 +1,6 @@
-"""What this floor asks of the floor that decides who must approve a task: one typed gate.
+"""The approval gate: how tasks ask the app above who must approve them.
 
-This floor declares the gate and knows nothing of approvals; the floor above implements it and
+This app declares the protocol and knows nothing of approvals. The app above implements it and
 registers its implementation when Django starts.
 """
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:  # the server asks for the gate before models can be imported
 MISSING = "No approval gate is registered: an app must call sessions_app.gate.register in ready()."
 
 
-class Kind(StrEnum):
+class Outcome(StrEnum):
     APPROVE = "approve"
     REQUIRE = "require"
     REFUSE = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What becomes of a task, why in words, and which version of which policy said so.
+class PolicyDecision:
+    """What happens to a task, why in words, and which version of which policy decided it.
 
-    ``policy`` is empty where none matched. ``plan`` belongs to the gate: who must say yes, and
+    ``policy`` is empty where none matched. ``plan`` belongs to the gate: who must approve, and
     until when.
     """
 
-    kind: Kind
+    kind: Outcome
     why: str
     policy: str = ""
     policy_version: int | None = None
@@ -46,42 +46,43 @@ class ApprovalGate(Protocol):
     """Who must approve a task before it is executed. Each call is part of the caller's
     transaction."""
 
-    def evaluate(self, tasks: "Sequence[Task]") -> "Sequence[Verdict | OrchestratorError]":
-        """The verdict on each of ``tasks``, which are not saved as they are now, or the error that
-        refuses it."""
+    def evaluate(self, tasks: "Sequence[Task]") -> "Sequence[PolicyDecision | OrchestratorError]":
+        """Decide on each of ``tasks``, which need not be saved: a decision, or the error that
+        refuses the task."""
 
     def check_revisable(self, task: "Task") -> None:
         """Raise the error that keeps ``task``, locked and waiting, from being revised."""
 
-    def request_approvals(self, judged: "Sequence[tuple[Task, Verdict]]", *, by: "Actor") -> None:
-        """Ask for the approvals that each task, just created or revised, needs by its verdict from
+    def request_approvals(
+        self, decisions: "Sequence[tuple[Task, PolicyDecision]]", *, by: "Actor"
+    ) -> None:
+        """Request the approvals that each task, just created or revised, needs by its decision from
         ``evaluate``."""
 
     def withdraw_approvals(self, task: "Task", *, by: "Actor", why: str) -> None:
         """Withdraw the pending approvals of ``task``, which is locked."""
 
     def approvals_asking(self, actor: "Actor") -> Any:
-        """A queryset of the approvals on which ``actor`` may be asked to vote; each row leads to
-        its ``task``."""
+        """The approvals on which ``actor`` may be asked to vote, as a queryset of rows with a
+        ``task``."""
 
     def approvals_asking_by_way(self, actor: "Actor") -> "Sequence[Any]":
-        """The same approvals as one queryset for each way to be asked, which PostgreSQL finds by
-        an index each."""
+        """The same approvals as one queryset per way to be asked, each of which has an index."""
 
 
 _registered: list[ApprovalGate] = []
 
 
 def register(gate: ApprovalGate) -> None:
-    """Make ``gate`` the one that ``approval_gate`` returns. Raises ImproperlyConfigured where there
-    is one already."""
+    """Make ``gate`` the one that ``approval_gate`` returns. Raises ImproperlyConfigured if there is
+    one already."""
     if _registered:
         raise ImproperlyConfigured("An approval gate is registered already; there is exactly one.")
     _registered.append(gate)
 
 
 def approval_gate() -> ApprovalGate:
-    """The registered gate. Raises ImproperlyConfigured where there is none."""
+    """The registered gate. Raises ImproperlyConfigured if there is none."""
     if not _registered:
         raise ImproperlyConfigured(MISSING)
     return _registered[0]

@@ -1,4 +1,4 @@
-"""Agents, their keys, their sessions and their tasks: legal transitions and constraints, no I/O."""
+"""Agents, API keys, sessions and tasks: their state machines and constraints, no I/O."""
 
 import json
 import uuid
@@ -14,15 +14,15 @@ from audit_app.base.actors import Actor, ActorKind
 from audit_app.base.canonical import canonical, digest
 from audit_app.base.events import EventType, recorded_as
 from audit_app.models import Subject
-from sessions_app.gate import Kind, Verdict
+from sessions_app.gate import Outcome, PolicyDecision
 from sessions_app.querysets import AgentQuerySet, SessionQuerySet, TaskQuerySet
 
 ROLE_LENGTH = 150
-"""As long as the name of a Django group, which a role becomes where humans are asked."""
+"""The length of a Django group's name, since humans hold roles as groups."""
 
 
 class Agent(Subject):
-    """A program that acts here under a name, in roles, answered for by its owner."""
+    """A program that acts under a name and in roles, and whose owner is responsible for it."""
 
     class Status(models.TextChoices):
         ACTIVE = "active"
@@ -69,6 +69,7 @@ class Agent(Subject):
         return self.name
 
     def as_actor(self) -> Actor:
+        """The agent as the Actor of an operation."""
         return Actor(ActorKind.AGENT, str(self.pk), self.name, tuple(self.roles))
 
     @recorded_as(EventType.IDENTITY_REVOKED)
@@ -87,7 +88,7 @@ class Agent(Subject):
 
 
 class AgentKey(models.Model):
-    """An API key, of which we know the hash and the first characters."""
+    """An API key: its hash and its first characters; the key itself is not stored."""
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, db_comment="Identity."
@@ -216,7 +217,7 @@ class AgentSession(Subject):
 
     @recorded_as(EventType.SESSION_UPDATED)
     def update(self, *, task_id: str | None = None, metadata: dict[str, Any] | None = None) -> None:
-        """Set what is given; None leaves as it is."""
+        """Set the given values; None keeps the present one."""
         if task_id is not None:
             self.task_id = task_id
         if metadata is not None:
@@ -238,9 +239,8 @@ class AgentSession(Subject):
 class Task(Subject):
     """Something that one agent asks of a role.
 
-    ``payload`` is the RFC 8785 text of what was asked: context, data, description, from_role,
-    task_type and to_role. Its SHA-256 is what humans approve; it changes by a revision alone, which
-    is a new digest and so needs new approvals.
+    ``payload`` is the RFC 8785 text of PAYLOAD_FIELDS, and humans approve its SHA-256. Only a
+    revision changes it; the new digest needs new approvals.
     """
 
     class Status(models.TextChoices):
@@ -319,7 +319,7 @@ class Task(Subject):
     verdict = models.CharField(
         max_length=7,
         blank=True,
-        choices=[(kind.value, kind.value) for kind in Kind],
+        choices=[(kind.value, kind.value) for kind in Outcome],
         db_comment="What was said of the present revision: approve, require or refuse.",
     )
     policy = models.CharField(
@@ -429,12 +429,12 @@ class Task(Subject):
         return f"{self.task_type} {str(self.pk)[:8]}"
 
     @property
-    def named(self) -> str:
-        """What a list calls it: the agent's own words or, where it has none, its type."""
+    def title(self) -> str:
+        """Its title in lists: the agent's description or, without one, its type."""
         return self.description.strip() or self.task_type
 
     def all_revisions(self) -> "list[TaskRevision]":
-        """What it asked for, oldest first; the last is what it asks for now, and has no row."""
+        """All its revisions, oldest first; the last is the present payload and has no row."""
         now = TaskRevision(
             task=self,
             number=self.revision,
@@ -445,7 +445,7 @@ class Task(Subject):
         return [*self.revisions.select_related("edited_by"), now]
 
     def seal_payload(self) -> None:
-        """Write down, once, the text that is approved, and its digest as PostgreSQL has it."""
+        """Set ``payload`` from its fields, and the digest that PostgreSQL will generate from it."""
         self.payload = canonical({name: getattr(self, name) for name in self.PAYLOAD_FIELDS})
         self.payload_digest = digest(self.payload)
 
@@ -455,24 +455,24 @@ class Task(Subject):
         self.approved_until = until
 
     @recorded_as(EventType.TASK_REVISED)
-    def revise(self, *, edited_by_id: int | None, verdict: Verdict, **payload: Any) -> None:
-        """Become the next revision: another payload, judged anew."""
+    def revise(self, *, edited_by_id: int | None, decision: PolicyDecision, **payload: Any) -> None:
+        """Become the next revision: another payload with its own policy decision."""
         for name, value in payload.items():
             setattr(self, name, value)
         self.seal_payload()
         self.revision += 1
         self.edited_by_id = edited_by_id
-        self.judge(verdict)
+        self.store_decision(decision)
 
     @property
     def payload_bytes(self) -> bytes:
-        """The bytes whose SHA-256 is its digest."""
+        """The bytes whose SHA-256 is ``payload_digest``."""
         return self.payload.encode()
 
-    def judge(self, verdict: Verdict) -> None:
-        """Keep what was said of the present revision, by which policy, and why."""
-        self.verdict, self.why = verdict.kind.value, verdict.why
-        self.policy, self.policy_version = verdict.policy, verdict.policy_version
+    def store_decision(self, decision: PolicyDecision) -> None:
+        """Store the policy decision on the present revision."""
+        self.verdict, self.why = decision.kind.value, decision.why
+        self.policy, self.policy_version = decision.policy, decision.policy_version
 
     @recorded_as(EventType.TASK_REJECTED)
     @transition(field=status, source=Status.AWAITING_APPROVAL, target=Status.REJECTED)
@@ -497,6 +497,7 @@ class Task(Subject):
     @transition(field=status, source=Status.APPROVED, target=Status.CLAIMED)
     def claim(self, *, agent_id: uuid.UUID, session_id: uuid.UUID | None, until: datetime) -> None:
         self.claimed_by_id = agent_id
+        # Humans approve one execution: their approval binds the task to this claimant for good.
         if self.approved_until is not None:
             self.consumed_by_id = agent_id
         self.claimed_session_id = session_id
@@ -505,7 +506,7 @@ class Task(Subject):
     @recorded_as(EventType.TASK_RELEASED)
     @transition(field=status, source=Status.CLAIMED, target=Status.APPROVED)
     def release(self) -> None:
-        """The lease ran out: anyone of the role can claim it again."""
+        """The lease ran out: any agent in the role can claim it again."""
         self._end_lease()
 
     @recorded_as(EventType.TASK_COMPLETED)
@@ -525,7 +526,7 @@ class Task(Subject):
 
 
 class TaskRevision(models.Model):
-    """A payload that a task had before it was revised: what earlier votes were about."""
+    """A payload that a task had before a revision; earlier votes refer to it."""
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, db_comment="Identity."
@@ -564,6 +565,6 @@ class TaskRevision(models.Model):
 
     @property
     def read(self) -> dict[str, Any]:
-        """The payload, from the text whose digest people voted on."""
-        found: dict[str, Any] = json.loads(self.payload)
-        return found
+        """The payload, parsed from the text whose digest people voted on."""
+        payload: dict[str, Any] = json.loads(self.payload)
+        return payload

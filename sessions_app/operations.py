@@ -1,4 +1,4 @@
-"""What can be done on this floor: sessions are opened and moved on, tasks routed and executed."""
+"""Operations on sessions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,8 +31,10 @@ def open_session(
     task_id: str | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> AgentSession:
-    """Open a session in one of the agent's own roles. Raises AgentsOnly, RoleNotHeld,
-    MetadataTooLarge."""
+    """Open a session in one of the agent's own roles.
+
+    Raises AgentsOnly, RoleNotHeld, MetadataTooLarge.
+    """
     _agents_only(by)
     _holds(by, agent_role)
     bounded(metadata or {})
@@ -56,10 +58,11 @@ def update_session(
     metadata: dict[str, Any] | None = None,
     expected_versions: frozenset[int] | None = None,
 ) -> AgentSession:
-    """Move a session on, and merge ``metadata`` into its own (RFC 7396), under the row's lock.
+    """Change a session's state or task, and merge ``metadata`` into its own (RFC 7396).
 
-    Two writers at once both get their merge. ``expected_versions`` are those that the caller's
-    If-Match names. Raises NotFound, AgentsOnly, StaleVersion, InvalidTransition, MetadataTooLarge.
+    The row is locked, so of two concurrent merges none is lost. ``expected_versions`` are those
+    that If-Match names. Raises NotFound, AgentsOnly, StaleVersion, InvalidTransition,
+    MetadataTooLarge.
     """
     _agents_only(by)
     session = AgentSession.objects.known_locked(by, session_id)
@@ -72,11 +75,11 @@ def update_session(
         changes["metadata"] = merge_patch(session.metadata, metadata)
         bounded(changes["metadata"])
     given = {"task_id": task_id, "metadata": metadata}
-    told = {name: value for name, value in given.items() if value is not None}
+    details = {name: value for name, value in given.items() if value is not None}
     if status is not None:
-        perform(_transition_to(session, status), by=by, details=told, **changes)
+        perform(_transition_to(session, status), by=by, details=details, **changes)
     elif changes:
-        perform(session.update, by=by, details=told, **changes)
+        perform(session.update, by=by, details=details, **changes)
     return session
 
 
@@ -92,7 +95,8 @@ def _holds(by: Actor, role: str, subject: Subject | None = None) -> None:
 
 
 def _open_session_of(by: Actor, session_id: UUID | None) -> AgentSession | None:
-    """The caller's own open session. Unlocked: a task may outlive the session it came from."""
+    """The caller's own open session. Raises UnknownSession, SessionClosed."""
+    # Not locked, because a task may outlive the session that it came from.
     if session_id is None:
         return None
     session = AgentSession.objects.visible_to(by).filter(pk=session_id).first()
@@ -122,8 +126,8 @@ def _transition_to(session: AgentSession, status: str) -> Callable[..., None]:
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """``target`` with ``patch`` merged into it: null removes, objects merge, anything else
-    replaces. Neither argument is changed."""
+    """Merge ``patch`` into a copy of ``target`` (RFC 7396): null removes a member, objects merge,
+    anything else replaces."""
     if not isinstance(patch, dict):
         return patch
     merged = dict(target) if isinstance(target, dict) else {}

@@ -1,4 +1,4 @@
-"""Shapes of sessions on the wire."""
+"""Sessions as JSON."""
 
 from typing import Any
 

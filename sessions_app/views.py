@@ -1,4 +1,4 @@
-"""Sessions over HTTP: parse, call, render."""
+"""Sessions over HTTP."""
 
 import re
 from uuid import UUID
@@ -60,12 +60,12 @@ class SessionViewSet(OperationViewSet):
         """One session; with If-None-Match, 304 when it has not changed. With Prefer: wait=N, as
         soon as it has ended; with both, as soon as it has changed."""
         session = AgentSession.objects.known(self.actor, pk)
-        known = tags_named(request.headers.get("If-None-Match", ""))
-        # Compared weakly (RFC 9110, 13.1.2); If-Match, below, is compared strongly.
-        if {"*", etag(session)} & {tag.removeprefix("W/") for tag in known}:
+        tags = parse_tags(request.headers.get("If-None-Match", ""))
+        # Compared weakly (RFC 9110, section 13.1.2); If-Match is compared strongly.
+        if {"*", etag(session)} & {tag.removeprefix("W/") for tag in tags}:
             unchanged = HttpResponse(status=304, headers={"ETag": etag(session)})
             return self.held(unchanged, [str(pk)], answered=False)
-        answered = bool(known) or session.status not in session.OPEN
+        answered = bool(tags) or session.status not in session.OPEN
         return self.held(self._present(session), [str(pk)], answered=answered)
 
     @extend_schema(
@@ -86,19 +86,19 @@ class SessionViewSet(OperationViewSet):
         return Response(self.shape(session), headers={"ETag": etag(session)})
 
     def _expected_versions(self) -> frozenset[int] | None:
-        given = self.request.headers.get("If-Match")
-        if given is None or given.strip() == "*":
+        header = self.request.headers.get("If-Match")
+        if header is None or header.strip() == "*":
             return None
-        if ENTITY_TAG.sub("", given).strip(" \t,"):
+        if ENTITY_TAG.sub("", header).strip(" \t,"):
             raise InvalidHeader(field="If-Match", reason="it must be * or a list of entity tags.")
-        return frozenset(int(tag[1:-1]) for tag in tags_named(given) if VERSION.fullmatch(tag))
+        return frozenset(int(tag[1:-1]) for tag in parse_tags(header) if VERSION.fullmatch(tag))
 
 
 def etag(session: AgentSession) -> str:
-    """The session's version as a strong entity tag (RFC 9110, 8.8.3)."""
+    """The session's version as a strong entity tag (RFC 9110, section 8.8.3)."""
     return f'"{session.version}"'
 
 
-def tags_named(header: str) -> set[str]:
-    """The entity tags of an If-Match or If-None-Match header."""
+def parse_tags(header: str) -> set[str]:
+    """The entity tags in an If-Match or If-None-Match header."""
     return {tag.strip() for tag in header.split(",")} - {""}

@@ -13,7 +13,7 @@ import psycopg
 from django.conf import settings
 
 from orchestrator.ops import embedded_postgres
-from orchestrator.ops.database_roles import Login, establish
+from orchestrator.ops.database_roles import Login, create_roles
 from tests.database import locked
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +45,7 @@ def _make(place: Path) -> None:
     server = embedded_postgres.start(unfinished, durable=False)
     owner, application = Login.of(server.owner_url), Login.of(server.application_url)
     with psycopg.connect(server.url) as admin:
-        establish(admin, owner=owner, application=application)
+        create_roles(admin, owner=owner, application=application)
     _finish(unfinished, place)
 
 

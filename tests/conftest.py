@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import connection
 
-from audit_app.live.notifier import bell
+from audit_app.live.notifier import notifier
 from sessions_app.models import Agent
 from tests.client import Api
 from tests.database import (
@@ -62,7 +62,7 @@ def django_db_setup(
         become_the_application()
     yield
     with django_db_blocker.unblock():
-        bell.stop()
+        notifier.stop()
         become_the_superuser()
         drop_database(name)
 

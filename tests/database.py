@@ -17,7 +17,7 @@ from django.db import connection, connections
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from orchestrator.ops.database_roles import Login, establish
+from orchestrator.ops.database_roles import Login, create_roles
 
 KEPT = ("django_migrations", "schema_objects", "django_content_type", "auth_permission")
 PASSWORD = "the tests' own"
@@ -92,7 +92,7 @@ def become_the_application() -> None:
     _superuser.update(USER=place["USER"], PASSWORD=place["PASSWORD"])
     owner, application = (Login(f"{place['NAME']}_{who}", PASSWORD) for who in ("owner", "app"))
     with as_superuser() as admin:
-        establish(admin, owner=owner, application=application)
+        create_roles(admin, owner=owner, application=application)
     connection.close()
     place.update(USER=application.name, PASSWORD=PASSWORD)
 

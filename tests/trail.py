@@ -40,7 +40,7 @@ def written_by(connection):
 def all_settled():
     """Return once everything is: PostgreSQL's own upkeep has transactions in this database, too."""
     deadline = time.monotonic() + 30
-    while event_log.unsettled(event_log.end()):
+    while event_log.has_unstable_events(event_log.find_end()):
         assert time.monotonic() < deadline
 
 
@@ -52,5 +52,5 @@ def advanced(relay):
 
 def caught_up(relay):
     """Let ``relay`` tell all there is."""
-    while relay.advance() or relay.waits_for_others():
+    while relay.advance() or relay.waits_for_older_transactions():
         pass

@@ -9,21 +9,25 @@ from approvals_app.querysets import ApprovalQuerySet
 from audit_app.base.actors import Actor
 from audit_app.base.errors import OrchestratorError
 from audit_app.trail.operation import clock
-from sessions_app.gate import Kind, Verdict
+from sessions_app.gate import Outcome, PolicyDecision
 from sessions_app.models import Task
 
 
 class PolicyGate:
     """Implements ``sessions_app.gate.ApprovalGate`` by the policies in force."""
 
-    def evaluate(self, tasks: Sequence[Task]) -> Sequence[Verdict | OrchestratorError]:
+    def evaluate(self, tasks: Sequence[Task]) -> Sequence[PolicyDecision | OrchestratorError]:
         return evaluation.judge_all(tasks)
 
     def check_revisable(self, task: Task) -> None:
         eligibility.must_be_in_time(task, clock())
 
-    def request_approvals(self, judged: Sequence[tuple[Task, Verdict]], *, by: Actor) -> None:
-        waiting = [(task, verdict.plan) for task, verdict in judged if verdict.kind is Kind.REQUIRE]
+    def request_approvals(
+        self, judged: Sequence[tuple[Task, PolicyDecision]], *, by: Actor
+    ) -> None:
+        waiting = [
+            (task, verdict.plan) for task, verdict in judged if verdict.kind is Outcome.REQUIRE
+        ]
         if waiting:
             operations.ask_all(waiting, by=by)
 

@@ -78,12 +78,12 @@ def must_be_known(channels: dict[str, list[str]]) -> None:
 
 def sealed(url: str) -> str:
     """``url`` as it may be kept."""
-    return encryption.sealed(url.strip(), purpose="notices")
+    return encryption.encrypt(url.strip(), purpose="notices")
 
 
 def opened(text: str) -> str:
     """Raises vault.Unreadable."""
-    return encryption.opened(text, purpose="notices")
+    return encryption.decrypt(text, purpose="notices")
 
 
 def send(url: str, *, title: str, body: str, own: bool) -> bool:

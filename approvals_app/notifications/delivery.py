@@ -31,7 +31,7 @@ from approvals_app.notifications import channels, schedule
 from approvals_app.notifications.models import Notice, NoticeChannel, NoticeKind, NoticeSettings
 from audit_app.base import encryption
 from audit_app.base.actors import Actor
-from audit_app.base.text_safety import UNSEEN, shortened
+from audit_app.base.text_safety import UNSEEN, shorten
 from audit_app.trail.operation import clock
 from sessions_app.models import Task
 
@@ -131,7 +131,7 @@ def plain(text: str) -> str:
     """A name that others gave, on one line and cut, with nothing hidden in it, and nothing that
     could be taken for a link, a mention or markup."""
     shown = UNSEEN.sub(lambda found: f" U+{ord(found[0]):04X} ", text)
-    return shortened(NOT_PLAIN.sub("·", shown), LONGEST_NAME)
+    return shorten(NOT_PLAIN.sub("·", shown), LONGEST_NAME)
 
 
 def _claimed(place: str) -> list[Notice]:
@@ -258,7 +258,7 @@ def _mailed(person: User, subject: str, body: str) -> bool:
 def _sent_to_own(channel: NoticeChannel, subject: str, body: str) -> bool:
     try:
         url = channels.opened(channel.sealed)
-    except encryption.Unreadable:
+    except encryption.DecryptionFailed:
         raise NotSent("SECRET_KEY changed, so the address can't be read. Add it again.") from None
     _reach(f"channel:{channel.pk}", url, subject, body, own=True)
     return True

@@ -21,7 +21,7 @@ from approvals_app.models import Approval
 from approvals_app.notifications import channels, delivery, schedule
 from approvals_app.notifications.models import Notice, NoticeChannel, NoticeKind, NoticeSettings
 from audit_app.base.events import EventType
-from audit_app.live.consumers import relay
+from audit_app.live.consumers import consumer
 from audit_app.models import Event
 from audit_app.trail.operation import clock
 from sessions_app.models import Task
@@ -54,7 +54,7 @@ class Told:
     deadline: datetime | None = None
 
 
-@relay("notices")
+@consumer("notices")
 def tell(events: list[Event]) -> None:
     """Note who is told of ``events``, where and when; read again, they change nothing."""
     told = [*_asked(events), *_decided(events), *_of_webhooks(events)]

@@ -14,7 +14,7 @@ from approvals_app.payload import questions
 from approvals_app.policy import language
 from audit_app.base.errors import OrchestratorError
 from audit_app.base.prepared import Prepared
-from sessions_app.gate import Kind, Verdict
+from sessions_app.gate import Outcome, PolicyDecision
 from sessions_app.models import Task
 
 _read: dict[UUID, language.Rule] = {}
@@ -30,23 +30,23 @@ def judge(
     task: Task,
     read: Callable[[], Sequence[language.Rule]] | None = None,
     names: dict[UUID, str] | None = None,
-) -> Verdict:
+) -> PolicyDecision:
     """What the policies in force say of ``task`` as it is asked for now: exactly one verdict.
 
     ``read`` gives the policies and ``names`` remembers those of agents, where several are judged.
     """
     if task.task_type == Task.NOTIFICATION:
-        return Verdict(Kind.APPROVE, "A notification asks for nothing.")
+        return PolicyDecision(Outcome.APPROVE, "A notification asks for nothing.")
     facts = _Facts(task, {} if names is None else names)
     return language.verdict((read or in_force)(), facts, settings.APPROVAL_DEFAULT)
 
 
-def judge_all(tasks: Sequence[Task]) -> list[Verdict | OrchestratorError]:
+def judge_all(tasks: Sequence[Task]) -> list[PolicyDecision | OrchestratorError]:
     """The verdict on each of ``tasks``, all by the same policies in force, or what refuses it:
     QuestionInvalid, or NotJudgedYet once JUDGING_LIMIT has passed."""
     read, names, until = functools.cache(in_force), dict[UUID, str](), time.monotonic()
     until += JUDGING_LIMIT
-    said: list[Verdict | OrchestratorError] = []
+    said: list[PolicyDecision | OrchestratorError] = []
     for task in tasks:
         try:
             questions.must_be_askable(task)

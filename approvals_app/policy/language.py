@@ -11,10 +11,10 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from approvals_app.policy.conditions import Asked, Condition, ConditionFailed, ConditionInvalid
-from audit_app.base.durations import duration
+from audit_app.base.durations import parse_duration
 from audit_app.base.errors import Invalid
 from audit_app.base.text_safety import UNSEEN
-from sessions_app.gate import Kind, Verdict
+from sessions_app.gate import Outcome, PolicyDecision
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class Rule:
     """One policy; ``version`` and ``id`` are those of the stored one, None those of a draft."""
 
     name: str
-    kind: Kind
+    kind: Outcome
     priority: int = 0
     description: str = ""
     task_type: str = "*"
@@ -90,7 +90,7 @@ class Rule:
     @classmethod
     def default(cls, role: str) -> "Rule":
         """What is asked for where no policy says more: one person of ``role``."""
-        return cls(name="", kind=Kind.REQUIRE, approvals=(Requirement(role),))
+        return cls(name="", kind=Outcome.REQUIRE, approvals=(Requirement(role),))
 
     @classmethod
     def parse(cls, document: Any, *, version: int | None = None, id: str | None = None) -> "Rule":
@@ -104,9 +104,9 @@ class Rule:
         globs = {n: when.optional(n, _glob, "*") for n in ("task_type", "from_role", "to_role")}
         condition = when.optional("condition", _condition, "")
         when.nothing_else()
-        kind = Kind(top.required("then", _one_of(*(kind.value for kind in Kind))))
-        asked: dict[str, Any] = globs | (_asked(top) if kind is Kind.REQUIRE else {})
-        if kind is Kind.REQUIRE:
+        kind = Outcome(top.required("then", _one_of(*(kind.value for kind in Outcome))))
+        asked: dict[str, Any] = globs | (_asked(top) if kind is Outcome.REQUIRE else {})
+        if kind is Outcome.REQUIRE:
             top.nothing_else()
         else:
             top.nothing_else(f"it has no place in a policy that says {kind}.")
@@ -133,7 +133,7 @@ class Rule:
         if when:
             document["when"] = when
         document["then"] = self.kind.value
-        if self.kind is not Kind.REQUIRE:
+        if self.kind is not Outcome.REQUIRE:
             return document
         document["approvals"] = [{"role": r.role, "count": r.count} for r in self.approvals]
         if self.deny_threshold != 1:
@@ -187,7 +187,7 @@ class Rule:
         return f"{', '.join(asked[:-1])} and {asked[-1]}" if len(asked) > 1 else asked[0]
 
 
-def verdict(rules: Sequence[Rule], facts: Mapping[str, Any], default: str) -> Verdict:
+def verdict(rules: Sequence[Rule], facts: Mapping[str, Any], default: str) -> PolicyDecision:
     """What the first of ``rules`` (by priority, then name) that matches says of a task.
 
     ``facts`` are the task's members that a condition may ask for. A condition that fails asks a
@@ -206,7 +206,7 @@ def verdict(rules: Sequence[Rule], facts: Mapping[str, Any], default: str) -> Ve
                 return said if failed is None else _after(failed, said)
         except ConditionFailed as failure:
             failed = failed or _failed(rule, facts, str(failure))
-            if rule.kind is Kind.REQUIRE:
+            if rule.kind is Outcome.REQUIRE:
                 return _failed(rule, facts, str(failure))
     return failed or _by_default(facts, default)
 
@@ -245,48 +245,50 @@ def written(length: timedelta) -> str:
     return f"{seconds}s"
 
 
-def _said_by(rule: Rule, facts: Mapping[str, Any]) -> Verdict:
+def _said_by(rule: Rule, facts: Mapping[str, Any]) -> PolicyDecision:
     what = {
-        Kind.APPROVE: "approves this without a human",
-        Kind.REFUSE: "refuses this",
-        Kind.REQUIRE: f"requires {rule.asks_for(facts['to_role'])}" if rule.approvals else "",
+        Outcome.APPROVE: "approves this without a human",
+        Outcome.REFUSE: "refuses this",
+        Outcome.REQUIRE: f"requires {rule.asks_for(facts['to_role'])}" if rule.approvals else "",
     }[rule.kind]
     because = f": {rule.condition} holds." if rule.condition else "."
-    return Verdict(
+    return PolicyDecision(
         rule.kind, f"{rule.called} {what}{because}", rule.name, rule.version, _plan(rule, facts)
     )
 
 
-def _failed(rule: Rule, facts: Mapping[str, Any], failure: str) -> Verdict:
+def _failed(rule: Rule, facts: Mapping[str, Any], failure: str) -> PolicyDecision:
     plan = _plan(rule, facts) or Rule.default(facts["to_role"])
     why = (
         f"The condition of {rule.called[0].lower()}{rule.called[1:]} could not be evaluated, so "
         f"a human is asked: {failure} It requires {plan.asks_for(facts['to_role'])}."
     )
-    return Verdict(Kind.REQUIRE, why, rule.name, rule.version, plan)
+    return PolicyDecision(Outcome.REQUIRE, why, rule.name, rule.version, plan)
 
 
-def _after(failed: Verdict, said: Verdict) -> Verdict:
+def _after(failed: PolicyDecision, said: PolicyDecision) -> PolicyDecision:
     """What a later rule says, unless that would be less than to ask a human."""
-    if said.kind is Kind.APPROVE:
+    if said.kind is Outcome.APPROVE:
         return failed
     before = f"The condition of policy {failed.policy}, which comes first, could not be evaluated."
     return replace(said, why=f"{said.why} {before}")
 
 
-def _by_default(facts: Mapping[str, Any], default: str) -> Verdict:
+def _by_default(facts: Mapping[str, Any], default: str) -> PolicyDecision:
     role, task_type = facts["to_role"], facts["task_type"]
     if asks_by_itself(task_type):
         why = f"No policy matches; {task_type} tasks always need a human: 1 of {role}."
     elif default == "require":
         why = f"No policy matches and APPROVAL_DEFAULT is require: 1 of {role}."
     else:
-        return Verdict(Kind.APPROVE, f"No policy matches and APPROVAL_DEFAULT is {default}.")
-    return Verdict(Kind.REQUIRE, why, plan=Rule.default(role))
+        return PolicyDecision(
+            Outcome.APPROVE, f"No policy matches and APPROVAL_DEFAULT is {default}."
+        )
+    return PolicyDecision(Outcome.REQUIRE, why, plan=Rule.default(role))
 
 
 def _plan(rule: Rule, facts: Mapping[str, Any]) -> Rule | None:
-    return rule if rule.kind is Kind.REQUIRE else None
+    return rule if rule.kind is Outcome.REQUIRE else None
 
 
 _conditions: dict[str, Condition] = {}
@@ -459,7 +461,7 @@ def _one_of(*values: str) -> Callable[[Any], str]:
 def _duration(value: Any) -> timedelta:
     if not isinstance(value, str) or len(value) > LONGEST_NAME:
         raise ValueError("it must be a length of time, for example 4h.")
-    found = duration(value)
+    found = parse_duration(value)
     if found > LONGEST_DURATION:
         raise ValueError(f"it must be at most {written(LONGEST_DURATION)}.")
     return found

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from approvals_app.policy.language import Rule, verdict
-from sessions_app.gate import Kind, Verdict
+from sessions_app.gate import Outcome, PolicyDecision
 from sessions_app.models import Task
 
 EXAMPLES: Final = 50
@@ -141,8 +141,8 @@ def _judge(row: tuple[Any, ...], rules: Sequence[Rule], report: Report) -> None:
         )
 
 
-def _asked(said: Verdict, facts: dict[str, Any]) -> Iterable[tuple[str, int]]:
-    if said.kind is not Kind.REQUIRE:
+def _asked(said: PolicyDecision, facts: dict[str, Any]) -> Iterable[tuple[str, int]]:
+    if said.kind is not Outcome.REQUIRE:
         return ()
     return [(asked.role, asked.count) for asked in said.plan.asked_of(facts["to_role"])]
 

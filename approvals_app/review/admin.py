@@ -79,7 +79,7 @@ class ApprovalAdmin(WordsAdmin):
 
     @admin.display(description="Approval")
     def asked(self, approval: Approval) -> SafeString:
-        return in_a_list(approval.task.named)
+        return in_a_list(approval.task.title)
 
     @admin.display(description="Requested by")
     def asks(self, approval: Approval) -> SafeString:

@@ -20,7 +20,7 @@ from audit_app.base.actors import Actor
 from audit_app.base.errors import OrchestratorError
 from audit_app.base.prepared import Prepared
 from audit_app.models import Event
-from audit_app.ui.state_diagram import Machine, machine
+from audit_app.ui.state_diagram import StateDiagram, build_state_diagram
 from sessions_app.models import Task
 from sessions_app.querysets import of_known_tasks
 
@@ -58,14 +58,14 @@ class Dossier:
         return renderers.draw(self.payload["task_type"], self.payload)
 
     @property
-    def machine(self) -> Machine:
+    def machine(self) -> StateDiagram:
         """The states of the task, the present one lit."""
-        return machine(self.task, states_of(self.trail, self.task.pk))
+        return build_state_diagram(self.task, states_of(self.trail, self.task.pk))
 
     @property
-    def findings(self) -> text_safety.Findings:
+    def findings(self) -> text_safety.SuspiciousText:
         """What in the agent's words looks or speaks otherwise than it seems."""
-        return text_safety.findings([self.payload, self.approval.reason])
+        return text_safety.find_suspicious([self.payload, self.approval.reason])
 
     @property
     def since_last_time(self) -> list[Line]:

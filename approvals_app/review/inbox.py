@@ -31,7 +31,7 @@ from approvals_app.models import Approval, Override, Viewer, Vote
 from approvals_app.payload.diffs import Line, of_tasks
 from approvals_app.review.presence import LOOKING
 from audit_app.base.actors import Actor
-from audit_app.base.text_safety import shortened
+from audit_app.base.text_safety import shorten
 from sessions_app.models import Task
 from sessions_app.querysets import of_known_tasks
 
@@ -310,7 +310,7 @@ def offered(actor: Actor) -> dict[str, list[str]]:
 def sentence(task: Task, said: str) -> str:
     """What the task will do, in the agent's words or, where it has none, in ours."""
     if said.strip():
-        return shortened(said, SENTENCE)
+        return shorten(said, SENTENCE)
     return f"{task.from_role} asks {task.to_role} for: {task.task_type.replace('_', ' ')}."
 
 

@@ -16,7 +16,7 @@ from audit_app.ui.admin_base import (
     actor_of,
     trace_link,
 )
-from audit_app.ui.state_diagram import machine, states_passed
+from audit_app.ui.state_diagram import build_state_diagram, list_past_states
 from sessions_app.admin import link_to
 from sessions_app.models import Task
 
@@ -71,7 +71,7 @@ class TaskAdmin(WordsAdmin):
 
     @admin.display(description="Task")
     def what(self, task: Task) -> SafeString:
-        return in_a_list(task.named)
+        return in_a_list(task.title)
 
     @admin.display(description="Requested by")
     def asks(self, task: Task) -> SafeString:
@@ -113,7 +113,7 @@ class TaskAdmin(WordsAdmin):
                 *([("Result", row.result)] if row.result is not None else []),
                 *([("Error", row.error)] if row.error is not None else []),
             ],
-            "machine": machine(row, states_passed(row)),
+            "machine": build_state_diagram(row, list_past_states(row)),
             "timeline": ("task", row.pk),
             "payload_digest": row.payload_digest,
             "approvals": row.approvals.select_related("decided_by").order_by("created_at", "id"),

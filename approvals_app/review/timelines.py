@@ -13,7 +13,7 @@ from approvals_app.models import Approval, Override, Vote
 from audit_app.base.actors import Actor
 from audit_app.base.errors import NotFound
 from audit_app.models import Event
-from audit_app.ui.state_diagram import Machine, machine, states_passed
+from audit_app.ui.state_diagram import StateDiagram, build_state_diagram, list_past_states
 from sessions_app.models import AgentSession, Task
 from sessions_app.querysets import of_known_tasks
 
@@ -51,7 +51,7 @@ class Timeline:
     title: str
     steps: list[Step]
     earlier: int | None
-    machine: Machine | None = None
+    machine: StateDiagram | None = None
 
 
 def of_trace(trace_id: UUID, actor: Actor, **page: Any) -> Timeline:
@@ -70,7 +70,7 @@ def of_task(task_id: UUID, actor: Actor, **page: Any) -> Timeline:
         *Override.objects.filter(task=task).values_list("pk", flat=True),
     ]
     found = _page(f"Task {task.task_type}", Q(subject_id__in=ids), None, **page)
-    return replace(found, machine=machine(task, states_passed(task)))
+    return replace(found, machine=build_state_diagram(task, list_past_states(task)))
 
 
 def of_session(session_id: UUID, actor: Actor, **page: Any) -> Timeline:
@@ -81,7 +81,7 @@ def of_session(session_id: UUID, actor: Actor, **page: Any) -> Timeline:
     tasks = Task.objects.filter(session=session).order_by("-created_at")[:MOST_TASKS]
     traces = {session.trace_id, *tasks.values_list("trace_id", flat=True)}
     found = _page(f"Session {session}", Q(trace_id__in=traces), actor, **page)
-    return replace(found, machine=machine(session, states_passed(session)))
+    return replace(found, machine=build_state_diagram(session, list_past_states(session)))
 
 
 def of_actor(kind: str, name: str, actor: Actor, **page: Any) -> Timeline:

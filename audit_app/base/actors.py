@@ -19,7 +19,7 @@ class ActorKind(StrEnum):
 
 
 SECOND_FACTORS_AMR = frozenset({"mfa", "otp", "hwk", "swk", "sc", "pop", "sms"})
-"""RFC 8176: what an issuer names where more than a password was asked for."""
+"""RFC 8176: the methods by which an issuer says that it asked for more than a password."""
 
 SECOND_FACTORS_ACR = frozenset(
     {
@@ -36,23 +36,23 @@ READ_EVERYTHING = "audit_app.read_everything"
 
 @dataclass(frozen=True, slots=True)
 class Assurance:
-    """How a human proved who they are: by what, when (None: nobody said), and whether with more
-    than one factor. Taken at the door, and recorded with what they decide."""
+    """How a human proved who they are: by what, when (None if unknown), and whether with more than
+    one factor. Set by whoever authenticates the request, and recorded with each decision."""
 
     authenticated_by: str = "unknown"
     authenticated_at: datetime | None = None
     second_factor: bool = False
 
     @classmethod
-    def claimed(cls, claims: Mapping[str, Any]) -> "Assurance":
-        """What a verified OpenID Connect token says in ``auth_time``, ``amr`` and ``acr``."""
+    def from_claims(cls, claims: Mapping[str, Any]) -> "Assurance":
+        """Read ``auth_time``, ``amr`` and ``acr`` of a verified OpenID Connect token."""
         methods = claims.get("amr")
-        named = {m for m in methods if isinstance(m, str)} if isinstance(methods, list) else set()
+        names = {m for m in methods if isinstance(m, str)} if isinstance(methods, list) else set()
         level = claims.get("acr")
         return cls(
             authenticated_by="oidc",
-            authenticated_at=_moment(claims.get("auth_time")),
-            second_factor=bool(named & SECOND_FACTORS_AMR)
+            authenticated_at=_parse_time(claims.get("auth_time")),
+            second_factor=bool(names & SECOND_FACTORS_AMR)
             or (isinstance(level, str) and level in SECOND_FACTORS_ACR),
         )
 
@@ -66,11 +66,12 @@ class Assurance:
         }
 
 
-def _moment(seconds: Any) -> datetime | None:
-    """A claim's seconds since 1970; not later than now, give or take a clock's error."""
+def _parse_time(seconds: Any) -> datetime | None:
+    """A claim's seconds since 1970 as a time, at most now; None if it is no such number."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return None
     now = datetime.now(UTC)
+    # The issuer's clock may run ahead of ours.
     if not 0 < seconds < now.timestamp() + CLOCK_SKEW_SECONDS:
         return None
     return min(now, datetime.fromtimestamp(int(seconds), UTC))
@@ -78,15 +79,14 @@ def _moment(seconds: Any) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Whoever an operation is done by, as far as the trail and the rules need to know them.
+    """Who performs an operation, as far as the trail and the rules need to know.
 
-    ``id`` is the primary key as text (of a Django user or an Agent; for the system, the name of
-    what runs), ``roles`` are an agent's roles
-    (its first is the one it speaks as) or a human's group names, ``rights`` the permissions that a
-    human or a group of theirs was given by name, and an ``auditor`` may
-    read everything. ``assurance`` is how a human proved who they are. What an Actor says of roles
-    is as old as the request: a rule that matters
-    asks the database again, under the lock.
+    ``id`` is the primary key of a Django user or an Agent as text; for the system, the name of the
+    program. ``roles`` are an agent's roles, its default first, or the names of a human's groups.
+    ``rights`` are the permissions that a human or their groups were given by name, as
+    ``app.codename``. An ``auditor`` may read everything.
+
+    Roles are as old as the request: a rule that matters reads them again under the lock.
     """
 
     kind: ActorKind
@@ -114,21 +114,20 @@ class Actor:
 
     @classmethod
     def human(cls, user: User | AnonymousUser) -> "Actor":
-        """The actor behind a signed-in Django user, with the roles that their groups give.
+        """The actor of a signed-in Django user, with the roles of their groups.
 
-        Whoever authenticated the user has left an Assurance on it as ``assurance``; without one,
-        nothing is known, and nothing is enough. Whoever is ``with_standing`` costs no statement,
-        anybody else one.
+        ``user.assurance`` is set by whoever authenticated the user; without it, no rule that asks
+        for assurance is satisfied. Costs one query, or none for a user read by ``with_standing``.
         """
-        known: Any = user
+        row: Any = user
         if not hasattr(user, "group_names"):
-            known = with_standing(User.objects.filter(pk=user.pk or 0)).first()
-        rights = frozenset(known.rights_given) if known and user.is_active else frozenset()
+            row = with_standing(User.objects.filter(pk=user.pk or 0)).first()
+        rights = frozenset(row.rights_given) if row and user.is_active else frozenset()
         return cls(
             kind=ActorKind.HUMAN,
             id=str(user.pk),
             name=user.get_username(),
-            roles=tuple(known.group_names) if known else (),
+            roles=tuple(row.group_names) if row else (),
             auditor=user.is_active and (user.is_superuser or READ_EVERYTHING in rights),
             rights=rights,
             assurance=getattr(user, "assurance", None) or Assurance(),
@@ -136,13 +135,13 @@ class Actor:
 
     @classmethod
     def system(cls, name: str) -> "Actor":
-        """The orchestrator itself, acting as a command or a sweeper called ``name``."""
+        """The orchestrator itself, as the command or job called ``name``."""
         return cls(kind=ActorKind.SYSTEM, id=name, name=name, auditor=True)
 
 
 def with_standing(users: "QuerySet[User]") -> "QuerySet[Any]":
-    """``users``, each with ``group_names`` and with ``rights_given``: the permissions that they or
-    those groups were given, as ``app.codename``. All in the statement that reads them."""
+    """Annotate ``users`` with ``group_names`` and ``rights_given``: the permissions that they or
+    their groups were given, as ``app.codename``. It costs no query of its own."""
     groups = Group.objects.filter(user=OuterRef("pk")).order_by("name")
     person = OuterRef(OuterRef("pk"))
     own = User.user_permissions.through.objects.filter(user=person)
@@ -158,7 +157,7 @@ def with_standing(users: "QuerySet[User]") -> "QuerySet[Any]":
 
 
 def may_administer(by: Actor, permission: str) -> bool:
-    """Whether ``by`` is the system (a command run by ops), or a person with the right now."""
+    """Whether ``by`` is the system (a command run by ops) or a person with the permission now."""
     if not by.is_human:
         return not by.is_agent
     person = User.objects.filter(pk=by.id).first()

@@ -11,18 +11,18 @@ _plain = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, sort_keys=True, separators=(",", ":")
 ).encode
 UNPLAIN = re.compile(r'(?:":|[\[,])-?[0-9]+(?:[.e]|(?<=[0-9]{16}))')
-"""A fraction or a large number within an object or a list: what the standard library may write
-otherwise than the RFC, as the order of names that are not ASCII. A text that only looks so is no
-harm."""
+"""A fraction or a large number inside an object or a list, which the standard library may write
+differently from the RFC. A string that looks like one only costs the slower way."""
 
 
 def canonical(value: Any) -> str:
     """The RFC 8785 text of a JSON value.
 
-    Raises ``ValueError`` for what has no canonical form: NaN, infinities, integers beyond
-    2**53 - 1, lone surrogates. (The HTTP parser refuses them before they get here.)
+    Raises ValueError for what has no canonical form: NaN, infinities, integers beyond 2**53 - 1,
+    lone surrogates. (The HTTP parser refuses them first.)
     """
-    # The library is written in Python; for what most values are, the standard one says the same.
+    # rfc8785 is pure Python and slow. For most values the standard library writes the same text;
+    # it differs in fractions, large numbers and the order of member names beyond ASCII.
     text = _plain(value)
     plain = text.isascii() and not isinstance(value, int | float) and not UNPLAIN.search(text)
     return text if plain else rfc8785.dumps(value).decode()

@@ -1,13 +1,13 @@
-"""The database connections that requests share."""
+"""The pool of database connections that requests share."""
 
 from django.db import connection
 
 
 def release_connection() -> None:
-    """Give this thread's connection back to the pool; the next query takes one again.
+    """Return this thread's connection to the pool; the next query takes one again.
 
-    For what is slow and needs no database: hashing a password, asking another server. Inside a
-    transaction the connection stays, since the transaction would end with it.
+    Call it before slow work that needs no database: hashing a password, a request to another
+    server. It does nothing inside a transaction.
     """
     if not connection.in_atomic_block:
         connection.close()

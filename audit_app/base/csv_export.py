@@ -1,4 +1,4 @@
-"""A list as CSV (RFC 4180), streamed: what its filters and its search show, and nothing else."""
+"""Lists as CSV (RFC 4180), streamed."""
 
 import csv
 import json
@@ -12,11 +12,11 @@ from django.utils import timezone
 
 BATCH = 1_000
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell begins that a spreadsheet would run."""
+"""How a cell starts that a spreadsheet would run."""
 
 
-class _Line:
-    """What csv writes to: the line itself."""
+class _Echo:
+    """A file for ``csv.writer`` that returns each line instead of writing it."""
 
     def write(self, line: str) -> str:
         return line
@@ -25,7 +25,7 @@ class _Line:
 def download(
     rows: "QuerySet[Any]", columns: Sequence[str], *, time: str, name: str
 ) -> StreamingHttpResponse:
-    """``lines`` as a file called ``name`` and today's date."""
+    """A response that streams ``lines`` as a file named after ``name`` and today's date."""
     answer = StreamingHttpResponse(lines(rows, columns, time), "text/csv; charset=utf-8")
     name = f"{name}-{timezone.now():%Y-%m-%d}.csv".replace(" ", "-")
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -34,12 +34,13 @@ def download(
 
 
 def lines(rows: "QuerySet[Any]", columns: Sequence[str], time: str) -> Iterator[str]:
-    """``rows`` as lines of CSV, the earliest first by ``time`` and key, a name for each column.
+    """Yield ``rows`` as lines of CSV, oldest first by the column ``time``, after a header line.
 
-    Batch by batch by key, so that no cursor is held open through a pooler and no transaction
-    through a slow download; a row that comes meanwhile may be there, and none is there twice.
+    A row created meanwhile may be included; none is included twice.
     """
-    writer = csv.writer(_Line())
+    # Read in batches by key: a cursor would hold a transaction open for a whole slow download, and
+    # a transaction pooler would not keep the cursor.
+    writer = csv.writer(_Echo())
     yield writer.writerow([name.replace("__", "_") for name in columns])
     rows = rows.order_by(time, "pk")
     last: tuple[Any, Any] | None = None
@@ -48,16 +49,16 @@ def lines(rows: "QuerySet[Any]", columns: Sequence[str], time: str) -> Iterator[
         if last:
             at, pk = last
             batch = rows.filter(Q(**{f"{time}__gt": at}) | Q(**{time: at, "pk__gt": pk}))
-        found = list(batch.values_list(time, "pk", *columns)[:BATCH])
-        for row in found:
+        page = list(batch.values_list(time, "pk", *columns)[:BATCH])
+        for row in page:
             yield writer.writerow([_cell(value) for value in row[2:]])
-        if len(found) < BATCH:
+        if len(page) < BATCH:
             return
-        last = found[-1][:2]
+        last = page[-1][:2]
 
 
 def _cell(value: Any) -> str:
-    """``value`` as a text that no spreadsheet takes for a formula."""
+    """``value`` as text that no spreadsheet takes for a formula."""
     match value:
         case None:
             return ""

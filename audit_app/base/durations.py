@@ -1,4 +1,4 @@
-"""Lengths of time as operators write them: ``45s``, ``30m``, ``12h``, ``7d``."""
+"""Durations as operators write them: ``45s``, ``30m``, ``12h``, ``7d``."""
 
 import re
 from datetime import timedelta
@@ -6,8 +6,8 @@ from datetime import timedelta
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def duration(text: str) -> timedelta:
-    """``"7d"`` as a timedelta. Raises ``ValueError`` with one plain sentence for anything else."""
+def parse_duration(text: str) -> timedelta:
+    """Parse ``"7d"``. Raises ValueError with one plain sentence for anything else."""
     match = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
     if match is None or match[1].strip("0") == "":
         raise ValueError(

@@ -1,8 +1,8 @@
-"""Secrets that have to be read again are kept encrypted, with a key that comes from SECRET_KEY;
-and so do the keys that others verify signatures with.
+"""Encryption of stored secrets, and the keys that sign webhooks.
 
-Fernet (AES-128-CBC with HMAC-SHA256) and Ed25519 (RFC 8032), under keys derived by HKDF (RFC 5869).
-What was sealed under one of SECRET_KEY_FALLBACKS is still opened, and those sign as well.
+Fernet (AES-128-CBC with HMAC-SHA256) and Ed25519 (RFC 8032), under keys derived from SECRET_KEY by
+HKDF (RFC 5869). Text encrypted under one of SECRET_KEY_FALLBACKS can still be decrypted, and those
+keys sign as well.
 """
 
 import base64
@@ -14,34 +14,35 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
 
-class Unreadable(Exception):
-    """It was sealed under a SECRET_KEY that is not known here."""
+class DecryptionFailed(Exception):
+    """The text was encrypted under a SECRET_KEY that is not configured any more."""
 
 
-def sealed(text: str, *, purpose: str) -> str:
-    """``text`` as it may be kept."""
-    return _keys(purpose).encrypt(text.encode()).decode()
+def encrypt(text: str, *, purpose: str) -> str:
+    """Encrypt ``text``; only ``decrypt`` with the same purpose reads it."""
+    return _fernet(purpose).encrypt(text.encode()).decode()
 
 
-def opened(token: str, *, purpose: str) -> str:
-    """What ``sealed`` was given for the same purpose. Raises Unreadable."""
+def decrypt(token: str, *, purpose: str) -> str:
+    """Decrypt what ``encrypt`` returned for the same purpose. Raises DecryptionFailed."""
     try:
-        return _keys(purpose).decrypt(token.encode()).decode()
+        return _fernet(purpose).decrypt(token.encode()).decode()
     except InvalidToken:
-        raise Unreadable from None
+        raise DecryptionFailed from None
 
 
 def signing_keys(purpose: str) -> list[Ed25519PrivateKey]:
-    """What is signed with for ``purpose``: the present key, and then those before it."""
-    return [Ed25519PrivateKey.from_private_bytes(key) for key in _derived(f"signing {purpose}")]
+    """The keys that sign for ``purpose``, the current one first."""
+    return [Ed25519PrivateKey.from_private_bytes(key) for key in _derive_keys(f"signing {purpose}")]
 
 
-def _keys(purpose: str) -> MultiFernet:
-    return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in _derived(purpose)])
+def _fernet(purpose: str) -> MultiFernet:
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in _derive_keys(purpose)])
 
 
-def _derived(purpose: str) -> list[bytes]:
-    """32 bytes of each SECRET_KEY, the present one first."""
+def _derive_keys(purpose: str) -> list[bytes]:
+    """32 bytes derived from each SECRET_KEY, the current one first."""
+    # Another purpose gives another key, so that what one part stores means nothing to another.
     info = f"orchestrator.{purpose}".encode()
     return [
         HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret.encode())

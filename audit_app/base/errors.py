@@ -1,9 +1,9 @@
-"""Every error we raise on purpose: a stable code, one sentence, and its data. No HTTP in it.
+"""The errors that operations raise on purpose: a stable code, one sentence, and data. No HTTP.
 
-The class name gives the code (``ApprovalExpired`` → ``approval_expired``) and the first paragraph
-of the docstring gives the sentence, with the data filled in. What kind of refusal it is (not
-allowed, not there, not possible now) is told by which of the classes below it derives from; how a
-kind is spoken over HTTP is the business of ``orchestrator/web/problems.py``.
+The class name gives the code (``ApprovalExpired`` → ``approval_expired``), and the first paragraph
+of the docstring gives the sentence, with the data filled in. The base class tells the kind of
+refusal: forbidden, not found, not possible now. ``orchestrator/web/problems.py`` turns a kind into
+an HTTP status.
 """
 
 import inspect
@@ -31,9 +31,9 @@ class OrchestratorError(Exception):
         super().__init__(self.sentence.format(**data))
 
 
-class Outrun(Exception):
-    """Nothing that was asked for is refused: somebody else was faster, so the operation that raises
-    this is rolled back and run again."""
+class LostRace(Exception):
+    """A concurrent request was faster: the operation is rolled back and run again. Never seen by
+    callers."""
 
 
 class Invalid(OrchestratorError):

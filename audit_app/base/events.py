@@ -1,4 +1,4 @@
-"""The names of everything that can happen. One list: an unknown name is an error."""
+"""The types of all events; recording an unknown one is an error."""
 
 import re
 from collections.abc import Callable
@@ -74,11 +74,11 @@ class EventType(models.TextChoices):
 
 
 AGENT_EVENT: Final = re.compile(r"agent\.[a-z0-9_]+(\.[a-z0-9_]+)*")
-"""What agents may call events of their own: lowercase words under ``agent.``."""
+"""The types that agents may record themselves: lowercase words under ``agent.``."""
 
 
 def recorded_as(event: EventType) -> Callable[[F], F]:
-    """Mark a model's method as a change that trail.perform records under the name ``event``."""
+    """Mark a model's method as a change that ``recording.perform`` records as ``event``."""
 
     def mark(method: F) -> F:
         method.recorded_as = event  # type: ignore[attr-defined]  # read by trail.perform

@@ -1,4 +1,4 @@
-"""Every HTTP request that the application sends; apprise alone brings a client of its own along."""
+"""The HTTP client of the application. Only apprise brings its own."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``body`` is its beginning: what was read and what came in time."""
+    """A response; ``body`` holds its first bytes, as far as they were read and arrived in time."""
 
     status: int
     headers: httpx2.Headers
@@ -37,18 +37,18 @@ def send(
     headers: Mapping[str, str] | None = None,
     **content: Any,
 ) -> Answer:
-    """Send one request, and read ``at_most`` bytes of its answer's body.
+    """Send one request and read up to ``at_most`` bytes of the answer's body.
 
-    ``seconds`` are for everything together, however slowly the bytes come. No redirect is followed.
-    With ``guard``, the networks that are allowed beside the internet, the address is somebody
-    else's wish: it is judged, and no proxy is used. ``content`` is what httpx2 takes.
+    ``seconds`` limits the whole exchange. Redirects are not followed. Pass ``guard`` for a URL that
+    somebody else chose: only public addresses and the networks listed in ``guard`` are connected
+    to, and no proxy is used. ``content`` is passed to httpx2.
 
-    Raises NoAnswer, and DestinationRefused with ``guard``.
+    Raises NoAnswer and, with ``guard``, DestinationRefused.
     """
     transport = None if guard is None else GuardedTransport(guard, _trust())
-    sent = {"headers": {"Accept-Encoding": "identity", **(headers or {})}, **content}
+    request = {"headers": {"Accept-Encoding": "identity", **(headers or {})}, **content}
     try:
-        return asyncio.run(_send(method, url, seconds, at_most, transport, sent))
+        return asyncio.run(_send(method, url, seconds, at_most, transport, request))
     except TimeoutError:
         raise NoAnswer(f"No answer within {seconds:g} seconds.") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError) as error:
@@ -61,15 +61,15 @@ async def _send(
     seconds: float,
     at_most: int,
     transport: GuardedTransport | None,
-    sent: dict[str, Any],
+    request: dict[str, Any],
 ) -> Answer:
     until = asyncio.get_running_loop().time() + seconds
     async with AsyncExitStack() as stack:
         client = httpx2.AsyncClient(transport=transport, verify=_trust(), timeout=None)
         await stack.enter_async_context(client)
-        # Timeouts of httpx2 begin anew with each byte, and bytes can drip.
+        # Timeouts of httpx2 start again with each byte, so a server could drip for ever.
         async with asyncio.timeout_at(until):
-            answer = await stack.enter_async_context(client.stream(method, url, **sent))
+            answer = await stack.enter_async_context(client.stream(method, url, **request))
         body = bytearray()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
@@ -81,13 +81,13 @@ async def _send(
 
 
 def _reason(error: Exception) -> str:
-    """What the system says, where httpx2 only says that it could not connect."""
+    """The system's own error, where httpx2 only says that it could not connect."""
     below: Any = error
     while below is not None:
         if isinstance(below, ConnectionError) and below.errno:
             return f"{type(error).__name__}: {os.strerror(below.errno)}"
         if isinstance(below, BaseExceptionGroup):
-            below = below.exceptions[0]  # one for each address that was tried
+            below = below.exceptions[0]  # one per address that was tried
         else:
             below = below.__cause__ or below.__context__
     return f"{type(error).__name__}: {error}"
@@ -95,5 +95,5 @@ def _reason(error: Exception) -> str:
 
 @cache
 def _trust() -> SSLContext:
-    """Read once: it takes longer than most requests."""
+    # Loading the certificates takes longer than most requests.
     return httpx2.create_ssl_context()

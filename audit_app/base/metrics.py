@@ -1,4 +1,4 @@
-"""What is counted while the work is done; the front of the house shows it at /metrics."""
+"""Counters of the running process, served at /metrics."""
 
 from prometheus_client import Counter, Gauge
 

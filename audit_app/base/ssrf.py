@@ -1,7 +1,7 @@
-"""Where a request of ours may go: never into our own network by somebody else's wish (SSRF).
+"""Protection against server-side request forgery: others must not make us call our own network.
 
-An address is judged after its name was resolved, and it is that very address which is connected to,
-so that a name that resolves to something else a moment later (DNS rebinding) changes nothing.
+An address is checked after its name was resolved, and that very address is connected to. A name
+that resolves to something else a moment later (DNS rebinding) changes nothing.
 """
 
 import socket
@@ -21,17 +21,17 @@ from audit_app.base.errors import Invalid
 Address = IPv4Address | IPv6Address
 
 TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-"""NAT64 (RFC 6052, RFC 8215): an IPv4 address in other clothes."""
+"""NAT64 (RFC 6052, RFC 8215): IPv6 addresses that stand for IPv4 ones."""
 
 
 class DestinationRefused(Exception):
-    """The address is not one that requests may go to; the message says why."""
+    """Requests may not go to this address; the message says why."""
 
 
 class GuardedTransport(httpx2.AsyncHTTPTransport):
-    """httpx2's, to addresses that were judged: public ones, and those of the ``allowed`` networks.
+    """Connects only to public addresses and to those in the ``allowed`` networks.
 
-    Raises what ``addresses_of`` raises.
+    Requests raise what ``resolve_allowed`` raises.
     """
 
     def __init__(self, allowed: Sequence[str], trust: SSLContext) -> None:
@@ -41,16 +41,16 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         host = request.url.host
         port = request.url.port or (443 if request.url.scheme == "https" else 80)
-        address = addresses_of(host, port, allowed=self._allowed)[0]
-        # The Host header is written already; the certificate must be the name's, too.
+        address = resolve_allowed(host, port, allowed=self._allowed)[0]
+        # The Host header is set already; the certificate is checked against the name as well.
         request.url = request.url.copy_with(host=str(address))
         request.extensions = {**request.extensions, "sni_hostname": host}
         return await super().handle_async_request(request)
 
 
-def must_be_fit(url: str, *, plain: bool) -> None:
-    """Raises Invalid for what is no address of a webhook: https (http where ``plain``), a host, no
-    credentials, no fragment."""
+def require_webhook_url(url: str, *, plain: bool) -> None:
+    """Raise Invalid unless ``url`` is https (or http, if ``plain``) with a host, and without
+    credentials or fragment."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -66,15 +66,15 @@ def must_be_fit(url: str, *, plain: bool) -> None:
         raise Invalid(field="url", reason="it must be plain ASCII without blanks.")
 
 
-def addresses_of(host: str, port: int, *, allowed: Sequence[str] = ()) -> list[Address]:
-    """The addresses that ``host`` has, judged. ``allowed`` are networks that are let through.
+def resolve_allowed(host: str, port: int, *, allowed: Sequence[str] = ()) -> list[Address]:
+    """Resolve ``host`` to public addresses, or to addresses in the ``allowed`` networks.
 
-    Every one of them must be fit, or none is given. Raises DestinationRefused, and OSError where
-    the name can't be resolved.
+    Raises DestinationRefused if any of its addresses is neither, and OSError if the name can't be
+    resolved.
     """
     networks = [ip_network(network) for network in allowed]
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [ip_address(str(place[4][0]).partition("%")[0]) for place in found]
+    addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     for address in addresses:
         if not (is_public(address) or any(address in network for network in networks)):
             raise DestinationRefused(f"{host} leads to {address}, which is not a public address.")
@@ -82,9 +82,9 @@ def addresses_of(host: str, port: int, *, allowed: Sequence[str] = ()) -> list[A
 
 
 def is_public(address: Address) -> bool:
-    """Whether anybody on the internet has this address, and nobody here does."""
+    """Whether this address belongs to the internet and not to a local network."""
     if isinstance(address, IPv6Address):
-        inner = _within(address)
+        inner = _embedded_ipv4(address)
         if inner is not None:
             return is_public(inner)
         if address.is_site_local:
@@ -94,8 +94,8 @@ def is_public(address: Address) -> bool:
     )
 
 
-def _within(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 address stands for (mapped, 6to4, Teredo, NAT64)."""
+def _embedded_ipv4(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 address stands for (mapped, 6to4, Teredo, NAT64), if any."""
     if any(address in network for network in TRANSLATED):
         return IPv4Address(int(address) & 0xFFFFFFFF)
     if address.teredo:
@@ -108,7 +108,7 @@ _guarded: ContextVar[bool] = ContextVar("only public addresses", default=False)
 
 @contextmanager
 def only_public_addresses(wanted: bool = True) -> Iterator[None]:
-    """What is connected to within, by urllib3, must be public."""
+    """Within this context, urllib3 connects to public addresses only."""
     before = _guarded.set(wanted)
     try:
         yield
@@ -120,24 +120,24 @@ _connect = urllib3.util.connection.create_connection
 
 
 def _guarded_connect(address: tuple[str, int], *args: Any, **kwargs: Any) -> Any:
-    """urllib3's own, which connects to what was looked at and not to what is looked up again."""
+    """urllib3's ``create_connection``, which connects to the address that was checked."""
     if not _guarded.get():
         return _connect(address, *args, **kwargs)
     host, port = address
     try:
-        places = addresses_of(host.strip("[]"), port)
+        addresses = resolve_allowed(host.strip("[]"), port)
     except DestinationRefused:
         raise OSError("This address is not public.") from None
     error: OSError | None = None
-    for place in places:
+    for each in addresses:
         try:
-            return _connect((str(place), port), *args, **kwargs)
+            return _connect((str(each), port), *args, **kwargs)
         except OSError as failed:
             error = failed
     assert error is not None
     raise error
 
 
-# apprise speaks through requests, requests through urllib3; neither lets a caller look at the
-# address once it is known.
+# apprise uses requests, which uses urllib3; neither lets a caller check the address once it is
+# known.
 urllib3.util.connection.create_connection = _guarded_connect

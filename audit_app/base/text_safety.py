@@ -1,9 +1,9 @@
-"""Text that agents wrote, as people can safely read it: nothing hidden, nothing cut, escaped.
+"""Safe display of text that agents wrote: nothing hidden, nothing cut, everything escaped.
 
-A reviewer agrees to what they read. Characters that turn text around, take no room or draw nothing
-would let an agent show one thing and mean another, so each is drawn as its code. What looks like
-something else (letters of another alphabet, links, marks stacked on each other) and what speaks to
-the reader instead of about the task is marked, and counted by ``findings``; nothing is forbidden.
+A reviewer approves what they read. Characters that reverse text, take no space or draw nothing
+would let an agent show one thing and mean another, so each is shown as its code. What looks like
+something else (letters of another alphabet, links, stacked marks) and what addresses the reader
+instead of describing the task is marked, and counted by ``find_suspicious``. Nothing is forbidden.
 """
 
 import json
@@ -45,7 +45,7 @@ PIECE = re.compile(
     r"|(?P<lookalike>[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\u24b6-\u24e9\U0001d400-\U0001d7ff]+)"
 )
 IN_ASCII = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]|://")
-"""Without one of these, no ASCII text has a piece: asked first, since that is quick."""
+"""ASCII text without one of these needs no marking; a quick test before the slow one."""
 WORD = re.compile(r"\w+")
 ALPHABETS = frozenset(("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU"))
 AS_LATIN = re.compile(
@@ -54,13 +54,13 @@ AS_LATIN = re.compile(
     r"\u0408\u0405\u03bf\u03bd\u03b1\u03c1\u03c5\u03b9\u0391\u0392\u0395\u0396\u0397\u0399"
     r"\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7]{2,}"
 )
-"""Words of Cyrillic or Greek letters that all look like Latin ones."""
+"""A word whose Cyrillic or Greek letters all look like Latin ones."""
 NOT_AS_LATIN = re.compile(
     r"[\u0432\u043a\u043c\u043d\u0442\u0431\u0433\u0434\u0436\u0437\u0438\u0439\u043b"
     r"\u043f\u0444\u0446\u0447\u0448\u0449\u044a\u044b\u044c\u044d\u044e\u044f\u03b2\u03b3"
     r"\u03b4\u03b6\u03b7\u03b8\u03bb\u03be\u03c0\u03c3\u03c6\u03c8\u03c9]"
 )
-"""Letters by which a text is honestly Cyrillic or Greek."""
+"""Letters that show that a text is genuinely Cyrillic or Greek."""
 ADDRESSES_THE_READER = re.compile(
     r"\b(?:ignore|disregard|forget)\s+(?:(?:all|any|the|your|previous|prior|above|earlier)\s+){1,4}"
     r"(?:instructions?|rules?|prompts?|polic(?:y|ies))\b"
@@ -79,14 +79,13 @@ HINT = re.compile(
     r"|forget|i(?:gnore|m_start|nst(?:\]|ruction))|prompt|review|s(?:ecurity\s+team|igned\s+off"
     r"|ystem)|you\s+are"
 )
-"""With its case folded, one of these is in whatever ADDRESSES_THE_READER finds: asked first, since
-that is quick."""
+"""Part of whatever ADDRESSES_THE_READER matches, case folded; a quick test before the slow one."""
 LIST_TEXT = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A fact that has a page of its own."""
+    """A fact shown as a link to its own page."""
 
     text: str
     href: str
@@ -103,8 +102,8 @@ WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """How often each kind of deception was found."""
+class SuspiciousText:
+    """How often each kind of suspicious text occurs."""
 
     counts: Counter[str]
 
@@ -113,31 +112,30 @@ class Findings:
 
     def words(self) -> str:
         """``3 hidden characters, 1 word of mixed alphabets``."""
-        found = ((self.counts[kind], names) for kind, names in WORDS.items() if self.counts[kind])
-        return ", ".join(f"{n:,} {names[0] if n == 1 else names[1]}" for n, names in found)
+        present = ((self.counts[kind], names) for kind, names in WORDS.items() if self.counts[kind])
+        return ", ".join(f"{n:,} {names[0] if n == 1 else names[1]}" for n, names in present)
 
 
 def visible(text: object) -> SafeString:
-    """``text`` as HTML that shows every character: escaped, the unseen ones as their codes, and
-    what looks or speaks otherwise than a plain description marked."""
-    return SafeString(_marked(str(text).replace("\r\n", "\n")))  # escaped in pieces
+    """``text`` as HTML: escaped, invisible characters as their codes, suspicious parts marked."""
+    return SafeString(_render(str(text).replace("\r\n", "\n")))  # escaped in pieces
 
 
 def who(actor: str) -> SafeString:
-    """An event's actor. What it is, we say ourselves, so that "system:expire_approvals" is no
-    sentence that speaks to the reader; its name is seen as any text."""
+    """An event's actor, ``kind:name``, as HTML."""
+    # Only the name is untrusted: "system:" must not be marked as addressing the reader.
     kind, colon, name = actor.partition(":")
     return format_html("{}{}{}", kind, colon, visible(name))
 
 
-def findings(value: Any) -> Findings:
-    """What ``visible`` would mark in all texts of a JSON value, and in the names of its members."""
+def find_suspicious(value: Any) -> SuspiciousText:
+    """Count what ``visible`` would mark in all strings of a JSON value, member names included."""
     counts: Counter[str] = Counter()
-    texts = list(_texts(value))
-    if _is_plain("\n".join(texts)):  # most are, and a large one is so at once
-        return Findings(counts)
+    texts = list(_walk_texts(value))
+    if _is_plain("\n".join(texts)):  # quick, and true of most
+        return SuspiciousText(counts)
     for text in texts:
-        for kind, start, end in _pieces(text):
+        for kind, start, end in _find_pieces(text):
             if kind == "link":
                 counts["link"] += _link_deceives(text[start:end])
                 counts["hidden"] += len(UNSEEN.findall(text[start:end]))
@@ -145,46 +143,46 @@ def findings(value: Any) -> Findings:
                 counts[kind] += 1
                 if kind == "speaks":
                     counts["hidden"] += len(UNSEEN.findall(text[start:end]))
-    return Findings(+counts)
+    return SuspiciousText(+counts)
 
 
 def pretty(value: Any) -> str:
-    """A JSON value as indented text, keys in order."""
+    """A JSON value as indented text with sorted keys."""
     try:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
-    except TypeError:  # whole numbers beyond 64 bits, and halves of characters
+    except TypeError:  # integers beyond 64 bits, lone surrogates
         return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
 
 
-def shortened(text: str, length: int) -> str:
-    """The beginning of ``text`` on one line, where the whole is one click away."""
+def shorten(text: str, length: int) -> str:
+    """The start of ``text`` on one line, at most ``length`` characters."""
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"
 
 
 def in_a_list(text: str) -> SafeString:
-    """The beginning of ``text`` in a list whose rows lead to the whole."""
-    return format_html('<span class="o-long">{}</span>', visible(shortened(text, LIST_TEXT)))
+    """The start of ``text`` for a list whose rows link to the whole."""
+    return format_html('<span class="o-long">{}</span>', visible(shorten(text, LIST_TEXT)))
 
 
 def moment(at: datetime) -> SafeString:
     """A time in a list, to the second."""
-    shown = f"{timezone.localtime(at):%Y-%m-%d %H:%M:%S}"
-    return format_html('<time class="o-time" datetime="{}">{}</time>', at.isoformat(), shown)
+    text = f"{timezone.localtime(at):%Y-%m-%d %H:%M:%S}"
+    return format_html('<time class="o-time" datetime="{}">{}</time>', at.isoformat(), text)
 
 
 def badge(state: str) -> SafeString:
-    """A state, in lists and on pages."""
+    """A state as a badge."""
     words = state.replace("_", " ")
     return format_html('<span class="o-state o-state-{}">{}</span>', state, words)
 
 
-def _marked(text: str, *, speaks: bool = True) -> str:
+def _render(text: str, *, speaks: bool = True) -> str:
     if _is_plain(text):
         return escape(text)
     out: list[str] = []
     at = 0
-    for kind, start, end in _pieces(text, speaks=speaks):
+    for kind, start, end in _find_pieces(text, speaks=speaks):
         if start < at:
             continue
         out += (escape(text[at:start]), MARKS[kind](text[start:end]))
@@ -193,15 +191,15 @@ def _marked(text: str, *, speaks: bool = True) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether nothing in ``text`` is to be marked; false where that takes a closer look."""
+    """Whether ``text`` certainly needs no marking; False where that takes a closer look."""
     return text.isascii() and not IN_ASCII.search(text) and not HINT.search(text.casefold())
 
 
 Piece = tuple[str, int, int]
 
 
-def _pieces(text: str, *, speaks: bool = True) -> Iterator[Piece]:
-    """What is not plain in ``text``: kind, start and end, in order, none within another."""
+def _find_pieces(text: str, *, speaks: bool = True) -> Iterator[Piece]:
+    """The parts of ``text`` to mark, as kind, start and end; in order, without overlaps."""
     found: list[Piece] = []
     if not text.isascii() or IN_ASCII.search(text):
         found = [(str(m.lastgroup), *m.span()) for m in PIECE.finditer(text)]
@@ -219,17 +217,17 @@ def _pieces(text: str, *, speaks: bool = True) -> Iterator[Piece]:
             at = piece[2]
 
 
-def _texts(value: Any) -> Iterator[str]:
-    left = [value]
-    while left:
-        match left.pop():
+def _walk_texts(value: Any) -> Iterator[str]:
+    remaining = [value]
+    while remaining:
+        match remaining.pop():
             case str() as text:
                 yield text
             case dict() as members:
                 yield from members
-                left.extend(members.values())
+                remaining.extend(members.values())
             case list() as items:
-                left.extend(items)
+                remaining.extend(items)
 
 
 def _is_mixed(word: str, *, honest: bool) -> bool:
@@ -243,47 +241,47 @@ def _alphabet(letter: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _hidden(text: str) -> str:
+def _render_hidden(text: str) -> str:
     name = unicodedata.name(text, "control character")
     return format_html('<mark class="o-unseen" title="{}">U+{}</mark>', name, f"{ord(text):04X}")
 
 
-def _mixed(word: str) -> str:
+def _render_mixed(word: str) -> str:
     foreign = sorted({_alphabet(letter) for letter in word} & ALPHABETS - {"LATIN"})
     names = " and ".join(name.capitalize() for name in foreign)
     markup = '<mark class="o-mixed">{}<small> with {} letters</small></mark>'
     return format_html(markup, word, names)
 
 
-def _lookalike(text: str) -> str:
+def _render_lookalike(text: str) -> str:
     plain = unicodedata.normalize("NFKC", text)
     markup = '<mark class="o-lookalike">{}<small> looks like {}</small></mark>'
     return format_html(markup, text, plain)
 
 
-def _stacked(text: str) -> str:
+def _render_stacked(text: str) -> str:
     return format_html('<mark class="o-stacked">{} marks on one letter</mark>', len(text))
 
 
-def _speaks(text: str) -> str:
-    inner = mark_safe(_marked(text, speaks=False))  # noqa: S308  # escaped in pieces
+def _render_speech(text: str) -> str:
+    inner = mark_safe(_render(text, speaks=False))  # noqa: S308  # escaped in pieces
     markup = '<mark class="o-speaks">{}<small> speaks to the reader</small></mark>'
     return format_html(markup, inner)
 
 
-def _link(text: str) -> str:
-    """An address as text, with where it leads; it can't be clicked."""
+def _render_link(text: str) -> str:
+    """A URL as text with its host emphasised; not clickable."""
     scheme, before, host, after = _parts_of(text)
-    said = ""
+    warning = ""
     if before:
-        said = "what is before the @ is not where it leads"
+        warning = "what is before the @ is not where it leads"
     elif other := _other_form(host):
-        said = f"the same as {other}"
-    pieces = (mark_safe(_escaped(piece)) for piece in (scheme + before, host, after))  # noqa: S308
+        warning = f"the same as {other}"
+    pieces = (mark_safe(_escape(piece)) for piece in (scheme + before, host, after))  # noqa: S308
     link = format_html('{}<b class="o-host">{}</b>{}', *pieces)
-    if not said:
+    if not warning:
         return link
-    return format_html('<mark class="o-deceives">{}<small> {}</small></mark>', link, said)
+    return format_html('<mark class="o-deceives">{}<small> {}</small></mark>', link, warning)
 
 
 def _link_deceives(text: str) -> bool:
@@ -292,7 +290,7 @@ def _link_deceives(text: str) -> bool:
 
 
 def _parts_of(link: str) -> tuple[str, str, str, str]:
-    """Scheme, what is before an ``@``, the host with its port, and the rest (RFC 3986)."""
+    """The scheme, the part before an ``@``, the host with its port, and the rest (RFC 3986)."""
     scheme, _, rest = link.partition("://")
     authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
     before, at, host = authority.rpartition("@")
@@ -300,7 +298,7 @@ def _parts_of(link: str) -> tuple[str, str, str, str]:
 
 
 def _other_form(host: str) -> str:
-    """A host of other letters than ASCII as it is looked up, or the other way around."""
+    """The ASCII form of an internationalised host name, or the reverse; empty if there is none."""
     name = host.partition(":")[0]
     try:
         if not name.isascii():
@@ -312,16 +310,16 @@ def _other_form(host: str) -> str:
     return ""
 
 
-def _escaped(text: str) -> str:
-    return UNSEEN.sub(lambda match: _hidden(match[0]), escape(text))
+def _escape(text: str) -> str:
+    return UNSEEN.sub(lambda match: _render_hidden(match[0]), escape(text))
 
 
 MARKS: dict[str, Callable[[str], str]] = {
     "emoji": escape,
-    "hidden": _hidden,
-    "link": _link,
-    "stacked": _stacked,
-    "lookalike": _lookalike,
-    "mixed": _mixed,
-    "speaks": _speaks,
+    "hidden": _render_hidden,
+    "link": _render_link,
+    "stacked": _render_stacked,
+    "lookalike": _render_lookalike,
+    "mixed": _render_mixed,
+    "speaks": _render_speech,
 }

@@ -60,7 +60,7 @@ class EventFilter(django_filters.FilterSet):  # type: ignore[misc]  # untyped li
 
 
 def _since(rows: "QuerySet[Event]", _: str, moment: datetime) -> "QuerySet[Event]":
-    return event_log.since(moment, rows)
+    return event_log.recorded_since(moment, rows)
 
 
 EventFilter.base_filters["from"] = MomentFilter(

@@ -29,7 +29,8 @@ PREFER = OpenApiParameter(
     "Prefer",
     str,
     OpenApiParameter.HEADER,
-    description=f"wait=N (RFC 7240) holds the answer until there is news, N ≤ {long_poll.LONGEST}.",
+    description=f"wait=N (RFC 7240) holds the answer until there is news, "
+    f"N ≤ {long_poll.MAX_WAIT}.",
 )
 H = TypeVar("H", HttpResponse, Response)
 KEPT_HEADERS = ("Location", "ETag")
@@ -104,14 +105,14 @@ class OperationViewSet(GenericViewSet[Any]):
     def held(self, response: H, keys: Iterable[str], *, answered: bool) -> H:
         """``response``, which ``Prefer: wait=N`` holds unless it is what the caller waits for.
 
-        ``keys`` are what it could change with: see watch.py. Raises TooManyWaiting.
+        ``keys`` are what it could change with: see subscriptions.py. Raises TooManyWaiting.
         """
         request = self.request._request
-        seconds = long_poll.seconds_preferred(self.request.headers.get("Prefer", ""))
-        if not seconds or not long_poll.can_hold(request):
+        seconds = long_poll.parse_wait(self.request.headers.get("Prefer", ""))
+        if not seconds or not long_poll.is_supported(request):
             return response
         if not answered:
-            held = long_poll.Held(frozenset(keys), seconds)
+            held = long_poll.LongPoll(frozenset(keys), seconds)
             if not long_poll.hold(request, response, held, caller=str(self.actor)):
                 return response
         response.headers["Preference-Applied"] = f"wait={seconds}"

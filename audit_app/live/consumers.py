@@ -1,8 +1,8 @@
-"""Relays: what reads the trail and does something about it, every event once.
+"""Consumers read the trail and react to each event exactly once.
 
-A relay's place in the trail is a row. It is moved in the transaction in which the relay works, so
-that what a relay writes (rows, deferred jobs) is written exactly once for each event; what a job
-then does outside of the database, it does at least once.
+A consumer's offset is a row, saved in the transaction in which the consumer works. Rows it writes
+and jobs it defers therefore exist exactly once per event; what such a job then does outside the
+database happens at least once.
 """
 
 from collections.abc import Callable
@@ -12,66 +12,75 @@ from django.db import transaction
 
 from audit_app.live import event_log
 from audit_app.live.event_log import Cursor
-from audit_app.models import Event, TailReader
+from audit_app.models import ConsumerOffset, Event
 
-Tell = Callable[[list[Event]], None]
+Handler = Callable[[list[Event]], None]
 
 BATCH = 200
+"""Events that one transaction handles."""
 
 
 @dataclass(frozen=True, slots=True)
-class Relay:
+class Consumer:
+    """A ``handle`` function and the name under which its offset is stored."""
+
     name: str
-    tell: Tell
+    handle: Handler
 
     def advance(self) -> int:
-        """Tell the next events, in a transaction of its own; return how many there were.
+        """Handle the next events in a transaction of their own and return how many there were.
 
-        0 as well where another process is at it. A new relay begins at the end of the trail.
+        Also 0 while another process works for this consumer. A new consumer starts at the end of
+        the trail.
         """
         if not self._is_behind():
             return 0
         with transaction.atomic(durable=True):
-            place = (
-                TailReader.objects.select_for_update(skip_locked=True).filter(pk=self.name).first()
+            # SKIP LOCKED: two workers never handle the same batch, and neither waits for the other.
+            offset = (
+                ConsumerOffset.objects.select_for_update(skip_locked=True)
+                .filter(pk=self.name)
+                .first()
             )
-            if place is None:
+            if offset is None:
                 return 0
-            events = event_log.read(Cursor.parse(place.cursor), BATCH)
+            events = event_log.read(Cursor.parse(offset.cursor), BATCH)
             if events:
-                self.tell(events)
-                place.cursor = str(event_log.cursor_of(events[-1]))
-                place.save(update_fields=["cursor"])
+                self.handle(events)
+                offset.cursor = str(event_log.cursor_of(events[-1]))
+                offset.save(update_fields=["cursor"])
             return len(events)
 
-    def waits_for_others(self) -> bool:
-        """Whether there are events that only wait for an older transaction to end."""
-        place = TailReader.objects.filter(pk=self.name).first()
-        return place is not None and event_log.unsettled(Cursor.parse(place.cursor))
+    def waits_for_older_transactions(self) -> bool:
+        """Whether committed events become readable only when an older transaction ends."""
+        offset = ConsumerOffset.objects.filter(pk=self.name).first()
+        return offset is not None and event_log.has_unstable_events(Cursor.parse(offset.cursor))
 
     def _is_behind(self) -> bool:
-        """Looked at before anything is locked: an open transaction holds up every reader."""
-        place = TailReader.objects.filter(pk=self.name).first()
-        if place is None:
-            TailReader.objects.bulk_create(
-                [TailReader(name=self.name, cursor=str(event_log.end()))], ignore_conflicts=True
+        # Checked without a lock and outside a transaction: an open transaction with a number would
+        # hold up every reader of the trail.
+        offset = ConsumerOffset.objects.filter(pk=self.name).first()
+        if offset is None:
+            ConsumerOffset.objects.bulk_create(
+                [ConsumerOffset(name=self.name, cursor=str(event_log.find_end()))],
+                ignore_conflicts=True,
             )
             return False
-        return bool(event_log.read(Cursor.parse(place.cursor), 1))
+        return bool(event_log.read(Cursor.parse(offset.cursor), 1))
 
 
-RELAYS: dict[str, Relay] = {}
+CONSUMERS: dict[str, Consumer] = {}
 
 
-def relay(name: str) -> Callable[[Tell], Tell]:
-    """Make a function that takes a list of events the relay called ``name``.
+def consumer(name: str) -> Callable[[Handler], Handler]:
+    """Register a function that takes a list of events as the consumer called ``name``.
 
-    It is called inside a transaction, by ``manage.py worker``; what it raises rolls that back, and
-    it is called again with the same events.
+    ``manage.py worker`` calls it inside a transaction. If it raises, the transaction is rolled back
+    and the function is called again with the same events.
     """
 
-    def register(tell: Tell) -> Tell:
-        RELAYS[name] = Relay(name, tell)
-        return tell
+    def register(handle: Handler) -> Handler:
+        CONSUMERS[name] = Consumer(name, handle)
+        return handle
 
     return register

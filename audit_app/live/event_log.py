@@ -1,12 +1,14 @@
-"""Reading the trail in the order of its commits, without gaps, from wherever one stopped.
+"""The event log reads the trail in commit order, without gaps, from any cursor.
 
-An event stands at its transaction's number and then its position. Readers stop below the oldest
-transaction that still runs in this database: whatever commits later has a higher number, so a
-cursor once passed is never written behind. ``position`` alone, which counts insertions, would skip
-whoever inserted first and committed last.
+Events are ordered by their transaction's number, then by position. An event is *stable* once no
+event can be committed before it any more: readers stop below the oldest transaction that still runs
+in this database, since whatever commits later has a higher number. A cursor is never overtaken from
+behind; ``position`` alone, which counts insertions, would skip whoever inserted first and committed
+last.
 
-Transaction numbers are a cluster's own. A dump that is restored into a younger cluster brings
-events from its future; they are an era of their own, that ended with them (table ``trail_eras``).
+Transaction numbers belong to one cluster. A dump restored into a younger cluster brings events from
+that cluster's future; they form an *epoch* of their own, which ended with them (table
+``trail_eras``).
 """
 
 import re
@@ -24,25 +26,25 @@ from audit_app.models import Event
 from audit_app.querysets import SETTLED, EventQuerySet
 
 BATCH = 500
-FEW = 1_000
-"""Things whose events are looked up by their ids: as many as cost no more than a long look."""
+MAX_LOOKUPS = 1_000
+"""Subjects whose events are looked up by their ids: more would cost more than a long scan."""
 
-SLOWEST = timedelta(hours=1)
-"""No transaction lasts as long: statements end after a minute, and so do idle transactions."""
+LONGEST_TRANSACTION = timedelta(hours=1)
+"""No transaction lasts longer: statements and idle transactions time out after a minute."""
 
-BEGINNING = datetime.min.replace(tzinfo=UTC)
+MIN_DATETIME = datetime.min.replace(tzinfo=UTC)
 
-FAR = 10_000
-"""Events that one look of a stream passes, most of which may not concern it."""
+MAX_SCAN = 10_000
+"""Events that a stream scans at once; most of them may not concern it."""
 
-MOST = 2**63 - 1
+MAX_POSITION = 2**63 - 1
 
-STEPS = (100, 400, 1_500, 3_000)
-"""How many events a page looks through, a little first: mostly that is enough."""
+SCAN_STEPS = (100, 400, 1_500, 3_000)
+"""Events that a page scans, few first: mostly these are enough."""
 
-WRITTEN = re.compile(r"(\d{1,9})\.(\d{1,18})\.(\d{1,18})", re.ASCII)
+CURSOR_FORMAT = re.compile(r"(\d{1,9})\.(\d{1,18})\.(\d{1,18})", re.ASCII)
 
-BEGIN_ERA = """
+BEGIN_EPOCH = """
 INSERT INTO trail_eras (number, after_position)
 SELECT coalesce((SELECT max(number) FROM trail_eras), 0) + 1, max(position) FROM audit_events
 WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
@@ -50,13 +52,13 @@ WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
 HAVING max(position) IS NOT NULL
 ON CONFLICT DO NOTHING
 """
-ERAS = "SELECT after_position FROM trail_eras ORDER BY number"
-LAST = f"""
+READ_EPOCHS = "SELECT after_position FROM trail_eras ORDER BY number"
+READ_LAST_STABLE = f"""
 SELECT xid, position FROM audit_events
 WHERE {SETTLED} AND position > %s
 ORDER BY xid DESC, position DESC LIMIT 1
 """  # noqa: S608  # nothing but our own text
-ON = """
+READ_SCAN_END = """
 SELECT xid, position FROM audit_events
 WHERE (xid, position) > (%s::xid8, %s) AND position > %s AND position <= %s
 ORDER BY xid, position OFFSET %s LIMIT 1
@@ -65,22 +67,22 @@ ORDER BY xid, position OFFSET %s LIMIT 1
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cursor:
-    """Behind one event of the trail; ``START`` is before all of them. Written ``era.xid.position``.
+    """A place behind one event; ``START`` is before all of them. Written ``epoch.xid.position``.
 
-    Cursors compare as the events behind which they stand were committed.
+    Cursors compare in the commit order of their events.
     """
 
-    era: int
+    epoch: int
     xid: int
     position: int
 
     def __str__(self) -> str:
-        return f"{self.era}.{self.xid}.{self.position}"
+        return f"{self.epoch}.{self.xid}.{self.position}"
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
-        """The cursor that ``str`` wrote. Raises ValueError."""
-        match = WRITTEN.fullmatch(text)
+        """Parse what ``str`` wrote. Raises ValueError."""
+        match = CURSOR_FORMAT.fullmatch(text)
         if match is None:
             raise ValueError(f"{text[:80]!r} is not a cursor of the trail.")
         return cls(*map(int, match.groups()))
@@ -95,106 +97,110 @@ class _Cursor(Protocol):
     def fetchall(self) -> list[Any]: ...
 
 
-class Eras:
-    """After which position each era but the first begins. Read when first needed, and again by
-    ``refresh``, which whoever connects anew to the database calls."""
+class Epochs:
+    """The epochs of the trail, numbered from 0: each ends at the last event that was restored.
+
+    They are cached for the process and read again by ``refresh`` after each new connection.
+    """
 
     def __init__(self) -> None:
-        self._ends: Sequence[int] | None = None
+        self._end_positions: Sequence[int] | None = None
 
     def refresh(self, database: _Cursor) -> None:
-        """Ask ``database``, outside of a transaction that wrote something; begin an era where the
-        trail holds events from the future of this cluster."""
-        database.execute(BEGIN_ERA)
-        database.execute(ERAS)
-        self._ends = [position for (position,) in database.fetchall()]
+        """Read the epochs through ``database``, outside a transaction that wrote anything. Begin an
+        epoch if the trail holds events from the future of this cluster."""
+        database.execute(BEGIN_EPOCH)
+        database.execute(READ_EPOCHS)
+        self._end_positions = [position for (position,) in database.fetchall()]
 
     def forget(self) -> None:
-        self._ends = None
+        """Empty the cache."""
+        self._end_positions = None
 
     @property
-    def ends(self) -> Sequence[int]:
-        """The last position of each era that has ended."""
-        if self._ends is None:
+    def end_positions(self) -> Sequence[int]:
+        """The last position of each epoch that has ended."""
+        if self._end_positions is None:
             with connection.cursor() as database:
                 self.refresh(database)
-        assert self._ends is not None
-        return self._ends
+        assert self._end_positions is not None
+        return self._end_positions
 
-    def of(self, position: int) -> int:
-        """The era in which the event at ``position`` was written."""
-        return sum(position > end for end in self.ends)
+    def epoch_of(self, position: int) -> int:
+        """The epoch in which the event at ``position`` was written."""
+        return sum(position > end for end in self.end_positions)
 
-    def bounds(self, era: int) -> tuple[int, int]:
-        """Behind which position ``era`` begins, and at which it ends."""
-        begin = self.ends[era - 1] if era else 0
-        return begin, self.ends[era] if era < self.present else MOST
-
-    @property
-    def present(self) -> int:
-        return len(self.ends)
+    def bounds(self, epoch: int) -> tuple[int, int]:
+        """The position behind which ``epoch`` begins, and the one at which it ends."""
+        begin = self.end_positions[epoch - 1] if epoch else 0
+        return begin, self.end_positions[epoch] if epoch < self.current else MAX_POSITION
 
     @property
-    def last_end(self) -> int:
-        """The position behind which the present era begins."""
-        return self.ends[-1] if self.ends else 0
+    def current(self) -> int:
+        """The number of the epoch in which events are written now."""
+        return len(self.end_positions)
+
+    @property
+    def current_start(self) -> int:
+        """The position behind which the current epoch begins."""
+        return self.end_positions[-1] if self.end_positions else 0
 
 
-eras = Eras()
+epochs = Epochs()
 
 
 def cursor_of(event: Event) -> Cursor:
     """The cursor behind ``event``."""
-    return Cursor(eras.of(event.position), event.xid, event.position)
+    return Cursor(epochs.epoch_of(event.position), event.xid, event.position)
 
 
-def end() -> Cursor:
-    """Behind the last event that nobody can still be written before."""
+def find_end() -> Cursor:
+    """The cursor behind the last stable event."""
     with connection.cursor() as database:
-        return end_in(database)
+        return find_end_on(database)
 
 
-def end_in(database: _Cursor) -> Cursor:
-    """The same, asked on a connection of the caller's."""
-    database.execute(LAST, [eras.last_end])
+def find_end_on(database: _Cursor) -> Cursor:
+    """Like ``find_end``, through the caller's own connection."""
+    database.execute(READ_LAST_STABLE, [epochs.current_start])
     xid, position = map(int, database.fetchone() or (0, 0))
-    return Cursor(eras.present, xid, position)
+    return Cursor(epochs.current, xid, position)
 
 
-def ahead(after: Cursor) -> tuple[Cursor, bool]:
-    """Where a look that begins at ``after`` ends, which is the end or FAR events on, and whether
-    there is more behind it."""
-    last = end()
-    if after >= last or (after.era == last.era and last.position - after.position <= FAR):
+def find_scan_end(after: Cursor) -> tuple[Cursor, bool]:
+    """Where a scan from ``after`` ends, and whether more follows.
+
+    It ends at the last stable event, or after MAX_SCAN events, or with its epoch.
+    """
+    last = find_end()
+    if after >= last or (after.epoch == last.epoch and last.position - after.position <= MAX_SCAN):
         return max(after, last), False
     with connection.cursor() as database:
         behind = (str(after.xid), after.position)
-        database.execute(ON, [*behind, *eras.bounds(after.era), FAR - 1])
+        database.execute(READ_SCAN_END, [*behind, *epochs.bounds(after.epoch), MAX_SCAN - 1])
         row = database.fetchone()
     if row:
-        until = min(Cursor(after.era, *map(int, row)), last)
+        until = min(Cursor(after.epoch, *map(int, row)), last)
         return until, until < last
-    return (last, False) if after.era == last.era else (Cursor(after.era + 1, 0, 0), True)
+    return (last, False) if after.epoch == last.epoch else (Cursor(after.epoch + 1, 0, 0), True)
 
 
-def last_before(moment: datetime) -> Event | None:
-    """The event that was recorded last before ``moment``; only where it stands is read."""
+def find_last_before(moment: datetime) -> Event | None:
+    """The last event recorded before ``moment``, with only its xid and position; None if none."""
     earlier = Event.objects.filter(timestamp__lt=moment).order_by("-timestamp")
     return earlier.only("xid", "position").first()
 
 
-def since(moment: datetime, among: "QuerySet[Event]") -> "QuerySet[Event]":
-    """Of ``among``, what was recorded at ``moment`` or later, looked for from near there on.
-
-    What is recorded SLOWEST after an event is of a transaction that got its number later, so that
-    it stands behind that event.
-    """
+def recorded_since(moment: datetime, among: "QuerySet[Event]") -> "QuerySet[Event]":
+    """Narrow ``among`` to events recorded at ``moment`` or later, starting the scan near there."""
+    # Timestamps are not in commit order. But an event recorded LONGEST_TRANSACTION after another
+    # one belongs to a transaction that got its number later, so it stands behind that one.
     rows = cast("EventQuerySet", among.filter(timestamp__gte=moment))
-    long_before = moment - min(SLOWEST, moment - BEGINNING)
-    place = last_before(long_before)
-    if place is None or place.position <= eras.last_end:
+    long_before = moment - min(LONGEST_TRANSACTION, moment - MIN_DATETIME)
+    event = find_last_before(long_before)
+    if event is None or event.position <= epochs.current_start:
         return rows
-    return rows.behind(place.xid, place.position).filter(position__gt=eras.last_end)
+    return rows.behind(event.xid, event.position).filter(position__gt=epochs.current_start)
 
 
 def read(
@@ -204,66 +210,66 @@ def read(
     among: "QuerySet[Event] | None" = None,
     until: Cursor | None = None,
 ) -> list[Event]:
-    """Up to ``limit`` events behind ``after``, of those ``among``, in the order of their commits.
+    """Read up to ``limit`` stable events behind ``after``, of those ``among``, in commit order.
 
-    What is read is final: nothing is committed before the last one any more. ``until`` is an end
-    that was asked for already: what is settled stays so, but may not look so a moment later, while
-    somebody commits in another database of the cluster. Raises CursorExpired where events behind
-    ``after`` are no longer kept.
+    ``until`` is an end from ``find_end``; without it the end is found now. Raises CursorExpired if
+    events behind ``after`` are no longer kept.
     """
-    must_be_kept(after)
+    require_retained(after)
+    # ``until`` exists because a stable event stays stable but may not look so a moment later, while
+    # somebody commits in another database of the cluster.
     rows = cast("EventQuerySet", Event.objects.all() if among is None else among)
-    last_era = until.era if until else eras.present
+    last_epoch = until.epoch if until else epochs.current
     found: list[Event] = []
-    while len(found) < limit and after.era <= last_era:
+    while len(found) < limit and after.epoch <= last_epoch:
         here = rows.behind(after.xid, after.position)
-        if after.era:
-            here = here.filter(position__gt=eras.ends[after.era - 1])
-        if after.era < last_era:
-            here = here.filter(position__lte=eras.ends[after.era])
+        if after.epoch:
+            here = here.filter(position__gt=epochs.end_positions[after.epoch - 1])
+        if after.epoch < last_epoch:
+            here = here.filter(position__lte=epochs.end_positions[after.epoch])
         else:
             here = here.up_to(until.xid, until.position) if until else here.settled()
         found += here.order_by("xid", "position")[: limit - len(found)]
-        after = Cursor(after.era + 1, 0, 0)
+        after = Cursor(after.epoch + 1, 0, 0)
     return found
 
 
-def page(
+def read_page(
     after: Cursor, limit: int, *, among: "QuerySet[Event]", by: Actor
 ) -> tuple[list[Event], Cursor | None]:
-    """Up to ``limit`` events behind ``after``, of those ``among`` that ``by`` may know of, and the
-    cursor to go on from; None at the end.
+    """Read up to ``limit`` events behind ``after``, of those ``among`` that ``by`` may see.
 
-    Where ``by`` may know of few things, their events are looked up; of much, the trail is looked
-    through, but never through more than STEPS allow: then there are fewer events than ``limit``,
-    maybe none, and more may follow. At the end stands what is committed and not final yet as well,
-    so that everybody reads what they just did: no cursor passes it. Raises CursorExpired.
+    Returns them with the cursor to continue from; None at the end. If the scan ended first
+    (SCAN_STEPS), there are fewer events than ``limit``, maybe none, and more may follow. Raises
+    CursorExpired.
     """
     rows = cast("EventQuerySet", among)
-    until = end()
-    found, following = _final_page(after, limit, rows, by, until)
+    until = find_end()
+    found, following = _read_stable_page(after, limit, rows, by, until)
     if following is None and len(found) < limit:
         last = max(after, until, *(cursor_of(event) for event in found[-1:]))
-        fresh = rows.behind(last.xid, last.position).filter(position__gt=eras.last_end)
+        # Committed but not stable yet: shown, so that people read what they just did, but no cursor
+        # passes it.
+        fresh = rows.behind(last.xid, last.position).filter(position__gt=epochs.current_start)
         found += fresh.visible_to(by).order_by("xid", "position")[: limit - len(found)]
     return found, following
 
 
-def _final_page(
+def _read_stable_page(
     after: Cursor, limit: int, rows: EventQuerySet, by: Actor, until: Cursor
 ) -> tuple[list[Event], Cursor | None]:
     if by.auditor:
         return _cut(read(after, limit + 1, among=rows, until=until), limit)
-    theirs = rows.of_few(by, FEW)
-    if theirs is not None:
-        # What begins to be visible after we asked what is comes later than ``until``: were anything
-        # as late shown now, the cursor would pass it over.
-        return _cut(read(after, limit + 1, among=theirs, until=until), limit)
+    visible = rows.of_few(by, MAX_LOOKUPS)
+    if visible is not None:
+        # Events that become visible after that query are later than ``until``. Reading as far as
+        # them now would move the cursor past them.
+        return _cut(read(after, limit + 1, among=visible, until=until), limit)
     found: list[Event] = []
-    for step in STEPS:
+    for step in SCAN_STEPS:
         near = read(after, step, among=rows.only("position", "xid"), until=until)
-        known = rows.visible_to(by).filter(pk__in=[event.pk for event in near])
-        found += sorted(known, key=cursor_of)
+        visible = rows.visible_to(by).filter(pk__in=[event.pk for event in near])
+        found += sorted(visible, key=cursor_of)
         if len(found) > limit or len(near) < step:
             return _cut(found, limit)
         after = cursor_of(near[-1])
@@ -275,16 +281,16 @@ def _cut(found: list[Event], limit: int) -> tuple[list[Event], Cursor | None]:
     return found[:limit], cursor_of(found[limit - 1]) if more else None
 
 
-def unsettled(after: Cursor) -> bool:
-    """Whether events behind ``after`` are committed that have to wait for older transactions."""
-    after = max(after, Cursor(eras.present, 0, 0))  # eras that have ended are settled
+def has_unstable_events(after: Cursor) -> bool:
+    """Whether committed events behind ``after`` still wait for older transactions to end."""
+    after = max(after, Cursor(epochs.current, 0, 0))  # ended epochs are stable
     rows = Event.objects.behind(after.xid, after.position)
-    return rows.filter(position__gt=eras.last_end).exists()
+    return rows.filter(position__gt=epochs.current_start).exists()
 
 
-def must_be_kept(cursor: Cursor) -> None:
-    """Raises CursorExpired where the event of ``cursor`` was removed from the trail, and so maybe
-    others behind it."""
+def require_retained(cursor: Cursor) -> None:
+    """Raise CursorExpired if the event at ``cursor`` is no longer kept: others behind it may be
+    gone too."""
     if not cursor.position:
         return
     first = Event.objects.order_by("position").values_list("position", flat=True).first()

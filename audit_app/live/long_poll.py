@@ -1,10 +1,9 @@
-"""Requests that are held until there is something to say: ``Prefer: wait=N`` (RFC 7240) and
-``GET /events``.
+"""Long polls: ``Prefer: wait=N`` (RFC 7240) and the stream ``GET /events``.
 
-A view answers with what there is and, where that is not what the caller waits for, says by ``held``
-what news to wait for. The ASGI door (orchestrator/asgi.py) then keeps the connection, with neither
-a thread nor a connection to the database, and asks the view again after each piece of news: who
-asks, and what they may see, is judged anew each time. Behind another door the first answer is sent.
+A view answers with what there is. If that is not what the caller waits for, ``hold`` says what to
+wait for, and the ASGI server (orchestrator/server/long_poll.py) keeps the connection, with neither
+a thread nor a database connection, and runs the view again after each event: who calls, and what
+they may see, is checked every time. Under another server the first answer is sent.
 """
 
 import re
@@ -21,108 +20,113 @@ from rest_framework.exceptions import Throttled
 
 from audit_app.base.metrics import WAITING_REQUESTS
 
-LONGEST = 60
-"""Seconds: a longer wait is cut to this."""
+MAX_WAIT = 60
+"""Seconds; a longer wait is cut to this."""
 
-DOOR = "orchestrator.server.long_poll"
-"""In a request's environ where it came through a door that can hold it: a Resumed or None."""
+ENVIRON_KEY = "orchestrator.server.long_poll"
+"""Present in a request's environ where the server supports long polls: a Resumption or None."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """How an answer is gone on with."""
+class LongPoll:
+    """How the server continues an answer."""
 
     keys: frozenset[Hashable]
-    """What to wait for news of: see watch.py."""
+    """What to wait for: see subscriptions.py."""
 
     seconds: float | None = None
-    """Until when the answer is due; None for a stream, which has no end."""
+    """Seconds until the answer is due; None for a stream, which has no end."""
 
     cursor: str | None = None
-    """Where a stream goes on; how much of it there is at once is the view's to say."""
+    """Where a stream continues; the view decides how much it sends at once."""
 
     more: bool = False
-    """A stream has more to say at once."""
+    """A stream has more to send at once."""
 
-    judged_every: float | None = None
-    """Seconds after which who asks is judged anew, without any news."""
+    recheck_every: float | None = None
+    """Seconds after which the caller's rights are checked again, even without an event."""
 
 
 @dataclass(frozen=True, slots=True)
-class Resumed:
-    """That a request is asked again, and how far its stream had come."""
+class Resumption:
+    """Marks a request that is run again, and says where its stream continues."""
 
     cursor: str | None = None
 
 
 class TooManyWaiting(Throttled):
-    """This caller waits for too many answers at once already."""
+    """This caller has too many long polls already."""
 
     default_detail = "Too many of your requests wait already; let some of them answer first."
     extra_detail_singular = extra_detail_plural = ""
 
 
-class Places:
-    """How many requests of each caller this process holds: at most MAX_WAITERS, and
-    MAX_WAITERS_PER_CALLER of one caller's. Thread-safe."""
+class WaiterLimits:
+    """Counts the long polls of this process: at most MAX_WAITERS, and MAX_WAITERS_PER_CALLER of one
+    caller. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._taken: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
-    def take(self, caller: str) -> bool:
-        """False when all places are taken: a preference is not a right, and waiters must not shut
-        others out. Raises TooManyWaiting."""
+    def acquire(self, caller: str) -> bool:
+        """Count one more for ``caller``; False where the process has no room.
+
+        Raises TooManyWaiting where the caller has too many.
+        """
         with self._lock:
-            if self._taken.total() >= settings.MAX_WAITERS:
+            # Not an error: Prefer states a preference, so the caller is answered at once.
+            if self._counts.total() >= settings.MAX_WAITERS:
                 return False
-            if self._taken[caller] >= settings.MAX_WAITERS_PER_CALLER:
+            if self._counts[caller] >= settings.MAX_WAITERS_PER_CALLER:
                 raise TooManyWaiting(wait=1)
-            self._taken[caller] += 1
+            self._counts[caller] += 1
         WAITING_REQUESTS.inc()
         return True
 
-    def leave(self, caller: str) -> None:
+    def release(self, caller: str) -> None:
+        """Count one less for ``caller``."""
         WAITING_REQUESTS.dec()
         with self._lock:
-            self._taken[caller] -= 1
-            if not self._taken[caller]:
-                del self._taken[caller]
+            self._counts[caller] -= 1
+            if not self._counts[caller]:
+                del self._counts[caller]
 
     def __len__(self) -> int:
-        return self._taken.total()
+        return self._counts.total()
 
 
-places = Places()
+waiter_limits = WaiterLimits()
 
 
-def seconds_preferred(header: str) -> int:
-    """The N of ``wait=N`` in a Prefer header, at most LONGEST; 0 where there is none."""
+def parse_wait(header: str) -> int:
+    """The seconds N of ``wait=N`` in a Prefer header, at most MAX_WAIT; 0 where there is none."""
     match = re.search(
         r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", header, re.IGNORECASE
     )
-    return min(int(match[1]), LONGEST) if match else 0
+    return min(int(match[1]), MAX_WAIT) if match else 0
 
 
-def can_hold(request: HttpRequest) -> bool:
-    """Whether ``request`` came through a door that goes on with what is held."""
-    return DOOR in request.META
+def is_supported(request: HttpRequest) -> bool:
+    """Whether ``request`` came through a server that supports long polls."""
+    return ENVIRON_KEY in request.META
 
 
-def resumed(request: HttpRequest) -> Resumed | None:
-    """Where ``request`` is asked again: how far it had come."""
-    found: Resumed | None = request.META.get(DOOR)
-    return found
+def get_resumption(request: HttpRequest) -> Resumption | None:
+    """Where the stream of ``request`` continues, if the request is run again; else None."""
+    resumption: Resumption | None = request.META.get(ENVIRON_KEY)
+    return resumption
 
 
-def hold(request: HttpRequest, response: Any, held: Held, *, caller: str) -> bool:
-    """Have ``response`` held, in a place of ``caller``'s; False where there is none.
+def hold(request: HttpRequest, response: Any, long_poll: LongPoll, *, caller: str) -> bool:
+    """Have ``response`` continued as ``long_poll`` says; False where the process has no room.
 
     Raises TooManyWaiting.
     """
-    if resumed(request) is None:
-        if not places.take(caller):
+    # A request that is run again is counted already.
+    if get_resumption(request) is None:
+        if not waiter_limits.acquire(caller):
             return False
-        response.leave = partial(places.leave, caller)
-    response.held = held
+        response.release = partial(waiter_limits.release, caller)
+    response.long_poll = long_poll
     return True

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection
 
 from audit_app.base.actors import Actor
-from audit_app.base.errors import IdempotencyKeyReused, OrchestratorError, Outrun
+from audit_app.base.errors import IdempotencyKeyReused, LostRace, OrchestratorError
 from audit_app.trail.bulk import as_json, record_refusals
 from audit_app.trail.idempotency import UNLESS_ANSWERED, Answer, Receipt, waiting_for_rivals
 from audit_app.trail.operation import KEPT_REFUSALS, PASSING
@@ -80,7 +80,7 @@ def once_each(
     record_refusals(operation, refused, by=by)
     _keep([(receipts[number], outcomes[number].answer) for number in ours])
     if _answered_before({n: receipts[n] for n in ours if outcomes[n].answer is None}):
-        raise Outrun
+        raise LostRace
     return [outcomes[number] for number in range(len(receipts))]
 
 
@@ -127,4 +127,4 @@ def _keep(answered: Sequence[tuple[Receipt, Answer | None]]) -> None:
     with waiting_for_rivals(), connection.cursor() as cursor:
         cursor.execute(KEEP_ALL, values)
         if cursor.rowcount < len(said):
-            raise Outrun
+            raise LostRace

@@ -20,7 +20,12 @@ from django.db import OperationalError
 from django.db.models.functions import Now
 from psycopg.errors import LockNotAvailable
 
-from audit_app.base.errors import IdempotencyKeyReused, OrchestratorError, Outrun, RequestInProgress
+from audit_app.base.errors import (
+    IdempotencyKeyReused,
+    LostRace,
+    OrchestratorError,
+    RequestInProgress,
+)
 from audit_app.base.prepared import planned_once
 from audit_app.models import RequestReceipt, Subject
 
@@ -136,7 +141,7 @@ class Receipt:
                 },
             )
             if cursor.fetchone() is None:
-                raise Outrun
+                raise LostRace
         self.answer = answer
 
 

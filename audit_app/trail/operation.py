@@ -20,14 +20,14 @@ from audit_app.base.errors import (
     Busy,
     Conflict,
     Forbidden,
+    LostRace,
     NotFound,
     OrchestratorError,
-    Outrun,
     PreconditionFailed,
     RequestInProgress,
 )
 from audit_app.base.metrics import OPERATIONS
-from audit_app.live.notifier import bell
+from audit_app.live.notifier import notifier
 from audit_app.trail import recording
 from audit_app.trail.idempotency import Receipt, Replayed
 
@@ -80,7 +80,7 @@ class Operation(Generic[P, R]):
             finally:
                 span.set_attribute("orchestrator.outcome", outcome)
                 OPERATIONS.labels(self.name, outcome).inc()
-        bell.tell()
+        notifier.publish()
         return result
 
     def _kept(self, receipt: Receipt | None, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -102,7 +102,7 @@ class Operation(Generic[P, R]):
                     if receipt:
                         receipt.settle(result)
                     return result
-            except Outrun:
+            except LostRace:
                 if receipt:
                     receipt.replay()
             except OperationalError as error:
@@ -127,7 +127,7 @@ class Operation(Generic[P, R]):
                     receipt.settle_refusal(refusal)
                 if refusal.subject is not None:
                     recording.record_refusal(self.name, refusal, refusal.subject, by=by)
-        except Outrun:
+        except LostRace:
             if receipt:
                 receipt.replay()
 

@@ -238,7 +238,9 @@ class Verification:
 
     def look_for_guards(self) -> None:
         """The triggers without which a change would not have been refused."""
-        named = (name.split() for name in schema_objects.names() if name.startswith("TRIGGER"))
+        named = (
+            name.split() for name in schema_objects.object_names() if name.startswith("TRIGGER")
+        )
         expected = {(table, trigger) for _, trigger, _, table in named}
         with connection.cursor() as cursor:
             cursor.execute(ENABLED_TRIGGERS)

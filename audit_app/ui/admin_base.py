@@ -23,29 +23,28 @@ from audit_app.base.actors import Actor
 from audit_app.base.text_safety import Link
 from audit_app.models import Event, Subject
 
-GROUPS_OFFERED = 100
+MAX_GROUPS = 100
 
 
-LONGEST_SEARCH = 200
+MAX_SEARCH_LENGTH = 200
 
 
-SEARCHED = 4_000
-"""Among how many rows, the newest that the filters leave, words are looked for: nobody waits for a
-look through all there ever was."""
+MAX_SEARCHED_ROWS = 4_000
+"""Text search covers this many of the newest rows that the filters leave: no index has words."""
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """The signed-in person as an Actor, asked of the database once a request."""
-    known: Actor | None = getattr(request, "actor", None)
-    if known is None:
-        known = Actor.human(request.user)
-        request.actor = known  # type: ignore[attr-defined]
-        request.actor_name = str(known)  # type: ignore[attr-defined]  # for the log line
-    return known
+    """The signed-in person as an Actor, read once per request."""
+    actor: Actor | None = getattr(request, "actor", None)
+    if actor is None:
+        actor = Actor.human(request.user)
+        request.actor = actor  # type: ignore[attr-defined]
+        request.actor_name = str(actor)  # type: ignore[attr-defined]  # for the log line
+    return actor
 
 
 def may_read(request: HttpRequest) -> bool:
-    """Reviewers, that is staff in a group, and auditors; which rows is visible_to's to say."""
+    """Whether the person is a reviewer (staff in a group) or an auditor."""
     user = request.user
     if not (user.is_active and user.is_staff):
         return False
@@ -53,28 +52,28 @@ def may_read(request: HttpRequest) -> bool:
     return bool(actor.roles) or actor.auditor
 
 
-def address(model: type[Model], pk: Any) -> str:
-    """The page of one row."""
+def change_url(model: type[Model], pk: Any) -> str:
+    """The URL of a row's page."""
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[pk])
 
 
 def trace_link(trace_id: UUID | None) -> Link | None:
-    """Everything in the trail that belongs to a trace."""
+    """A link to all events of a trace."""
     if trace_id is None:
         return None
     return Link(str(trace_id), f"{reverse('admin:audit_app_event_changelist')}?q={trace_id}")
 
 
 class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
-    """Lists that are narrowed by their own filters and by nothing else.
+    """Lists that only their own filters narrow.
 
-    Django looks up whatever the address names: ``?status__regex=(`` is an error of PostgreSQL's,
-    and ``?roles__contains=`` a question to a column that the list does not offer.
+    Django would apply any lookup in the query string: ``?status__regex=(`` is an error in
+    PostgreSQL, and ``?roles__contains=`` reads a column that the list does not offer.
     """
 
     change_list_template = "admin/orchestrator/list.html"
     exported: ClassVar[tuple[str, ...]]
-    """The columns of the list as CSV."""
+    """The columns of the CSV download."""
     exported_by: ClassVar[str] = "created_at"
 
     def get_urls(self) -> list[URLPattern]:
@@ -83,10 +82,10 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
         return [path("csv/", view, name=name), *super().get_urls()]
 
     def csv_view(self, request: HttpRequest) -> HttpResponseBase:
-        """What the list shows with these filters, all of it, as a file."""
+        """Download all rows that the list shows with these filters."""
         if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
             raise PermissionDenied
-        must_be_searchable(request)
+        require_valid_search(request)
         rows = self.get_changelist_instance(request).get_queryset(request)
         name = str(self.opts.verbose_name_plural)
         return csv_export.download(rows, self.exported, time=self.exported_by, name=name)
@@ -95,42 +94,42 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
         return any(lookup in _lookups(offered) for offered in self.list_filter)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        must_be_searchable(request)
+        require_valid_search(request)
         response: HttpResponse = super().changelist_view(request, extra_context)
         return response
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: Any = None
     ) -> HttpResponse:
-        """Django's looks for the row before it asks for the right, and so tells of the row."""
+        # Django looks for the row before it checks the permission, which reveals that it exists.
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
         response: HttpResponse = super().history_view(request, object_id, extra_context)
         return response
 
 
-def must_be_searchable(request: HttpRequest) -> None:
-    """Raises BadRequest where a list can't be asked what the address asks."""
+def require_valid_search(request: HttpRequest) -> None:
+    """Raise BadRequest if the query string can't be searched for."""
     if any("\x00" in value for values in request.GET.lists() for value in values[1]):
         raise BadRequest("A text can't hold the character NUL.")
-    if len(request.GET.get(SEARCH_VAR, "")) > LONGEST_SEARCH:
-        raise BadRequest("The search is too long.")  # each word of it costs
+    if len(request.GET.get(SEARCH_VAR, "")) > MAX_SEARCH_LENGTH:
+        raise BadRequest("The search is too long.")  # each word costs a condition
 
 
 def _lookups(offered: Any) -> tuple[str, ...]:
-    """The parameters of one filter of a list: a filter's class, or the name of a field."""
+    """The query parameters of one entry of ``list_filter``: a filter class or a field's name."""
     if isinstance(offered, str):
         return f"{offered}__exact", f"{offered}__id__exact"
     return (offered.parameter_name,)
 
 
 class ReadOnlyAdmin(StrictAdmin):
-    """Rows that people may read, each their own, and nobody changes here: state changes are
-    operations, for superusers too."""
+    """Rows that people may read and nobody may edit: every change is an operation, for superusers
+    too."""
 
     actions = None
     list_per_page = 50
-    # Nothing on a list may read a whole table: no count, no facets, no order without an index.
+    # Lists must not read whole tables: no count, no facets, no order without an index.
     paginator = InfinitePaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -154,8 +153,8 @@ class ReadOnlyAdmin(StrictAdmin):
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         rows: Any = super().get_queryset(request)
-        listed: QuerySet[Any] = rows.listed_to(actor_of(request))
-        return listed
+        visible: QuerySet[Any] = rows.listed_to(actor_of(request))
+        return visible
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         title = {"title": self.opts.verbose_name_plural.capitalize(), **(extra_context or {})}
@@ -165,14 +164,14 @@ class ReadOnlyAdmin(StrictAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """The page of one row. Nothing can be sent to it."""
+        """The page of one row, for reading only."""
         if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
             raise PermissionDenied
-        row = self.readable(request, object_id)
+        row = self.get_readable(request, object_id)
         return self.page(request, self.detail_template, **self.detail(request, row))
 
-    def readable(self, request: HttpRequest, object_id: str) -> Any:
-        """The row, where the reader may know of it. Raises Http404."""
+    def get_readable(self, request: HttpRequest, object_id: str) -> Any:
+        """The row, if the reader may see it. Raises Http404."""
         try:
             row = self.get_queryset(request).filter(pk=UUID(object_id)).first()
         except ValueError:
@@ -182,23 +181,24 @@ class ReadOnlyAdmin(StrictAdmin):
         return row
 
     def detail(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """What ``detail_template`` tells of ``row``: title, facts, documents, …"""
+        """The context of ``detail_template`` for ``row``: title, facts, documents, …"""
         raise NotImplementedError
 
     def page(
         self, request: HttpRequest, template: str, *, status: int = 200, **context: Any
     ) -> HttpResponse:
-        """``template`` in the admin's frame."""
+        """Render ``template`` inside the admin's layout."""
         frame = self.admin_site.each_context(request) | {"opts": self.opts}
         return TemplateResponse(request, template, frame | context, status=status)
 
     def secret_page(
         self, request: HttpRequest, row: Model, secret: str, **words: Any
     ) -> HttpResponse:
-        """The one page that ever shows ``secret``, which is ``row``'s; like all of the admin's, no
-        browser stores it. ``words``: the tab, a
-        title, a label and a note."""
-        back = address(type(row), row.pk)
+        """Show ``row``'s new ``secret``, once. ``words``: a tab, a title, a label and a note.
+
+        As on all admin pages, no browser stores it.
+        """
+        back = change_url(type(row), row.pk)
         what = self.opts.verbose_name
         template = "admin/orchestrator/secret.html"
         return self.page(request, template, key=secret, back=back, what=what, **words)
@@ -225,24 +225,24 @@ class ReadOnlyAdmin(StrictAdmin):
 class WordsAdmin(ReadOnlyAdmin):
     """A list whose ``search_fields`` are sentences, which no index has."""
 
-    search_help_text = f"Words, in the newest {SEARCHED:,}"
+    search_help_text = f"Words, in the newest {MAX_SEARCHED_ROWS:,}"
     list_select_related: ClassVar[tuple[str, ...]]
 
     def get_search_results(
         self, request: HttpRequest, queryset: "QuerySet[Any]", search_term: str
     ) -> tuple["QuerySet[Any]", bool]:
         if search_term.strip():
-            # What the reader may see is asked within; asked again of the words, it costs seconds.
-            newest = queryset.order_by("-created_at", "-id").values("pk")[:SEARCHED]
+            # Visibility is checked in the subquery; joined to the search, it would take seconds.
+            newest = queryset.order_by("-created_at", "-id").values("pk")[:MAX_SEARCHED_ROWS]
             rows = self.model._default_manager.filter(pk__in=newest)
             queryset = rows.select_related(*self.list_select_related)
-        found: tuple[QuerySet[Any], bool]
-        found = super().get_search_results(request, queryset, search_term)
-        return found
+        results: tuple[QuerySet[Any], bool]
+        results = super().get_search_results(request, queryset, search_term)
+        return results
 
 
 class ExactFilter(admin.SimpleListFilter):
-    """One value of ``field``, offered from a list that does not grow with the table."""
+    """Filter by one value of ``field``, chosen from a list that does not grow with the table."""
 
     field: ClassVar[str]
 
@@ -251,7 +251,7 @@ class ExactFilter(admin.SimpleListFilter):
 
 
 class RoleFilter(ExactFilter):
-    """The reader's own roles; for an auditor, every group's."""
+    """Offers the reader's own roles; to an auditor, all groups."""
 
     title = parameter_name = field = "role"
 
@@ -260,12 +260,12 @@ class RoleFilter(ExactFilter):
         names = actor.roles
         if actor.auditor:
             groups = Group.objects.order_by("name").values_list("name", flat=True)
-            names = tuple(groups[:GROUPS_OFFERED])
+            names = tuple(groups[:MAX_GROUPS])
         return [(name, name) for name in names]
 
 
 class RecentFilter(admin.SimpleListFilter):
-    """The latest rows: a range of an indexed time."""
+    """Filter by age: a range of an indexed time."""
 
     title = "time"
     parameter_name = "within"
@@ -288,9 +288,9 @@ class RecentFilter(admin.SimpleListFilter):
 
 
 def subject_link(event: Event) -> Link | None:
-    """Where the subject of ``event`` is read; None for a kind that has no page."""
+    """A link to the subject of ``event``; None for a kind without a page."""
     model = Subject.kinds().get(event.subject_type)
     if model is None or not admin.site.is_registered(model):
         return None
     subject = event.subject_id
-    return Link(f"{event.subject_type} {str(subject)[:8]}", address(model, subject))
+    return Link(f"{event.subject_type} {str(subject)[:8]}", change_url(model, subject))

@@ -1,4 +1,4 @@
-"""A state machine as it is drawn: its states by rank, its transitions, and the present state."""
+"""The layout of a state machine's diagram: states in columns, transitions as arrows."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ MOST_STATES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """Boxes and arrows, in units of the drawing."""
+class StateDiagram:
+    """Boxes and arrows, in SVG user units."""
 
     states: list[dict[str, Any]]
     arrows: list[dict[str, Any]]
@@ -23,16 +23,16 @@ class Machine:
     label: str
     wide: ClassVar[int] = WIDE
     tall: ClassVar[int] = TALL
-    """Of each box."""
+    """The size of each box."""
 
 
-def machine(row: Subject, way: Sequence[str] = ()) -> Machine:
-    """The states of ``row``'s kind: the present one, and those on the ``way`` there, marked."""
+def build_state_diagram(row: Subject, past_states: Sequence[str] = ()) -> StateDiagram:
+    """The diagram of ``row``'s model, with its present state and its ``past_states`` marked."""
     model: Any = type(row)
-    found = model._meta.get_field("status").get_all_transitions(model)
-    pairs = sorted({(str(t.source), str(t.target)) for t in found})
+    transitions = model._meta.get_field("status").get_all_transitions(model)
+    pairs = sorted({(str(t.source), str(t.target)) for t in transitions})
     names = [str(state) for state in model.Status.values]
-    places = _places(names, pairs)
+    positions = _place_states(names, pairs)
     present: str = row.status
     states = [
         {
@@ -42,27 +42,27 @@ def machine(row: Subject, way: Sequence[str] = ()) -> Machine:
             "text_x": x + WIDE // 2,
             "text_y": y + TALL // 2 + 4,
             "present": name == present,
-            "passed": name in way and name != present,
+            "passed": name in past_states and name != present,
         }
-        for name, (x, y) in places.items()
+        for name, (x, y) in positions.items()
     ]
-    steps = set(itertools.pairwise(way))
+    steps = set(itertools.pairwise(past_states))
     arrows = [
-        {"path": _path(places[one], places[other]), "passed": (one, other) in steps}
+        {"path": _path(positions[one], positions[other]), "passed": (one, other) in steps}
         for one, other in pairs
     ]
-    said = ", ".join(name.replace("_", " ") for name in way) or present.replace("_", " ")
-    return Machine(
+    past = ", ".join(name.replace("_", " ") for name in past_states) or present.replace("_", " ")
+    return StateDiagram(
         states,
         arrows,
-        width=max(x for x, _ in places.values()) + WIDE + MARGIN,
-        height=max(y for _, y in places.values()) + TALL + MARGIN + 24,
-        label=f"{model._meta.verbose_name}: {said}. Now {present.replace('_', ' ')}.",
+        width=max(x for x, _ in positions.values()) + WIDE + MARGIN,
+        height=max(y for _, y in positions.values()) + TALL + MARGIN + 24,
+        label=f"{model._meta.verbose_name}: {past}. Now {present.replace('_', ' ')}.",
     )
 
 
-def _places(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, tuple[int, int]]:
-    """Each state in the column of its distance from a first one."""
+def _place_states(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, tuple[int, int]]:
+    """The position of each state, in the column of its distance from the first state."""
     ranks = {names[0]: 0}
     queue = [names[0]]
     for name in queue:
@@ -71,13 +71,13 @@ def _places(names: list[str], pairs: list[tuple[str, str]]) -> dict[str, tuple[i
                 ranks[target] = ranks[name] + 1
                 queue.append(target)
     filled: dict[int, int] = {}
-    places = {}
+    positions = {}
     for name in names:
         rank = ranks.get(name, 0)
         row = filled.get(rank, 0)
         filled[rank] = row + 1
-        places[name] = (MARGIN + rank * ACROSS, MARGIN + row * DOWN)
-    return places
+        positions[name] = (MARGIN + rank * ACROSS, MARGIN + row * DOWN)
+    return positions
 
 
 def _path(one: tuple[int, int], other: tuple[int, int]) -> str:
@@ -94,8 +94,8 @@ def _path(one: tuple[int, int], other: tuple[int, int]) -> str:
     return f"M{begin[0]} {begin[1]} C{begin[0]} {foot} {end[0]} {foot} {end[0]} {end[1]}"
 
 
-def states_passed(row: Subject) -> list[str]:
-    """The states that ``row`` went through, by its events, the first one first."""
+def list_past_states(row: Subject) -> list[str]:
+    """The states that ``row`` went through, oldest first, read from its events."""
     events = Event.objects.filter(subject_type=row.subject_type, subject_id=row.pk)
-    passed = events.filter(to_state__isnull=False).order_by("seq")
-    return [str(state) for state in passed.values_list("to_state", flat=True)[:MOST_STATES]]
+    changes = events.filter(to_state__isnull=False).order_by("seq")
+    return [str(state) for state in changes.values_list("to_state", flat=True)[:MOST_STATES]]

@@ -1,4 +1,4 @@
-"""Webhooks: where events are told, how that goes, and what an administrator can do about it."""
+"""Webhooks in the admin: their deliveries, and what administrators can do."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -23,19 +23,19 @@ from audit_app.models import Delivery, Webhook
 from audit_app.ui.admin_base import ReadOnlyAdmin, actor_of
 from audit_app.webhooks import operations
 
-LOGGED = 50
-"""Deliveries on the page of a webhook, the newest."""
+MAX_DELIVERIES = 50
+"""Deliveries on the page of a webhook, newest first."""
 
 SPANS = {
     "hour": ("the last hour", timedelta(hours=1)),
     "day": ("the last 24 hours", timedelta(days=1)),
     "week": ("the last 7 days", timedelta(days=7)),
 }
-WAYS = ("rotate", "pause", "resume", "disable", "replay", "again")
+ACTIONS = ("rotate", "pause", "resume", "disable", "replay", "again")
 
 
 class WebhookForm(forms.Form):
-    """Where a webhook is, and what it is told."""
+    """The URL of a webhook and the events that it receives."""
 
     url = forms.CharField(
         max_length=2000, label="Address", help_text="The URL that receives deliveries."
@@ -57,7 +57,7 @@ class WebhookForm(forms.Form):
 
 
 class NewWebhookForm(WebhookForm):
-    """And what a new one is called."""
+    """Also asks for the name of a new webhook."""
 
     name = forms.CharField(max_length=150)
     field_order = ("name", "url", "event_types", "roles")
@@ -65,16 +65,16 @@ class NewWebhookForm(WebhookForm):
 
 def _globs(text: str, field: str) -> list[str]:
     try:
-        return operations.fit_globs(text, field)
+        return operations.parse_globs(text, field)
     except Invalid as error:
         raise forms.ValidationError(str(error)) from None
 
 
 @admin.register(Webhook)
 class WebhookAdmin(ReadOnlyAdmin):
-    """Auditors read; whoever may change webhooks does so, each by the operation of that name."""
+    """Auditors read; administrators change webhooks, each change by its operation."""
 
-    list_display = ("webhook", "address", "told", "state", "arrived", "open")
+    list_display = ("webhook", "address", "events", "state", "last_delivery", "open")
     exported = ("id", "name", "url", "event_types", "roles", "status", "created_at")
     list_filter = ("status",)
     search_fields = ("name",)
@@ -85,16 +85,16 @@ class WebhookAdmin(ReadOnlyAdmin):
         rows = super().get_queryset(request)
         if may_change(request):
             rows = Webhook.objects.order_by("name")
-        # Looked up one by one, by their indexes: what was delivered grows, and is not counted.
-        theirs = Delivery.objects.filter(webhook=OuterRef("pk"))
-        arrived = theirs.filter(delivered_at__isnull=False).order_by("-delivered_at")
-        undelivered = theirs.filter(status__in=(Delivery.Status.WAITING, Delivery.Status.HELD))
+        # One index lookup per row; delivered rows are never counted, since they keep growing.
+        deliveries = Delivery.objects.filter(webhook=OuterRef("pk"))
+        arrived = deliveries.filter(delivered_at__isnull=False).order_by("-delivered_at")
+        undelivered = deliveries.filter(status__in=(Delivery.Status.WAITING, Delivery.Status.HELD))
         number = undelivered.order_by().values("webhook").annotate(number=Count("pk"))
-        counted: QuerySet[Any] = rows.annotate(
+        annotated: QuerySet[Any] = rows.annotate(
             last=Subquery(arrived.values("delivered_at")[:1]),
             open_=Coalesce(Subquery(number.values("number")), 0),
         )
-        return counted
+        return annotated
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may_see_webhooks(request)
@@ -103,12 +103,14 @@ class WebhookAdmin(ReadOnlyAdmin):
         return may_change(request)
 
     def get_urls(self) -> list[URLPattern]:
-        def view(way: str, function: Callable[..., HttpResponse]) -> URLPattern:
-            guarded: Callable[..., HttpResponse] = self.admin_site.admin_view(function)
-            return path(f"<uuid:webhook_id>/{way}", guarded, name=f"audit_app_webhook_{way}")
+        def view(action: str, function: Callable[..., HttpResponse]) -> URLPattern:
+            admin_view: Callable[..., HttpResponse] = self.admin_site.admin_view(function)
+            return path(
+                f"<uuid:webhook_id>/{action}", admin_view, name=f"audit_app_webhook_{action}"
+            )
 
-        ways = [view(way, getattr(self, f"{way}_view")) for way in WAYS]
-        return [view("edit", self.edit_view), *ways, *super().get_urls()]
+        actions = [view(action, getattr(self, f"{action}_view")) for action in ACTIONS]
+        return [view("edit", self.edit_view), *actions, *super().get_urls()]
 
     @admin.display(description="Webhook")
     def webhook(self, webhook: Webhook) -> SafeString:
@@ -119,7 +121,7 @@ class WebhookAdmin(ReadOnlyAdmin):
         return in_a_list(webhook.url)
 
     @admin.display(description="Events")
-    def told(self, webhook: Webhook) -> SafeString:
+    def events(self, webhook: Webhook) -> SafeString:
         return in_a_list(" ".join(webhook.event_types) or "everything")
 
     @admin.display(description="State")
@@ -127,7 +129,7 @@ class WebhookAdmin(ReadOnlyAdmin):
         return badge(webhook.status)
 
     @admin.display(description="Last delivered")
-    def arrived(self, webhook: Any) -> SafeString | str:
+    def last_delivery(self, webhook: Any) -> SafeString | str:
         return moment(webhook.last) if webhook.last else "never"
 
     @admin.display(description="Waiting")
@@ -149,14 +151,14 @@ class WebhookAdmin(ReadOnlyAdmin):
                 ("Roles", " ".join(row.roles) or "all"),
                 ("Last delivered", row.last),
                 ("Waiting", row.open_),
-                ("Old secret signs until", _in_words(row.old_secret_until)),
+                ("Old secret signs until", _format_future(row.old_secret_until)),
                 ("Public key", operations.public_key(row)),
                 ("Created", row.created_at),
                 ("Last change", row.updated_at),
                 ("Webhook", row.pk),
             ],
-            "log": log[:LOGGED],
-            "logged": LOGGED,
+            "log": log[:MAX_DELIVERIES],
+            "logged": MAX_DELIVERIES,
             "outcome": outcome,
             "outcomes": Delivery.Status.values,
             "spans": [(name, words) for name, (words, _) in SPANS.items()],
@@ -187,7 +189,7 @@ class WebhookAdmin(ReadOnlyAdmin):
         )
 
     def edit_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
-        """Another address, other events, from now on."""
+        """Change the URL and the filters."""
         if not may_change(request):
             raise PermissionDenied
         webhook = get_object_or_404(Webhook, pk=webhook_id)
@@ -214,7 +216,7 @@ class WebhookAdmin(ReadOnlyAdmin):
         )
 
     def rotate_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
-        """A new secret, shown this once."""
+        """Create a new secret and show it once."""
         _administrators_post(request)
         try:
             webhook, secret = operations.rotate_secret(webhook_id, by=actor_of(request))
@@ -223,25 +225,25 @@ class WebhookAdmin(ReadOnlyAdmin):
         return self._secret_page(request, webhook, secret)
 
     def pause_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
-        """Hold back what is for it."""
-        return _done(request, webhook_id, operations.pause, "is paused; what is for it is kept.")
+        """Hold its deliveries."""
+        return _run(request, webhook_id, operations.pause, "is paused; what is for it is kept.")
 
     def resume_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
-        """Deliver what was held back."""
-        return _done(request, webhook_id, operations.resume, "goes on where it stopped.")
+        """Send its held deliveries."""
+        return _run(request, webhook_id, operations.resume, "goes on where it stopped.")
 
     def disable_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
-        """Tell it nothing any more."""
-        return _done(request, webhook_id, operations.disable, "is told nothing any more.")
+        """Stop sending to it."""
+        return _run(request, webhook_id, operations.disable, "is told nothing any more.")
 
     def replay_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
-        """Send a span of time again."""
+        """Send the events of a time span again."""
         _administrators_post(request)
         if request.POST.get("span") not in SPANS:
             messages.error(request, "Choose a time span.")
             return _page_of(webhook_id)
         since = timezone.now() - SPANS[str(request.POST["span"])][1]
-        before = event_log.last_before(since)
+        before = event_log.find_last_before(since)
         after = event_log.cursor_of(before) if before else event_log.START
         try:
             number = operations.replay(webhook_id, by=actor_of(request), after=after)
@@ -253,8 +255,8 @@ class WebhookAdmin(ReadOnlyAdmin):
     def again_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
         """Send one delivery again."""
         _administrators_post(request)
-        given = request.POST.get("delivery", "")
-        number = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else 0
+        text = request.POST.get("delivery", "")
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
         delivery = get_object_or_404(Delivery, pk=number, webhook_id=webhook_id)
         operations.send_again(delivery.pk, by=actor_of(request))
         messages.success(request, f"{delivery.event_type} is sent again.")
@@ -282,12 +284,12 @@ class WebhookAdmin(ReadOnlyAdmin):
 
 
 def may_see_webhooks(request: HttpRequest) -> bool:
-    """Auditors, and who may change them."""
+    """Whether the person is an auditor or may change webhooks."""
     return may_change(request) or bool(request.user.is_staff and actor_of(request).auditor)
 
 
 def may_change(request: HttpRequest) -> bool:
-    """For what is offered; the operations ask again."""
+    """Whether to offer changes. The operations check again."""
     return bool(request.user.is_active and request.user.has_perm(operations.CHANGE_WEBHOOKS))
 
 
@@ -296,12 +298,12 @@ def _administrators_post(request: HttpRequest) -> None:
         raise PermissionDenied
 
 
-def _in_words(until: datetime | None) -> str | None:
-    """A moment to come, which is not so long ago."""
+def _format_future(until: datetime | None) -> str | None:
+    """A future time as text; None for a past one."""
     return f"{until:%Y-%m-%d %H:%M} UTC" if until and until > timezone.now() else None
 
 
-def _done(
+def _run(
     request: HttpRequest, webhook_id: UUID, operation: Callable[..., Webhook], what: str
 ) -> HttpResponse:
     _administrators_post(request)
@@ -321,6 +323,6 @@ def _page_of(webhook_id: UUID) -> HttpResponse:
 
 
 def _field(error: OrchestratorError, form: forms.Form) -> str | None:
-    """The field that is to blame."""
-    named = error.data.get("field", "name")
-    return named if named in form.fields else None
+    """The form's field that caused ``error``; None for the whole form."""
+    name = error.data.get("field", "name")
+    return name if name in form.fields else None

@@ -1,4 +1,4 @@
-"""Webhooks: created, changed, paused and resumed by administrators; each of it an event."""
+"""Operations on webhooks, for administrators; each change is an event."""
 
 import base64
 import secrets
@@ -22,31 +22,31 @@ from audit_app.webhooks import planning
 
 CHANGE_WEBHOOKS = "audit_app.change_webhook"
 OLD_SECRET_SIGNS = timedelta(hours=24)
-"""How long the secret before the present one signs as well."""
+"""How long the previous secret still signs after a rotation."""
 
-MOST_REPLAYED = 10_000
+MAX_REPLAYED = 10_000
 
 
 @operation("webhook.create")
 def create_webhook(
     name: str, *, by: Actor, url: str, event_types: list[str], roles: list[str]
 ) -> tuple[Webhook, str]:
-    """Create a webhook and its secret (``whsec_…``), which is told here and nowhere else.
+    """Create a webhook and return it with its secret (``whsec_…``), which is never shown again.
 
     Raises WebhookAdministratorsOnly, Invalid, WebhookNameTaken.
     """
     _administrators_only(by)
-    ssrf.must_be_fit(url, plain=settings.TRIAL)
-    secret = _secret()
+    ssrf.require_webhook_url(url, plain=settings.TRIAL)
+    secret = _make_secret()
     webhook = Webhook(
         name=name,
         url=url,
         event_types=event_types,
         roles=roles,
-        secret=encryption.sealed(secret, purpose=planning.PURPOSE),
+        secret=encryption.encrypt(secret, purpose=planning.PURPOSE),
     )
     try:
-        create(webhook, EventType.WEBHOOK_CREATED, by=by, details=_described(webhook))
+        create(webhook, EventType.WEBHOOK_CREATED, by=by, details=_details_of(webhook))
     except IntegrityError as error:
         if violated(error) == "webhooks_name_key":
             raise WebhookNameTaken(name=name) from error
@@ -58,38 +58,40 @@ def create_webhook(
 def change_webhook(
     webhook_id: UUID, *, by: Actor, url: str, event_types: list[str], roles: list[str]
 ) -> Webhook:
-    """Say anew where it is and what it is told; what waits already goes to the new address.
+    """Change the URL and the filters. Waiting deliveries go to the new URL.
 
     Raises WebhookAdministratorsOnly, NotFound, Invalid.
     """
     _administrators_only(by)
-    ssrf.must_be_fit(url, plain=settings.TRIAL)
+    ssrf.require_webhook_url(url, plain=settings.TRIAL)
     webhook = Webhook.objects.locked(webhook_id)
-    given = {"url": url, "event_types": event_types, "roles": roles}
-    if given != {name: getattr(webhook, name) for name in given}:
-        perform(webhook.change, by=by, details=given, **given)
+    changes = {"url": url, "event_types": event_types, "roles": roles}
+    if changes != {name: getattr(webhook, name) for name in changes}:
+        perform(webhook.change, by=by, details=changes, **changes)
     return webhook
 
 
 @operation("webhook.rotate_secret")
 def rotate_secret(webhook_id: UUID, *, by: Actor) -> tuple[Webhook, str]:
-    """A new secret, which is told here; the old one signs as well for OLD_SECRET_SIGNS.
+    """Create a new secret and return it; the old one also signs for OLD_SECRET_SIGNS.
 
     Raises WebhookAdministratorsOnly, NotFound.
     """
     _administrators_only(by)
     webhook = Webhook.objects.locked(webhook_id)
-    secret, until = _secret(), clock() + OLD_SECRET_SIGNS
-    sealed = encryption.sealed(secret, purpose=planning.PURPOSE)
+    secret, until = _make_secret(), clock() + OLD_SECRET_SIGNS
+    encrypted = encryption.encrypt(secret, purpose=planning.PURPOSE)
     details = {"old_secret_until": until.isoformat()}
-    perform(webhook.rotate, by=by, details=details, secret=sealed, until=until)
+    perform(webhook.rotate, by=by, details=details, secret=encrypted, until=until)
     return webhook, secret
 
 
 @operation("webhook.pause")
 def pause(webhook_id: UUID, *, by: Actor, why: str = "") -> Webhook:
-    """Hold what is for it back until it is resumed. Raises WebhookAdministratorsOnly, NotFound,
-    InvalidTransition."""
+    """Hold its deliveries until it is resumed.
+
+    Raises WebhookAdministratorsOnly, NotFound, InvalidTransition.
+    """
     _administrators_only(by)
     webhook = Webhook.objects.locked(webhook_id)
     perform(webhook.pause, by=by, details={"reason": why})
@@ -98,7 +100,7 @@ def pause(webhook_id: UUID, *, by: Actor, why: str = "") -> Webhook:
 
 @operation("webhook.resume")
 def resume(webhook_id: UUID, *, by: Actor) -> Webhook:
-    """Deliver what was held back, in order, and what comes.
+    """Send the held deliveries in order, and new ones from now on.
 
     Raises WebhookAdministratorsOnly, NotFound, InvalidTransition.
     """
@@ -111,7 +113,7 @@ def resume(webhook_id: UUID, *, by: Actor) -> Webhook:
 
 @operation("webhook.disable")
 def disable(webhook_id: UUID, *, by: Actor, why: str = "") -> Webhook:
-    """Tell it nothing any more. Raises WebhookAdministratorsOnly, NotFound, InvalidTransition."""
+    """Stop sending to it. Raises WebhookAdministratorsOnly, NotFound, InvalidTransition."""
     _administrators_only(by)
     webhook = Webhook.objects.locked(webhook_id)
     perform(webhook.disable, by=by, details={"reason": why})
@@ -120,18 +122,19 @@ def disable(webhook_id: UUID, *, by: Actor, why: str = "") -> Webhook:
 
 @operation("webhook.replay")
 def replay(webhook_id: UUID, *, by: Actor, after: Cursor) -> int:
-    """Send everything behind ``after`` that it wants, again or for the first time, in order; return
-    how much that is, at most MOST_REPLAYED events at a time.
+    """Send the events behind ``after`` that match its filters, in order, even if sent before.
+
+    Reads at most MAX_REPLAYED events; returns how many of them it sends.
 
     Raises WebhookAdministratorsOnly, NotFound, CursorExpired.
     """
     _administrators_only(by)
     webhook = Webhook.objects.locked(webhook_id)
-    events: list[Event] = event_log.read(after, MOST_REPLAYED)
+    events: list[Event] = event_log.read(after, MAX_REPLAYED)
     wanted = [event for event in events if webhook.wants(event)]
-    planning.note(webhook, wanted)
-    again = webhook.deliveries.filter(event_id__in=[event.pk for event in wanted])
-    planning.send_again(again)
+    planning.create_deliveries(webhook, wanted)
+    deliveries = webhook.deliveries.filter(event_id__in=[event.pk for event in wanted])
+    planning.send_again(deliveries)
     return len(wanted)
 
 
@@ -142,22 +145,23 @@ def send_again(delivery_id: int, *, by: Actor) -> None:
     planning.send_again(Delivery.objects.filter(pk=delivery_id))
 
 
-def fit_globs(given: str, field: str) -> list[str]:
-    """Names with ``*`` in them, separated by blanks or commas. Raises Invalid."""
-    globs = given.replace(",", " ").split()
+def parse_globs(text: str, field: str) -> list[str]:
+    """Parse names with ``*``, separated by blanks or commas. Raises Invalid for ``field``."""
+    globs = text.replace(",", " ").split()
     if len(globs) > 50 or any(len(glob) > 150 for glob in globs):
         raise Invalid(field=field, reason="at most 50 names of at most 150 characters.")
     return globs
 
 
 def public_key(webhook: Webhook) -> str:
-    """What whoever holds no secret verifies deliveries with (``whpk_…``, Ed25519, v1a)."""
+    """The key that verifies deliveries without the secret (``whpk_…``, Ed25519, v1a)."""
     key = signing_keys(webhook)[0].public_key().public_bytes_raw()
     return "whpk_" + base64.b64encode(key).decode()
 
 
 def signing_keys(webhook: Webhook) -> list[Ed25519PrivateKey]:
-    """Of this webhook alone, so that no other is sent what was signed for it."""
+    """The keys that sign for ``webhook``, the current one first."""
+    # One key per webhook, so that a delivery to one can't be passed off as one to another.
     return encryption.signing_keys(f"{planning.PURPOSE} {webhook.pk}")
 
 
@@ -166,11 +170,11 @@ def _administrators_only(by: Actor) -> None:
         raise WebhookAdministratorsOnly
 
 
-def _secret() -> str:
+def _make_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-def _described(webhook: Webhook) -> dict[str, object]:
+def _details_of(webhook: Webhook) -> dict[str, object]:
     return {
         "name": webhook.name,
         "url": webhook.url,

@@ -1,7 +1,7 @@
-"""What webhooks are told: read from the trail, kept as rows, for each of them a job (sending.py).
+"""Planning deliveries: a consumer of the trail stores them as rows and defers a job for each.
 
-In order for each webhook and subject, since a job waits while an earlier one of its lock is tried
-again.
+Deliveries are in order per webhook and subject: the jobs of both share a lock, and a job waits
+while an earlier one with its lock is still retried.
 """
 
 from collections.abc import Iterable
@@ -10,27 +10,27 @@ from django.db import connection
 from django.db.models import QuerySet
 from procrastinate.contrib.django import app
 
-from audit_app.live.consumers import relay
+from audit_app.live.consumers import consumer
 from audit_app.live.event_log import Cursor, cursor_of
 from audit_app.models import Delivery, Event, Webhook
 
 PURPOSE = "webhooks"
 JOB = "deliver_webhook"
-FORGET = "DELETE FROM procrastinate_jobs WHERE lock = ANY(%s) AND status = 'todo'"
+DELETE_JOBS = "DELETE FROM procrastinate_jobs WHERE lock = ANY(%s) AND status = 'todo'"
 
 
-@relay("webhooks")
-def tell(events: list[Event]) -> None:
-    """Note each event for each webhook that wants it, and have it sent."""
+@consumer("webhooks")
+def plan_deliveries(events: list[Event]) -> None:
+    """Create a delivery of each event for each webhook whose filters match, and defer its job."""
     for webhook in Webhook.objects.exclude(status=Webhook.Status.DISABLED):
-        noted = note(webhook, [event for event in events if webhook.wants(event)])
+        deliveries = create_deliveries(webhook, [event for event in events if webhook.wants(event)])
         if webhook.status == Webhook.Status.ACTIVE:
-            _defer(noted)
+            _defer(deliveries)
 
 
-def note(webhook: Webhook, events: Iterable[Event]) -> list[Delivery]:
-    """Rows for ``events``, in their order, which must be the trail's; none twice. They wait, or are
-    held back while their webhook rests."""
+def create_deliveries(webhook: Webhook, events: Iterable[Event]) -> list[Delivery]:
+    """Create deliveries of ``events``, which are in the trail's order, and return those not tried
+    yet. They are held while the webhook is paused."""
     active = webhook.status == Webhook.Status.ACTIVE
     rows = [
         Delivery(
@@ -43,28 +43,30 @@ def note(webhook: Webhook, events: Iterable[Event]) -> list[Delivery]:
         )
         for event in events
     ]
+    # A replay may meet events that were planned before.
     Delivery.objects.bulk_create(rows, ignore_conflicts=True)
     ids = [row.event_id for row in rows]
     return list(webhook.deliveries.filter(event_id__in=ids, attempts=0).order_by("pk"))
 
 
 def send_again(rows: "QuerySet[Delivery]") -> None:
-    """Send ``rows`` anew, in the trail's order, as if they had never been tried."""
+    """Send ``rows`` again, in the trail's order, as if they had never been tried."""
     chosen = list(rows.select_for_update(of=("self",)))
     Delivery.objects.filter(pk__in=[row.pk for row in chosen]).update(
         status=Delivery.Status.WAITING, attempts=0, next_attempt_at=None, first_attempt_at=None
     )
-    # What waits for its next try would hold back what is sent now: it is sent now as well.
+    # A job that waits for its next attempt would block the new jobs of its lock, so its delivery is
+    # sent now as well.
     locks = {_lock(row) for row in chosen}
     with connection.cursor() as cursor:
-        cursor.execute(FORGET, [list(locks)])
+        cursor.execute(DELETE_JOBS, [list(locks)])
     waiting = Delivery.objects.filter(
         status=Delivery.Status.WAITING,
         webhook__in={row.webhook_id for row in chosen},
         subject_id__in={row.subject_id for row in chosen},
     )
-    theirs = [row for row in waiting if _lock(row) in locks]
-    _defer(sorted(theirs, key=lambda row: Cursor.parse(row.cursor)))
+    blocking = [row for row in waiting if _lock(row) in locks]
+    _defer(sorted(blocking, key=lambda row: Cursor.parse(row.cursor)))
 
 
 def _defer(rows: Iterable[Delivery]) -> None:

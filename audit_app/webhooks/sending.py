@@ -1,6 +1,7 @@
-"""Sending a delivery: one signed request, what came of it, and when it is tried again.
+"""Sending deliveries: one signed request each, its outcome, and the next attempt.
 
-At least once, with the event's id to know it by. Signed as Standard Webhooks says.
+Each is sent at least once; receivers recognise repetitions by the event's id. Requests are signed
+as Standard Webhooks specifies.
 """
 
 import base64
@@ -33,41 +34,43 @@ SCHEDULE = tuple(
     timedelta(seconds=seconds)
     for seconds in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 )
-"""Between one try and the next: ten tries in three days and a bit."""
+"""The pauses between attempts: ten attempts in a little over three days."""
 
 JITTER = 0.1
 TIMEOUT = 10.0
-"""Seconds for a whole request."""
+"""Seconds for a whole request and its answer."""
 
-READ_AT_MOST = 4096
-"""Bytes of an answer; what is kept of it is shorter."""
+MAX_ANSWER = 4096
+"""Bytes read of an answer's body."""
 
-KEPT = 500
+MAX_KEPT = 500
 FAILING_FOR = timedelta(days=1)
-"""After so long without any success, a webhook is paused."""
+"""A webhook is paused after failing this long without a success."""
 
 GONE = 410
-US = Actor.system("webhooks")
+ACTOR = Actor.system("webhooks")
 
 
 class TryAgain(Exception):
-    """The delivery did not succeed, and is due again at ``at``."""
+    """The delivery failed and is due again at ``at``."""
 
     def __init__(self, at: datetime) -> None:
         self.at = at
         super().__init__(at.isoformat())
 
 
-class _WhenItSays(BaseRetryStrategy):
+class _RetryAt(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         if isinstance(exception, TryAgain):
             return RetryDecision(retry_at=exception.at)
-        return RetryDecision(retry_in={"seconds": 30})  # the database went away, say
+        return RetryDecision(
+            retry_in={"seconds": 30}
+        )  # an unexpected error, such as a lost database
 
 
-@app.task(name=JOB, retry=_WhenItSays())
+@app.task(name=JOB, retry=_RetryAt())
 def deliver(delivery_id: int) -> None:
-    """One try. Raises TryAgain where another one is due."""
+    """Attempt a delivery once. Raises TryAgain if another attempt is due."""
     delivery = Delivery.objects.select_related("webhook").filter(pk=delivery_id).first()
     if delivery is None or delivery.status != Delivery.Status.WAITING:
         return
@@ -77,58 +80,59 @@ def deliver(delivery_id: int) -> None:
         return
     event = Event.objects.filter(pk=delivery.event_id).first()
     if event is None:
-        _noted(delivery, Delivery.Status.FAILED, Outcome(None, "The event is no longer kept.", 0))
+        _save(delivery, Delivery.Status.FAILED, Outcome(None, "The event is no longer kept.", 0))
         return
-    outcome = _sent(webhook, event)
-    if outcome.arrived:
-        _noted(delivery, Delivery.Status.DELIVERED, outcome)
+    outcome = _send(webhook, event)
+    if outcome.succeeded:
+        _save(delivery, Delivery.Status.DELIVERED, outcome)
         return
     if outcome.status == GONE:
-        _noted(delivery, Delivery.Status.FAILED, outcome)
-        _rest(webhook, "disable", f"{webhook.url} answered 410 Gone.")
+        _save(delivery, Delivery.Status.FAILED, outcome)
+        _deactivate(webhook, "disable", f"{webhook.url} answered 410 Gone.")
         return
     if delivery.attempts >= len(SCHEDULE):
-        _noted(delivery, Delivery.Status.FAILED, outcome)
+        _save(delivery, Delivery.Status.FAILED, outcome)
         return
-    at = _due(delivery.attempts, outcome)
-    _noted(delivery, Delivery.Status.WAITING, outcome, at)
+    at = _next_attempt_at(delivery.attempts, outcome)
+    _save(delivery, Delivery.Status.WAITING, outcome, at)
     if _fails_for_long(webhook):
-        _rest(webhook, "pause", "Nothing arrived for a day.")
+        _deactivate(webhook, "pause", "Nothing arrived for a day.")
         return
     raise TryAgain(at)
 
 
 class Outcome:
-    """What came of one request."""
+    """The outcome of one request; ``status`` is None if nothing answered."""
 
     def __init__(
-        self, status: int | None, said: str, milliseconds: int, retry_after: int = 0
+        self, status: int | None, answer: str, milliseconds: int, retry_after: int = 0
     ) -> None:
         self.status = status
-        self.said = said.replace("\x00", "\ufffd")[:KEPT]
+        # PostgreSQL stores no NUL in text.
+        self.answer = answer.replace("\x00", "\ufffd")[:MAX_KEPT]
         self.milliseconds = milliseconds
         self.retry_after = retry_after
 
     @property
-    def arrived(self) -> bool:
+    def succeeded(self) -> bool:
         return self.status is not None and 200 <= self.status < 300
 
 
-def body_of(event: Event) -> bytes:
-    """What is sent of ``event``: the same bytes at every try."""
+def build_body(event: Event) -> bytes:
+    """The body for ``event``: the same bytes at every attempt."""
     data = shaped(EventSerializer, event)
     whole = {"type": event.event_type, "timestamp": data["timestamp"], "data": data}
     return orjson.dumps(whole, default=str)
 
 
-def headers_of(webhook: Webhook, event: Event, body: bytes, now: datetime) -> dict[str, str]:
-    """Standard Webhooks' own, signed with each secret that is good now, and with the key that
-    whoever has no secret verifies with. Raises Unreadable."""
+def build_headers(webhook: Webhook, event: Event, body: bytes, now: datetime) -> dict[str, str]:
+    """The headers of Standard Webhooks, signed with every valid secret and with the webhook's
+    Ed25519 keys. Raises DecryptionFailed."""
     secrets = [webhook.secret]
     if webhook.old_secret and webhook.old_secret_until and webhook.old_secret_until > now:
         secrets.append(webhook.old_secret)
     signatures = [
-        Signer(encryption.opened(secret, purpose=PURPOSE)).sign(str(event.pk), now, body.decode())
+        Signer(encryption.decrypt(secret, purpose=PURPOSE)).sign(str(event.pk), now, body.decode())
         for secret in secrets
     ]
     signed = b".".join([str(event.pk).encode(), str(int(now.timestamp())).encode(), body])
@@ -145,43 +149,43 @@ def headers_of(webhook: Webhook, event: Event, body: bytes, now: datetime) -> di
     }
 
 
-def _sent(webhook: Webhook, event: Event) -> Outcome:
+def _send(webhook: Webhook, event: Event) -> Outcome:
     began = time.monotonic()
 
     def took() -> int:
         return int((time.monotonic() - began) * 1000)
 
-    body = body_of(event)
+    body = build_body(event)
     try:
         answer = http_client.send(
             "POST",
             webhook.url,
             seconds=TIMEOUT,
-            at_most=READ_AT_MOST,
+            at_most=MAX_ANSWER,
             guard=settings.WEBHOOK_ALLOWED_NETWORKS,
-            headers=headers_of(webhook, event, body, datetime.now(UTC)),
+            headers=build_headers(webhook, event, body, datetime.now(UTC)),
             content=body,
         )
     except DestinationRefused as refused:
         return Outcome(None, str(refused), took())
-    except encryption.Unreadable:
+    except encryption.DecryptionFailed:
         return Outcome(None, "Its secret can't be read: SECRET_KEY changed. Rotate it.", took())
     except http_client.NoAnswer as error:
         return Outcome(None, str(error), took())
     after = answer.headers.get("Retry-After", "")
     wait = min(int(after), 86_400) if after.isascii() and after.isdigit() else 0
-    said = answer.body.decode(errors="replace")
+    text = answer.body.decode(errors="replace")
     if "Location" in answer.headers and 300 <= answer.status < 400:
-        said = "It answered with a redirect, which is not followed."
-    return Outcome(answer.status, said, took(), wait)
+        text = "It answered with a redirect, which is not followed."
+    return Outcome(answer.status, text, took(), wait)
 
 
-def _due(attempts: int, outcome: Outcome) -> datetime:
+def _next_attempt_at(attempts: int, outcome: Outcome) -> datetime:
     pause = SCHEDULE[attempts].total_seconds() * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
     return clock() + timedelta(seconds=max(pause, outcome.retry_after))
 
 
-def _noted(
+def _save(
     delivery: Delivery, status: str, outcome: Outcome, next_at: datetime | None = None
 ) -> None:
     now = clock()
@@ -189,16 +193,16 @@ def _noted(
     delivery.attempts += 1
     delivery.first_attempt_at = delivery.first_attempt_at or now
     delivery.attempted_at, delivery.next_attempt_at = now, next_at
-    delivery.response_status, delivery.response = outcome.status, outcome.said
+    delivery.response_status, delivery.response = outcome.status, outcome.answer
     delivery.milliseconds = outcome.milliseconds
     if status == Delivery.Status.DELIVERED:
         delivery.delivered_at = now
     delivery.save()
-    told = "retried" if status == Delivery.Status.WAITING else status
+    result = "retried" if status == Delivery.Status.WAITING else status
     log.info(
         "delivery",
         webhook=delivery.webhook.name,
-        outcome=told,
+        outcome=result,
         status=outcome.status,
         attempt=delivery.attempts,
         milliseconds=outcome.milliseconds,
@@ -206,17 +210,17 @@ def _noted(
 
 
 def _fails_for_long(webhook: Webhook) -> bool:
-    """Whether nothing arrived since its first failure after its last success, and that is long."""
+    """Whether all deliveries have failed for FAILING_FOR since the last success."""
     last = webhook.deliveries.aggregate(last=Max("delivered_at"))["last"]
-    tried = webhook.deliveries.filter(delivered_at=None, first_attempt_at__isnull=False)
+    failing = webhook.deliveries.filter(delivered_at=None, first_attempt_at__isnull=False)
     if last:
-        tried = tried.filter(first_attempt_at__gt=last)
-    since = tried.aggregate(since=Min("first_attempt_at"))["since"]
+        failing = failing.filter(first_attempt_at__gt=last)
+    since = failing.aggregate(since=Min("first_attempt_at"))["since"]
     return since is not None and clock() - since > FAILING_FOR
 
 
-def _rest(webhook: Webhook, how: str, why: str) -> None:
-    """Pause or disable ``webhook``, unless somebody did so meanwhile."""
+def _deactivate(webhook: Webhook, operation: str, why: str) -> None:
+    """Pause or disable ``webhook``, unless it was meanwhile, and hold its waiting deliveries."""
     if Webhook.objects.filter(pk=webhook.pk, status=Webhook.Status.ACTIVE).exists():
-        getattr(operations, how)(webhook.pk, by=US, why=why)
+        getattr(operations, operation)(webhook.pk, by=ACTOR, why=why)
     webhook.deliveries.filter(status=Delivery.Status.WAITING).update(status=Delivery.Status.HELD)

@@ -1,4 +1,4 @@
-"""The admin shows nobody's second factor: the secret of one is all it takes to use it."""
+"""Hides second factors from the admin: whoever sees a secret can use it."""
 
 from django.contrib import admin
 from django_otp.plugins.otp_static.models import StaticDevice

@@ -11,7 +11,7 @@ class SignInConfig(AppConfig):
     def ready(self) -> None:
         from orchestrator.accounts import lockout, sessions
 
-        # What axes tells of every attempt, lockout.py tells in one line, with the trace id.
+        # lockout.py logs each failed login in one line with the trace id; axes would log more.
         logging.getLogger("axes").setLevel(logging.ERROR)
-        lockout.listen()
-        sessions.listen()
+        lockout.connect()
+        sessions.connect()

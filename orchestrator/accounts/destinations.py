@@ -1,4 +1,4 @@
-"""Where a person goes on to: a page of this site, whatever ``next`` says."""
+"""Redirects after login, to pages of this site only."""
 
 from urllib.parse import urlencode
 
@@ -8,13 +8,13 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 
-def destination(request: HttpRequest) -> str:
-    """The path that ``next`` names, where that is one of ours; else the inbox."""
-    given = request.POST.get(REDIRECT_FIELD_NAME) or request.GET.get(REDIRECT_FIELD_NAME, "")
-    safe = given.startswith("/") and url_has_allowed_host_and_scheme(given, allowed_hosts=None)
-    return given if safe else reverse("admin:index")
+def get_destination(request: HttpRequest) -> str:
+    """The path in ``next`` if it is on this site, else the inbox."""
+    path = request.POST.get(REDIRECT_FIELD_NAME) or request.GET.get(REDIRECT_FIELD_NAME, "")
+    is_safe = path.startswith("/") and url_has_allowed_host_and_scheme(path, allowed_hosts=None)
+    return path if is_safe else reverse("admin:index")
 
 
-def leading_to(name: str, path: str) -> str:
-    """The address of the page ``name``, which goes on to ``path``."""
+def url_with_next(name: str, path: str) -> str:
+    """The URL of the page ``name``, which then redirects to ``path``."""
     return f"{reverse(name)}?{urlencode({REDIRECT_FIELD_NAME: path})}"

@@ -1,4 +1,4 @@
-"""What people type to prove who they are."""
+"""The forms for codes and passwords."""
 
 from django import forms
 from django.contrib.admin.forms import AdminAuthenticationForm
@@ -7,15 +7,15 @@ from unfold.forms import AdminOwnPasswordChangeForm
 
 from audit_app.base.connections import release_connection
 
-LONGEST_CODE = 40
-LONGEST_USERNAME = 150
+MAX_CODE_LENGTH = 40
+MAX_USERNAME_LENGTH = 150
 
 
 class CodeForm(forms.Form):
-    """A code of an authenticator, or a recovery code; a wrong one is not shown again."""
+    """A code of an authenticator, or a recovery code."""
 
     code = forms.CharField(
-        max_length=LONGEST_CODE,
+        max_length=MAX_CODE_LENGTH,
         widget=forms.TextInput(
             attrs={
                 "autocomplete": "one-time-code",
@@ -31,14 +31,15 @@ class CodeForm(forms.Form):
     )
 
     def refuse(self, sentence: str) -> None:
-        """Ask for another code, and say why."""
+        """Show ``sentence`` as the field's error."""
         self.add_error("code", sentence)
+        # A wrong code is not shown again.
         self.data = {}
         self.fields["code"].widget.attrs["aria-describedby"] = "id_code_error"
 
 
 class PasswordForm(forms.Form):
-    """The password of whoever is signed in already."""
+    """The password of the signed-in person."""
 
     password = forms.CharField(
         strip=False,
@@ -48,12 +49,13 @@ class PasswordForm(forms.Form):
     )
 
     def refuse(self, sentence: str) -> None:
+        """Show ``sentence`` as the field's error."""
         self.add_error("password", sentence)
         self.fields["password"].widget.attrs["aria-describedby"] = "id_password_error"
 
 
 class SignInForm(AdminAuthenticationForm):
-    """Username and password; what is longer than any name is nobody's, and is not looked up."""
+    """Username and password."""
 
     error_messages = AdminAuthenticationForm.error_messages | {
         "invalid_login": "Wrong username or password."
@@ -61,18 +63,19 @@ class SignInForm(AdminAuthenticationForm):
 
     def clean_username(self) -> str:
         username: str = self.cleaned_data["username"]
-        if len(username) > LONGEST_USERNAME:
+        # No user has a longer name, so none is looked up.
+        if len(username) > MAX_USERNAME_LENGTH:
             raise self.get_invalid_login_error()
         return username
 
 
 class PasswordChangeForm(AdminOwnPasswordChangeForm):  # type: ignore[misc]  # untyped library
-    """The admin's own, which holds no database connection while it hashes."""
+    """Unfold's form, without a database connection while it hashes."""
 
     def clean_old_password(self) -> str:
         release_connection()
-        given: str = super().clean_old_password()
-        return given
+        password: str = super().clean_old_password()
+        return password
 
     def save(self, commit: bool = True) -> User:
         release_connection()

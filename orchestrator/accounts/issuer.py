@@ -1,4 +1,4 @@
-"""The issuer's word about a person: a code exchanged for an ID token, and what that must say."""
+"""Login at the issuer: exchanges an authorization code for a verified ID token."""
 
 from typing import Any
 
@@ -10,33 +10,33 @@ from sessions_app.auth.issuer import (
     Issuer,
     IssuerUnavailable,
     RequestRefused,
-    issuer_at,
+    get_issuer,
 )
 
 log = structlog.get_logger("orchestrator.accounts")
 
 EXCHANGE_SECONDS = 5
 USERINFO_SECONDS = 3
-NEEDED = ("authorization_endpoint", "token_endpoint")
+REQUIRED_ENDPOINTS = ("authorization_endpoint", "token_endpoint")
 
 
-def issuer() -> Issuer:
+def get_login_issuer() -> Issuer:
     """The issuer at OIDC_ISSUER_URL."""
-    return issuer_at(settings.OIDC_ISSUER_URL)
+    return get_issuer(settings.OIDC_ISSUER_URL)
 
 
 def is_reachable() -> bool:
-    """Whether people can be sent to the issuer now."""
+    """Whether people can log in at the issuer now."""
     try:
-        return all(issuer().endpoint(name) for name in NEEDED)
+        return all(get_login_issuer().endpoint(name) for name in REQUIRED_ENDPOINTS)
     except IssuerUnavailable:
         return False
 
 
-def exchange(
+def exchange_code(
     code: str, *, verifier: str, redirect_uri: str, nonce: str
 ) -> tuple[dict[str, Any], str]:
-    """What the ID token that ``code`` stands for claims, and the access token beside it.
+    """Exchange ``code`` for the claims of the ID token and for the access token.
 
     Raises InvalidToken, IssuerUnavailable.
     """
@@ -47,12 +47,12 @@ def exchange(
         "redirect_uri": redirect_uri,
     }
     credentials = (settings.ADMIN_OIDC_CLIENT_ID, settings.ADMIN_OIDC_CLIENT_SECRET)
-    methods = issuer().metadata().get("token_endpoint_auth_methods_supported")
+    methods = get_login_issuer().metadata().get("token_endpoint_auth_methods_supported")
     by_header = "client_secret_basic" in (methods or ["client_secret_basic"])
     if not by_header:
         form |= dict(zip(("client_id", "client_secret"), credentials, strict=True))
     try:
-        tokens = issuer().ask(
+        tokens = get_login_issuer().request(
             "POST",
             "token_endpoint",
             seconds=EXCHANGE_SECONDS,
@@ -62,19 +62,21 @@ def exchange(
     except RequestRefused as error:
         log.warning("code refused", status=error.status)
         raise InvalidToken("The issuer does not take the code.") from error
-    return _verified(tokens.get("id_token"), nonce), str(tokens.get("access_token") or "")
+    return _verify_id_token(tokens.get("id_token"), nonce), str(tokens.get("access_token") or "")
 
 
-def userinfo(access_token: str, subject: str) -> dict[str, Any]:
-    """More claims about ``subject``, where the issuer has such an endpoint.
+def fetch_userinfo(access_token: str, subject: str) -> dict[str, Any]:
+    """Claims about ``subject`` from the userinfo endpoint; empty if the issuer has none.
 
-    Raises InvalidToken (another's claims), IssuerUnavailable.
+    Raises InvalidToken (claims about somebody else), IssuerUnavailable.
     """
-    if not issuer().metadata().get("userinfo_endpoint"):
+    if not get_login_issuer().metadata().get("userinfo_endpoint"):
         return {}
     bearer = {"Authorization": f"Bearer {access_token}"}
     try:
-        claims = issuer().ask("GET", "userinfo_endpoint", seconds=USERINFO_SECONDS, headers=bearer)
+        claims = get_login_issuer().request(
+            "GET", "userinfo_endpoint", seconds=USERINFO_SECONDS, headers=bearer
+        )
     except RequestRefused as error:
         raise IssuerUnavailable(str(error)) from error
     if claims.get("sub") != subject:
@@ -82,15 +84,15 @@ def userinfo(access_token: str, subject: str) -> dict[str, Any]:
     return claims
 
 
-def _verified(id_token: Any, nonce: str) -> dict[str, Any]:
-    """The claims of ``id_token``: for us and about this sign-in (OpenID Connect Core 1.0, 3.1.3.7).
+def _verify_id_token(id_token: Any, nonce: str) -> dict[str, Any]:
+    """Verify ``id_token`` for this login (OpenID Connect Core 1.0, section 3.1.3.7).
 
     Raises InvalidToken, IssuerUnavailable.
     """
     if not isinstance(id_token, str):
         raise InvalidToken("There is no ID token in the answer.")
     ours = settings.ADMIN_OIDC_CLIENT_ID
-    claims = issuer().verify(id_token, audience=ours, required=("iat", "sub", "nonce"))
+    claims = get_login_issuer().verify(id_token, audience=ours, required=("iat", "sub", "nonce"))
     several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
     if claims["nonce"] != nonce:
         raise InvalidToken("The nonce is of another sign-in.")

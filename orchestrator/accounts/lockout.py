@@ -1,7 +1,7 @@
-"""After too many wrong passwords: nobody from that address is let in under that name for a while.
+"""Lockout after too many wrong passwords, per username and client address.
 
-django-axes counts in the database, over all processes, by (username, address): whoever guesses
-locks themselves out, and not the person whose name they use. Known and unknown names are alike.
+django-axes counts in the database, across all processes. Someone who guesses locks out themselves
+and not the person whose name they use. Known and unknown names are treated alike.
 """
 
 import math
@@ -25,7 +25,7 @@ log = structlog.get_logger("orchestrator.accounts")
 
 
 class LockoutBackend(AxesStandaloneBackend):  # type: ignore[misc]  # untyped library
-    """Stands before the others and lets nobody who is locked out get to them."""
+    """Refuses locked-out clients before the other backends are asked."""
 
     def authenticate(
         self,
@@ -34,15 +34,15 @@ class LockoutBackend(AxesStandaloneBackend):  # type: ignore[misc]  # untyped li
         password: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Without a request nobody knocks: a command asks, on this host."""
+        # Commands on this host authenticate without a request and are never locked out.
         if request is not None:
             super().authenticate(request, username, password, **kwargs)
 
 
-def locked_out(
+def respond_locked_out(
     request: HttpRequest, response: HttpResponse | None, credentials: Any
 ) -> HttpResponse:
-    """429 with Retry-After, in plain words (AXES_LOCKOUT_CALLABLE)."""
+    """The page for a locked-out client: 429 with Retry-After (AXES_LOCKOUT_CALLABLE)."""
     seconds = _seconds_left(request, (credentials or {}).get("username"))
     page = {
         **admin.site.each_context(request),
@@ -64,14 +64,15 @@ def _seconds_left(request: HttpRequest, username: str | None) -> int:
     return max(1, math.ceil((settings.LOGIN_LOCKOUT - since).total_seconds()))
 
 
-def listen() -> None:
-    user_login_failed.connect(_tell, dispatch_uid="orchestrator.accounts.lockout")
+def connect() -> None:
+    """Log failed logins from now on."""
+    user_login_failed.connect(_log_failure, dispatch_uid="orchestrator.accounts.lockout")
 
 
-def _tell(
+def _log_failure(
     sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any
 ) -> None:
-    """Django has taken the password out of ``credentials``; nothing but the name is told anyway."""
+    # Django has removed the password from ``credentials``; we log only the name all the same.
     log.warning(
         "sign-in failed",
         username=str(credentials.get("username"))[:150],

@@ -1,4 +1,4 @@
-"""``request.user`` is somebody only while the session proves it."""
+"""Checks the session behind ``request.user``."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,9 +12,9 @@ from orchestrator.accounts import sessions
 
 
 class AssuranceMiddleware:
-    """Leaves on ``request.user`` how they proved who they are, for Actor.human to take along.
+    """Sets ``request.user.assurance`` for Actor.human; an expired session becomes AnonymousUser.
 
-    It stands behind AuthenticationMiddleware and is as lazy: a request that asks for nobody costs
+    It follows AuthenticationMiddleware and is as lazy: a request that never reads the user costs
     nothing.
     """
 
@@ -25,8 +25,8 @@ class AssuranceMiddleware:
         user, auser = request.user, request.auser
 
         async def person() -> User | AnonymousUser:
-            return await sync_to_async(sessions.person)(request, await auser())
+            return await sync_to_async(sessions.authenticate_session)(request, await auser())
 
-        request.user = SimpleLazyObject(partial(sessions.person, request, user))  # type: ignore[assignment]
+        request.user = SimpleLazyObject(partial(sessions.authenticate_session, request, user))  # type: ignore[assignment]
         request.auser = person
         return self.get_response(request)

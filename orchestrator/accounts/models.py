@@ -1,4 +1,4 @@
-"""Who at the issuer is who here."""
+"""The link between people here and subjects at the issuer."""
 
 from django.conf import settings
 from django.db import models
@@ -6,10 +6,10 @@ from django.db.models.functions import Now
 
 
 class Identity(models.Model):
-    """The person that an issuer's ``sub`` stands for.
+    """The person behind an issuer's ``sub``.
 
-    A person is bound to (issuer, subject) and not to a username, which the issuer may give to
-    somebody else one day.
+    People are linked by (issuer, subject), since an issuer may give a username to somebody else
+    one day.
     """
 
     id = models.BigAutoField(primary_key=True, db_comment="Identity.")

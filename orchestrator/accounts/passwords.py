@@ -1,4 +1,4 @@
-"""Passwords: the only proof while no single sign-on is configured, the last resort where it is."""
+"""Passwords: the only way in without single sign-on, the last resort with it."""
 
 from typing import Any
 
@@ -10,21 +10,22 @@ from audit_app.base.connections import release_connection
 from orchestrator.accounts.standing import StandingBackend
 
 
-def accepted() -> bool:
-    """Whether anybody's password opens anything."""
+def are_accepted() -> bool:
+    """Whether anyone may log in with a password."""
     return not settings.SINGLE_SIGN_ON or settings.ADMIN_PASSWORD_FALLBACK
 
 
-def accepted_of(user: User) -> bool:
-    """With single sign-on, a superuser's alone, and only with ADMIN_PASSWORD_FALLBACK."""
-    return accepted() and (user.is_superuser or not settings.SINGLE_SIGN_ON)
+def are_accepted_from(user: User) -> bool:
+    """Whether ``user`` may log in with a password: with single sign-on only a superuser, and only
+    with ADMIN_PASSWORD_FALLBACK."""
+    return are_accepted() and (user.is_superuser or not settings.SINGLE_SIGN_ON)
 
 
 class PasswordBackend(StandingBackend):
-    """Django's, where passwords are accepted, without a database connection while it hashes.
+    """Django's backend, where passwords are accepted, without a connection while it hashes.
 
-    A hash is computed whoever asks, so that neither the answer nor its time tells a wrong password
-    from a right one that is not accepted, or from the name of nobody.
+    A hash is always computed: neither the answer nor its time tells a wrong password from an
+    unknown name or from a right password that is not accepted.
     """
 
     def authenticate(
@@ -37,14 +38,16 @@ class PasswordBackend(StandingBackend):
         if username is None or password is None:
             return None
         user = User.objects.filter(username=username).first()
-        release_connection()  # agents need it, and anybody may try passwords
+        release_connection()  # hashing is slow and anyone can cause it, and agents need the pool
         if user is None:
             User().set_password(password)
             return None
         right = user.check_password(password)
-        return user if right and self.user_can_authenticate(user) and accepted_of(user) else None
+        return (
+            user if right and self.user_can_authenticate(user) and are_accepted_from(user) else None
+        )
 
     def get_user(self, user_id: int) -> User | None:
-        """Sessions that a password began end when passwords do."""
+        """The session's user; None once their password is not accepted any more."""
         user: Any = super().get_user(user_id)
-        return user if user is not None and accepted_of(user) else None
+        return user if user is not None and are_accepted_from(user) else None

@@ -1,8 +1,7 @@
-"""What a session knows of how its person proved who they are.
+"""How a session's person was authenticated.
 
-A session is only ever a whole one: between the password and the code, or before a demanded second
-factor is set up, the person is *set aside* in the browser's anonymous session, and nobody is signed
-in.
+Nobody is ever half signed in. Between the password and the code, or before a required second factor
+is set up, the login is *pending* in the browser's anonymous session.
 """
 
 from dataclasses import dataclass, replace
@@ -22,17 +21,17 @@ from django_otp.models import Device
 from audit_app.base.actors import Assurance
 
 PROOF = "signin_proof"
-ASIDE = "signin_aside"
+PENDING = "signin_aside"
 ISSUER = "issuer"
-"""In the place of a device's id: the issuer asked for the second factor."""
+"""Stands for a device's id where the issuer asked for the second factor."""
 
-ASIDE_FOR = timedelta(minutes=10)
-"""How long a person may look for their telephone."""
+PENDING_AGE = timedelta(minutes=10)
+"""How long a person has to give the second factor."""
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
-    """Who gave a right password, or came from the issuer, and has a second factor left to give."""
+class PendingLogin:
+    """A person who gave a right password, or came from the issuer, and owes a second factor."""
 
     user: User
     assurance: Assurance
@@ -40,85 +39,87 @@ class SetAside:
     destination: str
 
 
-def begin(
+def start(
     request: HttpRequest, user: User, assurance: Assurance, *, backend: str, device: str = ""
 ) -> None:
-    """Sign ``user`` in, or once more: the session's key changes, its age begins anew.
+    """Sign ``user`` in, possibly again, with a new session key and a new age.
 
-    A second factor that this session was given before still counts for the same person.
+    A second factor given earlier in this session still counts for the same person.
     """
     before = _proof(request.session) if request.user.pk == user.pk else {}
     if assurance.second_factor and not device:
         device = ISSUER
-    request.session.pop(ASIDE, None)
+    request.session.pop(PENDING, None)
     if auth.SESSION_KEY in request.session:
-        request.session.cycle_key()  # for the same person, Django's login would keep it
+        request.session.cycle_key()  # Django's login keeps the key for the same person
     auth.login(request, user, backend=backend)
     _write(request.session, assurance, device or before.get("device", ""))
 
 
 def add_second_factor(request: HttpRequest, device: str) -> None:
-    """The signed-in person has given a code of ``device``."""
+    """Record that the signed-in person gave a code of ``device``."""
     request.session.cycle_key()
     request.session[PROOF] = {**_proof(request.session), "device": device}
 
 
 def drop_second_factor(request: HttpRequest) -> None:
+    """Record that the session has no second factor any more."""
     request.session[PROOF] = {**_proof(request.session), "device": ""}
 
 
-def set_aside(request: HttpRequest, waiting: SetAside) -> None:
-    """Remember ``waiting`` until they have given the second factor, and sign nobody in."""
-    at = waiting.assurance.authenticated_at
-    request.session[ASIDE] = {
-        "user": waiting.user.pk,
-        "hash": waiting.user.get_session_auth_hash(),
-        "by": waiting.assurance.authenticated_by,
+def set_pending(request: HttpRequest, pending: PendingLogin) -> None:
+    """Keep ``pending`` in the anonymous session until the second factor is given."""
+    at = pending.assurance.authenticated_at
+    request.session[PENDING] = {
+        "user": pending.user.pk,
+        "hash": pending.user.get_session_auth_hash(),
+        "by": pending.assurance.authenticated_by,
         "at": at.isoformat() if at else None,
-        "backend": waiting.backend,
-        "destination": waiting.destination,
+        "backend": pending.backend,
+        "destination": pending.destination,
         "since": timezone.now().isoformat(),
     }
 
 
-def who_is_set_aside(request: HttpRequest) -> SetAside | None:
-    """None when that is too long ago, or their password changed or their account ended since."""
-    kept = request.session.get(ASIDE)
-    if kept is None or _older(_read(kept["since"]), ASIDE_FOR):
+def get_pending(request: HttpRequest) -> PendingLogin | None:
+    """The pending login; None if there is none, if it is too old, or if the person's password or
+    account changed since."""
+    kept = request.session.get(PENDING)
+    if kept is None or _is_older(_parse(kept["since"]), PENDING_AGE):
         return None
     user: User | None = auth.load_backend(kept["backend"]).get_user(kept["user"])
     if user is None or not constant_time_compare(kept["hash"], user.get_session_auth_hash()):
         return None
-    assurance = Assurance(kept["by"], _read(kept["at"]))
-    return SetAside(user, assurance, kept["backend"], kept["destination"])
+    assurance = Assurance(kept["by"], _parse(kept["at"]))
+    return PendingLogin(user, assurance, kept["backend"], kept["destination"])
 
 
-def person(request: HttpRequest, user: User | AnonymousUser) -> User | AnonymousUser:
-    """``user`` with the Assurance of this session, or nobody.
+def authenticate_session(request: HttpRequest, user: User | AnonymousUser) -> User | AnonymousUser:
+    """Return ``user`` with the Assurance of this session, or AnonymousUser.
 
-    A session ends when it is SESSION_AGE old, however busy it was, and counts for nothing without
-    a second factor where one is always demanded.
+    A session ends at SESSION_AGE even while in use, and does not count without a second factor
+    where one is always required.
     """
     if not user.is_authenticated:
         return user
     proof = _proof(request.session)
-    if _older(_read(proof.get("began")), settings.SESSION_AGE):
+    if _is_older(_parse(proof.get("began")), settings.SESSION_AGE):
         return AnonymousUser()
-    second = _second_factor_stands(user, proof.get("device", ""))
-    if settings.REQUIRE_SECOND_FACTOR == "always" and not second:
+    has_second_factor = _is_second_factor_valid(user, proof.get("device", ""))
+    if settings.REQUIRE_SECOND_FACTOR == "always" and not has_second_factor:
         return AnonymousUser()
-    assurance = Assurance(proof["by"], _read(proof["at"]))
-    user.assurance = replace(assurance, second_factor=second)  # type: ignore[attr-defined]
+    assurance = Assurance(proof["by"], _parse(proof["at"]))
+    user.assurance = replace(assurance, second_factor=has_second_factor)  # type: ignore[attr-defined]
     return user
 
 
-def listen() -> None:
-    user_logged_in.connect(_signed_in, dispatch_uid="orchestrator.accounts.sessions")
+def connect() -> None:
+    """Record how people are authenticated who log in by Django's own means."""
+    user_logged_in.connect(_record_login, dispatch_uid="orchestrator.accounts.sessions")
 
 
-def _signed_in(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:
-    """Whoever is signed in by Django's own means proved themselves just now; ``begin`` knows
-    better and says so afterwards."""
+def _record_login(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:
+    # Also runs for logins by Django's own means, which use a password; ``start`` overwrites this.
     _write(request.session, Assurance("password", timezone.now()), "")
 
 
@@ -137,17 +138,18 @@ def _proof(session: SessionBase) -> dict[str, Any]:
     return proof
 
 
-def _second_factor_stands(user: Any, device: str) -> bool:
-    """A device that was removed since, by its owner or by an administrator, proves nothing."""
+def _is_second_factor_valid(user: Any, device: str) -> bool:
+    """Whether the second factor of this session still counts."""
     if device == ISSUER:
         return True
+    # A device may have been removed since, by its owner or by an administrator.
     found = Device.from_persistent_id(device) if device else None
     return found is not None and found.user_id == user.pk and found.confirmed
 
 
-def _read(moment: str | None) -> datetime | None:
+def _parse(moment: str | None) -> datetime | None:
     return datetime.fromisoformat(moment) if moment else None
 
 
-def _older(moment: datetime | None, age: timedelta) -> bool:
+def _is_older(moment: datetime | None, age: timedelta) -> bool:
     return moment is None or timezone.now() - moment > age

@@ -18,8 +18,8 @@ from django.views import View
 
 from audit_app.base.actors import CLOCK_SKEW_SECONDS, Assurance
 from orchestrator.accounts import login
-from orchestrator.accounts.destinations import destination, leading_to
-from orchestrator.accounts.issuer import exchange, issuer, userinfo
+from orchestrator.accounts.destinations import get_destination, url_with_next
+from orchestrator.accounts.issuer import exchange_code, fetch_userinfo, get_login_issuer
 from orchestrator.accounts.sso_users import NotAdmitted, admit
 from orchestrator.accounts.standing import StandingBackend
 from sessions_app.auth.issuer import InvalidToken, IssuerUnavailable
@@ -28,54 +28,55 @@ log = structlog.get_logger("orchestrator.accounts")
 
 BACKEND = "orchestrator.accounts.sso.SingleSignOnBackend"
 STATES = "oidc_states"
-"""Where a browser's session keeps what each of its tabs began."""
+"""The session's entry for login attempts, one per tab, by their state parameter."""
 
-MOST_STATES = 50
-STARTED_FOR_SECONDS = 600
+MAX_STATES = 50
+ATTEMPT_SECONDS = 600
 NOT_REACHABLE = "Single sign-on is unavailable. Your account is fine; try again later."
-NOT_BEGUN_HERE = "This sign-in expired or was started in another browser. Please start again."
-NOT_BELIEVED = "The answer of single sign-on could not be verified. Please try again."
+UNKNOWN_ATTEMPT = "This sign-in expired or was started in another browser. Please start again."
+NOT_VERIFIED = "The answer of single sign-on could not be verified. Please try again."
 DENIED = "Single sign-on denied access or was cancelled."
 SOMEBODY_ELSE = "Somebody else signed in. Sign in as {name}, or log out here first."
 NO_TIME = "Single sign-on did not say when you signed in, so it can't count as recent."
 
 
 class SingleSignOnBackend(StandingBackend):
-    """Whoever single sign-on let in. No form leads here, whatever is typed into it."""
+    """The backend of people who logged in at the issuer. It accepts no credentials."""
 
     def authenticate(self, request: HttpRequest | None, **credentials: Any) -> None:  # type: ignore[override]  # takes none
         return None
 
     def get_user(self, user_id: int) -> User | None:
-        """Sessions that single sign-on began end when it is switched off."""
+        """The session's user; None once single sign-on is switched off."""
         user: User | None = super().get_user(user_id)
         return user if settings.SINGLE_SIGN_ON else None
 
 
 class Start(View):
-    """Off to the issuer. ``?again=1``: to prove anew who they are, whoever the issuer knows."""
+    """Redirect to the issuer; with ``?again=1``, to authenticate again even if it has a session."""
 
     http_method_names = ["get"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        _must_be_on()
+        _require_configured()
         try:
-            endpoint = issuer().endpoint("authorization_endpoint")
+            endpoint = get_login_issuer().endpoint("authorization_endpoint")
         except IssuerUnavailable:
-            return refused(request, NOT_REACHABLE, destination(request))
+            return refuse(request, NOT_REACHABLE, get_destination(request))
         again = bool(request.GET.get("again")) and request.user.is_authenticated
         state, nonce, verifier = (get_random_string(length) for length in (32, 32, 64))
-        begun = {
+        attempt = {
             "nonce": nonce,
             "code_verifier": verifier,
             "added_on": time.time(),
-            "next": destination(request),
+            "next": get_destination(request),
             "again": again,
         }
-        others = list(request.session.get(STATES, {}).items())[1 - MOST_STATES :]
-        request.session[STATES] = dict(others) | {state: begun}
+        # Old attempts are dropped, so that a session can't grow without limit.
+        others = list(request.session.get(STATES, {}).items())[1 - MAX_STATES :]
+        request.session[STATES] = dict(others) | {state: attempt}
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
-        asked = {
+        query = {
             "response_type": "code",
             "client_id": settings.ADMIN_OIDC_CLIENT_ID,
             "redirect_uri": _callback(request),
@@ -85,92 +86,93 @@ class Start(View):
             "code_challenge": challenge.decode().rstrip("="),
             "code_challenge_method": "S256",
         }
-        return redirect(_with_query(endpoint, asked | _freshness(again)))
+        return redirect(_with_query(endpoint, query | _freshness(again)))
 
 
 class Callback(View):
-    """Back from the issuer."""
+    """The redirect back from the issuer."""
 
     http_method_names = ["get"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        _must_be_on()
-        began = _taken(request)
-        if began is None:
-            return refused(request, NOT_BEGUN_HERE)
+        _require_configured()
+        attempt = _pop_attempt(request)
+        if attempt is None:
+            return refuse(request, UNKNOWN_ATTEMPT)
         if "code" not in request.GET:
             log.warning("sign-in refused", reason=request.GET.get("error", "")[:100])
-            return refused(request, DENIED, began["next"])
+            return refuse(request, DENIED, attempt["next"])
         try:
-            claims, access_token = exchange(
+            claims, access_token = exchange_code(
                 request.GET["code"],
-                verifier=began["code_verifier"],
+                verifier=attempt["code_verifier"],
                 redirect_uri=_callback(request),
-                nonce=began["nonce"],
+                nonce=attempt["nonce"],
             )
-            user = admit(issuer().url, _complete(claims, access_token))
+            user = admit(get_login_issuer().url, _add_userinfo(claims, access_token))
         except IssuerUnavailable:
-            return refused(request, NOT_REACHABLE, began["next"])
+            return refuse(request, NOT_REACHABLE, attempt["next"])
         except InvalidToken as error:
             log.warning("sign-in refused", reason=str(error))
-            return refused(request, NOT_BELIEVED, began["next"])
+            return refuse(request, NOT_VERIFIED, attempt["next"])
         except NotAdmitted as error:
-            return refused(request, str(error), began["next"])
-        return self._enter(request, user, Assurance.claimed(claims), began)
+            return refuse(request, str(error), attempt["next"])
+        return self._enter(request, user, Assurance.from_claims(claims), attempt)
 
     def _enter(
-        self, request: HttpRequest, user: User, assurance: Assurance, began: dict[str, Any]
+        self, request: HttpRequest, user: User, assurance: Assurance, attempt: dict[str, Any]
     ) -> HttpResponse:
-        if began["again"]:
+        if attempt["again"]:
             if request.user.pk != user.pk:
                 sentence = SOMEBODY_ELSE.format(name=request.user.get_username() or "yourself")
-                return refused(request, sentence, began["next"])
-            if not _proved_since(assurance, began["added_on"]):
-                return refused(request, NO_TIME, began["next"])
-        return login.enter(request, user, assurance, backend=BACKEND, destination=began["next"])
+                return refuse(request, sentence, attempt["next"])
+            if not _authenticated_since(assurance, attempt["added_on"]):
+                return refuse(request, NO_TIME, attempt["next"])
+        return login.log_in(request, user, assurance, backend=BACKEND, destination=attempt["next"])
 
 
-def refused(request: HttpRequest, sentence: str, path: str | None = None) -> HttpResponse:
-    """Back to the login page, which says ``sentence``; whoever is signed in stays so."""
+def refuse(request: HttpRequest, sentence: str, path: str | None = None) -> HttpResponse:
+    """Redirect to the login page with the message ``sentence``; nobody is signed out."""
     messages.error(request, sentence)
     if path is None:
         return redirect("admin:login")
-    return redirect(leading_to("admin:login", path))
+    return redirect(url_with_next("admin:login", path))
 
 
-def _taken(request: HttpRequest) -> dict[str, Any] | None:
-    """What this browser began under the state that came back, once."""
-    began: dict[str, Any] | None = request.session.get(STATES, {}).pop(
+def _pop_attempt(request: HttpRequest) -> dict[str, Any] | None:
+    """Remove and return this browser's attempt with the state that came back; None if unknown."""
+    attempt: dict[str, Any] | None = request.session.get(STATES, {}).pop(
         request.GET.get("state", ""), None
     )
-    if began is None:
+    if attempt is None:
         return None
-    # Saved before the issuer is asked, so that a second tab's answer meanwhile is not undone.
+    # Saved before the issuer is asked: saving later would undo what another tab did meanwhile.
     request.session.save()
     request.session = request.session.__class__(request.session.session_key)
-    return began if time.time() - began["added_on"] < STARTED_FOR_SECONDS else None
+    return attempt if time.time() - attempt["added_on"] < ATTEMPT_SECONDS else None
 
 
-def _proved_since(assurance: Assurance, began: float) -> bool:
+def _authenticated_since(assurance: Assurance, started_at: float) -> bool:
     at = assurance.authenticated_at
-    return at is not None and at.timestamp() >= began - CLOCK_SKEW_SECONDS
+    return at is not None and at.timestamp() >= started_at - CLOCK_SKEW_SECONDS
 
 
-def _complete(claims: dict[str, Any], access_token: str) -> dict[str, Any]:
-    """``claims``, with those of the userinfo endpoint where they lack what we look for."""
+def _add_userinfo(claims: dict[str, Any], access_token: str) -> dict[str, Any]:
+    """``claims``, completed from the userinfo endpoint if they lack the username or the groups."""
     wanted = (settings.ADMIN_OIDC_USERNAME_CLAIM, settings.ADMIN_OIDC_GROUPS_CLAIM)
     if all(name in claims for name in wanted) or not access_token:
         return claims
-    return {**userinfo(access_token, claims["sub"]), **claims}
+    return {**fetch_userinfo(access_token, claims["sub"]), **claims}
 
 
-def _must_be_on() -> None:
+def _require_configured() -> None:
     if not settings.SINGLE_SIGN_ON:
         raise Http404("Single sign-on is not configured.")
 
 
 def _freshness(again: bool) -> dict[str, str]:
-    """``max_age`` makes the issuer say when the person proved who they are (auth_time)."""
+    """The parameters that make the issuer authenticate again, or tell when it last did."""
+    # max_age makes it send auth_time.
     if again:
         return {"prompt": "login", "max_age": "0"}
     if settings.REAUTHENTICATE_AFTER:
@@ -187,11 +189,11 @@ def _with_query(url: str, query: dict[str, str]) -> str:
 
 
 def issuer_logout(request: HttpRequest) -> str:
-    """Where the session at the issuer is ended, too; empty where it has no such place."""
+    """The URL that ends the issuer's session as well; empty if it has none."""
     try:
-        endpoint = issuer().endpoint("end_session_endpoint")
+        endpoint = get_login_issuer().endpoint("end_session_endpoint")
     except IssuerUnavailable:
         return ""
     back = request.build_absolute_uri(reverse("admin:login"))
-    asked = {"client_id": settings.ADMIN_OIDC_CLIENT_ID, "post_logout_redirect_uri": back}
-    return _with_query(endpoint, asked)
+    query = {"client_id": settings.ADMIN_OIDC_CLIENT_ID, "post_logout_redirect_uri": back}
+    return _with_query(endpoint, query)

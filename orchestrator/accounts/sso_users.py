@@ -1,4 +1,4 @@
-"""From an issuer's claims to a person here: who they are, and which groups they are in."""
+"""Maps an issuer's claims to a person here and to their groups."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,49 +15,48 @@ log = structlog.get_logger("orchestrator.accounts")
 
 
 class NotAdmitted(Exception):
-    """Single sign-on is right about who they are, and they may not come in. The text says why."""
+    """The issuer authenticated a person who may not log in here. The message says why."""
 
 
 def admit(issuer: str, claims: Mapping[str, Any]) -> User:
-    """The person that ``claims["sub"]`` of ``issuer`` stands for, in the groups that claims give.
+    """Return the person behind ``claims["sub"]`` of ``issuer``, in the groups that the claims give.
 
-    Somebody new is linked to the local user of their username, or created. Two first sign-ins at
-    once: the constraint lets one link, and the other is tried again and finds it. Raises
-    NotAdmitted; what the claims say of groups is taken all the same, so that who lost every role
-    here has lost it.
+    Someone new is linked to the user with their username, or created. Raises NotAdmitted, after
+    the groups were updated: whoever lost every role at the issuer loses them here.
     """
     try:
-        user = _synchronized(issuer, claims)
+        user = _synchronize(issuer, claims)
     except IntegrityError:
-        user = _synchronized(issuer, claims)
+        # Two first logins at once: the constraint lets one link, and the other now finds that.
+        user = _synchronize(issuer, claims)
     if not user.is_staff:
         raise _no_role(user.get_username())
     return user
 
 
 @transaction.atomic
-def _synchronized(issuer: str, claims: Mapping[str, Any]) -> User:
+def _synchronize(issuer: str, claims: Mapping[str, Any]) -> User:
     identities = Identity.objects.select_related("user").select_for_update()
     identity = identities.filter(issuer=issuer, subject=claims["sub"]).first()
     roles = _roles(claims)
-    user = identity.user if identity else _linked(issuer, claims, roles)
+    user = identity.user if identity else _link(issuer, claims, roles)
     if not user.is_active:
         log.warning("sign-in refused", username=user.get_username(), reason="inactive")
         raise NotAdmitted("Your account is disabled. An administrator can enable it.")
-    _give_roles(user, roles)
+    _set_roles(user, roles)
     return user
 
 
-def _linked(issuer: str, claims: Mapping[str, Any], roles: set[str]) -> User:
-    """Somebody who comes for the first time. Raises NotAdmitted."""
+def _link(issuer: str, claims: Mapping[str, Any], roles: set[str]) -> User:
+    """Link a first login to a user. Raises NotAdmitted."""
     username = _username(claims)
     users = User.objects.select_for_update(no_key=True)
-    user = users.filter(username=username).first() or _created(username, roles)
-    bound = Identity.objects.filter(user=user).first()
-    if bound and (bound.issuer, bound.subject) == (issuer, claims["sub"]):
-        return user  # by another first sign-in of theirs, while we waited for the row
-    if user.is_superuser or bound:
-        # Whoever may choose a username at the issuer must not become somebody else by it.
+    user = users.filter(username=username).first() or _create(username, roles)
+    linked = Identity.objects.filter(user=user).first()
+    if linked and (linked.issuer, linked.subject) == (issuer, claims["sub"]):
+        return user  # by another first login of theirs, while this one waited for the row
+    if user.is_superuser or linked:
+        # A username chosen at the issuer must not take over somebody else's account.
         log.warning("sign-in refused", username=username, reason="the username is somebody's")
         raise NotAdmitted(
             f"The username {username} belongs to somebody else. An administrator can help."
@@ -68,11 +67,12 @@ def _linked(issuer: str, claims: Mapping[str, Any], roles: set[str]) -> User:
 
 
 def _username(claims: Mapping[str, Any]) -> str:
+    """The username in the claims. Raises NotAdmitted."""
     name = settings.ADMIN_OIDC_USERNAME_CLAIM
-    given = claims.get(name)
-    if not isinstance(given, str) or not given:
+    value = claims.get(name)
+    if not isinstance(value, str) or not value:
         raise NotAdmitted(f"Single sign-on did not send your username: {name} is missing.")
-    username: str = User.normalize_username(given)
+    username: str = User.normalize_username(value)
     try:
         User(username=username).clean_fields(exclude=["password"])
     except ValidationError:
@@ -80,8 +80,9 @@ def _username(claims: Mapping[str, Any]) -> str:
     return username
 
 
-def _created(username: str, roles: set[str]) -> User:
-    """Nobody is created who could do nothing here: the issuer knows many people."""
+def _create(username: str, roles: set[str]) -> User:
+    """Create a user who has a role here. Raises NotAdmitted."""
+    # The issuer knows many people; whoever has no role here gets no account.
     if not settings.ADMIN_OIDC_CREATE_USERS:
         log.warning("sign-in refused", username=username, reason="unknown")
         raise NotAdmitted(f"User {username} does not exist. An administrator can add you.")
@@ -96,11 +97,11 @@ def _no_role(username: str) -> NotAdmitted:
 
 
 def _roles(claims: Mapping[str, Any]) -> set[str]:
-    """The names of groups that the claims give, without the prefix that marks ours."""
-    given = claims.get(settings.ADMIN_OIDC_GROUPS_CLAIM)
-    if given is None:
+    """The group names in the claims that carry our prefix, without it."""
+    groups = claims.get(settings.ADMIN_OIDC_GROUPS_CLAIM)
+    if groups is None:
         log.warning("groups missing", claim=settings.ADMIN_OIDC_GROUPS_CLAIM)
-    names = given if isinstance(given, list) else []
+    names = groups if isinstance(groups, list) else []
     prefix = settings.ADMIN_OIDC_GROUPS_PREFIX
     return {
         name.removeprefix(prefix)
@@ -109,12 +110,12 @@ def _roles(claims: Mapping[str, Any]) -> set[str]:
     }
 
 
-def _give_roles(user: User, roles: set[str]) -> None:
-    """Exactly ``roles``, as far as they are groups here, and staff rights with the first of them.
+def _set_roles(user: User, roles: set[str]) -> None:
+    """Make ``user`` a member of exactly those ``roles`` that are groups here, and staff if any is.
 
-    A group that carries permissions is no role but an office, which is given and taken here alone:
-    a claim must make nobody an administrator. Being staff by such an office stays, too.
+    Groups with permissions are left alone, and so are the staff rights of their members.
     """
+    # A claim must make nobody an administrator: groups with permissions are managed here only.
     plain = Group.objects.filter(permissions=None)
     before = set(user.groups.filter(permissions=None).values_list("name", flat=True))
     wanted = set(plain.filter(name__in=roles).values_list("name", flat=True))
@@ -123,12 +124,12 @@ def _give_roles(user: User, roles: set[str]) -> None:
         user.groups.add(*plain.filter(name__in=wanted - before))
         changed = {"given": sorted(wanted - before), "taken": sorted(before - wanted)}
         log.info("roles changed", username=user.get_username(), **changed)
-    staff = bool(wanted) or user.is_superuser or _holds_an_office(user)
+    staff = bool(wanted) or user.is_superuser or _has_permissions(user)
     if user.is_staff != staff:
         user.is_staff = staff
         user.save(update_fields=["is_staff"])
         log.info("staff rights changed", username=user.get_username(), staff=staff)
 
 
-def _holds_an_office(user: User) -> bool:
+def _has_permissions(user: User) -> bool:
     return user.user_permissions.exists() or user.groups.filter(permissions__isnull=False).exists()

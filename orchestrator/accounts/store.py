@@ -1,4 +1,4 @@
-"""Where sessions are kept: in Django's table, read by SQL that is written once."""
+"""Django's session table, read by a prepared query."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _living: Prepared[Session] = Prepared(
 
 
 class SessionStore(db.SessionStore):
-    """Each request of a person's reads theirs."""
+    """Django's store; every request of a person reads it, so the SQL is compiled once."""
 
     def _get_session_from_db(self) -> Any:
         for session in _living(key=self.session_key):

@@ -1,8 +1,7 @@
-"""Second factors: the codes of an authenticator (TOTP, RFC 6238) and, for when it is lost, ten
-recovery codes.
+"""Second factors: codes of an authenticator (TOTP, RFC 6238) and ten recovery codes.
 
-django-otp keeps them, lets no code be used twice, and makes each wrong code wait twice as long as
-the one before. What is ours is the order: one row lock around looking, comparing and saving.
+django-otp stores them, refuses used codes and doubles the delay after each wrong one. We add a row
+lock around reading, comparing and saving.
 """
 
 import hashlib
@@ -39,88 +38,90 @@ RECOVERY_CODE = re.compile(r"[a-z2-7]{16}")
 
 
 class WrongCode(Exception):
-    """What was typed is no code of this person's, or was used before."""
+    """The code is wrong or was used before."""
 
 
 class TooManyCodes(Exception):
-    """Wrong codes were given too fast; even a right one is refused for ``seconds``."""
+    """After wrong codes, even a right one is refused for ``seconds``."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(seconds)
         self.seconds = seconds
 
 
-class EnrolledAlready(Exception):
-    """The person has an authenticator; another takes its place only after it was removed."""
+class AlreadyEnrolled(Exception):
+    """The person has an authenticator already; it must be removed first."""
 
 
-def enrolled(user: User) -> bool:
+def is_enrolled(user: User) -> bool:
     """Whether ``user`` has set up an authenticator."""
     return bool(TOTPDevice.objects.filter(user=user, confirmed=True).exists())
 
 
-def recovery_codes_left(user: User) -> int:
+def count_recovery_codes(user: User) -> int:
+    """How many recovery codes ``user`` has left."""
     return int(StaticToken.objects.filter(device__user=user).count())
 
 
 def new_secret() -> str:
-    """Twenty random bytes, in hex."""
+    """Generate a secret: 20 random bytes in hex."""
     return str(random_hex(20))
 
 
-def readable(secret: str) -> str:
-    """``secret`` as authenticators take it when it is typed."""
+def format_secret(secret: str) -> str:
+    """``secret`` in base32, in groups of four, for typing into an authenticator."""
     text = b32encode(unhexlify(secret)).decode()
     return " ".join(text[i : i + 4] for i in range(0, len(text), 4))
 
 
-def picture(user: User, secret: str) -> SafeString:
-    """The QR code that an authenticator reads ``secret`` from, as SVG without styles or scripts."""
+def draw_qr_code(user: User, secret: str) -> SafeString:
+    """The QR code of ``secret`` for an authenticator, as SVG without styles or scripts."""
     label = quote(f"{ISSUER}:{user.get_username()}")
     query = urlencode({"secret": b32encode(unhexlify(secret)).decode(), "issuer": ISSUER})
     image = qrcode.make(
         f"otpauth://totp/{label}?{query}", image_factory=SvgPathImage, box_size=10, border=2
     )
-    drawn: str = image.to_string().decode()
-    return mark_safe(drawn)  # noqa: S308  # squares and no text
+    svg: str = image.to_string().decode()
+    return mark_safe(svg)  # noqa: S308  # squares and no text
 
 
 def accept(user: User, typed: str) -> str:
-    """Use up the code that ``user`` typed; return the device that it is of.
+    """Use up the code that ``user`` typed and return its device's id.
 
-    Two requests with one code: the row lock lets one after the other look, and the second finds it
-    used. Raises WrongCode, TooManyCodes.
+    Of two concurrent requests with one code, the row lock lets only the first use it. Raises
+    WrongCode, TooManyCodes.
     """
     typed = re.sub(r"[\s-]", "", typed).lower()
     with transaction.atomic():
-        device, token = _device(user, typed)
+        device, token = _lock_device(user, typed)
         if device is None:
             raise WrongCode
         allowed, reason = device.verify_is_allowed()
         if not allowed:
             wait: timedelta = reason["locked_until"] - timezone.now()
             raise TooManyCodes(max(1, math.ceil(wait.total_seconds())))
-        fits = device.verify_token(token)
-    log.info("second factor", username=user.get_username(), kind=device.name, accepted=fits)
-    if not fits:
+        is_right = device.verify_token(token)
+    log.info("second factor", username=user.get_username(), kind=device.name, accepted=is_right)
+    if not is_right:
         raise WrongCode
     return str(device.persistent_id)
 
 
-def _device(user: User, typed: str) -> tuple[Device | None, str]:
-    """The locked device that ``typed`` must be a code of. What is neither is a wrong TOTP code."""
+def _lock_device(user: User, typed: str) -> tuple[Device | None, str]:
+    """Lock the device that ``typed`` looks like a code of; return it with the token to verify."""
     if RECOVERY_CODE.fullmatch(typed):
         recovery = StaticDevice.objects.select_for_update().filter(user=user).first()
         return recovery, _hash(typed)
     device = TOTPDevice.objects.select_for_update().filter(user=user, confirmed=True).first()
+    # Anything else counts as a wrong TOTP code, so that it is delayed like one.
     return device, typed if CODE.fullmatch(typed) else "wrong"
 
 
 def enrol(user: User, secret: str, typed: str) -> tuple[str, list[str]]:
-    """Take the authenticator that knows ``secret`` once it has shown so by a code, which is used up
-    by that. Returns the device and the recovery codes, which are known here and nowhere else.
+    """Add the authenticator with ``secret``, proved and used up by the code ``typed``. Returns the
+    device's id and the recovery codes, which are never shown again.
 
-    Two tabs: the person's row is locked, and the second is told. Raises WrongCode, EnrolledAlready.
+    Of two concurrent tabs, the second gets AlreadyEnrolled. Raises WrongCode, AlreadyEnrolled.
     """
     code = re.sub(r"\s", "", typed)
     totp = TOTP(unhexlify(secret), STEP_SECONDS)
@@ -128,8 +129,8 @@ def enrol(user: User, secret: str, typed: str) -> tuple[str, list[str]]:
         raise WrongCode
     with transaction.atomic():
         User.objects.select_for_update(no_key=True).get(pk=user.pk)
-        if enrolled(user):
-            raise EnrolledAlready
+        if is_enrolled(user):
+            raise AlreadyEnrolled
         device = TOTPDevice.objects.create(
             user=user,
             name="authenticator",
@@ -145,7 +146,7 @@ def enrol(user: User, secret: str, typed: str) -> tuple[str, list[str]]:
 
 
 def renew_recovery_codes(user: User, typed: str) -> list[str]:
-    """Ten new recovery codes instead of those that are left. Raises WrongCode, TooManyCodes."""
+    """Replace the recovery codes by ten new ones. Raises WrongCode, TooManyCodes."""
     accept(user, typed)
     with transaction.atomic():
         User.objects.select_for_update(no_key=True).get(pk=user.pk)
@@ -155,14 +156,14 @@ def renew_recovery_codes(user: User, typed: str) -> list[str]:
 
 
 def remove(user: User, typed: str) -> None:
-    """Forget the authenticator and the recovery codes. Raises WrongCode, TooManyCodes."""
+    """Remove the authenticator and the recovery codes. Raises WrongCode, TooManyCodes."""
     accept(user, typed)
     forget(user)
     log.info("second factor removed", username=user.get_username())
 
 
 def forget(user: User) -> bool:
-    """Without a code: for an administrator. Whether there was anything to forget."""
+    """Remove them without a code, for administrators; return whether there was an authenticator."""
     with transaction.atomic():
         removed, _ = TOTPDevice.objects.filter(user=user).delete()
         StaticDevice.objects.filter(user=user).delete()
@@ -170,7 +171,7 @@ def forget(user: User) -> bool:
 
 
 def _new_recovery_codes(user: User) -> list[str]:
-    """Only their hashes are kept: 80 random bits are not guessed back from half a SHA-256."""
+    """Replace the recovery codes and return the new ones, of which only hashes are stored."""
     codes = [
         b32encode(secrets.token_bytes(RECOVERY_CODE_BYTES)).decode().lower()
         for _ in range(RECOVERY_CODES)
@@ -182,5 +183,6 @@ def _new_recovery_codes(user: User) -> list[str]:
 
 
 def _hash(code: str) -> str:
-    """As much of the hash as django-otp's column holds."""
+    # django-otp's column holds 16 characters. A code has 80 random bits, so 64 bits of its SHA-256
+    # neither reveal it nor collide by chance.
     return hashlib.sha256(code.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The pages on which people sign in, set up a second factor, and prove who they are once more."""
+"""The pages for logging in, managing a second factor and authenticating again."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,12 +23,12 @@ from approvals_app.decisions import eligibility
 from approvals_app.errors import ReauthenticationRequired, SecondFactorRequired
 from audit_app.base.actors import Actor, Assurance
 from orchestrator.accounts import login, passwords, sessions, sso, two_factor
-from orchestrator.accounts.destinations import destination, leading_to
+from orchestrator.accounts.destinations import get_destination, url_with_next
 from orchestrator.accounts.forms import CodeForm, PasswordChangeForm, PasswordForm, SignInForm
 from orchestrator.accounts.issuer import is_reachable
 
 NEW_SECRET = "signin_secret"  # noqa: S105  # the name of a session's entry
-FRESH_ENOUGH_TO_ENROL = timedelta(minutes=15)
+MAX_AGE_TO_ENROL = timedelta(minutes=15)
 INSIDE = "admin/base_site.html"
 OUTSIDE = "signin/outside.html"
 
@@ -36,12 +36,12 @@ WRONG_CODE = (
     "This code is wrong or already used. Wait for the next one and check the clock of your device."
 )
 WRONG_PASSWORD = "Wrong password."  # noqa: S105  # a sentence
-SET_UP_ALREADY = "A second factor was set up already, perhaps in another tab."
+ALREADY_SET_UP = "A second factor was set up already, perhaps in another tab."
 REMOVED = "Second factor removed. You can set up another."
 
 
 def account_links(request: HttpRequest) -> list[dict[str, Any]]:
-    """What is in a person's own menu (UNFOLD["ACCOUNT"]["navigation"])."""
+    """The links of a person's account menu (UNFOLD["ACCOUNT"]["navigation"])."""
     links = [{"title": "Second factor", "link": reverse("signin:second_factor")}]
     if request.user.is_authenticated and request.user.has_usable_password():
         links.append({"title": "Change password", "link": reverse("admin:password_change")})
@@ -49,37 +49,37 @@ def account_links(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 class SignIn(LoginView):
-    """The login page, whatever leads in."""
+    """The login page, with a password form, single sign-on or both."""
 
     template_name = "admin/login.html"
     authentication_form = SignInForm
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.user.is_authenticated and request.user.is_staff:
-            return redirect(destination(request))
+            return redirect(get_destination(request))
         return super().get(request, *args, **kwargs)
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         user: Any = form.get_user()
-        return login.enter(
+        return login.log_in(
             self.request,
             user,
             Assurance("password", timezone.now()),
             backend=user.backend,
-            destination=destination(self.request),
+            destination=get_destination(self.request),
         )
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        path = destination(self.request)
+        path = get_destination(self.request)
         context = {
             **super().get_context_data(**kwargs),
             **admin.site.each_context(self.request),
             "title": "Log in",
             "destination": path,
-            "passwords": passwords.accepted(),
+            "passwords": passwords.are_accepted(),
         }
         if settings.SINGLE_SIGN_ON:
-            context["single_sign_on"] = leading_to("signin:start", path)
+            context["single_sign_on"] = url_with_next("signin:start", path)
             context["reachable"] = is_reachable()
             context["issuer_logout"] = (
                 sso.issuer_logout(self.request) if "out" in self.request.GET else ""
@@ -88,7 +88,7 @@ class SignIn(LoginView):
 
 
 class PasswordChange(PasswordChangeView):
-    """The admin's own page."""
+    """The admin's page, with our form."""
 
     form_class = PasswordChangeForm
     success_url = reverse_lazy("admin:password_change_done")
@@ -98,7 +98,7 @@ class PasswordChange(PasswordChangeView):
 
 
 class SignOut(View):
-    """Here, and by a link at the issuer too: its session goes on otherwise."""
+    """Log out here; the login page then links to the issuer's logout, whose session goes on."""
 
     http_method_names = ["post"]
 
@@ -110,53 +110,53 @@ class SignOut(View):
 
 
 class PersonView(View):
-    """A page for whoever is signed in, or set aside with a second factor left to give."""
+    """A page for a person who is signed in or whose login is pending."""
 
     request: HttpRequest
     person: User
-    aside: sessions.SetAside | None = None
+    pending: sessions.PendingLogin | None = None
 
     @method_decorator(never_cache)
     @method_decorator(sensitive_post_parameters())
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        self.aside = self.who_is_set_aside(request)
-        if self.aside:
-            self.person = self.aside.user
+        self.pending = self.get_pending(request)
+        if self.pending:
+            self.person = self.pending.user
         elif request.user.is_authenticated:
             self.person = request.user
         else:
-            return redirect(leading_to("admin:login", destination(request)))
+            return redirect(url_with_next("admin:login", get_destination(request)))
         return super().dispatch(request, *args, **kwargs)
 
-    def who_is_set_aside(self, request: HttpRequest) -> sessions.SetAside | None:
-        return sessions.who_is_set_aside(request)
+    def get_pending(self, request: HttpRequest) -> sessions.PendingLogin | None:
+        return sessions.get_pending(request)
 
     @property
     def destination(self) -> str:
-        return self.aside.destination if self.aside else destination(self.request)
+        return self.pending.destination if self.pending else get_destination(self.request)
 
     def page(self, name: str, *, status: int = 200, **context: Any) -> HttpResponse:
-        """The page ``name``, inside of the admin for whoever is in it."""
-        inside = self.aside is None and self.request.user.is_staff
+        """Render the page ``name``, in the admin's layout for staff."""
+        inside = self.pending is None and self.request.user.is_staff
         frame = admin.site.each_context(self.request)
-        told = {
+        defaults = {
             "layout": INSIDE if inside else OUTSIDE,
             "title": "Your account",
             "person": self.person,
         }
-        told["destination"] = self.destination
+        defaults["destination"] = self.destination
         return TemplateResponse(
-            self.request, f"signin/{name}.html", {**frame, **told, **context}, status=status
+            self.request, f"signin/{name}.html", {**frame, **defaults, **context}, status=status
         )
 
-    def given(self, device: str) -> None:
-        """A code of ``device`` was right: whoever was set aside is signed in."""
-        if self.aside:
-            sessions.begin(
+    def complete_second_factor(self, device: str) -> None:
+        """Record a right code of ``device``; a pending login becomes a session."""
+        if self.pending:
+            sessions.start(
                 self.request,
-                self.aside.user,
-                self.aside.assurance,
-                backend=self.aside.backend,
+                self.pending.user,
+                self.pending.assurance,
+                backend=self.pending.backend,
                 device=device,
             )
         else:
@@ -164,54 +164,56 @@ class PersonView(View):
 
 
 class Code(PersonView):
-    """The second factor."""
+    """Asks for the second factor."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        if not two_factor.enrolled(self.person):
-            return redirect(leading_to("signin:second_factor", self.destination))
-        return self._page(CodeForm())
+        if not two_factor.is_enrolled(self.person):
+            return redirect(url_with_next("signin:second_factor", self.destination))
+        return self._render(CodeForm())
 
     def post(self, request: HttpRequest) -> HttpResponse:
         form = CodeForm(request.POST)
         if not form.is_valid():
-            return self._page(form, status=400)
+            return self._render(form, status=400)
         try:
             device = two_factor.accept(self.person, form.cleaned_data["code"])
         except two_factor.WrongCode:
             form.refuse(WRONG_CODE)
-            return self._page(form, status=400)
+            return self._render(form, status=400)
         except two_factor.TooManyCodes as error:
-            return slowed_down(form, error, self._page)
+            return respond_too_many(form, error, self._render)
         path = self.destination
-        self.given(device)
+        self.complete_second_factor(device)
         return redirect(path)
 
-    def _page(self, form: Form, *, status: int = 200) -> HttpResponse:
+    def _render(self, form: Form, *, status: int = 200) -> HttpResponse:
         return self.page("code", form=form, status=status)
 
 
 class SecondFactor(PersonView):
-    """Set an authenticator up, renew the recovery codes, or remove both."""
+    """Set up an authenticator, renew the recovery codes, or remove both."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        if two_factor.enrolled(self.person):
-            # Whoever gave only a password so far may use the authenticator, and not replace it.
-            return redirect("signin:code") if self.aside else self._managed(CodeForm())
-        if not self._proved_lately():
-            here = leading_to("signin:second_factor", self.destination)
-            return redirect(leading_to("signin:reauthenticate", here))
+        if two_factor.is_enrolled(self.person):
+            # A pending login may use the authenticator but not replace it.
+            return redirect("signin:code") if self.pending else self._render_manage(CodeForm())
+        if not self._is_recently_authenticated():
+            here = url_with_next("signin:second_factor", self.destination)
+            return redirect(url_with_next("signin:reauthenticate", here))
         if NEW_SECRET not in request.session:
             request.session[NEW_SECRET] = two_factor.new_secret()
-        return self._new(CodeForm())
+        return self._render_enrol(CodeForm())
 
     def post(self, request: HttpRequest) -> HttpResponse:
         form = CodeForm(request.POST)
-        enrolled = two_factor.enrolled(self.person)
-        if enrolled and self.aside:
+        enrolled = two_factor.is_enrolled(self.person)
+        if enrolled and self.pending:
             return redirect("signin:code")
-        if not enrolled and (not self._proved_lately() or NEW_SECRET not in request.session):
-            return redirect(leading_to("signin:second_factor", self.destination))
-        again = self._managed if enrolled else self._new
+        if not enrolled and (
+            not self._is_recently_authenticated() or NEW_SECRET not in request.session
+        ):
+            return redirect(url_with_next("signin:second_factor", self.destination))
+        again = self._render_manage if enrolled else self._render_enrol
         if not form.is_valid():
             return again(form, status=400)
         try:
@@ -220,10 +222,10 @@ class SecondFactor(PersonView):
             form.refuse(WRONG_CODE)
             return again(form, status=400)
         except two_factor.TooManyCodes as error:
-            return slowed_down(form, error, again)
-        except two_factor.EnrolledAlready:
-            messages.info(request, SET_UP_ALREADY)
-            return redirect(leading_to("signin:second_factor", self.destination))
+            return respond_too_many(form, error, again)
+        except two_factor.AlreadyEnrolled:
+            messages.info(request, ALREADY_SET_UP)
+            return redirect(url_with_next("signin:second_factor", self.destination))
 
     def _change(self, request: HttpRequest, code: str, *, enrolled: bool) -> HttpResponse:
         if not enrolled:
@@ -231,11 +233,11 @@ class SecondFactor(PersonView):
             device, codes = two_factor.enrol(self.person, secret, code)
             del request.session[NEW_SECRET]
             path = self.destination
-            self.given(device)
-            self.aside = None
-            return self._shown_once(codes, path)
+            self.complete_second_factor(device)
+            self.pending = None
+            return self._render_codes(codes, path)
         if request.POST.get("do") == "renew":
-            return self._shown_once(
+            return self._render_codes(
                 two_factor.renew_recovery_codes(self.person, code), self.destination
             )
         two_factor.remove(self.person, code)
@@ -243,83 +245,84 @@ class SecondFactor(PersonView):
         messages.success(request, REMOVED)
         return redirect("signin:second_factor")
 
-    def _proved_lately(self) -> bool:
-        """A window that was left open must not be enough to add somebody's telephone."""
-        if self.aside:
+    def _is_recently_authenticated(self) -> bool:
+        """Whether the person authenticated a short time ago."""
+        # A browser left open must not be enough to add somebody else's telephone.
+        if self.pending:
             return True
-        age = settings.REAUTHENTICATE_AFTER or FRESH_ENOUGH_TO_ENROL
+        age = settings.REAUTHENTICATE_AFTER or MAX_AGE_TO_ENROL
         at = self.request.user.assurance.authenticated_at  # type: ignore[union-attr]
         return at is not None and timezone.now() - at <= age
 
-    def _new(self, form: Form, *, status: int = 200) -> HttpResponse:
+    def _render_enrol(self, form: Form, *, status: int = 200) -> HttpResponse:
         secret = self.request.session[NEW_SECRET]
         if not form.is_bound:
             del form.fields["code"].widget.attrs["autofocus"]  # the picture comes first
         return self.page(
             "enrol",
             form=form,
-            picture=two_factor.picture(self.person, secret),
-            secret=two_factor.readable(secret),
+            picture=two_factor.draw_qr_code(self.person, secret),
+            secret=two_factor.format_secret(secret),
             demanded=settings.REQUIRE_SECOND_FACTOR,
             status=status,
         )
 
-    def _managed(self, form: Form, *, status: int = 200) -> HttpResponse:
-        left = two_factor.recovery_codes_left(self.person)
-        return self.page("second_factor", form=form, left=left, status=status)
+    def _render_manage(self, form: Form, *, status: int = 200) -> HttpResponse:
+        remaining = two_factor.count_recovery_codes(self.person)
+        return self.page("second_factor", form=form, left=remaining, status=status)
 
-    def _shown_once(self, codes: list[str], path: str) -> HttpResponse:
+    def _render_codes(self, codes: list[str], path: str) -> HttpResponse:
         return self.page("codes", codes=codes, destination=path)
 
 
 class SignedInView(PersonView):
-    """A page for whoever is signed in."""
+    """A page for a signed-in person."""
 
-    def who_is_set_aside(self, request: HttpRequest) -> None:
+    def get_pending(self, request: HttpRequest) -> None:
         return None
 
 
 class Prove(SignedInView):
-    """On to whatever proof a decision lacks still, and then to the decision."""
+    """Redirect to the proof of identity that a decision still needs, and then to the decision."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        here = leading_to("signin:prove", self.destination)
+        here = url_with_next("signin:prove", self.destination)
         try:
             eligibility.must_be_sure(Actor.human(self.person), timezone.now())
         except ReauthenticationRequired:
-            return redirect(leading_to("signin:reauthenticate", here))
+            return redirect(url_with_next("signin:reauthenticate", here))
         except SecondFactorRequired:
-            return redirect(leading_to("signin:code", here))
+            return redirect(url_with_next("signin:code", here))
         return redirect(self.destination)
 
 
 class Reauthenticate(SignedInView):
-    """Prove who you are once more, by the way that this session began."""
+    """Authenticate again, in the way in which this session began."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        return self._page(PasswordForm())
+        return self._render(PasswordForm())
 
     def post(self, request: HttpRequest) -> HttpResponse:
         form = PasswordForm(request.POST)
         if self._by_issuer():
-            return self._page(form)
+            return self._render(form)
         if not form.is_valid():
-            return self._page(form, status=400)
+            return self._render(form, status=400)
         user = auth.authenticate(
             request, username=self.person.get_username(), password=form.cleaned_data["password"]
         )
         if user is None or user.pk != self.person.pk:
             form.refuse(WRONG_PASSWORD)
-            return self._page(form, status=400)
+            return self._render(form, status=400)
         path = self.destination
         proof = Assurance("password", timezone.now())
-        return login.enter(request, user, proof, backend=user.backend, destination=path)
+        return login.log_in(request, user, proof, backend=user.backend, destination=path)
 
     def _by_issuer(self) -> bool:
         return self.request.session.get(auth.BACKEND_SESSION_KEY) == sso.BACKEND
 
-    def _page(self, form: Form, *, status: int = 200) -> HttpResponse:
-        link = f"{leading_to('signin:start', self.destination)}&again=1"
+    def _render(self, form: Form, *, status: int = 200) -> HttpResponse:
+        link = f"{url_with_next('signin:start', self.destination)}&again=1"
         return self.page(
             "reauthenticate",
             form=form,
@@ -328,10 +331,10 @@ class Reauthenticate(SignedInView):
         )
 
 
-def slowed_down(form: CodeForm, error: two_factor.TooManyCodes, page: Any) -> HttpResponse:
-    """``page`` with 429: after wrong codes, even a right one has to wait."""
+def respond_too_many(form: CodeForm, error: two_factor.TooManyCodes, page: Any) -> HttpResponse:
+    """Render ``page`` with 429 and Retry-After, after too many wrong codes."""
     unit = "second" if error.seconds == 1 else "seconds"
     form.refuse(f"Too many wrong codes. Wait {error.seconds} {unit}, then try again.")
-    answer: HttpResponse = page(form, status=429)
-    answer.headers["Retry-After"] = str(error.seconds)
-    return answer
+    response: HttpResponse = page(form, status=429)
+    response.headers["Retry-After"] = str(error.seconds)
+    return response

@@ -1,5 +1,5 @@
-"""The tools of the Model Context Protocol: what an agent's model calls instead of the REST API.
+"""The Model Context Protocol server: tools for agents' models.
 
-A tool is a thin door before that API: its arguments become one request, asked in this process, so
-whoever calls meets the same rules, limits, receipts and codes as over HTTP.
+A tool is a thin layer over the REST API. Its arguments become one request in this process, so the
+same rules, limits, idempotency and error codes apply as over HTTP.
 """

@@ -1,4 +1,4 @@
-"""/mcp: the streamable HTTP transport, behind the same door as everything else."""
+"""/mcp: the streamable HTTP transport."""
 
 import asyncio
 from functools import partial
@@ -15,17 +15,17 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from audit_app.base.actors import Actor
-from audit_app.live.long_poll import can_hold
-from orchestrator.mcp.messages import read
+from audit_app.live.long_poll import is_supported
+from orchestrator.mcp.messages import check_message
 from orchestrator.mcp.rest import Rest
 from sessions_app.auth.authentication import BearerAuthentication
 
-KEPT_BACK = {"authorization", "cookie", "content-length"}
+WITHHELD_HEADERS = {"authorization", "cookie", "content-length"}
 
 
 class AnyAccepted(BaseContentNegotiation):
-    """The transport says itself what a client must accept. A GET for a stream has to be told 405:
-    clients take that for "there is none", and 406 for a failure."""
+    """Ignores Accept, which the transport checks itself. A GET for a stream must get 405, which
+    clients take for "no stream"; 406 they take for a failure."""
 
     def select_parser(self, request: Any, parsers: Any) -> Any:
         return parsers[0]
@@ -36,9 +36,9 @@ class AnyAccepted(BaseContentNegotiation):
 
 @extend_schema(exclude=True)
 class Mcp(APIView):
-    """One message of JSON-RPC and its answer. No session is kept, so any process can answer.
+    """Answers one JSON-RPC message. Stateless, so any process can answer.
 
-    A tool call counts against the caller's limit by the requests that it makes.
+    A tool call counts against the caller's rate limit through the requests that it makes.
     """
 
     authentication_classes = (BearerAuthentication,)
@@ -49,17 +49,19 @@ class Mcp(APIView):
         _refuse_other_origins(request)
         if request.content_type.partition(";")[0].strip().lower() != "application/json":
             raise UnsupportedMediaType(request.content_type)
-        body = read(request._request.body)
+        body = check_message(request._request.body)
         user = request.user
         caller = user if isinstance(user, Actor) else Actor.human(user)
         rest = Rest.of(request._request, str(caller))
-        connection.close()  # nothing is asked on this one while the call lasts
-        return _handed_over(request, body, rest)
+        connection.close()  # the call may wait long, and does not use this one
+        return _respond(request, body, rest)
 
 
 def _refuse_other_origins(request: Request) -> None:
-    """A page elsewhere must not make a browser call (the transport's specification, DNS
-    rebinding)."""
+    """Refuse calls from other sites' pages (DNS rebinding, as the transport's specification says).
+
+    Raises PermissionDenied.
+    """
     origin = request.headers.get("Origin")
     if origin is None or origin in settings.CSRF_TRUSTED_ORIGINS:
         return
@@ -82,7 +84,7 @@ def _scope(request: Request, rest: Rest) -> dict[str, Any]:
         "headers": [
             (name.encode("latin-1"), value.encode("latin-1"))
             for name, value in headers
-            if name not in KEPT_BACK
+            if name not in WITHHELD_HEADERS
         ],
         "client": None,
         "server": None,
@@ -90,20 +92,20 @@ def _scope(request: Request, rest: Rest) -> dict[str, Any]:
     }
 
 
-def _handed_over(request: Request, body: bytes, rest: Rest) -> HttpResponse:
-    """The door goes on with it, in its event loop; behind another door it is answered here."""
-    # Here, since the SDK takes a second to import: commands and servers without MCP go without.
+def _respond(request: Request, body: bytes, rest: Rest) -> HttpResponse:
+    """Answer in the server's event loop, or here if the server does not support that."""
+    # Imported late: the SDK takes a second, which commands and servers without MCP save.
     from orchestrator.mcp import serving
 
     answer = partial(serving.answer, _scope(request, rest), body)
-    if not can_hold(request._request):
-        return asyncio.run(_whole(answer))
+    if not is_supported(request._request):
+        return asyncio.run(_collect(answer))
     response = HttpResponse()
-    response.handover = answer  # type: ignore[attr-defined]  # read by the door
+    response.asgi_response = answer  # type: ignore[attr-defined]  # read by server/long_poll.py
     return response
 
 
-async def _whole(answer: Any) -> HttpResponse:
+async def _collect(answer: Any) -> HttpResponse:
     response = HttpResponse()
 
     async def send(message: Any) -> None:

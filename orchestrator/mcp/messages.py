@@ -1,8 +1,8 @@
-"""Messages of JSON-RPC, read as strictly as the bodies of the REST API.
+"""Strict reading of JSON-RPC messages, as strict as that of the REST API's bodies.
 
-The protocol's own reader would keep the last of two members of one name, and round what a double
-can't hold. A call whose arguments are refused here goes on without them, and with the reason, so
-that its tool answers with it: a model can mend what it is told.
+The SDK's reader keeps the last of two members with the same name and rounds numbers that a double
+can't hold. A call with such arguments goes on without them and with the reason, which the tool
+answers: a model can correct an error that it sees.
 """
 
 import json
@@ -13,12 +13,12 @@ import orjson
 from orchestrator.web.parsing import BadJSON, parse
 
 REFUSED = "orchestrator/refused"
-"""The member of ``_meta`` that holds why the arguments were left out."""
+"""The member of ``_meta`` that says why the arguments were removed."""
 ARGUMENTS = "params.arguments"
 
 
-def read(text: bytes) -> bytes:
-    """``text``, or the same call without its arguments. Raises BadJSON for any other message."""
+def check_message(text: bytes) -> bytes:
+    """Return ``text``, or a call without its bad arguments. Raises BadJSON for other bad messages."""
     try:
         parse(text)
     except BadJSON as error:
@@ -40,8 +40,8 @@ def _without_arguments(text: bytes, error: BadJSON) -> bytes:
     return orjson.dumps(message)
 
 
-def refusal_in(params: Any) -> BadJSON | None:
-    """Why the arguments of this call were left out."""
+def get_refusal(params: Any) -> BadJSON | None:
+    """Why the arguments of this call were removed; None if they were not."""
     meta = (params or {}).get("_meta")
     reason = meta.get(REFUSED) if isinstance(meta, dict) else None
     if not isinstance(reason, dict):

@@ -1,4 +1,4 @@
-"""The REST API as a tool reaches it: in this process, as one caller."""
+"""Calls the REST API in this process, as one caller."""
 
 import functools
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from audit_app.base import tracing
 from orchestrator.web import problems
 
-HANDED_ON = (
+FORWARDED = (
     "HTTP_AUTHORIZATION",
     "HTTP_HOST",
     "HTTP_X_FORWARDED_FOR",
@@ -28,19 +28,19 @@ HANDED_ON = (
     "SERVER_PORT",
     "wsgi.url_scheme",
 )
-"""What the API needs to know of the request that brought the call; cookies are not among it."""
+"""The parts of the original request that are passed on; cookies are not."""
 
 
 class Refused(Exception):
-    """The API said no; ``problem`` is what it said (RFC 9457)."""
+    """The API refused; ``problem`` is its answer (RFC 9457)."""
 
     def __init__(self, problem: dict[str, Any]) -> None:
         self.problem = problem
         super().__init__(problem["detail"])
 
     @classmethod
-    def because(cls, error: Exception) -> "Refused":
-        """What the API would say of ``error``. Raises ``error`` where nobody foresaw it."""
+    def from_error(cls, error: Exception) -> "Refused":
+        """The API's answer to ``error``. Raises ``error`` itself if it has none."""
         response = problems.response_to(error)
         if response is None:
             raise error
@@ -49,24 +49,23 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """The API, asked by one caller. Its answers come from a thread that holds no connection to the
-    database afterwards."""
+    """The API for one caller. Call it in a thread; the thread then holds no database connection."""
 
     caller: str
-    """As whom waits are counted."""
+    """The name under which its long polls are counted."""
 
     environ: Mapping[str, Any]
     trace_id: UUID | None = None
 
     @classmethod
     def of(cls, request: HttpRequest, caller: str) -> "Rest":
-        """As whoever sent ``request``."""
-        environ = {name: request.META[name] for name in HANDED_ON if name in request.META}
+        """Call as whoever sent ``request``."""
+        environ = {name: request.META[name] for name in FORWARDED if name in request.META}
         return cls(caller, environ, tracing.current())
 
     @classmethod
     def with_key(cls, key: str) -> "Rest":
-        """As the agent whose key it is, from this machine."""
+        """Call as the agent with this API key, from this machine."""
         host = settings.ALLOWED_HOSTS[0].lstrip(".")
         environ = {
             "HTTP_AUTHORIZATION": f"Bearer {key}",
@@ -79,17 +78,17 @@ class Rest:
         return cls("stdio", environ)
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
-        """What is at ``path``. Raises Refused."""
-        return self._ask("GET", path, urlencode(query), b"", {})
+        """GET ``path``. Raises Refused."""
+        return self._request("GET", path, urlencode(query), b"", {})
 
     def post(self, path: str, body: Any, headers: Mapping[str, str]) -> dict[str, Any]:
-        """The answer to ``body``. Raises Refused."""
-        return self._ask("POST", path, "", orjson.dumps(body), headers)
+        """POST ``body`` to ``path``. Raises Refused."""
+        return self._request("POST", path, "", orjson.dumps(body), headers)
 
-    def _ask(
+    def _request(
         self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]
     ) -> dict[str, Any]:
-        given = {f"HTTP_{name.upper().replace('-', '_')}": text for name, text in headers.items()}
+        extra = {f"HTTP_{name.upper().replace('-', '_')}": text for name, text in headers.items()}
         environ = {
             **self.environ,
             "REQUEST_METHOD": method,
@@ -101,7 +100,7 @@ class Rest:
             "HTTP_ACCEPT": "application/json",
             "HTTP_X_TRACE_ID": str(tracing.ensure()),
             "wsgi.input": BytesIO(body),
-            **given,
+            **extra,
         }
         try:
             response = cast("HttpResponse", _handler().get_response(WSGIRequest(environ)))

@@ -1,4 +1,4 @@
-"""What the tools take and give: the shapes of the REST API, as JSON Schema."""
+"""JSON Schemas of the tools' arguments and results, derived from the REST API's."""
 
 import functools
 import json
@@ -20,27 +20,27 @@ from audit_app.http.serializers import (
 )
 from sessions_app.models import ROLE_LENGTH
 
-LONGEST_WAIT = 300
+MAX_WAIT = 300
 # The official JavaScript clients give up after 60 seconds.
-USUAL_WAIT = 50
+DEFAULT_WAIT = 50
 PRIORITIES = ("low", "normal", "high")
-ONCE = "Repeat the call with the same key and arguments, and it is done only once."
-WITHIN = "The caller's open session that this belongs to."
-EXECUTES = "The role that executes the task."
+KEY_HELP = "Repeat the call with the same key and arguments, and it is done only once."
+SESSION_HELP = "The caller's open session that this belongs to."
+TARGET_HELP = "The role that executes the task."
 DESCRIPTIONS = {
     "send_task": {
-        "target": EXECUTES,
+        "target": TARGET_HELP,
         "data": "What exactly is asked for.",
         "context": "What a reviewer should know about it.",
     },
     "request_approval": {"approver_role": "The group of people that is asked."},
 }
-"""Of fields that the API shares, what a tool's caller should know of them."""
+"""Descriptions for tools of fields that the API shares."""
 
 
 class SendTaskSerializer(RouteTaskSerializer):
-    session_id = IdField(required=False, help_text=WITHIN)
-    idempotency_key = KeyField(required=False, help_text=ONCE)
+    session_id = IdField(required=False, help_text=SESSION_HELP)
+    idempotency_key = KeyField(required=False, help_text=KEY_HELP)
 
 
 class NotifySerializer(RequestSerializer):
@@ -51,15 +51,15 @@ class NotifySerializer(RequestSerializer):
         required=False,
         error_messages={"invalid_choice": f"It must be one of {', '.join(PRIORITIES)}."},
     )
-    session_id = IdField(required=False, help_text=WITHIN)
-    idempotency_key = KeyField(required=False, help_text=ONCE)
+    session_id = IdField(required=False, help_text=SESSION_HELP)
+    idempotency_key = KeyField(required=False, help_text=KEY_HELP)
 
 
 class FetchStatusSerializer(RequestSerializer):
     task_id = IdField(required=False)
     session_id = IdField(required=False)
     exactly = 1
-    """How many of the fields are given."""
+    """How many of the fields must be given."""
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
         if len(given) != self.exactly:
@@ -70,10 +70,10 @@ class FetchStatusSerializer(RequestSerializer):
 
 class WaitSerializer(RequestSerializer):
     task_id = IdField()
-    timeout_seconds = WholeNumberField(min_value=1, max_value=LONGEST_WAIT, default=USUAL_WAIT)
+    timeout_seconds = WholeNumberField(min_value=1, max_value=MAX_WAIT, default=DEFAULT_WAIT)
 
 
-TAKES: dict[str, type[serializers.Serializer[Any]]] = {
+ARGUMENTS: dict[str, type[serializers.Serializer[Any]]] = {
     "send_task": SendTaskSerializer,
     "request_approval": RequestApprovalSerializer,
     "notify": NotifySerializer,
@@ -84,14 +84,14 @@ TAKES: dict[str, type[serializers.Serializer[Any]]] = {
 
 @functools.cache
 def input_schema(tool: str) -> dict[str, Any] | None:
-    """What ``tool`` takes, and nothing else; None where there is no such tool."""
-    if tool not in TAKES:
+    """The schema of the arguments of ``tool``; None if there is no such tool."""
+    if tool not in ARGUMENTS:
         return None
-    return _schema_of(TAKES[tool](), DESCRIPTIONS.get(tool, {}))
+    return _schema_of(ARGUMENTS[tool](), DESCRIPTIONS.get(tool, {}))
 
 
 def _schema_of(field: Any, descriptions: dict[str, str]) -> dict[str, Any]:
-    """A request's field as JSON Schema. Raises TypeError for a kind that no tool takes yet."""
+    """A serializer field as JSON Schema. Raises TypeError for a kind that no tool uses yet."""
     schema: dict[str, Any]
     if isinstance(field, serializers.Serializer):
         schema = {"type": "object", "additionalProperties": False}
@@ -132,10 +132,10 @@ def output_schema(tool: str) -> dict[str, Any]:
 
 @functools.cache
 def _outputs() -> dict[str, dict[str, Any]]:
-    approvals, tasks = ({"type": "array", "items": _named(n)} for n in ("Approval", "Task"))
+    approvals, tasks = ({"type": "array", "items": _reference(n)} for n in ("Approval", "Task"))
     status = {
         "state": {"type": "string"},
-        "session": {"anyOf": [_named("Session"), {"type": "null"}]},
+        "session": {"anyOf": [_reference("Session"), {"type": "null"}]},
         "tasks": tasks,
         "total": {"type": "integer", "description": "Tasks there are, of which the newest are."},
         "approvals": approvals,
@@ -143,18 +143,18 @@ def _outputs() -> dict[str, dict[str, Any]]:
     decision = {
         "decided": {"type": "boolean", "description": "Whether the task waits for nobody now."},
         "changes_requested": {"type": "boolean", "description": "A reviewer wants a revision."},
-        "task": _named("Task"),
+        "task": _reference("Task"),
     }
     return {
-        "send_task": _standing_alone(_named("RoutedTask")),
-        "notify": _standing_alone(_named("RoutedTask")),
-        "request_approval": _standing_alone(_named("Approval")),
-        "fetch_status": _standing_alone(_object(status)),
-        "wait_for_decision": _standing_alone(_object(decision)),
+        "send_task": _inline_components(_reference("RoutedTask")),
+        "notify": _inline_components(_reference("RoutedTask")),
+        "request_approval": _inline_components(_reference("Approval")),
+        "fetch_status": _inline_components(_object(status)),
+        "wait_for_decision": _inline_components(_object(decision)),
     }
 
 
-def _named(component: str) -> dict[str, Any]:
+def _reference(component: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{component}"}
 
 
@@ -162,27 +162,27 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _standing_alone(schema: dict[str, Any]) -> dict[str, Any]:
-    """``schema`` with the components of the OpenAPI document that it refers to."""
-    known = _components()
-    schema = {"type": "object", "anyOf": [schema, _named("Problem")]}
+def _inline_components(schema: dict[str, Any]) -> dict[str, Any]:
+    """``schema`` together with the OpenAPI components that it refers to."""
+    components = _components()
+    schema = {"type": "object", "anyOf": [schema, _reference("Problem")]}
     needed: dict[str, Any] = {}
     unread = [schema]
     while unread:
-        for name in _referred(unread.pop()) - needed.keys():
-            needed[name] = known[name]
-            unread.append(known[name])
+        for name in _find_references(unread.pop()) - needed.keys():
+            needed[name] = components[name]
+            unread.append(components[name])
     text = json.dumps({**schema, "$defs": needed})
     alone: dict[str, Any] = json.loads(text.replace("#/components/schemas/", "#/$defs/"))
     return alone
 
 
-def _referred(schema: Any) -> set[str]:
+def _find_references(schema: Any) -> set[str]:
     if isinstance(schema, dict):
         own = {schema["$ref"].rpartition("/")[2]} if "$ref" in schema else set()
-        return own.union(*map(_referred, schema.values()))
+        return own.union(*map(_find_references, schema.values()))
     if isinstance(schema, list):
-        return set[str]().union(*map(_referred, schema))
+        return set[str]().union(*map(_find_references, schema))
     return set()
 
 

@@ -1,4 +1,4 @@
-"""Where the SDK's server runs: in the event loop of whoever calls it, one in each."""
+"""Runs the SDK's server, one per event loop."""
 
 import asyncio
 import logging
@@ -9,9 +9,9 @@ from weakref import WeakKeyDictionary
 from django.conf import settings
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-from orchestrator.mcp.tools import server
+from orchestrator.mcp.tools import build_server
 
-logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells of each request, as we do
+logging.getLogger("mcp").setLevel(logging.WARNING)  # it logs each request, which we do already
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -21,12 +21,12 @@ _managers: "WeakKeyDictionary[asyncio.AbstractEventLoop, Any]" = WeakKeyDictiona
 
 
 async def answer(scope: MutableMapping[str, Any], body: bytes, send: Send) -> None:
-    """Answer one message, as ASGI does. Cancelled, it ends what it began."""
+    """Answer one message as an ASGI response. Cancellation ends the tool call."""
     unread = [body]
 
     async def receive() -> Message:
         if not unread:
-            await asyncio.Event().wait()  # that nobody reads any more is told by a cancellation
+            await asyncio.Event().wait()  # a disconnected client cancels this task instead
         return {"type": "http.request", "body": unread.pop(), "more_body": False}
 
     await (await _manager()).handle_request(scope, receive, send)
@@ -43,7 +43,9 @@ async def _manager() -> StreamableHTTPSessionManager:
 
 async def _keep(started: "asyncio.Future[StreamableHTTPSessionManager]") -> None:
     limit = settings.MAX_BODY_BYTES
-    manager = StreamableHTTPSessionManager(server(), stateless=True, max_request_body_size=limit)
+    manager = StreamableHTTPSessionManager(
+        build_server(), stateless=True, max_request_body_size=limit
+    )
     async with manager.run():
         started.set_result(manager)
         await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""The five tools."""
+"""The five tools and the server that offers them."""
 
 import re
 import time
@@ -16,11 +16,11 @@ from mcp.shared.exceptions import MCPError
 from rest_framework.exceptions import APIException
 
 from audit_app.base import tracing
-from audit_app.live.long_poll import places
-from audit_app.live.subscriptions import watch
+from audit_app.live.long_poll import waiter_limits
+from audit_app.live.subscriptions import subscriptions
 from orchestrator import __version__
 from orchestrator.mcp import schemas
-from orchestrator.mcp.messages import refusal_in
+from orchestrator.mcp.messages import get_refusal
 from orchestrator.mcp.rest import Refused, Rest
 from sessions_app.models import Task
 
@@ -28,11 +28,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Json = dict[str, Any]
 Context = ServerRequestContext[Any, Any]
-Tell = Callable[[float, float, str], Awaitable[None]]
+ReportProgress = Callable[[float, float, str], Awaitable[None]]
 
-LOOK_SECONDS = 2
-"""How long a wait goes without a word."""
-MOST_TASKS = 100
+PROGRESS_SECONDS = 2
+"""Seconds between two progress reports of a wait."""
+MAX_TASKS = 100
 ARGUMENT_OF_HEADER = {"Idempotency-Key": "idempotency_key", "X-Session-Id": "session_id"}
 INSTRUCTIONS = (
     "Route tasks to roles with send_task. Where a task's status is awaiting_approval, people have "
@@ -41,18 +41,18 @@ INSTRUCTIONS = (
 )
 
 
-async def send_task(rest: Rest, given: Json, tell: Tell) -> Json:
+async def send_task(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
     """Ask a role to do something. People may have to approve it first: then its status is
     awaiting_approval. With an idempotency_key, a repetition gets the same task."""
-    return await _in_thread(rest.post, "/tasks/route", given, _headers_of(given))
+    return await _in_thread(rest.post, "/tasks/route", given, _pop_headers(given))
 
 
-async def request_approval(rest: Rest, given: Json, tell: Tell) -> Json:
+async def request_approval(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
     """Ask one more group of people about a task that waits for approval already."""
     return await _in_thread(rest.post, "/approvals", given, {})
 
 
-async def notify(rest: Rest, given: Json, tell: Tell) -> Json:
+async def notify(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
     """Tell a role something that needs nobody's approval and no work."""
     task = {
         "task_type": Task.NOTIFICATION,
@@ -60,10 +60,10 @@ async def notify(rest: Rest, given: Json, tell: Tell) -> Json:
         "data": {"priority": given["priority"]} if "priority" in given else {},
     }
     body = {"target": given["target"], "task": task}
-    return await _in_thread(rest.post, "/tasks/route", body, _headers_of(given))
+    return await _in_thread(rest.post, "/tasks/route", body, _pop_headers(given))
 
 
-async def fetch_status(rest: Rest, given: Json, tell: Tell) -> Json:
+async def fetch_status(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
     """The state of a task, or of a session with its tasks (one per idempotency key, the newest
     100), and all their approvals."""
     if "task_id" in given:
@@ -71,22 +71,22 @@ async def fetch_status(rest: Rest, given: Json, tell: Tell) -> Json:
         return _status(task["status"], None, [task], 1)
     path = f"/sessions/{given['session_id']}"
     session = await _in_thread(rest.get, path)
-    page = await _in_thread(rest.get, f"{path}/tasks", page_size=MOST_TASKS)
+    page = await _in_thread(rest.get, f"{path}/tasks", page_size=MAX_TASKS)
     return _status(session["state"], session, page["tasks"], page["total"])
 
 
-async def wait_for_decision(rest: Rest, given: Json, tell: Tell) -> Json:
+async def wait_for_decision(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
     """Wait until people have decided on a task or asked for changes, or until timeout_seconds (60,
     at most 300) are over: then decided is false, and the call can be repeated."""
-    task_id, seconds = given["task_id"], given.get("timeout_seconds", schemas.USUAL_WAIT)
-    mark = watch.mark()  # before the look, so that no decision falls in between
+    task_id, seconds = given["task_id"], given.get("timeout_seconds", schemas.DEFAULT_WAIT)
+    position = subscriptions.position()  # before reading the task, so that no decision is missed
     task = await _in_thread(rest.get, f"/tasks/{task_id}")
-    if _waits(task) and places.take(rest.caller):
+    if _waits(task) and waiter_limits.acquire(rest.caller):
         try:
-            await _decided(rest, task, seconds, mark, tell)
+            await _wait_until_decided(rest, task, seconds, position, report_progress)
         finally:
-            places.leave(rest.caller)
-        # Once more, since whoever called may not know of it any longer.
+            waiter_limits.release(rest.caller)
+        # Read again, because the caller may have lost the right to see it.
         task = await _in_thread(rest.get, f"/tasks/{task_id}")
     return {
         "decided": task["status"] != Task.Status.AWAITING_APPROVAL,
@@ -99,30 +99,29 @@ TOOLS = {
     tool.__name__: tool
     for tool in (send_task, request_approval, notify, fetch_status, wait_for_decision)
 }
-READING = {"fetch_status", "wait_for_decision"}
+READ_ONLY = {"fetch_status", "wait_for_decision"}
 
 
-def server(*, default: Rest | None = None) -> Server[Any]:
-    """The server. Whoever asks is told by the HTTP request (``rest`` in its scope), else it is
-    ``default``."""
+def build_server(*, default: Rest | None = None) -> Server[Any]:
+    """Build the server. The caller is ``rest`` in the HTTP request's scope, else ``default``."""
 
     async def call(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         rest = ctx.request.scope["rest"] if ctx.request else default
         assert rest is not None
-        return await _called(rest, ctx, params)
+        return await _call_tool(rest, ctx, params)
 
     return Server(
         "orchestrator",
         version=__version__,
         title="Orchestrator",
         instructions=INSTRUCTIONS,
-        on_list_tools=_listed,
+        on_list_tools=_list_tools,
         on_call_tool=call,
         get_tool_input_schema=schemas.input_schema,
     )
 
 
-async def _listed(
+async def _list_tools(
     ctx: Context, params: types.PaginatedRequestParams | None
 ) -> types.ListToolsResult:
     return types.ListToolsResult(tools=await _in_thread(_descriptions))
@@ -137,9 +136,9 @@ def _descriptions() -> list[types.Tool]:
             input_schema=schemas.input_schema(name) or {},
             output_schema=schemas.output_schema(name),
             annotations=types.ToolAnnotations(
-                read_only_hint=name in READING,
+                read_only_hint=name in READ_ONLY,
                 destructive_hint=False,
-                idempotent_hint=name in READING,
+                idempotent_hint=name in READ_ONLY,
                 open_world_hint=False,
             ),
         )
@@ -147,30 +146,30 @@ def _descriptions() -> list[types.Tool]:
     ]
 
 
-async def _called(
+async def _call_tool(
     rest: Rest, ctx: Context, params: types.CallToolRequestParams
 ) -> types.CallToolResult:
     tracing.begin(rest.trace_id)
     tool = TOOLS.get(params.name)
     if tool is None:
-        known = ", ".join(TOOLS)
-        raise MCPError(types.INVALID_PARAMS, f"There is no such tool; there are {known}.")
+        names = ", ".join(TOOLS)
+        raise MCPError(types.INVALID_PARAMS, f"There is no such tool; there are {names}.")
     try:
-        if refusal := refusal_in(ctx.params):
+        if refusal := get_refusal(ctx.params):
             raise refusal
-        given = await _in_thread(_checked, params.name, params.arguments or {})
+        given = await _in_thread(_check_arguments, params.name, params.arguments or {})
         result = await tool(rest, given, ctx.session.report_progress)
     except APIException as error:
-        return _result(Refused.because(error).problem, is_error=True)
+        return _result(Refused.from_error(error).problem, is_error=True)
     except Refused as refused:
-        return _result(_in_the_tools_words(refused.problem), is_error=True)
+        return _result(_rename_headers(refused.problem), is_error=True)
     return _result(result)
 
 
-def _checked(tool: str, arguments: Json) -> Json:
-    """The arguments as they were given, once they are known to be what the tool takes: what the API
-    is sent must be what it would have been sent. Raises ValidationError."""
-    schemas.TAKES[tool](data=arguments).is_valid(raise_exception=True)
+def _check_arguments(tool: str, arguments: Json) -> Json:
+    """Validate the arguments and return them unchanged. Raises ValidationError."""
+    # Not the validated values: the API must receive exactly what the caller sent.
+    schemas.ARGUMENTS[tool](data=arguments).is_valid(raise_exception=True)
     return dict(arguments)
 
 
@@ -179,16 +178,16 @@ def _result(content: Json, *, is_error: bool = False) -> types.CallToolResult:
     return types.CallToolResult(content=[text], structured_content=content, is_error=is_error)
 
 
-def _in_the_tools_words(problem: Json) -> Json:
-    """``problem``, naming the argument that became a header."""
+def _rename_headers(problem: Json) -> Json:
+    """Name arguments instead of the headers that they became."""
     for each in problem.get("errors", ()):
         each["field"] = ARGUMENT_OF_HEADER.get(each["field"], each["field"])
     return problem
 
 
-def _headers_of(given: Json) -> dict[str, str]:
-    """Take out of ``given`` what REST is told in headers. Without a key, the call is one of its
-    own."""
+def _pop_headers(given: Json) -> dict[str, str]:
+    """Remove from ``given`` what REST takes as headers, and return these headers."""
+    # Without a key, each call is a new one.
     key = given.pop("idempotency_key", None) or str(uuid4())
     headers = {"Idempotency-Key": '"' + re.sub(r'(["\\])', r"\\\1", key) + '"'}
     if session_id := given.pop("session_id", None):
@@ -225,22 +224,24 @@ def _changes_requested(task: Json) -> bool:
     )
 
 
-def _waited_for(task: Json) -> str:
+def _list_awaited_roles(task: Json) -> str:
     return ", ".join(sorted({approval["approver_role"] for approval in _pending(task)}))
 
 
-async def _decided(rest: Rest, task: Json, seconds: float, mark: int, tell: Tell) -> None:
-    """Return once ``task`` waits for people no longer, or ``seconds`` are over."""
+async def _wait_until_decided(
+    rest: Rest, task: Json, seconds: float, position: int, report_progress: ReportProgress
+) -> None:
+    """Return when ``task`` waits for nobody any more, or after ``seconds``."""
     began = time.monotonic()
-    while _waits(task) and not watch.closing:
+    while _waits(task) and not subscriptions.closing:
         passed = time.monotonic() - began
         if passed >= seconds:
             return
-        await tell(passed, seconds, f"Waiting for {_waited_for(task)}.")
+        await report_progress(passed, seconds, f"Waiting for {_list_awaited_roles(task)}.")
         about = [task["task_id"], *(approval["approval_id"] for approval in task["approvals"])]
-        rest_of_it = min(LOOK_SECONDS, seconds - passed)
-        if await watch.news(about, since=mark, timeout=rest_of_it):
-            mark = watch.mark()
+        pause = min(PROGRESS_SECONDS, seconds - passed)
+        if await subscriptions.wait_for(about, since=position, timeout=pause):
+            position = subscriptions.position()
             task = await _in_thread(rest.get, f"/tasks/{task['task_id']}")
 
 

@@ -21,8 +21,8 @@ TIMEOUTS = {
 }
 """Asked for at connect, and kept with the role: a pooler may swallow what is asked at connect."""
 
-USUAL = ("SELECT", "INSERT", "UPDATE", "DELETE")
-NARROWER = {
+DEFAULT_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
+RESTRICTED = {
     "audit_events": ("SELECT", "INSERT (entry)"),
     "agents": ("SELECT", "INSERT", "UPDATE"),
     "agent_keys": ("SELECT", "INSERT", "UPDATE"),
@@ -46,10 +46,10 @@ FUNCTIONS = """
     WHERE p.pronamespace = 'public'::regnamespace AND pg_get_userbyid(p.proowner) <> %s
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
 """
-ALTERED = {"v": "VIEW", "m": "MATERIALIZED VIEW", "S": "SEQUENCE"}
+ALTER_KEYWORDS = {"v": "VIEW", "m": "MATERIALIZED VIEW", "S": "SEQUENCE"}
 
 # Each question, asked as the application's role, with the sentence that a found row completes.
-QUESTIONS = (
+CHECKS = (
     (
         """SELECT attribute FROM pg_roles r, LATERAL (VALUES ('SUPERUSER', rolsuper),
             ('CREATEROLE', rolcreaterole), ('CREATEDB', rolcreatedb),
@@ -102,7 +102,7 @@ class Login:
         return cls(unquote(parts.username or ""), unquote(parts.password or "") or None)
 
 
-def establish(admin: "psycopg.Connection[Any]", *, owner: Login, application: Login) -> None:
+def create_roles(admin: "psycopg.Connection[Any]", *, owner: Login, application: Login) -> None:
     """Make both roles what they should be, and hand the owner whatever is there already.
 
     ``admin`` is connected to the database in question as a superuser, or as a role that may create
@@ -111,12 +111,12 @@ def establish(admin: "psycopg.Connection[Any]", *, owner: Login, application: Lo
     """
     with admin.transaction():
         for login in (owner, application):
-            _make(admin, login)
+            _create_role(admin, login)
         role = sql.Identifier(owner.name)
         if not _is_superuser(admin):
             _run(admin, "GRANT {} TO CURRENT_USER", role)  # to hand over what is owned
         _run(admin, "GRANT USAGE, CREATE ON SCHEMA public TO {}", role)
-        _hand_over(admin, owner.name)
+        _transfer_ownership(admin, owner.name)
         database = sql.Identifier(admin.info.dbname)
         me = sql.Identifier(application.name)
         _run(admin, "REVOKE TEMPORARY, CREATE ON DATABASE {} FROM PUBLIC, {}", database, me)
@@ -146,27 +146,27 @@ def grant(owner: "psycopg.Connection[Any]", application: str) -> None:
         _run(owner, "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, {}", me)
         _run(owner, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}", me)
         for name, kind, _ in owner.execute(RELATIONS).fetchall():
-            privileges = NARROWER.get(name, USUAL) if kind in "rp" else ("SELECT",)
+            privileges = RESTRICTED.get(name, DEFAULT_PRIVILEGES) if kind in "rp" else ("SELECT",)
             if kind != "S":
                 given = sql.SQL(", ".join(privileges))
                 _run(owner, "GRANT {} ON {} TO {}", given, sql.Identifier(name), me)
 
 
-def shortcomings(application: "psycopg.Connection[Any]") -> Iterator[str]:
+def find_excess_privileges(application: "psycopg.Connection[Any]") -> Iterator[str]:
     """What the role of this connection could do that it should not, each as a sentence."""
     with application.cursor(row_factory=scalar_row) as cursor:
-        for question, sentence in QUESTIONS:
+        for question, sentence in CHECKS:
             for found in cursor.execute(question).fetchall():
                 yield sentence.format(found)
-        for table, privileges in NARROWER.items():
+        for table, privileges in RESTRICTED.items():
             held = "SELECT has_table_privilege(to_regclass(%s), %s)"
             # INSERT (entry), for one column, is no privilege on the table.
-            for privilege in sorted(set(USUAL) - set(privileges)):
+            for privilege in sorted(set(DEFAULT_PRIVILEGES) - set(privileges)):
                 if cursor.execute(held, [table, privilege]).fetchone():
                     yield f"It has {privilege} on {table}."
 
 
-def _make(admin: "psycopg.Connection[Any]", login: Login) -> None:
+def _create_role(admin: "psycopg.Connection[Any]", login: Login) -> None:
     role = sql.Identifier(login.name)
     exists = admin.execute("SELECT FROM pg_roles WHERE rolname = %s", [login.name]).fetchone()
     if exists is None:
@@ -179,11 +179,11 @@ def _make(admin: "psycopg.Connection[Any]", login: Login) -> None:
         _run(admin, "ALTER ROLE {} PASSWORD {}", role, sql.Literal(login.password))
 
 
-def _hand_over(admin: "psycopg.Connection[Any]", owner: str) -> None:
+def _transfer_ownership(admin: "psycopg.Connection[Any]", owner: str) -> None:
     role = sql.Identifier(owner)
     for name, kind, present in admin.execute(RELATIONS).fetchall():
         if present != owner:
-            what = sql.SQL(ALTERED.get(kind, "TABLE"))
+            what = sql.SQL(ALTER_KEYWORDS.get(kind, "TABLE"))
             _run(admin, "ALTER {} {} OWNER TO {}", what, sql.Identifier(name), role)
     for (signature,) in admin.execute(FUNCTIONS, [owner]).fetchall():
         # regprocedure is quoted by PostgreSQL itself.

@@ -32,7 +32,7 @@ from typing import Any
 import psycopg
 
 NAME = "orchestrator"
-OLDEST = 15
+MIN_VERSION = 15
 SYSTEM_BINARIES = Path("/usr/lib/postgresql")
 START_SECONDS = 60
 STOP_SECONDS = 60
@@ -86,7 +86,7 @@ class Server:
         return f"postgresql://{role}:{password or derived}@127.0.0.1:{self.port}/{NAME}"
 
 
-def running(data: Path) -> Server | None:
+def find_running(data: Path) -> Server | None:
     """The live server of this folder, whoever started it.
 
     A pid file may be stale, its pid another process's by now, or the folder a copy of one whose
@@ -113,13 +113,13 @@ def start(data: Path, *, durable: bool = True, settings: Mapping[str, str] | Non
     try:
         data.mkdir(parents=True, exist_ok=True)
         with _lock(data):
-            server = running(data)
+            server = find_running(data)
             if server is None:
                 _make_cluster(data)
                 _launch(data, {**SETTINGS, **({} if durable else NOT_DURABLE), **(settings or {})})
-                server = running(data)
+                server = find_running(data)
             if server is None:
-                raise _explained(data, "PostgreSQL did not start", _log(data))
+                raise _describe_failure(data, "PostgreSQL did not start", _log(data))
             return server
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -133,7 +133,7 @@ def stop(data: Path) -> None:
     if not data.exists():
         return
     with _lock(data):
-        server = running(data)
+        server = find_running(data)
         if server is None:
             return
         os.kill(server.pid, signal.SIGINT)  # PostgreSQL's "fast" shutdown
@@ -178,7 +178,7 @@ def _make_cluster(data: Path) -> None:
         result = _run(data, [*command, "--locale=C"])
     if result.returncode != 0:
         shutil.rmtree(new, ignore_errors=True)
-        raise _explained(data, "PostgreSQL can't make its data", result.stderr)
+        raise _describe_failure(data, "PostgreSQL can't make its data", result.stderr)
     new.rename(cluster)
 
 
@@ -206,7 +206,7 @@ def _launch(data: Path, settings: Mapping[str, str]) -> None:
             _make_database(port, (data / "password").read_text())
             return
         time.sleep(0.02)
-    raise _explained(data, "PostgreSQL did not start", _log(data))
+    raise _describe_failure(data, "PostgreSQL did not start", _log(data))
 
 
 def _is_ready(cluster: Path, pid: int) -> bool:
@@ -288,13 +288,13 @@ def _binaries(major: str | None) -> Path:
     """The folder of initdb and postgres, of this major version if one is given."""
     found = {place: _major(place) for place in _candidates() if (place / "initdb").exists()}
     for place, version in found.items():
-        if (version >= OLDEST) if major is None else (str(version) == major):
+        if (version >= MIN_VERSION) if major is None else (str(version) == major):
             return place
     there = ", ".join(sorted({str(version) for version in found.values() if version})) or "none"
     if major is None:
         raise EmbeddedPostgresError(
-            f"No PostgreSQL {OLDEST} or later was found (there is: {there}): install one, or set "
-            "DATABASE_URL."
+            f"No PostgreSQL {MIN_VERSION} or later was found (there is: {there}): install one, or "
+            "set DATABASE_URL."
         )
     raise EmbeddedPostgresError(
         f"The data were made by PostgreSQL {major}, which is not installed (there is: {there}): "
@@ -378,7 +378,7 @@ def _log(data: Path) -> str:
     return log.read_text(errors="replace") if log.exists() else ""
 
 
-def _explained(data: Path, what: str, said: str) -> EmbeddedPostgresError:
+def _describe_failure(data: Path, what: str, said: str) -> EmbeddedPostgresError:
     """Why PostgreSQL failed: its own last words, without the time and the pid before them."""
     if "No space left on device" in said or "Check free disk space" in said:
         return EmbeddedPostgresError(f"The disk that holds {data} is full.")

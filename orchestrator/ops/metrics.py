@@ -56,7 +56,7 @@ WEBHOOKS = """
         ON d.webhook_id = w.id AND d.status <> 'delivered'
     GROUP BY w.id ORDER BY 1
 """
-RELAYS = """
+CONSUMERS = """
     SELECT name, coalesce((
         SELECT extract(epoch FROM clock_timestamp() - timestamp)::float FROM audit_events
         WHERE (xid, position)
@@ -66,7 +66,7 @@ RELAYS = """
 """
 
 
-class FromDatabase(Collector):
+class DatabaseCollector(Collector):
     """Asked at each scrape, and the same whichever process answers."""
 
     def collect(self) -> Iterator[Metric]:
@@ -74,7 +74,12 @@ class FromDatabase(Collector):
         found: list[Metric] = []
         try:
             if not availability.away:
-                found = [*_waiting(), *_runs(), *_webhooks(), *_relays()]
+                found = [
+                    *_collect_waiting(),
+                    *_collect_runs(),
+                    *_collect_webhooks(),
+                    *_collect_consumers(),
+                ]
         except (DatabaseError, InterfaceError):
             availability.suspect()
         up.add_metric([], 1 if found else 0)
@@ -87,7 +92,7 @@ class FromDatabase(Collector):
         return []
 
 
-def _waiting() -> Iterator[Metric]:
+def _collect_waiting() -> Iterator[Metric]:
     waiting = GaugeMetricFamily(
         "orchestrator_approvals_waiting", "Pending approvals.", labels=["role", "age"]
     )
@@ -105,7 +110,7 @@ def _waiting() -> Iterator[Metric]:
     yield from (waiting, oldest, overdue)
 
 
-def _runs() -> Iterator[Metric]:
+def _collect_runs() -> Iterator[Metric]:
     success = GaugeMetricFamily(
         "orchestrator_command_success_timestamp_seconds", "Last good end.", labels=["command"]
     )
@@ -127,7 +132,7 @@ def _runs() -> Iterator[Metric]:
     yield from (success, runs, failures, took, done)
 
 
-def _webhooks() -> Iterator[Metric]:
+def _collect_webhooks() -> Iterator[Metric]:
     deliveries = GaugeMetricFamily(
         "orchestrator_webhook_deliveries",
         "Deliveries that did not arrive, by state.",
@@ -151,13 +156,13 @@ def _webhooks() -> Iterator[Metric]:
     yield from (deliveries, oldest, success, active)
 
 
-def _relays() -> Iterator[Metric]:
+def _collect_consumers() -> Iterator[Metric]:
     behind = GaugeMetricFamily(
         "orchestrator_relay_behind_seconds",
         "Age of the oldest event that the worker has not read.",
         labels=["relay"],
     )
-    for name, seconds in _rows(RELAYS):
+    for name, seconds in _rows(CONSUMERS):
         behind.add_metric([name], seconds)
     yield behind
 
@@ -182,11 +187,11 @@ def metrics(request: HttpRequest) -> HttpResponse:
             content_type="text/plain",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    body = generate_latest(_counted()) + generate_latest(_of_the_database)
+    body = generate_latest(_process_registry()) + generate_latest(_database_registry)
     return HttpResponse(body, content_type=CONTENT_TYPE_LATEST)
 
 
-def _counted() -> CollectorRegistry:
+def _process_registry() -> CollectorRegistry:
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return REGISTRY
     registry = CollectorRegistry()
@@ -194,5 +199,5 @@ def _counted() -> CollectorRegistry:
     return registry
 
 
-_of_the_database = CollectorRegistry()
-_of_the_database.register(FromDatabase())
+_database_registry = CollectorRegistry()
+_database_registry.register(DatabaseCollector())

@@ -13,10 +13,10 @@ from typing import Any
 
 from django.urls import get_resolver
 
-MOST_BY_DEFAULT = 4
+MAX_DEFAULT_WORKERS = 4
 """Processes, each with DB_POOL_MAX connections to the database and some 130 MB."""
 
-COUNTS = "orchestrator-metrics-"
+METRICS_DIR_PREFIX = "orchestrator-metrics-"
 """How the folder begins in which they keep what they count."""
 
 
@@ -28,7 +28,7 @@ def _usable_cores() -> int:
 
 
 bind = os.environ.get("BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
-workers = int(os.environ.get("WEB_CONCURRENCY") or min(_usable_cores(), MOST_BY_DEFAULT))
+workers = int(os.environ.get("WEB_CONCURRENCY") or min(_usable_cores(), MAX_DEFAULT_WORKERS))
 worker_class = "asgi"
 wsgi_app = "orchestrator.asgi:application"
 worker_connections = 20_000
@@ -47,7 +47,7 @@ loglevel = "warning"
 def on_starting(server: Any) -> None:
     """Whichever process is asked for metrics answers for all."""
     if server.cfg.workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=COUNTS)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=METRICS_DIR_PREFIX)
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -61,17 +61,17 @@ def child_exit(server: Any, worker: Any) -> None:
 def on_exit(server: Any) -> None:
     """The counts go with the server, unless another of its kind took over (SIGUSR2)."""
     counts = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
-    if counts.name.startswith(COUNTS) and not server.reexec_pid:
+    if counts.name.startswith(METRICS_DIR_PREFIX) and not server.reexec_pid:
         shutil.rmtree(counts, ignore_errors=True)
 
 
 def post_worker_init(worker: Any) -> None:
     """Let whoever waits be answered when the worker is asked to end, so that it can."""
-    from audit_app.live.subscriptions import watch
+    from audit_app.live.subscriptions import subscriptions
     from sessions_app.auth.key_cache import key_cache
 
     def end() -> None:
-        watch.close()
+        subscriptions.close()
         worker.handle_exit_signal()
 
     worker.loop.add_signal_handler(signal.SIGTERM, end)
@@ -84,10 +84,10 @@ def post_worker_init(worker: Any) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Whoever waits for the interpreter's lock gets it sooner: the loop must not wait for Django.
     sys.setswitchinterval(0.001)
-    collect_seldom()
+    tune_garbage_collection()
 
 
-def collect_seldom() -> None:
+def tune_garbage_collection() -> None:
     """A full collection stops everything: a tenth of a second for what is always there, which is
     not looked at again, and as much for each thousand waiters. What they leave behind when they go
     may wait: some 8 KB each."""

@@ -1,8 +1,8 @@
-"""The one door (ASGI 3), through which everything comes.
+"""The ASGI application (ASGI 3) that every request comes through.
 
-What can be answered at once is Django's, in a thread (orchestrator/wsgi.py). What is held
-(audit_app/live/long_poll.py) stays here, with neither a thread nor a connection to the database,
-and is asked of Django again after each piece of news.
+Django answers in a thread what can be answered at once (orchestrator/wsgi.py). Long polls
+(audit_app/live/long_poll.py) stay in the event loop, with neither a thread nor a database
+connection, and Django is asked again after each event.
 """
 
 import asyncio
@@ -17,24 +17,24 @@ from urllib.parse import unquote_to_bytes
 
 from django.conf import settings
 
-from audit_app.live.long_poll import DOOR, Held, Resumed
-from audit_app.live.subscriptions import watch
+from audit_app.live.long_poll import ENVIRON_KEY, LongPoll, Resumption
+from audit_app.live.subscriptions import subscriptions
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Django = Callable[[dict[str, Any], Any], Any]
+WSGIApplication = Callable[[dict[str, Any], Any], Any]
 Headers = list[tuple[bytes, bytes]]
 
 THREADS = 12
-"""Requests in Django's hands at a time, in one process."""
+"""Requests that Django answers at a time in one process."""
 
 WOKEN_THREADS = 4
-"""More of them, for those that waited: they don't queue behind whoever comes now."""
+"""As many more for long polls that were woken, so that they do not queue behind new requests."""
 
 LOGIN_THREADS = 4
-"""More of them, for people who log in: hashing a password and asking their issuer take long, and
-anybody may have it done, so they queue behind each other and not in front of agents."""
+"""As many more for people who log in. Hashing a password and asking the issuer are slow, and anyone
+may cause them, so logins queue behind each other and not in front of agents."""
 
 LOGIN_PATHS = (
     "/admin/login/",
@@ -44,22 +44,22 @@ LOGIN_PATHS = (
 )
 
 HEARTBEAT = 15.0
-"""Seconds after which a stream says that it is still there."""
+"""Seconds without an event after which a stream sends a comment."""
 
-RETRY = b"retry: 1000\n\n"
+SSE_RETRY = b"retry: 1000\n\n"
 SERVER = (b"server", b"orchestrator")
-"""Instead of the banner of whatever serves this."""
+"""Sent instead of the server's own banner."""
 
-OF_THE_BODY = {b"content-type", b"content-length", b"cache-control", b"x-accel-buffering"}
-NAMES = {"CONTENT_LENGTH", "CONTENT_TYPE"}
+BODY_HEADERS = {b"content-type", b"content-length", b"cache-control", b"x-accel-buffering"}
+UNPREFIXED = {"CONTENT_LENGTH", "CONTENT_TYPE"}
 
 threads = ThreadPoolExecutor(THREADS, thread_name_prefix="django")
 login_threads = ThreadPoolExecutor(LOGIN_THREADS, thread_name_prefix="django-login")
 woken_threads = ThreadPoolExecutor(WOKEN_THREADS, thread_name_prefix="django-woken")
 
 
-class Over(Exception):
-    """There is nothing more to say: whoever asked is gone, or was told by the way."""
+class ClientGone(Exception):
+    """Nothing is left to send: the client disconnected, or has its whole answer already."""
 
 
 @dataclass(slots=True)
@@ -67,135 +67,149 @@ class Answer:
     status: int = 500
     headers: Headers = field(default_factory=list)
     body: bytes = b""
-    held: Held | None = None
-    leave: Callable[[], None] | None = None
-    """Gives back the place that was taken to be held."""
+    long_poll: LongPoll | None = None
+    release: Callable[[], None] | None = None
+    """Ends the long poll's share of WaiterLimits."""
 
-    handover: Callable[[Send], Awaitable[None]] | None = None
-    """What answers instead."""
+    asgi_response: Callable[[Send], Awaitable[None]] | None = None
+    """Sends the body instead of Django."""
 
 
-class Door:
-    """``django`` is a WSGI application that answers with Django's responses."""
+class LongPollHandler:
+    """The ASGI application; ``wsgi_application`` has to return Django's response objects."""
 
-    def __init__(self, django: Django) -> None:
-        self.django = django
+    def __init__(self, wsgi_application: WSGIApplication) -> None:
+        self.wsgi_application = wsgi_application
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await _serve_lifespan(receive, send)
         elif scope["type"] == "http":
-            with suppress(Over):
-                await Request(self.django, scope, receive, send).answer()
+            with suppress(ClientGone):
+                await Request(self.wsgi_application, scope, receive, send).answer()
 
 
-async def _live(receive: Receive, send: Send) -> None:
+async def _serve_lifespan(receive: Receive, send: Send) -> None:
     await receive()
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    watch.close()
+    subscriptions.close()
     await send({"type": "lifespan.shutdown.complete"})
 
 
 class Request:
-    """One request, until it is answered."""
+    """One request until it is answered."""
 
     def __init__(
-        self, django: Django, scope: MutableMapping[str, Any], receive: Receive, send: Send
+        self,
+        wsgi_application: WSGIApplication,
+        scope: MutableMapping[str, Any],
+        receive: Receive,
+        send: Send,
     ) -> None:
-        self.django = django
+        self.wsgi_application = wsgi_application
         self.scope = scope
         self.receive = receive
         self.send = send
         self.loop = asyncio.get_running_loop()
 
     async def answer(self) -> None:
-        """Raises Over."""
-        environ = _environ(self.scope, await self._body())
-        # Before the look, so that nothing falls in between.
-        mark = watch.mark() if _may_be_held(self.scope) else 0
-        answer = await self._ask(environ)
-        if answer.handover:
-            await self._hand_over(answer)
-        elif answer.held:
-            await self._hold(answer, environ, mark)
+        """Answer it. Raises ClientGone."""
+        environ = _build_environ(self.scope, await self._read_body())
+        # Taken before Django reads the rows, so that no event in between is missed.
+        position = subscriptions.position() if _may_long_poll(self.scope) else 0
+        answer = await self._ask_django(environ)
+        if answer.asgi_response:
+            await self._run_asgi_response(answer)
+        elif answer.long_poll:
+            await self._hold(answer, environ, position)
         else:
-            await self._say(answer)
+            await self._send_answer(answer)
 
-    async def _hold(self, answer: Answer, environ: dict[str, Any], mark: int) -> None:
-        assert answer.held
+    async def _hold(self, answer: Answer, environ: dict[str, Any], position: int) -> None:
+        assert answer.long_poll
         try:
-            if answer.held.seconds is None:
-                await self._unless_gone(self._stream(answer, environ, mark))
+            if answer.long_poll.seconds is None:
+                await self._run_until_gone(self._stream(answer, environ, position))
             else:
-                await self._unless_gone(self._wait(answer, environ, mark, answer.held.seconds))
+                await self._run_until_gone(
+                    self._wait(answer, environ, position, answer.long_poll.seconds)
+                )
         finally:
-            if answer.leave:
-                answer.leave()
+            if answer.release:
+                answer.release()
 
-    async def _hand_over(self, answer: Answer) -> None:
-        """Let what Django handed over answer, under Django's headers."""
-        assert answer.handover
+    async def _run_asgi_response(self, answer: Answer) -> None:
+        """Let the response that Django named send the body, under Django's headers."""
+        assert answer.asgi_response
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 theirs = [(n.lower(), value) for n, value in message["headers"]]
-                ours = [h for h in answer.headers if h[0] not in OF_THE_BODY]
-                theirs = [h for h in theirs if h[0] in OF_THE_BODY]
+                ours = [h for h in answer.headers if h[0] not in BODY_HEADERS]
+                theirs = [h for h in theirs if h[0] in BODY_HEADERS]
                 message = {**message, "headers": [*theirs, *ours]}
             await self.send(message)
 
-        await self._unless_gone(answer.handover(send))
+        await self._run_until_gone(answer.asgi_response(send))
 
     async def _wait(
-        self, answer: Answer, environ: dict[str, Any], mark: int, seconds: float
+        self, answer: Answer, environ: dict[str, Any], position: int, seconds: float
     ) -> None:
-        """Until there is something to say, or the time is over."""
+        """Send the last answer once it is no long poll any more or ``seconds`` have passed."""
         until = self.loop.time() + seconds
-        first, counted = answer, [h for h in answer.headers if h[0].startswith(b"ratelimit")]
+        first, rate_limits = answer, [h for h in answer.headers if h[0].startswith(b"ratelimit")]
+        # Every run of this request is one piece of work, so it keeps the first run's trace.
         environ["HTTP_X_TRACE_ID"] = _trace_of(answer)
-        environ[DOOR] = Resumed()
-        while answer.held and not watch.closing:
-            left = until - self.loop.time()
-            if left <= 0 or not await watch.news(answer.held.keys, since=mark, timeout=left):
-                break  # nothing that concerns it was recorded: the first answer still holds
-            mark = watch.mark()
-            answer = await self._ask(environ)
+        environ[ENVIRON_KEY] = Resumption()
+        while answer.long_poll and not subscriptions.closing:
+            remaining = until - self.loop.time()
+            if remaining <= 0 or not await subscriptions.wait_for(
+                answer.long_poll.keys, since=position, timeout=remaining
+            ):
+                break  # nothing about it was recorded: the first answer still holds
+            position = subscriptions.position()
+            answer = await self._ask_django(environ)
         if answer is not first:
-            answer.headers += counted  # what is asked again is not counted, and says nothing of it
-        await self._say(answer)
+            answer.headers += rate_limits  # a resumed request is not counted and has none
+        await self._send_answer(answer)
 
-    async def _stream(self, answer: Answer, environ: dict[str, Any], mark: int) -> None:
-        """Until whoever asks goes, or may not ask any more, or the process ends."""
+    async def _stream(self, answer: Answer, environ: dict[str, Any], position: int) -> None:
+        """Send events until the client goes, loses the right to ask, or the process ends."""
         environ["HTTP_X_TRACE_ID"] = _trace_of(answer)
         headers = [(name, value) for name, value in answer.headers if name != b"content-length"]
-        await self._begin(answer.status, headers)
-        await self._go_on(RETRY + answer.body)
-        judged = self.loop.time()
-        while answer.held and not watch.closing:
-            held = answer.held
-            pause = min(HEARTBEAT, held.judged_every or HEARTBEAT)
-            if not held.more and not await watch.news(held.keys, since=mark, timeout=pause):
+        await self._send_start(answer.status, headers)
+        await self._send_chunk(SSE_RETRY + answer.body)
+        checked_at = self.loop.time()
+        while answer.long_poll and not subscriptions.closing:
+            long_poll = answer.long_poll
+            # Proxies close connections that stay silent, hence the heartbeat.
+            pause = min(HEARTBEAT, long_poll.recheck_every or HEARTBEAT)
+            if not long_poll.more and not await subscriptions.wait_for(
+                long_poll.keys, since=position, timeout=pause
+            ):
                 now = self.loop.time()
-                if held.judged_every is None or now - judged < held.judged_every:
-                    await self._go_on(b":\n\n")
+                if long_poll.recheck_every is None or now - checked_at < long_poll.recheck_every:
+                    await self._send_chunk(b":\n\n")
                     continue
-            mark, judged = watch.mark(), self.loop.time()
-            environ[DOOR] = Resumed(held.cursor)
-            answer = await self._ask(environ)
+            position, checked_at = subscriptions.position(), self.loop.time()
+            environ[ENVIRON_KEY] = Resumption(long_poll.cursor)
+            answer = await self._ask_django(environ)
             if answer.status == 200 and answer.body:
-                await self._go_on(answer.body)
-        await self._end()
+                await self._send_chunk(answer.body)
+        await self._send_end()
 
-    async def _ask(self, environ: dict[str, Any]) -> Answer:
-        """What Django says. An answer that comes in pieces is passed on at once."""
-        answer = await self.loop.run_in_executor(_lane(environ), self._asked, dict(environ))
+    async def _ask_django(self, environ: dict[str, Any]) -> Answer:
+        """Have Django answer. Raises ClientGone if it already streamed the answer to the client."""
+        answer = await self.loop.run_in_executor(
+            _choose_executor(environ), self._call_django, dict(environ)
+        )
         if isinstance(answer, Answer):
             return answer
-        raise Over
+        raise ClientGone
 
-    def _asked(self, environ: dict[str, Any]) -> Answer | None:
-        """In a thread. None where the answer was passed on already."""
+    def _call_django(self, environ: dict[str, Any]) -> Answer | None:
+        """Runs in a thread. Returns None where the answer was sent already."""
         environ["wsgi.input"] = BytesIO(environ["wsgi.input"])
         answer = Answer()
 
@@ -206,65 +220,67 @@ class Request:
             ]
             answer.headers.append(SERVER)
 
-        response = self.django(environ, start)
+        response = self.wsgi_application(environ, start)
         try:
             if response.streaming and self.scope["method"] != "HEAD":
-                self._pass_on(answer, response)
+                self._send_streaming(answer, response)
                 return None
             answer.body = b"" if response.streaming else response.content
         finally:
             response.close()
-        answer.held = getattr(response, "held", None)
-        answer.leave = getattr(response, "leave", None)
-        answer.handover = getattr(response, "handover", None)
+        answer.long_poll = getattr(response, "long_poll", None)
+        answer.release = getattr(response, "release", None)
+        answer.asgi_response = getattr(response, "asgi_response", None)
         return answer
 
-    def _pass_on(self, answer: Answer, pieces: Iterable[bytes]) -> None:
-        def now(doing: Any) -> None:
-            asyncio.run_coroutine_threadsafe(doing, self.loop).result()
+    def _send_streaming(self, answer: Answer, pieces: Iterable[bytes]) -> None:
+        def run(sending: Any) -> None:
+            # Waits for the client to take each piece, so that a slow one never fills the memory.
+            asyncio.run_coroutine_threadsafe(sending, self.loop).result()
 
-        now(self._begin(answer.status, answer.headers))
+        run(self._send_start(answer.status, answer.headers))
         for piece in pieces:
-            now(self._go_on(piece))
-        now(self._end())
+            run(self._send_chunk(piece))
+        run(self._send_end())
 
-    async def _say(self, answer: Answer) -> None:
-        await self._begin(answer.status, answer.headers)
+    async def _send_answer(self, answer: Answer) -> None:
+        await self._send_start(answer.status, answer.headers)
         body = b"" if self.scope["method"] == "HEAD" else answer.body
         await self.send({"type": "http.response.body", "body": body})
 
-    async def _begin(self, status: int, headers: Headers) -> None:
+    async def _send_start(self, status: int, headers: Headers) -> None:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
-    async def _go_on(self, body: bytes) -> None:
+    async def _send_chunk(self, body: bytes) -> None:
         await self.send({"type": "http.response.body", "body": body, "more_body": True})
 
-    async def _end(self) -> None:
+    async def _send_end(self) -> None:
         await self.send({"type": "http.response.body", "body": b""})
 
-    async def _body(self) -> bytes:
-        """The request's, whole, before a thread is taken for it; nothing where it is too large."""
-        if _announced(self.scope) > settings.MAX_BODY_BYTES:
+    async def _read_body(self) -> bytes:
+        """The whole body, or nothing where it is too large. Raises ClientGone."""
+        if _content_length(self.scope) > settings.MAX_BODY_BYTES:
             return b""
         pieces: list[bytes] = []
         size = 0
         while size <= settings.MAX_BODY_BYTES:
             message = await self.receive()
             if message["type"] == "http.disconnect":
-                raise Over
+                raise ClientGone
             pieces.append(message.get("body", b""))
             size += len(pieces[-1])
             if not message.get("more_body"):
                 break
         return b"".join(pieces)
 
-    async def _unless_gone(self, work: Awaitable[None]) -> None:
-        """Do ``work`` to its end, or until whoever asked is gone."""
+    async def _run_until_gone(self, work: Awaitable[None]) -> None:
+        """Await ``work``, or raise ClientGone as soon as the client disconnects."""
         mine = asyncio.current_task()
         assert mine
-        gone = asyncio.ensure_future(self._until_gone())
+        gone = asyncio.ensure_future(self._wait_for_disconnect())
 
         def stop(_: object) -> None:
+            # Not after the work is done: it would cancel whatever this task does next.
             if working and not gone.cancelled():
                 mine.cancel()
 
@@ -274,31 +290,31 @@ class Request:
             await work
         except asyncio.CancelledError:
             if not gone.done() or gone.cancelled():
-                raise  # it is the server that ends this
+                raise  # cancelled by the server
             mine.uncancel()
-            raise Over from None
+            raise ClientGone from None
         finally:
             working = False
             gone.cancel()
 
-    async def _until_gone(self) -> None:
+    async def _wait_for_disconnect(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
 
-def _announced(scope: MutableMapping[str, Any]) -> int:
-    """The Content-Length, which the server has judged already."""
+def _content_length(scope: MutableMapping[str, Any]) -> int:
+    """The Content-Length, which the server has validated already."""
     given = (value for name, value in scope["headers"] if name == b"content-length")
     return int(next(given, b"0"))
 
 
-def _lane(environ: dict[str, Any]) -> ThreadPoolExecutor:
-    if environ[DOOR] is not None:
+def _choose_executor(environ: dict[str, Any]) -> ThreadPoolExecutor:
+    if environ[ENVIRON_KEY] is not None:
         return woken_threads
     return login_threads if environ["PATH_INFO"].startswith(LOGIN_PATHS) else threads
 
 
-def _may_be_held(scope: MutableMapping[str, Any]) -> bool:
+def _may_long_poll(scope: MutableMapping[str, Any]) -> bool:
     if scope["method"] != "GET":
         return False
     return scope["path"] == "/events" or any(name == b"prefer" for name, _ in scope["headers"])
@@ -308,8 +324,8 @@ def _trace_of(answer: Answer) -> str:
     return next(value.decode() for name, value in answer.headers if name == b"x-trace-id")
 
 
-def _environ(scope: MutableMapping[str, Any], body: bytes) -> dict[str, Any]:
-    """What WSGI (PEP 3333) makes of a request; ``wsgi.input`` is bytes until it is asked."""
+def _build_environ(scope: MutableMapping[str, Any], body: bytes) -> dict[str, Any]:
+    """The request as WSGI (PEP 3333) describes it, but with bytes as ``wsgi.input``."""
     server, client = scope.get("server") or ("localhost", None), scope.get("client")
     raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
     environ: dict[str, Any] = {
@@ -328,14 +344,14 @@ def _environ(scope: MutableMapping[str, Any], body: bytes) -> dict[str, Any]:
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
-        DOOR: None,
+        ENVIRON_KEY: None,
     }
     for raw_name, raw_value in scope["headers"]:
         name = raw_name.decode("latin-1").upper()
         if "_" in name:
-            continue  # it would pass for another one
+            continue  # WSGI could not tell it from a name with a hyphen
         name, value = name.replace("-", "_"), raw_value.decode("latin-1")
-        name = name if name in NAMES else f"HTTP_{name}"
+        name = name if name in UNPREFIXED else f"HTTP_{name}"
         if name in environ:
             value = environ[name] + ("; " if name == "HTTP_COOKIE" else ",") + value
         environ[name] = value

@@ -28,8 +28,8 @@ from audit_app.http.serializers import EventSerializer
 from audit_app.http.viewsets import OperationViewSet
 from audit_app.live import event_log, long_poll
 from audit_app.live.event_log import Cursor
-from audit_app.live.long_poll import Held
-from audit_app.live.subscriptions import EVERYTHING, settled
+from audit_app.live.long_poll import LongPoll
+from audit_app.live.subscriptions import EVERYTHING, stable_key
 from audit_app.models import Event, Subject
 from sessions_app.models import Task
 
@@ -113,10 +113,10 @@ class EventStreamViewSet(OperationViewSet):
         """What happens from now on, or from Last-Event-ID on, as server-sent events: of what the
         caller may see, what the filters ask for. An event's data is what GET /audit/events says."""
         asked = self._asked()
-        again = long_poll.resumed(request._request)
+        again = long_poll.get_resumption(request._request)
         begin = Cursor.parse(again.cursor) if again and again.cursor else self._begin()
-        event_log.must_be_kept(begin)
-        end, more = event_log.ahead(begin)
+        event_log.require_retained(begin)
+        end, more = event_log.find_scan_end(begin)
         events = _told(self.actor, begin, end, asked)
         if len(events) == AT_ONCE:
             end, more = event_log.cursor_of(events[-1]), True
@@ -127,9 +127,9 @@ class EventStreamViewSet(OperationViewSet):
         response = HttpResponse(body, content_type="text/event-stream; charset=utf-8")
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # nginx would keep it back
-        if long_poll.can_hold(request._request):
-            keys = frozenset(map(settled, self._keys(asked)))
-            held = Held(keys, cursor=str(end), more=more, judged_every=self._judged_every())
+        if long_poll.is_supported(request._request):
+            keys = frozenset(map(stable_key, self._keys(asked)))
+            held = LongPoll(keys, cursor=str(end), more=more, recheck_every=self._judged_every())
             long_poll.hold(request._request, response, held, caller=str(self.actor))
         return response
 
@@ -148,7 +148,7 @@ class EventStreamViewSet(OperationViewSet):
         header = self.request.headers.get("Last-Event-ID")
         given = self.request.query_params.get("after") if header is None else header
         if given is None:
-            return event_log.end()
+            return event_log.find_end()
         try:
             return Cursor.parse(given)
         except ValueError:
@@ -193,8 +193,12 @@ def _told(actor: Actor, begin: Cursor, end: Cursor, asked: dict[str, Any]) -> li
     AT_ONCE of it."""
     if begin >= end:
         return []
-    last = (end.xid, end.position) if begin.era == end.era else (event_log.MOST, event_log.MOST)
-    first_position, last_position = event_log.eras.bounds(begin.era)
+    last = (
+        (end.xid, end.position)
+        if begin.epoch == end.epoch
+        else (event_log.MAX_POSITION, event_log.MAX_POSITION)
+    )
+    first_position, last_position = event_log.epochs.bounds(begin.epoch)
     return _between(
         actor,
         behind_xid=begin.xid,

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 
 from audit_app.base import tracing
 from audit_app.http.serializers import UUID_TEXT
-from audit_app.live.long_poll import resumed
+from audit_app.live.long_poll import get_resumption
 from orchestrator.web import csp, problems, telemetry
 from orchestrator.web.circuit_breaker import availability
 from orchestrator.web.request_metrics import count_request
@@ -70,7 +70,7 @@ class TraceMiddleware:
             structlog.contextvars.bind_contextvars(trace_id=str(trace_id))
             response = self._followed(request, trace_id)
         response.headers["X-Trace-Id"] = str(trace_id)
-        if resumed(request):
+        if get_resumption(request):
             return response  # it was counted and logged when it came
         match = request.resolver_match
         route = match.route if match else None
@@ -83,7 +83,7 @@ class TraceMiddleware:
             status=response.status_code,
             actor=getattr(request, "actor_name", None),
             milliseconds=round(seconds * 1000, 1),
-            **({"held": True} if hasattr(response, "held") else {}),
+            **({"held": True} if hasattr(response, "long_poll") else {}),
         )
         return response
 
@@ -144,7 +144,7 @@ class LimitMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         quota = settings.ADDRESS_LIMIT_PER_MINUTE
-        if not quota or resumed(request) or request.path.startswith(WITHOUT_DATABASE):
+        if not quota or get_resumption(request) or request.path.startswith(WITHOUT_DATABASE):
             return self._with_headers(request, self.get_response(request))
         try:
             limit = shares.count("address", address_of(request), quota)

@@ -115,7 +115,7 @@ class Pages(BasePagination):
             place = event_log.Cursor.parse(cursor) if cursor else event_log.START
         except ValueError as error:
             raise ValidationError({"cursor": "This cursor is not one of the trail's."}) from error
-        rows, following = event_log.page(place, self.size, among=events, by=self.view.actor)
+        rows, following = event_log.read_page(place, self.size, among=events, by=self.view.actor)
         self.next_cursor = str(following) if following else None
         return rows
 

@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from audit_app.base.actors import Actor
-from audit_app.live.long_poll import resumed
+from audit_app.live.long_poll import get_resumption
 from orchestrator.web.client_ip import counted_address
 
 WINDOW_SECONDS = 60
@@ -119,7 +119,7 @@ class CallerThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         caller = _caller(request)
-        if not settings.RATE_LIMIT_PER_MINUTE or caller is None or resumed(request._request):
+        if not settings.RATE_LIMIT_PER_MINUTE or caller is None or get_resumption(request._request):
             return True
         cost = getattr(view, "throttle_cost", 1)
         self.limit = shares.count("caller", caller, settings.RATE_LIMIT_PER_MINUTE, cost)

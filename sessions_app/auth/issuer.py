@@ -1,9 +1,8 @@
-"""The OpenID Connect issuer: what it publishes, and what it signed (OIDC Discovery 1.0, RFC 7519,
-RFC 8725). Agents' tokens and people's sign-ins go by it alike.
+"""The client of the OpenID Connect issuer (OIDC Discovery 1.0, RFC 7519, RFC 8725), for agents'
+tokens and for people's logins.
 
-PyJWT parses keys and verifies tokens. When the issuer is asked for its keys is decided here: the
-PyJWKClient of PyJWT asks for each kid that it does not know, so that whoever sends invented ones
-makes this server flood the issuer.
+PyJWT parses keys and verifies tokens. Fetching the keys is our own: PyJWT's PyJWKClient fetches
+them for each unknown kid, so that anyone who sends invented ones makes it flood the issuer.
 """
 
 import json
@@ -27,29 +26,29 @@ log = structlog.get_logger("orchestrator.identity")
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 LEEWAY_SECONDS = 30
-LARGEST_TOKEN = 16 * 1024
-LARGEST_ANSWER = 256 * 1024
+MAX_TOKEN_LENGTH = 16 * 1024
+MAX_ANSWER_BYTES = 256 * 1024
 
 TIMEOUT_SECONDS = 2
-"""For discovery and keys together, and for how long a request waits for them."""
+"""For fetching discovery and keys together, and for a request that waits for them."""
 
 LIFESPAN_SECONDS = 300
-"""After which a key that the issuer withdrew is accepted no more."""
+"""How long keys are used without a new fetch; a withdrawn key is accepted this long."""
 
 REFRESH_SECONDS = 240
-"""After which keys are fetched while they are still in use, so that nobody waits for them."""
+"""The age at which keys are fetched again while still in use, so that no request waits."""
 
 OUTAGE_SECONDS = 3600
-"""For how long the keys last fetched are accepted while the issuer is away."""
+"""How long the last keys are used while the issuer is unavailable."""
 
 FETCH_EVERY_SECONDS = 10
-"""Between two fetches, whatever unknown kids come."""
+"""The pause between two fetches, whatever unknown kids arrive."""
 
 RETRY_SECONDS = 5
-"""After a fetch that failed."""
+"""The pause after a failed fetch."""
 
-MOST_WAITING = 8
-"""Requests of one process that wait for the issuer at a time."""
+MAX_WAITING = 8
+"""Requests that wait for the issuer at a time in one process."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
@@ -64,15 +63,15 @@ REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
 
 
 class InvalidToken(Exception):
-    """The token is not one that this server accepts. The text says why, and nothing it holds."""
+    """The token is not accepted. The message says why and quotes nothing from it."""
 
 
 class IssuerUnavailable(Exception):
-    """The issuer can't be reached, or answers what no issuer answers."""
+    """The issuer can't be reached or gives no valid answer."""
 
 
 class RequestRefused(Exception):
-    """The issuer understood a request of ours, and refused it with ``status``."""
+    """The issuer refused our request with ``status``."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"It answered {status}.")
@@ -80,14 +79,13 @@ class RequestRefused(Exception):
 
 
 class Issuer:
-    """One issuer, as this process knows it. Threads share it.
+    """One issuer with its cached discovery document and keys. Thread-safe.
 
-    One thread of its own fetches what the issuer publishes: its discovery document and its keys.
-    No request waits longer than TIMEOUT_SECONDS, whatever hangs, and none that has a key that can
-    still be used. MOST_WAITING wait at a time, and while the issuer fails, only the one that asks
-    it again; the others are told at once. Invented kids cost the issuer one fetch in
-    FETCH_EVERY_SECONDS, and one that is away is asked once in RETRY_SECONDS. The keys last fetched
-    are used for OUTAGE_SECONDS then, so that no agent stops with the issuer.
+    A background thread fetches both. A request with a usable key never waits; any other waits at
+    most TIMEOUT_SECONDS, and at most MAX_WAITING do so at a time. While the issuer fails, only the
+    request that starts a new attempt waits, and the others fail at once; the last keys stay usable
+    for OUTAGE_SECONDS. The issuer sees at most one fetch per FETCH_EVERY_SECONDS, or one per
+    RETRY_SECONDS while it fails.
     """
 
     def __init__(self, url: str) -> None:
@@ -102,14 +100,14 @@ class Issuer:
     def verify(
         self, token: str, *, audience: str, required: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        """The claims of ``token``: signed by this issuer, for ``audience``, at its time, with those
-        that are ``required`` beside ``exp``, ``iss`` and ``aud``.
+        """Verify ``token`` for ``audience`` and return its claims, which include those ``required``
+        beside ``exp``, ``iss`` and ``aud``.
 
         Raises InvalidToken, IssuerUnavailable.
         """
-        if len(token) > LARGEST_TOKEN:
-            raise InvalidToken(f"The token is longer than {LARGEST_TOKEN} characters.")
-        key = self._key(*_header(token))
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise InvalidToken(f"The token is longer than {MAX_TOKEN_LENGTH} characters.")
+        key = self._get_key(*_parse_header(token))
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -124,11 +122,11 @@ class Issuer:
                 },
             )
         except (jwt.PyJWTError, ValueError) as error:
-            raise InvalidToken(_reason(error)) from error
+            raise InvalidToken(_describe(error)) from error
         return claims
 
     def metadata(self) -> Mapping[str, Any]:
-        """Its discovery document, LIFESPAN_SECONDS old at most. Raises IssuerUnavailable."""
+        """The discovery document, at most LIFESPAN_SECONDS old. Raises IssuerUnavailable."""
         with self._changed:
             self._await_fetch(None, self._is_fresh)
             if not self._is_fresh():
@@ -136,14 +134,14 @@ class Issuer:
             return self._metadata
 
     def endpoint(self, name: str) -> str:
-        """The URL that ``metadata`` gives for ``name``. Raises IssuerUnavailable."""
+        """The endpoint called ``name`` in the discovery document. Raises IssuerUnavailable."""
         url = self.metadata().get(name)
-        if not isinstance(url, str) or not may_be_asked(url, self.url):
+        if not isinstance(url, str) or not is_allowed_url(url, self.url):
             raise IssuerUnavailable(f"The discovery document has no {name} that is https.")
         return url
 
-    def ask(self, method: str, name: str, *, seconds: float, **request: Any) -> dict[str, Any]:
-        """What the endpoint ``name`` answers to a request of ours.
+    def request(self, method: str, name: str, *, seconds: float, **request: Any) -> dict[str, Any]:
+        """Send a request to the endpoint ``name`` and return its JSON answer.
 
         Raises RequestRefused, IssuerUnavailable.
         """
@@ -159,32 +157,32 @@ class Issuer:
             log.warning("issuer unavailable", issuer=self.url, reason=str(error)[:200])
             raise IssuerUnavailable(str(error)) from error
 
-    def _key(self, kid: str | None, algorithm: str) -> jwt.PyJWK:
-        """The issuer's key called ``kid``, for ``algorithm``; without a kid, its only one for that.
+    def _get_key(self, kid: str | None, algorithm: str) -> jwt.PyJWK:
+        """The key called ``kid`` for ``algorithm``; without a kid, the only key for it.
 
         Raises InvalidToken, IssuerUnavailable.
         """
         with self._changed:
-            waited = self._await_fetch(kid, lambda: self._suffices(kid))
-            trusted = OUTAGE_SECONDS if waited or self._failing else LIFESPAN_SECONDS
-            return self._found(kid, algorithm, trusted)
+            waited = self._await_fetch(kid, lambda: self._is_usable(kid))
+            max_age = OUTAGE_SECONDS if waited or self._failing else LIFESPAN_SECONDS
+            return self._find_key(kid, algorithm, max_age)
 
     def _await_fetch(self, kid: str | None, suffices: Callable[[], bool]) -> bool:
-        """Begin a fetch where one is due, and wait for it unless what is known suffices; whether
-        it was waited for."""
-        begins = not self._fetching and self._wants_a_fetch(kid)
+        """Start a fetch if one is due, and wait for it unless ``suffices``; return whether it
+        waited."""
+        begins = not self._fetching and self._needs_fetch(kid)
         if begins:
-            self._begin()
+            self._start_fetch()
         waits = self._fetching and not suffices() and (begins or self._may_wait())
         if waits:
             self._wait(suffices)
         return waits
 
     def _may_wait(self) -> bool:
-        """Threads are few, and callers with API keys need them, too. In a process that just began
-        all wait; the first failure ends that."""
+        # Threads are few, and callers with API keys need them as well. In a process that has just
+        # started everyone waits, until the first failure.
         new = self._fetched_at == -math.inf
-        return not self._failing and (new or self._waiting < MOST_WAITING)
+        return not self._failing and (new or self._waiting < MAX_WAITING)
 
     def _wait(self, suffices: Callable[[], bool]) -> None:
         release_connection()
@@ -201,24 +199,27 @@ class Issuer:
         return monotonic() - self._fetched_at
 
     def _knows(self, kid: str | None) -> bool:
-        """A token that names no kid asks for no other keys than there are."""
+        # A token without a kid can only mean one of the keys that are there.
         return kid is None or any(key.key_id == kid for key in self._keys)
 
-    def _wants_a_fetch(self, kid: str | None) -> bool:
+    def _needs_fetch(self, kid: str | None) -> bool:
         if self._knows(kid) and self._age() <= REFRESH_SECONDS:
             return False
         if self._failing:
             return monotonic() - self._failed_at >= RETRY_SECONDS
         return monotonic() - self._began_at >= FETCH_EVERY_SECONDS
 
-    def _suffices(self, kid: str | None) -> bool:
-        """Whether to judge without waiting for the fetch that is under way."""
+    def _is_usable(self, kid: str | None) -> bool:
+        """Whether the cached keys can be used without waiting for the running fetch."""
         longest = OUTAGE_SECONDS if self._failing else LIFESPAN_SECONDS
         return self._knows(kid) and self._age() <= longest
 
-    def _found(self, kid: str | None, algorithm: str, trusted: int) -> jwt.PyJWK:
-        """Among the keys there are, after all waiting, if they are not older than ``trusted``."""
-        if self._age() > trusted:
+    def _find_key(self, kid: str | None, algorithm: str, max_age: int) -> jwt.PyJWK:
+        """Choose among the cached keys, unless they are older than ``max_age`` seconds.
+
+        Raises InvalidToken, IssuerUnavailable.
+        """
+        if self._age() > max_age:
             raise IssuerUnavailable
         named = [key for key in self._keys if kid in (None, key.key_id)]
         fitting = [key for key in named if key.algorithm_name == algorithm]
@@ -232,58 +233,58 @@ class Issuer:
             raise IssuerUnavailable
         raise InvalidToken("The token is signed with a key that the issuer does not publish.")
 
-    def _begin(self) -> None:
+    def _start_fetch(self) -> None:
         threading.Thread(target=self._fetch, name="oidc-keys", daemon=True).start()
         self._fetching, self._began_at = True, monotonic()
 
     def _fetch(self) -> None:
         keys = None
         try:
-            keys = self._published(monotonic() + TIMEOUT_SECONDS)
+            keys = self._fetch_keys(monotonic() + TIMEOUT_SECONDS)
         except UNUSABLE as error:
             log.warning("issuer unavailable", issuer=self.url, reason=str(error)[:200])
         finally:
             with self._changed:
-                self._settle(keys)
+                self._store_keys(keys)
                 self._changed.notify_all()
 
-    def _settle(self, keys: list[jwt.PyJWK] | None) -> None:
+    def _store_keys(self, keys: list[jwt.PyJWK] | None) -> None:
         self._fetching, self._failing = False, keys is None
         if keys is None:
             self._failed_at = monotonic()
         else:
-            # From when they were asked for: what was withdrawn since is not known.
+            # Dated from the start of the fetch: a key may have been withdrawn since then.
             self._keys, self._fetched_at = keys, self._began_at
 
-    def _published(self, deadline: float) -> list[jwt.PyJWK]:
-        """Discovery as old as keys may be is done again, and after every failure: the issuer may
-        have moved."""
+    def _fetch_keys(self, deadline: float) -> list[jwt.PyJWK]:
+        """Fetch the keys, and the discovery document first if it is old. Raises UNUSABLE."""
+        # Also after every failure, since the issuer may have moved.
         if self._failing or monotonic() - self._discovered_at > REFRESH_SECONDS:
-            self._metadata = self._discovered(deadline)
+            self._metadata = self._discover(deadline)
             self._discovered_at = monotonic()
         uri = self._metadata["jwks_uri"]
-        found = _fetch_json("GET", uri, self.url, seconds=deadline - monotonic())
-        return _signing_keys(found.get("keys"))
+        answer = _fetch_json("GET", uri, self.url, seconds=deadline - monotonic())
+        return _parse_keys(answer.get("keys"))
 
-    def _discovered(self, deadline: float) -> dict[str, Any]:
+    def _discover(self, deadline: float) -> dict[str, Any]:
         url = self.url.rstrip("/") + "/.well-known/openid-configuration"
-        said = _fetch_json("GET", url, self.url, seconds=deadline - monotonic())
-        if said.get("issuer") != self.url:
+        document = _fetch_json("GET", url, self.url, seconds=deadline - monotonic())
+        if document.get("issuer") != self.url:
             raise ValueError("The discovery document names another issuer.")
-        if not isinstance(said.get("jwks_uri"), str):
+        if not isinstance(document.get("jwks_uri"), str):
             raise ValueError("The discovery document names no jwks_uri.")
-        return said
+        return document
 
 
 @lru_cache(maxsize=4)
-def issuer_at(url: str) -> Issuer:
-    """What this process knows of the issuer at ``url``."""
+def get_issuer(url: str) -> Issuer:
+    """The process-wide client of the issuer at ``url``."""
     return Issuer(url)
 
 
-def _header(token: str) -> tuple[str | None, str]:
-    """The kid and the algorithm that a token names. Where it says that its key could be had
-    (``jku``, ``x5u``, ``jwk``) is not heeded."""
+def _parse_header(token: str) -> tuple[str | None, str]:
+    """The kid and the algorithm in a token's header. Raises InvalidToken."""
+    # jku, x5u and jwk are ignored: a token must not say where its own key comes from.
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError) as error:
@@ -296,36 +297,36 @@ def _header(token: str) -> tuple[str | None, str]:
     return header.get("kid"), algorithm
 
 
-def _reason(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"The token lacks the claim {error.claim}."
     return next(
-        (said for kind, said in REASONS if isinstance(error, kind)), "The token is not valid."
+        (reason for kind, reason in REASONS if isinstance(error, kind)), "The token is not valid."
     )
 
 
-def _signing_keys(given: Any) -> list[jwt.PyJWK]:
-    """The keys of a JWK set (RFC 7517) that tokens may be signed with; none is a set as well, and
-    one that can't be read spoils no other."""
+def _parse_keys(given: Any) -> list[jwt.PyJWK]:
+    """The signing keys of a JWK set (RFC 7517). Raises ValueError if it is no set."""
+    # A key that can't be parsed is skipped, so that a new kind of key does not stop the others.
     if not isinstance(given, list):
         raise ValueError("The issuer's keys are no JWK set.")
-    found = []
-    for one in given:
+    keys = []
+    for each in given:
         try:
-            key = jwt.PyJWK(one) if _is_for_signing(one) else None
+            key = jwt.PyJWK(each) if _is_for_signing(each) else None
         except (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError):
             continue
         if key is not None and key.algorithm_name in ALGORITHMS:
-            found.append(key)
-    return found
+            keys.append(key)
+    return keys
 
 
 def _is_for_signing(key: Any) -> bool:
     return key.get("use", "sig") == "sig" and "verify" in key.get("key_ops", ["verify"])
 
 
-def may_be_asked(url: str, issuer: str) -> bool:
-    """https; and http on loopback where the issuer is there, or anywhere in a trial."""
+def is_allowed_url(url: str, issuer: str) -> bool:
+    """Whether ``url`` is https, or http on loopback like the issuer, or http in a trial."""
     parts = urlsplit(url)
     if parts.scheme != "http":
         return parts.scheme == "https"
@@ -340,22 +341,19 @@ def _on_loopback(url: str) -> bool:
 def _fetch_json(
     method: str, url: str, issuer: str, *, seconds: float, **request: Any
 ) -> dict[str, Any]:
-    """The JSON object that ``url`` answers with, not larger than LARGEST_ANSWER.
-
-    Raises what is UNUSABLE.
-    """
-    if not may_be_asked(url, issuer):
+    """Fetch a JSON object of at most MAX_ANSWER_BYTES. Raises UNUSABLE."""
+    if not is_allowed_url(url, issuer):
         raise ValueError("Its address must be https.")
-    answer = http_client.send(method, url, seconds=seconds, at_most=LARGEST_ANSWER + 1, **request)
+    answer = http_client.send(method, url, seconds=seconds, at_most=MAX_ANSWER_BYTES + 1, **request)
     if answer.status != HTTPStatus.OK:
         raise RequestRefused(answer.status)
-    if len(answer.body) > LARGEST_ANSWER:
+    if len(answer.body) > MAX_ANSWER_BYTES:
         raise ValueError("Its answer is too large.")
-    found = json.loads(answer.body)
-    if not isinstance(found, dict):
+    document = json.loads(answer.body)
+    if not isinstance(document, dict):
         raise ValueError("Its answer is no JSON object.")
-    return found
+    return document
 
 
 UNUSABLE = (http_client.NoAnswer, RequestRefused, ValueError, RecursionError)
-"""What is raised where the issuer's answer can't be had, or is none."""
+"""The errors that mean that the issuer gave no usable answer."""

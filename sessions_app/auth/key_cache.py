@@ -1,14 +1,14 @@
-"""API keys that were looked up a moment ago: a look-up is a round trip more in each request."""
+"""The cache of API keys, which saves each request a round trip to the database."""
 
 import threading
 import time
 
 from audit_app.base.actors import Actor
-from audit_app.live.notifier import Bell, bell
+from audit_app.live.notifier import Notifier, notifier
 
 CHANNEL = "orchestrator_identities"
 MAX_AGE = 5.0
-"""Seconds. Bounds the harm of a lost notice, and has ``last_used_at`` written once in a while."""
+"""Seconds. Bounds the harm of a lost notification; each expiry lets ``last_used_at`` be written."""
 
 MAX_ENTRIES = 10_000
 
@@ -16,32 +16,34 @@ MAX_ENTRIES = 10_000
 class KeyCache:
     """The agents that API keys belong to, by the key's hash, until an agent or a key changes.
 
-    A trigger notifies CHANNEL in the transaction that changes an agent or a key, and each notice
-    empties the cache. So a key that was revoked is refused once the notice is delivered, which
-    PostgreSQL sends before the commit returns; where the network loses it, MAX_AGE seconds after
-    the key was cached at the latest. Nothing is cached while no connection listens. Thread-safe.
+    A trigger notifies CHANNEL in the transaction that changes an agent or a key, and each
+    notification empties the cache. A revoked key is therefore refused once the notification
+    arrives, which PostgreSQL sends before the commit returns; if the network loses it, at most
+    MAX_AGE seconds after the key was cached. Nothing is cached while no connection listens.
+    Thread-safe.
     """
 
-    def __init__(self, bell: Bell) -> None:
-        self._bell = bell
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
         self._lock = threading.Lock()
         self._actors: dict[str, tuple[float, Actor]] = {}
         self.generation = 0
-        """Changes with each notice: take it before a look-up, and give it to ``put``."""
+        """Changes with each notification. Read it before a lookup and pass it to ``put``."""
 
     def start(self) -> None:
-        """Listen from now on. Until then nothing is cached."""
-        self._bell.listen(CHANNEL, self._clear)
+        """Listen from now on; nothing is cached before."""
+        self._notifier.listen(CHANNEL, self._clear)
 
     def get(self, key_hash: str) -> Actor | None:
-        found = self._actors.get(key_hash)
-        return found[1] if found and time.monotonic() - found[0] < MAX_AGE else None
+        """The cached agent, or None if the key has to be looked up."""
+        entry = self._actors.get(key_hash)
+        return entry[1] if entry and time.monotonic() - entry[0] < MAX_AGE else None
 
     def put(self, key_hash: str, actor: Actor, *, generation: int) -> None:
-        """Cache what was looked up, unless a notice came since ``generation``."""
+        """Cache a lookup's result unless a notification arrived since ``generation``."""
         with self._lock:
-            # Asked under the lock: where listening ends after this, _clear comes after this, too.
-            if generation != self.generation or not self._bell.is_listening(CHANNEL):
+            # Checked under the lock: if listening ends after this, _clear comes after this, too.
+            if generation != self.generation or not self._notifier.is_listening(CHANNEL):
                 return
             if len(self._actors) >= MAX_ENTRIES:
                 self._actors.clear()
@@ -53,4 +55,4 @@ class KeyCache:
             self._actors.clear()
 
 
-key_cache = KeyCache(bell)
+key_cache = KeyCache(notifier)

@@ -1,4 +1,4 @@
-"""What a bearer JWT of the configured issuer says of its bearer."""
+"""Bearer JWTs of the configured issuer, and what their claims say of the bearer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from django.conf import settings
 from rest_framework.exceptions import ValidationError
 
 from audit_app.http.serializers import NameField
-from sessions_app.auth.issuer import InvalidToken, issuer_at
+from sessions_app.auth.issuer import InvalidToken, get_issuer
 from sessions_app.models import ROLE_LENGTH
 
-LONGEST_SUBJECT = 255
+MAX_SUBJECT_LENGTH = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """Who a verified token says that its bearer is, read as the settings tell.
+    """The bearer of a verified token, read from the claims that the settings name.
 
-    ``roles`` is None where OIDC_ROLES_CLAIM is not set: then the issuer says nothing of roles.
-    ``name`` is what a new agent would be called, and ``owner`` the username of its owner, empty
-    where OIDC_OWNER_CLAIM is not set and None where it is and the token has no such name.
+    ``roles`` is None if OIDC_ROLES_CLAIM is not set. ``name`` would be a new agent's name, and
+    ``owner`` its owner's username: empty if OIDC_OWNER_CLAIM is not set, None if the token has no
+    valid one.
     """
 
     subject: str
@@ -30,32 +30,32 @@ class Bearer:
     claims: Mapping[str, Any]
 
 
-def bearer_of(token: str) -> Bearer:
-    """The bearer of a token of the configured issuer for our audience.
+def verify_bearer(token: str) -> Bearer:
+    """Verify a token of the configured issuer for our audience.
 
-    Raises InvalidToken, also when no issuer is configured, and IssuerUnavailable.
+    Raises InvalidToken (also if no issuer is configured), IssuerUnavailable.
     """
     if not (settings.OIDC_AUDIENCE and settings.OIDC_ISSUER_URL):
         raise InvalidToken("This bearer token is not an API key, and no issuer is configured.")
-    claims = issuer_at(settings.OIDC_ISSUER_URL).verify(token, audience=settings.OIDC_AUDIENCE)
-    subject = claim(claims, settings.OIDC_SUBJECT_CLAIM)
-    if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT:
+    claims = get_issuer(settings.OIDC_ISSUER_URL).verify(token, audience=settings.OIDC_AUDIENCE)
+    subject = get_claim(claims, settings.OIDC_SUBJECT_CLAIM)
+    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_LENGTH:
         raise InvalidToken("The token's subject is not a name.")
     if not subject.isprintable():
         raise InvalidToken("The token's subject is not a name.")
     return Bearer(subject, _roles(claims), _name(claims, subject), _owner(claims), claims)
 
 
-def claim(claims: Mapping[str, Any], path: str) -> Any:
-    """The claim called ``path`` as it stands, else the one at its end, dot by dot; None if none."""
+def get_claim(claims: Mapping[str, Any], path: str) -> Any:
+    """The claim called ``path``, else the one it leads to dot by dot; None if there is none."""
     if path in claims:
         return claims[path]
-    found: Any = claims
+    value: Any = claims
     for name in path.split("."):
-        if not isinstance(found, Mapping):
+        if not isinstance(value, Mapping):
             return None
-        found = found.get(name)
-    return found
+        value = value.get(name)
+    return value
 
 
 def is_name(text: Any) -> bool:
@@ -68,12 +68,12 @@ def is_name(text: Any) -> bool:
 
 
 def _roles(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """What the token says of roles that can be one, in its order. Anything else in the claim, or
-    another kind of claim, gives none: an issuer's roles are for many servers."""
+    """The token's valid role names, in its order; None if OIDC_ROLES_CLAIM is not set."""
+    # Anything else in the claim is ignored, not refused: an issuer's roles are for many servers.
     if not settings.OIDC_ROLES_CLAIM:
         return None
-    given = claim(claims, settings.OIDC_ROLES_CLAIM)
-    values = given.split() if isinstance(given, str) else given if isinstance(given, list) else []
+    roles = get_claim(claims, settings.OIDC_ROLES_CLAIM)
+    values = roles.split() if isinstance(roles, str) else roles if isinstance(roles, list) else []
     prefix = settings.OIDC_ROLES_PREFIX
     ours = (v.removeprefix(prefix) for v in values if isinstance(v, str) and v.startswith(prefix))
     return tuple(dict.fromkeys(role for role in ours if is_name(role)))
@@ -81,7 +81,7 @@ def _roles(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 def _name(claims: Mapping[str, Any], subject: str) -> str:
     candidates: tuple[Any, ...] = (
-        claim(claims, settings.OIDC_NAME_CLAIM),
+        get_claim(claims, settings.OIDC_NAME_CLAIM),
         claims.get("azp"),
         subject,
     )
@@ -91,5 +91,5 @@ def _name(claims: Mapping[str, Any], subject: str) -> str:
 def _owner(claims: Mapping[str, Any]) -> str | None:
     if not settings.OIDC_OWNER_CLAIM:
         return ""
-    owner: Any = claim(claims, settings.OIDC_OWNER_CLAIM)
+    owner: Any = get_claim(claims, settings.OIDC_OWNER_CLAIM)
     return owner if is_name(owner) else None

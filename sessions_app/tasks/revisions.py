@@ -7,11 +7,11 @@ from audit_app.base.actors import Actor
 from audit_app.base.errors import InvalidTransition, OrchestratorError
 from audit_app.trail.recording import perform
 from sessions_app.errors import NothingRevised
-from sessions_app.gate import Kind, Verdict, approval_gate
+from sessions_app.gate import Outcome, PolicyDecision, approval_gate
 from sessions_app.models import Task, TaskRevision
 
 
-def told(verdict: Verdict) -> dict[str, Any]:
+def told(verdict: PolicyDecision) -> dict[str, Any]:
     """``verdict`` for the metadata of an event."""
     return {
         "verdict": verdict.kind.value,
@@ -55,11 +55,11 @@ def revise(
         by=by,
         details=named | told(verdict) | (details or {}),
         edited_by_id=int(by.id) if by.is_human else None,
-        verdict=verdict,
+        decision=verdict,
         **changes,
     )
-    if verdict.kind is Kind.APPROVE:
+    if verdict.kind is Outcome.APPROVE:
         perform(task.approve, by=Actor.system("policy"))
-    elif verdict.kind is Kind.REFUSE:
+    elif verdict.kind is Outcome.REFUSE:
         perform(task.reject, by=Actor.system("policy"))
     gate.request_approvals([(task, verdict)], by=by)

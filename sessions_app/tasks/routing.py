@@ -11,14 +11,14 @@ from audit_app.base.events import EventType
 from audit_app.trail.bulk import create_all
 from audit_app.trail.idempotency import waiting_for_rivals
 from sessions_app.errors import RoleNotHeld
-from sessions_app.gate import Kind, Verdict, approval_gate
+from sessions_app.gate import Outcome, PolicyDecision, approval_gate
 from sessions_app.models import AgentSession, Task
 from sessions_app.tasks.revisions import told
 
 FIRST_STATE = {
-    Kind.APPROVE: Task.Status.APPROVED,
-    Kind.REQUIRE: Task.Status.AWAITING_APPROVAL,
-    Kind.REFUSE: Task.Status.REJECTED,
+    Outcome.APPROVE: Task.Status.APPROVED,
+    Outcome.REQUIRE: Task.Status.AWAITING_APPROVAL,
+    Outcome.REFUSE: Task.Status.REJECTED,
 }
 ONCE = ("agent_id", "idempotency_key")
 """The columns of the constraint tasks_once_per_key."""
@@ -82,7 +82,7 @@ def create_tasks(
         except OrchestratorError as refusal:
             results.append(refusal)
     tasks = [result for result in results if isinstance(result, Task)]
-    judged: list[tuple[Task, Verdict]] = []
+    judged: list[tuple[Task, PolicyDecision]] = []
     refusals: dict[UUID, OrchestratorError] = {}
     for task, verdict in zip(tasks, gate.evaluate(tasks), strict=True):
         if isinstance(verdict, OrchestratorError):
@@ -110,14 +110,14 @@ def create_tasks(
     return [outcome(result) for result in results]
 
 
-def start(task: Task, verdict: Verdict) -> None:
+def start(task: Task, verdict: PolicyDecision) -> None:
     """Put ``task``, not saved, into the state that its verdict leads to, and seal its payload."""
     status: Any = Task._meta.get_field("status")
     status.set_state(task, FIRST_STATE[verdict.kind])  # no transition leads into a first state
-    task.judge(verdict)
+    task.store_decision(verdict)
     task.seal_payload()
 
 
-def event_details(task: Task, verdict: Verdict) -> dict[str, Any]:
+def event_details(task: Task, verdict: PolicyDecision) -> dict[str, Any]:
     """The metadata of the event of a new task."""
     return {"payload_digest": task.payload_digest, **told(verdict)}

@@ -19,8 +19,8 @@ from approvals_app.policy.language import (
     verdict,
     written,
 )
-from audit_app.base.durations import duration
-from sessions_app.gate import Kind
+from audit_app.base.durations import parse_duration
+from sessions_app.gate import Outcome
 from tests.approvals import reference
 
 pytestmark = pytest.mark.pure
@@ -261,15 +261,15 @@ def test_who_leaves_a_field_out_does_not_escape_the_policies_after_it(then):
     first = policy(then, name="a", priority=1, condition="data.nothing < 5")
     strict = policy(name="b", priority=2, approvals=asks(("finance", 2), ("legal", 1)))
     said = judged([first, strict], REFUND)
-    assert (said.kind, said.policy) == (Kind.REQUIRE, "b")
+    assert (said.kind, said.policy) == (Outcome.REQUIRE, "b")
     assert said.why == (
         "Policy b requires 2 of finance and 1 of legal. "
         "The condition of policy a, which comes first, could not be evaluated."
     )
     refused = judged([first, policy("refuse", name="b", priority=2)], REFUND)
-    assert refused.kind == Kind.REFUSE
+    assert refused.kind == Outcome.REFUSE
     passed = judged([first, policy("approve", name="b", priority=2)], REFUND)
-    assert (passed.kind, passed.policy) == (Kind.REQUIRE, "a")
+    assert (passed.kind, passed.policy) == (Outcome.REQUIRE, "a")
 
 
 @pytest.mark.parametrize("then", ["approve", "refuse", "require"])
@@ -277,7 +277,7 @@ def test_a_hostile_payload_asks_a_human(then):
     slow = "data.x.all(i, data.x.all(j, data.x.all(k, i + j + k >= 0)))"
     task = REFUND | {"data": {"x": list(range(3_000))}}
     said = judged([policy(then, condition=slow)], task)
-    assert said.kind == Kind.REQUIRE
+    assert said.kind == Outcome.REQUIRE
     assert said.why == (
         "The condition of policy one could not be evaluated, so a human is asked: "
         "it took longer than 0.25 s. It requires 1 of finance."
@@ -333,14 +333,14 @@ def several_policies(draw):
     names = draw(st.lists(st.text("ABab1", min_size=1, max_size=2), max_size=6, unique=True))
     found = []
     for name in names:
-        then = draw(st.sampled_from(list(Kind)))
+        then = draw(st.sampled_from(list(Outcome)))
         document = {
             "name": name,
             "priority": draw(st.integers(-1, 2)),
             "when": draw(WHEN),
             "then": then.value,
         }
-        if then is Kind.REQUIRE:
+        if then is Outcome.REQUIRE:
             roles = draw(st.lists(ROLES, min_size=1, max_size=3, unique=True))
             document["approvals"] = asks(*((role, draw(st.integers(1, 3))) for role in roles))
         found.append(document)
@@ -381,7 +381,7 @@ NAMES = (
 @st.composite
 def documents(draw):
     """Policies as people might write them, with every key now and then."""
-    then = draw(st.sampled_from(list(Kind)))
+    then = draw(st.sampled_from(list(Outcome)))
     document = {"name": draw(NAMES), "then": then.value, "when": draw(WHEN)}
     document |= draw(
         st.fixed_dictionaries(
@@ -389,7 +389,7 @@ def documents(draw):
             optional={"priority": st.integers(-1_000_000, 1_000_000), "description": st.text("a ")},
         )
     )
-    if then is not Kind.REQUIRE:
+    if then is not Outcome.REQUIRE:
         return document
     roles = draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
     counts = st.integers(1, 50)
@@ -594,7 +594,7 @@ def test_a_policy_with_every_key():
     )
     assert rule == Rule(
         name="Large wires",
-        kind=Kind.REQUIRE,
+        kind=Outcome.REQUIRE,
         priority=5,
         description="Two of us, and legal.",
         task_type="wire*",
@@ -639,4 +639,4 @@ def test_a_length_of_time_is_written_in_its_largest_unit(seconds):
     larger = {"s": 60, "m": 3_600, "h": 86_400}.get(unit)
     assert larger is None or seconds % larger
     if number < 1_000_000:
-        assert duration(written(length)) == length
+        assert parse_duration(written(length)) == length

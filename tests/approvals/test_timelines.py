@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from approvals_app.review import timelines
 from audit_app.base.actors import Actor
 from audit_app.base.errors import NotFound
-from audit_app.ui.state_diagram import machine, states_passed
+from audit_app.ui.state_diagram import build_state_diagram, list_past_states
 from sessions_app.models import Task
 from tests.factories import AgentFactory, SessionFactory, TaskFactory, approved, asked
 
@@ -102,7 +102,7 @@ def test_a_page_costs_the_same_however_long_the_story_is(task, bot, alice, api, 
 
 def test_the_machine_lights_the_present_state_and_the_way_to_it(task):
     row = Task.objects.get(pk=task.pk)
-    drawn = machine(row, states_passed(row))
+    drawn = build_state_diagram(row, list_past_states(row))
     lit = {state["name"]: (state["present"], state["passed"]) for state in drawn.states}
     assert lit["approved"] == (True, False)
     assert lit["awaiting approval"] == (False, True)

@@ -7,6 +7,6 @@ from audit_app.live import event_log
 
 @pytest.fixture(autouse=True)
 def eras_are_read_anew():
-    event_log.eras.forget()
+    event_log.epochs.forget()
     yield
-    event_log.eras.forget()
+    event_log.epochs.forget()

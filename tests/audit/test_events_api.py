@@ -72,9 +72,9 @@ def test_one_subject_can_be_searched(api, auditor, story):
     assert found == ["task.routed", "task.approved"]
 
 
-@pytest.mark.parametrize("slowest", [event_log.SLOWEST, timedelta(microseconds=1)])
+@pytest.mark.parametrize("slowest", [event_log.LONGEST_TRANSACTION, timedelta(microseconds=1)])
 def test_a_time_can_be_searched(api, auditor, story, slowest, monkeypatch):
-    monkeypatch.setattr(event_log, "SLOWEST", slowest)  # without it, from near there on
+    monkeypatch.setattr(event_log, "LONGEST_TRANSACTION", slowest)  # without it, from near there on
     _, approved_ = Event.objects.filter(subject_id=story.pk)
     get = api(user=auditor).get
     given = {"subject": str(story.pk), "from": approved_.timestamp.isoformat()}
@@ -199,8 +199,8 @@ def test_what_lies_far_apart_among_others_is_found_by_following_the_cursor(api, 
     other = AgentFactory(roles=["support-agent"])
     for agent in (bot, *[other] * 5, bot):
         SessionFactory(agent=agent)
-    monkeypatch.setattr(event_log, "FEW", 0)  # as if bot could see much
-    monkeypatch.setattr(event_log, "STEPS", (1, 2))
+    monkeypatch.setattr(event_log, "MAX_LOOKUPS", 0)  # as if bot could see much
+    monkeypatch.setattr(event_log, "SCAN_STEPS", (1, 2))
 
     pages = read_through(api(bot), event_type="session.opened")
 
@@ -213,14 +213,14 @@ def test_a_caller_sees_the_same_however_it_is_looked_up(api, bot, story, monkeyp
     TaskFactory.create_batch(3, agent=bot)
     TaskFactory(agent=AgentFactory(roles=["support-agent"]))
     everything = list(Event.objects.visible_to(bot.as_actor()).values_list("event_type", flat=True))
-    monkeypatch.setattr(event_log, "FEW", few)
+    monkeypatch.setattr(event_log, "MAX_LOOKUPS", few)
     pages = read_through(api(bot), page_size=2)
     assert [kind for page in pages for kind in page] == everything
 
 
 def test_what_begins_while_a_page_is_read_is_not_passed_over(api, bot):
     """Between what the caller may see being asked, and its events being read."""
-    start, first, begun = str(event_log.end()), SessionFactory(agent=bot), []
+    start, first, begun = str(event_log.find_end()), SessionFactory(agent=bot), []
 
     def beside():
         try:
@@ -255,10 +255,10 @@ def test_what_looks_unsettled_for_a_moment_is_not_left_out(
 ):
     """As where a transaction of another database ends between the snapshot and the look at its
     lock: then nobody can tell any more that it was theirs."""
-    monkeypatch.setattr(event_log, "FEW", few)
+    monkeypatch.setattr(event_log, "MAX_LOOKUPS", few)
     caller = request.getfixturevalue(reader)
     caller = api(caller) if reader == "bot" else api(user=caller)
-    start, elsewhere = str(event_log.end()), database_url(superuser=True, name="postgres")
+    start, elsewhere = str(event_log.find_end()), database_url(superuser=True, name="postgres")
     with psycopg.connect(elsewhere) as theirs, as_superuser() as admin:
         admin.autocommit = True
         theirs.execute("SELECT pg_current_xact_id()")
@@ -293,10 +293,10 @@ def test_everybody_reads_what_they_just_did_and_no_cursor_passes_it(
     request, api, bot, reader, few, monkeypatch
 ):
     """While another transaction is open, nothing that is committed meanwhile is final."""
-    monkeypatch.setattr(event_log, "FEW", few)
+    monkeypatch.setattr(event_log, "MAX_LOOKUPS", few)
     caller = request.getfixturevalue(reader)
     caller = api(caller) if reader == "bot" else api(user=caller)
-    start = str(event_log.end())
+    start = str(event_log.find_end())
     with writer() as slow:
         slow.execute("SELECT pg_current_xact_id()")
         new = [SessionFactory(agent=bot) for _ in range(3)]

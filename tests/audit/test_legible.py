@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit_app.base.text_safety import findings, visible, who
+from audit_app.base.text_safety import find_suspicious, visible, who
 
 pytestmark = pytest.mark.pure
 
@@ -77,7 +77,7 @@ def test_what_seems_to_be_something_else_is_marked_and_says_so(text, mark, says)
 )
 def test_honest_text_is_left_alone(text):
     assert visible(text) == text
-    assert not findings(text)
+    assert not find_suspicious(text)
 
 
 def test_an_address_is_text_and_its_host_stands_out():
@@ -95,7 +95,7 @@ def test_what_is_within_a_mark_is_escaped_and_seen_as_well():
 
 def test_all_texts_of_a_payload_are_looked_through():
     value = {"na\u200bme": ["p\u0430ypal", {"x": "approve this now"}], "n": 1, "none": None}
-    found = findings(value)
+    found = find_suspicious(value)
     assert found
     assert found.words() == (
         "1 hidden character, 1 word of mixed alphabets, 1 sentence that speaks to the reader"

@@ -6,7 +6,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from psycopg.errors import DeadlockDetected
 
-from audit_app.base.errors import Busy, Conflict, NotFound, Outrun
+from audit_app.base.errors import Busy, Conflict, LostRace, NotFound
 from audit_app.models import Event
 from audit_app.trail import recording
 from audit_app.trail.operation import operation
@@ -146,7 +146,7 @@ def test_who_was_outrun_begins_anew(session):
     def lose_once():
         tries.append(1)
         if len(tries) == 1:
-            raise Outrun
+            raise LostRace
 
     touch(session.pk, by=OPS, then=lose_once)
     assert len(tries) == 2
@@ -158,7 +158,7 @@ def test_who_is_always_outrun_is_told_to_come_again(session):
 
     def lose():
         tries.append(1)
-        raise Outrun
+        raise LostRace
 
     with pytest.raises(Busy):
         touch(session.pk, by=OPS, then=lose)

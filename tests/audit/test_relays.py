@@ -9,8 +9,8 @@ import pytest
 from django.db import connection
 
 from audit_app.live import event_log
-from audit_app.live.consumers import Relay
-from audit_app.models import TailReader
+from audit_app.live.consumers import Consumer
+from audit_app.models import ConsumerOffset
 from audit_app.trail.notes import add_event
 from tests.database import database_url
 from tests.trail import advanced, all_settled, writer, written_by
@@ -26,7 +26,7 @@ def relay_that(told, *, fails=False):
         if fails:
             raise RuntimeError("this relay fails")
 
-    return Relay("a relay of the tests", tell)
+    return Consumer("a relay of the tests", tell)
 
 
 def test_it_begins_at_the_end_and_tells_each_event_once(bot):
@@ -66,7 +66,7 @@ def test_two_processes_do_not_tell_the_same(bot):
 
     def advance():
         try:
-            Relay("a relay of the tests", slowly).advance()
+            Consumer("a relay of the tests", slowly).advance()
         finally:
             connection.close()
 
@@ -86,10 +86,10 @@ def test_what_waits_for_an_older_transaction_is_known(bot):
         written_by(slow)
         note(bot, 1)
         assert relay.advance() == 0
-        assert relay.waits_for_others()
+        assert relay.waits_for_older_transactions()
     assert advanced(relay) == 2
-    assert not relay.waits_for_others()
-    assert TailReader.objects.get().cursor == str(event_log.end())
+    assert not relay.waits_for_older_transactions()
+    assert ConsumerOffset.objects.get().cursor == str(event_log.find_end())
 
 
 def test_the_worker_stops_when_asked():

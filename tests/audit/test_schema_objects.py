@@ -50,15 +50,15 @@ def applied_at(name):
 
 
 def with_file(text):
-    return [*schema_objects.files(), SqlFile(text)]
+    return [*schema_objects.read_files(), SqlFile(text)]
 
 
 def test_the_database_has_what_the_files_define_and_nothing_else():
-    assert sorted(rows(OURS)) == sorted(schema_objects.names())
+    assert sorted(rows(OURS)) == sorted(schema_objects.object_names())
 
 
 def test_nothing_is_defined_twice():
-    defined = [name for file in schema_objects.files() for name in file.objects]
+    defined = [name for file in schema_objects.read_files() for name in file.objects]
     assert len(defined) == len(set(defined))
 
 
@@ -86,7 +86,7 @@ def test_functions_and_views_carry_a_comment():
 
 def test_nothing_is_done_where_nothing_changed():
     before = rows("SELECT name, xmin::text, applied_at FROM schema_objects ORDER BY name")
-    assert not schema_objects.outdated()
+    assert not schema_objects.is_outdated()
     assert schema_objects.apply() == 0
     assert rows("SELECT name, xmin::text, applied_at FROM schema_objects ORDER BY name") == before
 
@@ -94,7 +94,7 @@ def test_nothing_is_done_where_nothing_changed():
 def test_a_new_file_is_run_and_a_file_that_is_gone_drops_its_object():
     assert schema_objects.apply(with_file(ANSWER)) == 1
     assert rows("SELECT the_answer()") == [42]
-    assert schema_objects.outdated()
+    assert schema_objects.is_outdated()
 
     assert schema_objects.apply() == 1
     assert not rows("SELECT FROM pg_proc WHERE proname = 'the_answer'")
@@ -120,7 +120,7 @@ def test_a_function_of_other_arguments_replaces_the_one_before():
 def test_a_function_may_call_one_of_a_later_file():
     schema_objects.apply(
         [
-            *schema_objects.files(),
+            *schema_objects.read_files(),
             SqlFile(ANSWER.replace("'SELECT 42'", "'SELECT the_question()'")),
             SqlFile(ANSWER.replace("the_answer", "the_question")),
         ]
@@ -147,9 +147,9 @@ def test_triggers_go_before_the_function_that_they_call():
 def test_what_somebody_dropped_is_there_again():
     run("DROP VIEW active_sessions")
     run("DROP TRIGGER tasks_check_transition ON tasks")
-    assert schema_objects.outdated()
+    assert schema_objects.is_outdated()
     assert schema_objects.apply() == 2
-    assert sorted(rows(OURS)) == sorted(schema_objects.names())
+    assert sorted(rows(OURS)) == sorted(schema_objects.object_names())
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_file_that_can_not_be_run_changes_nothing(text):
     run("UPDATE schema_objects SET checksum = ''")
     with pytest.raises(DatabaseError, match="missing"):
         schema_objects.apply(with_file(text))
-    assert sorted(rows(OURS)) == sorted(schema_objects.names())
+    assert sorted(rows(OURS)) == sorted(schema_objects.object_names())
     assert rows("SELECT DISTINCT checksum FROM schema_objects") == [""]
 
 
@@ -187,7 +187,7 @@ def test_two_hosts_at_once_apply_each_file_once():
         host.join()
 
     assert sorted(numbers)[0] == 0
-    assert not schema_objects.outdated()
+    assert not schema_objects.is_outdated()
 
 
 def test_migrate_applies_and_its_check_notices(capsys):
@@ -200,8 +200,8 @@ def test_migrate_applies_and_its_check_notices(capsys):
 
     call_command("migrate", plan=True, verbosity=0)
     call_command("migrate", "audit_app", verbosity=0)
-    assert schema_objects.outdated()
+    assert schema_objects.is_outdated()
 
     call_command("migrate", verbosity=1)
     assert "1 applied or dropped" in capsys.readouterr().out
-    assert not schema_objects.outdated()
+    assert not schema_objects.is_outdated()

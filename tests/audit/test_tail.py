@@ -9,7 +9,7 @@ from django.db import connection
 from audit_app.base.errors import CursorExpired
 from audit_app.live import event_log
 from audit_app.live.event_log import START, Cursor
-from audit_app.models import Era, Event
+from audit_app.models import Epoch, Event
 from audit_app.trail.notes import add_event
 from tests.database import database_url, without_guards
 from tests.trail import all_settled, writer, written_by
@@ -20,7 +20,7 @@ def positions(events):
 
 
 def test_who_commits_late_is_not_skipped_as_it_would_be_by_position():
-    begin = event_log.end()
+    begin = event_log.find_end()
     with writer() as slow, writer() as quick:
         first = written_by(slow)
         second = written_by(quick)
@@ -28,7 +28,7 @@ def test_who_commits_late_is_not_skipped_as_it_would_be_by_position():
 
         assert Event.objects.filter(position__gt=begin.position).get().position == second
         assert event_log.read(begin) == [], "what may still be written before is waited for"
-        assert event_log.unsettled(begin)
+        assert event_log.has_unstable_events(begin)
 
         slow.commit()
 
@@ -39,7 +39,7 @@ def test_who_commits_late_is_not_skipped_as_it_would_be_by_position():
 
 
 def test_up_to_an_end_that_was_asked_for_nothing_is_waited_for_again():
-    begin = event_log.end()
+    begin = event_log.find_end()
     with writer() as slow, writer() as quick:
         slow.execute("SELECT pg_current_xact_id()")
         first, second = written_by(quick), written_by(quick)
@@ -54,7 +54,7 @@ def test_up_to_an_end_that_was_asked_for_nothing_is_waited_for_again():
 
 
 def test_the_order_is_that_of_transactions_not_of_insertions():
-    begin = event_log.end()
+    begin = event_log.find_end()
     with writer() as older, writer() as younger:
         older.execute("SELECT pg_current_xact_id()")
         first_inserted = written_by(younger)
@@ -67,7 +67,7 @@ def test_the_order_is_that_of_transactions_not_of_insertions():
 
 
 def test_nobody_waits_for_the_transactions_of_other_databases():
-    begin = event_log.end()
+    begin = event_log.find_end()
     with (
         psycopg.connect(database_url(superuser=True, name="postgres")) as elsewhere,
         writer() as own,
@@ -87,7 +87,7 @@ def test_nobody_waits_for_the_transactions_of_other_databases():
 def test_many_writers_long_and_short_and_every_reader_gets_all_of_it_once():
     writers, each = 6, 15
     done = threading.Event()
-    begin = event_log.end()
+    begin = event_log.find_end()
 
     def write(number):
         with writer() as own:
@@ -131,7 +131,7 @@ def test_many_writers_long_and_short_and_every_reader_gets_all_of_it_once():
 
 
 def test_a_cursor_goes_on_where_it_stopped(bot):
-    begin = event_log.end()
+    begin = event_log.find_end()
     for number in range(5):
         add_event("agent.noted", by=bot.as_actor(), metadata={"number": number}, trace_id=None)
     all_settled()
@@ -139,8 +139,8 @@ def test_a_cursor_goes_on_where_it_stopped(bot):
     rest = event_log.read(Cursor.parse(str(event_log.cursor_of(first[-1]))))
 
     assert [event.metadata["number"] for event in first + rest] == [0, 1, 2, 3, 4]
-    assert event_log.read(event_log.end()) == []
-    assert event_log.end() == event_log.cursor_of(rest[-1])
+    assert event_log.read(event_log.find_end()) == []
+    assert event_log.find_end() == event_log.cursor_of(rest[-1])
 
 
 def test_after_a_restore_into_a_younger_cluster_old_and_new_are_read_in_order(bot):
@@ -152,26 +152,28 @@ def test_after_a_restore_into_a_younger_cluster_old_and_new_are_read_in_order(bo
             " WHERE event_type = 'agent.noted'"
         )
     known = event_log.cursor_of(Event.objects.get(metadata__n=1))
-    event_log.eras.forget()
-    assert not event_log.unsettled(event_log.end()), "what was restored waits for nobody"
+    event_log.epochs.forget()
+    assert not event_log.has_unstable_events(event_log.find_end()), (
+        "what was restored waits for nobody"
+    )
 
     add_event("agent.noted", by=bot.as_actor(), metadata={"n": 3}, trace_id=None)
     all_settled()
     assert [e.metadata["n"] for e in event_log.read(known)] == [2, 3]
-    assert event_log.cursor_of(Event.objects.get(metadata__n=3)).era == 1
-    assert event_log.end() == event_log.cursor_of(Event.objects.get(metadata__n=3))
-    assert event_log.cursor_of(Event.objects.get(metadata__n=2)) < event_log.end()
+    assert event_log.cursor_of(Event.objects.get(metadata__n=3)).epoch == 1
+    assert event_log.find_end() == event_log.cursor_of(Event.objects.get(metadata__n=3))
+    assert event_log.cursor_of(Event.objects.get(metadata__n=2)) < event_log.find_end()
     assert [e.metadata["n"] for e in event_log.read(START) if "n" in e.metadata] == [1, 2, 3]
 
-    event_log.eras.forget()
-    assert event_log.eras.present == 1, "an era begins once"
-    assert Era.objects.count() == 1
+    event_log.epochs.forget()
+    assert event_log.epochs.current == 1, "an era begins once"
+    assert Epoch.objects.count() == 1
 
 
 def test_a_cursor_whose_events_are_gone_is_refused(bot):
     add_event("agent.noted", by=bot.as_actor(), metadata={}, trace_id=None)
     all_settled()
-    old = event_log.end()
+    old = event_log.find_end()
     add_event("agent.noted", by=bot.as_actor(), metadata={}, trace_id=None)
     all_settled()
     with without_guards() as cursor:

@@ -24,7 +24,7 @@ from audit_app.base.actors import Actor
 from audit_app.base.events import EventType
 from audit_app.models import Event
 from audit_app.trail.recording import create, perform
-from sessions_app.gate import Kind, Verdict
+from sessions_app.gate import Outcome, PolicyDecision
 from sessions_app.models import Task
 from sessions_app.tasks.operations import claim, complete, revise_task
 from tests.factories import (
@@ -384,9 +384,9 @@ class TestPayloads:
             Task.objects.filter(pk=task.pk).update(payload=task.payload, data=task.data)
 
     def test_a_revision_whose_predecessor_is_not_kept(self, task):
-        verdict = Verdict(Kind.REQUIRE, "")
+        verdict = PolicyDecision(Outcome.REQUIRE, "")
         with refused("the payload that a revision replaces is kept"):
-            perform(task.revise, by=OPS, edited_by_id=None, verdict=verdict, data={"x": 1})
+            perform(task.revise, by=OPS, edited_by_id=None, decision=verdict, data={"x": 1})
 
     def test_what_was_replaced_stays(self, task, bot):
         revise_task(task.pk, by=bot.as_actor(), data={"amount": "1"})
@@ -693,7 +693,7 @@ class TestWhatBelongsToATask:
 class TestRevisionsOfPeople:
     def test_in_nobodys_name(self, task, alice):
         by = Actor.human(alice)
-        verdict = Verdict(Kind.REQUIRE, "")
+        verdict = PolicyDecision(Outcome.REQUIRE, "")
         with refused("is another's than its event says"):
             task = Task.objects.locked(task.pk)
             details = {"replaces": task.payload_digest}

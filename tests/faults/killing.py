@@ -17,7 +17,7 @@ PATIENCE = 60
 WORLD = """
 import json, sys, django
 django.setup()
-from audit_app import webhooks
+from audit_app.webhooks import operations as webhooks
 from tests.factories import OPS, AgentFactory, ReviewerFactory
 
 agents, receiver = int(sys.argv[1]), sys.argv[2]
@@ -30,7 +30,7 @@ UNDOING = """
 import os, time, uuid, django
 django.setup()
 from django.db import DatabaseError, InterfaceError, connection, transaction
-from audit_app import trail
+from audit_app.trail import recording as trail
 from tests.factories import OPS
 
 class Undone(Exception): ...

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from orchestrator.ops import embedded_postgres
-from orchestrator.ops.embedded_postgres import EmbeddedPostgresError, running, start, stop
+from orchestrator.ops.embedded_postgres import EmbeddedPostgresError, find_running, start, stop
 
 pytestmark = pytest.mark.pure
 
@@ -49,14 +49,14 @@ def kill(server):
 def test_data_survive_a_stop_and_a_start(place):
     remember(start(place), "kettle")
     stop(place)
-    assert running(place) is None
+    assert find_running(place) is None
     assert words(start(place)) == ["kettle"]
 
 
 def test_a_second_start_finds_the_running_server(place):
     first = start(place)
     assert start(place) == first
-    assert running(place) == first
+    assert find_running(place) == first
 
 
 def test_two_starts_at_once_give_one_server(place):
@@ -70,7 +70,7 @@ def test_a_killed_server_is_not_running_and_starts_again_with_its_data(place):
     remember(server, "kettle")
     kill(server)
     assert (place / "cluster" / "postmaster.pid").exists()
-    assert running(place) is None
+    assert find_running(place) is None
     assert words(start(place)) == ["kettle"]
 
 
@@ -80,7 +80,7 @@ def test_a_pid_that_another_process_has_by_now_proves_nothing(place):
     pid_file = place / "cluster" / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
     pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
-    assert running(place) is None
+    assert find_running(place) is None
     assert start(place).pid != os.getpid()
 
 
@@ -89,9 +89,9 @@ def test_a_copy_of_a_running_folder_is_another_server(place):
     remember(server, "kettle")
     copy = place.with_name("copy")
     shutil.copytree(place, copy)
-    assert running(copy) is None
+    assert find_running(copy) is None
     stop(copy)
-    assert running(place) == server
+    assert find_running(place) == server
     assert start(copy).port != server.port
 
 

@@ -5,7 +5,7 @@ from threading import Event
 import psycopg
 import pytest
 
-from audit_app.live.notifier import Bell
+from audit_app.live.notifier import Notifier
 from tests.faults.conftest import serving
 
 KEY = {"Authorization": "Bearer ork_x"}
@@ -29,7 +29,7 @@ def test_who_listens_through_a_pooler_is_not_taken_to_hear_everything(
     database_of_its_own, settings
 ):
     settings.DATABASE_DIRECT_URL = database_of_its_own.url
-    bell, rounds = Bell(), []
+    notifier, rounds = Notifier(), []
     third = Event()
 
     def count(own):
@@ -38,10 +38,10 @@ def test_who_listens_through_a_pooler_is_not_taken_to_hear_everything(
             third.set()
 
     try:
-        bell.listen("some_channel", lambda: None)
-        bell.attach(count)
+        notifier.listen("some_channel", lambda: None)
+        notifier.attach(count)
         assert third.wait(60)
         direct = database_of_its_own.url == database_of_its_own.server.application_url
-        assert bell.is_listening("some_channel") == direct
+        assert notifier.is_listening("some_channel") == direct
     finally:
-        bell.stop()
+        notifier.stop()

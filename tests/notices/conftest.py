@@ -19,7 +19,7 @@ from approvals_app.notifications import delivery
 from approvals_app.notifications.channels import _plugin
 from approvals_app.notifications.models import Notice, NoticeChannel, NoticeSettings
 from approvals_app.notifications.views import ChannelForm, _added
-from audit_app.live.consumers import RELAYS
+from audit_app.live.consumers import CONSUMERS
 from orchestrator.settings import _mail, env
 from tests.browser.conftest import chromium, look, signed_in, site
 from tests.trail import advanced, caught_up
@@ -139,7 +139,7 @@ def chat(settings: Any) -> Iterator[Chat]:
 @pytest.fixture
 def tell(mailbox: Mailbox) -> Callable[[], list[EmailMessage]]:
     """``tell()``: the relay reads what happened since, what is due is sent; returns the mails."""
-    relay = RELAYS["notices"]
+    relay = CONSUMERS["notices"]
     advanced(relay)
 
     def told() -> list[EmailMessage]:

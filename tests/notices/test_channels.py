@@ -106,7 +106,7 @@ def test_an_address_is_kept_encrypted_and_shown_masked(chat, alice, settings):
     settings.SECRET_KEY = "another" * 10
     assert channels.opened(channel.sealed) == chat.url
     settings.SECRET_KEY_FALLBACKS = []
-    with pytest.raises(encryption.Unreadable):
+    with pytest.raises(encryption.DecryptionFailed):
         channels.opened(channel.sealed)
 
 

@@ -17,7 +17,7 @@ from approvals_app.notifications import delivery
 from approvals_app.notifications.models import Notice
 from approvals_app.notifications.recipients import tell as read
 from audit_app.base.actors import Actor
-from audit_app.live.consumers import RELAYS
+from audit_app.live.consumers import CONSUMERS
 from audit_app.models import Event
 from tests.factories import OPS, AgentFactory, ReviewerFactory, TaskFactory, aged, asked, policy
 from tests.notices.conftest import send, text, wishes
@@ -92,7 +92,7 @@ def test_an_event_that_is_read_twice_is_told_once(tell, bot, alice):
 
 def test_what_is_due_at_once_is_a_job_that_commits_with_it(tell, bot, alice):
     TaskFactory(agent=bot)
-    advanced(RELAYS["notices"])
+    advanced(CONSUMERS["notices"])
     jobs = ProcrastinateJob.objects.filter(task_name="notices.deliver")
     assert [job.args for job in jobs] == [{"place": f"email:{alice.pk}"}]
 
@@ -117,7 +117,7 @@ def test_whoever_can_no_longer_decide_is_not_told(tell, bot, alice, bob, what):
     policy(asks="2 finance")
     task = TaskFactory(agent=bot)
     approval = asked(task, "finance")
-    advanced(RELAYS["notices"])
+    advanced(CONSUMERS["notices"])
     match what:
         case "decided":
             say(bob, "reject", approval)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from approvals_app.notifications.models import Notice
-from audit_app.live.consumers import RELAYS
+from audit_app.live.consumers import CONSUMERS
 from tests.database import database_url
 from tests.factories import TaskFactory
 from tests.notices.conftest import text
@@ -44,7 +44,7 @@ def alice(alice):
 
 
 def test_a_mail_arrives_without_anybody_looking(mailbox, bot, alice):
-    advanced(RELAYS["notices"])
+    advanced(CONSUMERS["notices"])
     TaskFactory(agent=bot)
     with worker(mailbox):
         mail = mailbox.one()
@@ -53,7 +53,7 @@ def test_a_mail_arrives_without_anybody_looking(mailbox, bot, alice):
 
 
 def test_jobs_are_done_where_the_database_has_a_direct_address(mailbox, bot, alice):
-    advanced(RELAYS["notices"])
+    advanced(CONSUMERS["notices"])
     TaskFactory(agent=bot)
     with worker(mailbox, DATABASE_DIRECT_URL=database_url()):
         mail = mailbox.one()

@@ -176,12 +176,14 @@ def hot() -> dict[str, tuple[Callable[[], Any], set[str]]]:
         lambda: next(expire_approvals(by=SYSTEM, batch_size=9), 0),
         {"approvals_deadlines"},
     )
-    found["the tail"] = lambda: event_log.read(event_log.end()), {"audit_events_tail"}
+    found["the tail"] = lambda: event_log.read(event_log.find_end()), {"audit_events_tail"}
     return found
 
 
 def explained() -> dict[str, list[Any]]:
-    assert not event_log.eras.ends  # asked once a process: not to be among what a request asks
+    assert (
+        not event_log.epochs.end_positions
+    )  # asked once a process: not to be among what a request asks
     plans = {}
     for name, (action, _) in hot().items():
         plans[name] = plans_of(action)

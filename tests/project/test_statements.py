@@ -46,7 +46,7 @@ def test_reading_a_session(api, bot, sent):
 
 
 def test_a_look_of_a_stream(api, bot, sent):
-    place = event_log.end()  # when eras began is asked once a process
+    place = event_log.find_end()  # when eras began is asked once a process
     asked = {"task_id": str(TaskFactory(agent=bot).pk), "after": str(place)}
     assert sent(lambda: api(bot).get("/events", **asked)) == said("GET /events")
 

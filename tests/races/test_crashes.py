@@ -17,7 +17,7 @@ import os, signal, django
 django.setup()
 from django.test import Client
 from audit_app.trail.idempotency import Receipt
-from audit_app.live.notifier import bell
+from audit_app.live.notifier import notifier
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -34,7 +34,7 @@ BEFORE_THE_COMMIT = """
 settle = Receipt.settle
 Receipt.settle = lambda *given: (settle(*given), die())
 """
-AFTER_THE_COMMIT = "bell.tell = die  # the first thing that happens after a commit"
+AFTER_THE_COMMIT = "notifier.publish = die  # the first thing that happens after a commit"
 
 
 def killed(fault, agent):

@@ -9,8 +9,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from audit_app.base.actors import Actor
-from audit_app.live.long_poll import DOOR, Resumed
-from audit_app.live.notifier import Bell
+from audit_app.live.long_poll import ENVIRON_KEY, Resumption
+from audit_app.live.notifier import Notifier
 from sessions_app import agents
 from sessions_app.auth import authentication, key_cache
 from sessions_app.auth.key_cache import KeyCache
@@ -21,28 +21,28 @@ from tests.factories import OPS, SessionFactory
 
 
 @pytest.fixture
-def bell():
-    bell = Bell()
-    yield bell
-    bell.stop()
+def notifier():
+    notifier = Notifier()
+    yield notifier
+    notifier.stop()
 
 
 @pytest.fixture
-def keys(bell, bot, monkeypatch):
+def keys(notifier, bot, monkeypatch):
     """As a web process has them, but that none of them ever gets too old."""
-    return cache_that_listens(bell, monkeypatch)
+    return cache_that_listens(notifier, monkeypatch)
 
 
 @pytest.fixture
-def deaf_keys(bell, bot, monkeypatch):
+def deaf_keys(notifier, bot, monkeypatch):
     """They listen where nobody ever says anything."""
     monkeypatch.setattr(key_cache, "CHANNEL", "nobody_says_anything_here")
-    return cache_that_listens(bell, monkeypatch)
+    return cache_that_listens(notifier, monkeypatch)
 
 
-def cache_that_listens(bell, monkeypatch):
+def cache_that_listens(notifier, monkeypatch):
     monkeypatch.setattr(key_cache, "MAX_AGE", 3600.0)
-    keys = KeyCache(bell)
+    keys = KeyCache(notifier)
     monkeypatch.setattr(authentication, "key_cache", keys)
     keys.start()
     until(lambda: keys.generation > 0)  # it has begun to listen
@@ -65,10 +65,10 @@ def asks(api, bot):
     return asks
 
 
-def hear_all(bell):
+def hear_all(notifier):
     """Return once every notice that was committed until now was delivered."""
     heard = Event()
-    bell.listen("the_tests_own", heard.set)
+    notifier.listen("the_tests_own", heard.set)
     assert heard.wait(60)  # that it begins
     heard.clear()
     run("NOTIFY the_tests_own")
@@ -97,46 +97,46 @@ def test_nothing_is_cached_where_nobody_listens(asks):
     ],
     ids=["revoked", "rotated", "removed"],
 )
-def test_it_is_refused_once_the_notice_is_delivered(bell, keys, asks, bot, change):
+def test_it_is_refused_once_the_notice_is_delivered(notifier, keys, asks, bot, change):
     assert [asks(), asks()] == [True, False]
     change(bot)
-    hear_all(bell)
+    hear_all(notifier)
     assert asks() is None
 
 
-def test_roles_are_those_of_now(bell, keys, asks, bot, api):
+def test_roles_are_those_of_now(notifier, keys, asks, bot, api):
     assert [asks(), asks()] == [True, False]
     opened = {"agent_role": "another"}
     assert api(bot).post("/sessions", opened).status_code == 403
     agents.change_agent(bot.pk, by=OPS, roles=["another"], owner_id=None, subject=None)
-    hear_all(bell)
+    hear_all(notifier)
     assert api(bot).post("/sessions", opened).status_code == 201
 
 
-def test_what_is_no_change_of_an_agent_or_a_key_keeps_the_cache(bell, keys, asks, bot):
+def test_what_is_no_change_of_an_agent_or_a_key_keeps_the_cache(notifier, keys, asks, bot):
     assert [asks(), asks()] == [True, False]
     SessionFactory(agent=bot)
     AgentKey.objects.update(last_used_at=timezone.now())
-    hear_all(bell)
+    hear_all(notifier)
     assert asks() is False
 
 
-def test_what_changes_during_the_look_up_is_not_cached(bell, keys, bot):
+def test_what_changes_during_the_look_up_is_not_cached(notifier, keys, bot):
     actor = bot.as_actor()
     generation = keys.generation
     keys.put("hash", actor, generation=generation)
     assert keys.get("hash") == actor
     Agent.objects.filter(pk=bot.pk).update(owner=None)
-    hear_all(bell)
+    hear_all(notifier)
     assert keys.get("hash") is None
     keys.put("hash", actor, generation=generation)
     assert keys.get("hash") is None
 
 
-def test_a_key_that_ends_by_itself_is_looked_up_each_time(bell, keys, asks, bot):
+def test_a_key_that_ends_by_itself_is_looked_up_each_time(notifier, keys, asks, bot):
     assert [asks(), asks()] == [True, False]
     agents.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
-    hear_all(bell)
+    hear_all(notifier)
     assert [asks(), asks()] == [True, True]
 
 
@@ -145,10 +145,10 @@ def test_a_held_request_that_is_woken_never_trusts_the_cache(deaf_keys, asks, bo
     assert [asks(), asks()] == [True, False]
     agents.revoke_agent(bot.pk, by=OPS)
     assert asks() is False
-    assert asks(**{DOOR: Resumed()}) is None
+    assert asks(**{ENVIRON_KEY: Resumption()}) is None
 
 
-def test_a_connection_that_breaks_off_empties_the_cache(bell, keys, asks):
+def test_a_connection_that_breaks_off_empties_the_cache(notifier, keys, asks):
     assert [asks(), asks()] == [True, False]
     before = keys.generation
     run(
@@ -159,9 +159,9 @@ def test_a_connection_that_breaks_off_empties_the_cache(bell, keys, asks):
     assert [asks(), asks()] == [True, False]
 
 
-def test_nothing_is_cached_once_listening_has_ended(bell, keys, asks):
+def test_nothing_is_cached_once_listening_has_ended(notifier, keys, asks):
     assert [asks(), asks()] == [True, False]
-    bell.stop()
+    notifier.stop()
     assert [asks(), asks()] == [True, True]
 
 

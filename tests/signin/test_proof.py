@@ -226,13 +226,13 @@ class TestWhatAnActorKnows:
     def test_what_a_token_claims(self):
         claims = {"auth_time": 1_700_000_000.7, "amr": ["pwd", "otp"]}
 
-        assert Assurance.claimed(claims) == Assurance(
+        assert Assurance.from_claims(claims) == Assurance(
             "oidc", datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC), True
         )
 
     def test_a_clock_that_is_a_little_ahead_is_now(self):
-        at = Assurance.claimed({"auth_time": time.time() + 30}).authenticated_at
+        at = Assurance.from_claims({"auth_time": time.time() + 30}).authenticated_at
 
         assert at is not None
         assert at <= datetime.now(UTC)
-        assert Assurance.claimed({"auth_time": time.time() + 120}).authenticated_at is None
+        assert Assurance.from_claims({"auth_time": time.time() + 120}).authenticated_at is None

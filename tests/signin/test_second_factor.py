@@ -90,8 +90,8 @@ class TestSettingItUp:
         window.log_in("alice")
         set_up(window)
         secret = two_factor.new_secret()
-        other = Authenticator(two_factor.readable(secret))
-        with pytest.raises(two_factor.EnrolledAlready):
+        other = Authenticator(two_factor.format_secret(secret))
+        with pytest.raises(two_factor.AlreadyEnrolled):
             two_factor.enrol(alice, secret, other.code())
 
         assert TOTPDevice.objects.count() == 1

@@ -492,7 +492,7 @@ class TestAnIssuerThatIsAway:
         provider.up = False
         provider.kid = "made up"
         with pytest.raises(issuer.IssuerUnavailable):
-            issuer.issuer_at(provider.url).verify(
+            issuer.get_issuer(provider.url).verify(
                 provider.sign({"sub": "x"}), audience="orchestrator"
             )
         provider.up, provider.kid = True, ""

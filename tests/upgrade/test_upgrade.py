@@ -20,7 +20,7 @@ from approvals_app.decisions import operations
 from approvals_app.models import Approval, Override, Vote
 from audit_app import schema_objects
 from audit_app.base.actors import Actor
-from audit_app.live.notifier import bell
+from audit_app.live.notifier import notifier
 from audit_app.models import Event
 from sessions_app.models import Agent, Task
 from sessions_app.tasks.operations import claim, complete
@@ -75,7 +75,7 @@ def installed(superuser):
 
 
 def be_connected_to(name):
-    bell.stop()
+    notifier.stop()
     connection.close()
     connection.settings_dict["NAME"] = name
     ContentType.objects.clear_cache()

@@ -137,8 +137,8 @@ def test_a_long_backlog_comes_whole(listening, bot):
 
 @pytest.mark.parametrize("restored", [False, True])
 def test_a_long_way_is_gone_in_short_looks(api, bot, payer, monkeypatch, request, restored):
-    monkeypatch.setattr(event_log, "FAR", 4)
-    request.addfinalizer(event_log.eras.forget)
+    monkeypatch.setattr(event_log, "MAX_SCAN", 4)
+    request.addfinalizer(event_log.epochs.forget)
     note(bot, 1)
     for number in range(10):
         note(payer, number)
@@ -148,7 +148,7 @@ def test_a_long_way_is_gone_in_short_looks(api, bot, payer, monkeypatch, request
             cursor.execute(
                 "UPDATE audit_events SET xid = (xid::text::bigint + 1000000000)::text::xid8"
             )
-        event_log.eras.forget()
+        event_log.epochs.forget()
         note(bot, 3)
     all_settled()
 

@@ -237,4 +237,4 @@ def test_without_the_door_nobody_waits(api, bot):
     ],
 )
 def test_the_preference_is_read_as_rfc_7240_writes_it(header, seconds):
-    assert long_poll.seconds_preferred(header) == seconds
+    assert long_poll.parse_wait(header) == seconds

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from audit_app.live.consumers import RELAYS
+from audit_app.live.consumers import CONSUMERS
 from audit_app.models import Delivery
 from audit_app.webhooks import operations, sending
 from tests.factories import OPS
@@ -64,7 +64,7 @@ def receiver():
 @pytest.fixture(autouse=True)
 def the_relay_has_begun(settings):
     settings.WEBHOOK_ALLOWED_NETWORKS = ["127.0.0.0/8"]
-    advanced(RELAYS["webhooks"])
+    advanced(CONSUMERS["webhooks"])
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def webhook(receiver):
 
 def relayed():
     """Let the relay read all there is; return the deliveries in the trail's order."""
-    caught_up(RELAYS["webhooks"])
+    caught_up(CONSUMERS["webhooks"])
     return list(Delivery.objects.order_by("pk"))
 
 

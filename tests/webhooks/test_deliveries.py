@@ -27,7 +27,7 @@ from audit_app.base.errors import (
     WebhookNameTaken,
 )
 from audit_app.live import event_log
-from audit_app.live.consumers import RELAYS
+from audit_app.live.consumers import CONSUMERS
 from audit_app.models import Delivery, Event, Webhook
 from audit_app.trail.notes import add_event
 from audit_app.webhooks import operations, planning, sending
@@ -79,7 +79,7 @@ def test_for_a_day_both_secrets_sign(webhook, receiver, bot):
     assert signatures(sent.headers) == ["v1", "v1", "v1a"]
 
     hook = Webhook.objects.get(pk=webhook.pk)
-    later = sending.headers_of(
+    later = sending.build_headers(
         hook, Event.objects.get(event_type="agent.noted"), sent.body, hook.old_secret_until
     )
     assert signatures(later) == ["v1", "v1a"]
@@ -153,13 +153,13 @@ def test_its_place_and_its_rows_are_written_together_or_not_at_all(webhook, bot)
     relayed()
     note(bot)
     with suppress(RuntimeError), transaction.atomic():
-        planning.tell(event_log.read(event_log.START))
+        planning.plan_deliveries(event_log.read(event_log.START))
         raise RuntimeError
     assert not Delivery.objects.exists()
     assert jobs() == []
     [row] = relayed()
     assert jobs() == [row.pk]
-    assert RELAYS["webhooks"].advance() == 0
+    assert CONSUMERS["webhooks"].advance() == 0
 
 
 @pytest.mark.parametrize("answer", [500, 404, 301, 400])
@@ -263,7 +263,7 @@ def test_each_subject_has_its_own_order(webhook, bot):
 def test_replay_sends_everything_from_there_again_in_order(webhook, receiver, bot):
     note(bot)
     relayed()
-    begin = event_log.end()
+    begin = event_log.find_end()
     for number in (2, 3):
         note(bot, number)
     for row in relayed():
@@ -306,7 +306,7 @@ def test_an_answer_without_end_is_cut(webhook, receiver, bot):
     note(bot)
     [row] = relayed()
     tried(row)
-    assert (row.status, len(row.response)) == ("delivered", sending.KEPT)
+    assert (row.status, len(row.response)) == ("delivered", sending.MAX_KEPT)
 
 
 def test_nobody_there_is_a_failure_that_says_so(webhook, receiver, bot):
@@ -339,7 +339,7 @@ def test_secrets_are_nowhere_in_the_trail_or_the_table(webhook):
     for secret in (webhook.secret_text, new):
         assert secret not in told
         assert secret not in hook.secret + hook.old_secret
-    assert encryption.opened(hook.secret, purpose="webhooks") == new
+    assert encryption.decrypt(hook.secret, purpose="webhooks") == new
 
 
 def test_only_administrators_make_webhooks(bot, alice, receiver):
@@ -390,8 +390,8 @@ def test_the_worker_delivers_and_who_is_killed_in_between_delivers_again(webhook
     """A worker that dies between the answer and its note sends twice, never not at all."""
     code = (
         "import os, django; django.setup()\n"
-        "from audit_app import sending\n"
-        "sending._noted = lambda *_: os._exit(9)\n"
+        "from audit_app.webhooks import sending\n"
+        "sending._save = lambda *_: os._exit(9)\n"
         "from django.core.management import call_command\n"
         "call_command('worker')\n"
     )

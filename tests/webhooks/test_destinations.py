@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from audit_app.base import http_client
-from audit_app.base.ssrf import DestinationRefused, addresses_of, is_public
+from audit_app.base.ssrf import DestinationRefused, is_public, resolve_allowed
 from audit_app.webhooks import operations, sending
 from tests.factories import OPS
 from tests.webhooks.conftest import Handler, relayed, tried
@@ -59,7 +59,7 @@ def test_addresses_that_are(address):
 def test_however_it_is_written(host):
     try:
         with pytest.raises(DestinationRefused):
-            addresses_of(urlsplit(f"http://{host}/").hostname, 80)
+            resolve_allowed(urlsplit(f"http://{host}/").hostname, 80)
     except (OSError, ValueError):
         pass  # not an address at all, to this resolver
 
@@ -70,8 +70,8 @@ def test_one_bad_address_of_several_is_enough(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", several)
     with pytest.raises(DestinationRefused, match=r"10\.0\.0\.1"):
-        addresses_of("two.example", 443)
-    assert addresses_of("two.example", 443, allowed=["10.0.0.0/8"])[0] == ip_address("1.1.1.1")
+        resolve_allowed("two.example", 443)
+    assert resolve_allowed("two.example", 443, allowed=["10.0.0.0/8"])[0] == ip_address("1.1.1.1")
 
 
 def test_a_refused_one_is_noted_and_nothing_is_sent(webhook, receiver, bot, settings):

@@ -1,4 +1,4 @@
-"""Write the trail out."""
+"""Export the trail."""
 
 import contextlib
 import hashlib
@@ -18,9 +18,9 @@ Write = Callable[[bytes], object]
 
 class Command(OperatorCommand):
     help = (
-        "Write every event in order, one a line, to standard output or to a file that appears "
-        "when it is complete and that only its owner can read. The count and the SHA-256 of what "
-        "was written are told on stderr. Stopped by a signal: 128 and its number, and no file."
+        "Write all events in order, one per line, to standard output or to a file that appears "
+        "when it is complete and that only its owner can read. The count and the SHA-256 of the "
+        "output are written to stderr. A signal ends it with 128 plus its number and no file."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -43,15 +43,15 @@ class Command(OperatorCommand):
                 self.end_progress()
         facts = {"events": count, "sha256": hashed.hexdigest(), "file": str(to) if to else None}
         sentence = f"Wrote {count:,} events; SHA-256 {hashed.hexdigest()}"
-        self.stderr.write(self.told(facts, sentence), style_func=str)
+        self.stderr.write(self.format_result(facts, sentence), style_func=str)
 
     @contextlib.contextmanager
     def _destination(self, to: Path | None) -> Iterator[Write]:
         if to is not None:
-            with _appearing_whole(to) as write:
+            with _write_atomically(to) as write:
                 yield write
             return
-        raw = getattr(self.stdout, "buffer", None)  # bytes, whatever the terminal's encoding is
+        raw = getattr(self.stdout, "buffer", None)  # bytes, independent of the terminal's encoding
         if raw is None:
             yield lambda line: self.stdout.write(line.decode(), ending="")
         else:
@@ -60,9 +60,9 @@ class Command(OperatorCommand):
 
 
 @contextlib.contextmanager
-def _appearing_whole(path: Path) -> Iterator[Write]:
-    """Write beside ``path`` and rename: a reader sees the old file or the whole new one."""
-    folder = path.parent.resolve(strict=True)  # or its name is in the error
+def _write_atomically(path: Path) -> Iterator[Write]:
+    """Write a temporary file and rename it: readers see the old file or the whole new one."""
+    folder = path.parent.resolve(strict=True)  # or the error would name the temporary file
     number, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
     try:
         with os.fdopen(number, "wb") as file:

@@ -1,4 +1,4 @@
-"""Say whether the trail is whole."""
+"""Check whether the trail is whole."""
 
 import contextlib
 import sys
@@ -14,12 +14,12 @@ from audit_app.trail.verification import Verification, verify_database, verify_l
 
 class Command(OperatorCommand):
     help = (
-        "Check the audit trail against itself and against every row, or, without a database, "
-        "a file that export_audit wrote. Status 0: it is whole. Status 1: what was changed, "
-        "removed or inserted, and where. Stopped by a signal: 128 and its number, nothing is said."
+        "Check the audit trail against itself and against every row or, without a database, a "
+        "file that export_audit wrote. Status 0: it is whole. Status 1: what was changed, removed "
+        "or inserted, and where. A signal ends it with 128 plus its number and no report."
     )
 
-    def by_the_clock(self, options: Mapping[str, Any]) -> bool:
+    def is_scheduled(self, options: Mapping[str, Any]) -> bool:
         return options["bundle"] is None
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -38,13 +38,13 @@ class Command(OperatorCommand):
                 if bundle is None:
                     verify_database(verification, self.progress)
                 else:
-                    with _opened(bundle) as lines:
+                    with _open_bundle(bundle) as lines:
                         verify_lines(verification, iter(lines), self.progress)
             finally:
                 self.end_progress()
-        self._tell(verification)
+        self._report_result(verification)
 
-    def _tell(self, verification: Verification) -> None:
+    def _report_result(self, verification: Verification) -> None:
         facts = {
             "whole": verification.found == 0,
             "events": verification.events,
@@ -57,14 +57,14 @@ class Command(OperatorCommand):
             self.report(facts, f"The trail is whole: {read}.")
             return
         lines = [str(finding) for finding in verification.findings]
-        if rest := verification.found - len(lines):
-            lines.append(f"… and {rest:,} more.")
+        if remaining := verification.found - len(lines):
+            lines.append(f"… and {remaining:,} more.")
         self.report(facts, "\n".join(lines))
         raise CommandError(f"The trail is not whole: {verification.found:,} findings in {read}.")
 
 
 @contextlib.contextmanager
-def _opened(bundle: str) -> Iterator[BinaryIO]:
+def _open_bundle(bundle: str) -> Iterator[BinaryIO]:
     if bundle == "-":
         yield sys.stdin.buffer
     else:

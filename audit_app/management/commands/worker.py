@@ -1,4 +1,4 @@
-"""The process beside the web server that does what need not be done while somebody waits."""
+"""The worker: runs the consumers of the trail and the background jobs."""
 
 import asyncio
 import threading
@@ -14,36 +14,34 @@ from procrastinate.exceptions import ConnectorException
 from psycopg_pool import PoolTimeout
 
 from audit_app.commands import SIGNALS, OperatorCommand
-from audit_app.live.consumers import RELAYS, Relay
-from audit_app.live.notifier import LOOK_ANYWAY, bell, connection_parameters
+from audit_app.live.consumers import CONSUMERS, Consumer
+from audit_app.live.notifier import POLL_INTERVAL, connection_parameters, notifier
 
 log = structlog.get_logger("orchestrator.worker")
 
 SOON = 0.05
-"""Seconds until a relay looks again that only waits for an older transaction to end."""
+"""Seconds until a consumer looks again that only waits for an older transaction to end."""
 RETRY_AFTER = 1.0
 STALLED = 30
-"""Seconds without a sign of life after which a worker's jobs are somebody else's."""
+"""Seconds without a heartbeat after which another worker takes over a worker's jobs."""
 CONCURRENCY = 20
 GRACE = 10
-"""Seconds that a job has to end when the worker is asked to."""
+"""Seconds that running jobs have to finish when the worker stops."""
 
 
 class Command(OperatorCommand):
-    help = (
-        "Read the trail and do what follows from it: webhooks, notices. Runs until it is stopped."
-    )
+    help = "Read the trail and send webhooks and notifications. Runs until it is stopped."
 
     def handle(self, *args: Any, **options: Any) -> None:
         stopping = threading.Event()
-        relays = threading.Thread(target=_relay, args=(stopping,), name="relays")
-        relays.start()
+        consumers = threading.Thread(target=_run_consumers, args=(stopping,), name="consumers")
+        consumers.start()
         try:
             asyncio.run(self._work())
         finally:
             stopping.set()
-            bell.stop()
-            relays.join()
+            notifier.stop()
+            consumers.join()
         self.stdout.write("The worker has stopped.")
 
     async def _work(self) -> None:
@@ -62,67 +60,72 @@ class Command(OperatorCommand):
                 await asyncio.sleep(RETRY_AFTER)
 
 
-def _relay(stopping: threading.Event) -> None:
+def _run_consumers(stopping: threading.Event) -> None:
     while not stopping.is_set():
-        heard = bell.rung()
-        pause = LOOK_ANYWAY
-        for relay in RELAYS.values():
-            pause = min(pause, _caught_up(relay, stopping))
-        bell.wait(heard, pause)
+        # Counted before reading, so that a signal in between ends the wait at once.
+        signals = notifier.count_signals()
+        pause = POLL_INTERVAL
+        for consumer in CONSUMERS.values():
+            pause = min(pause, _catch_up(consumer, stopping))
+        notifier.wait(signals, pause)
     connection.close()
 
 
-def _caught_up(relay: Relay, stopping: threading.Event) -> float:
-    """Let ``relay`` tell all there is; return in how many seconds it should look again."""
+def _catch_up(consumer: Consumer, stopping: threading.Event) -> float:
+    """Let ``consumer`` handle all events; return in how many seconds it should look again."""
     try:
         close_old_connections()
-        while not stopping.is_set() and relay.advance():
+        while not stopping.is_set() and consumer.advance():
             pass
-        return SOON if relay.waits_for_others() else LOOK_ANYWAY
+        return SOON if consumer.waits_for_older_transactions() else POLL_INTERVAL
     except (DatabaseError, InterfaceError) as error:
-        log.warning("relay", relay=relay.name, failure=type(error).__name__)
+        log.warning("relay", relay=consumer.name, failure=type(error).__name__)
     except Exception:
-        # One that fails holds up no other; its events stay where they are.
-        log.exception("relay", relay=relay.name)
+        # A consumer that fails must not hold up the others; it gets the same events again.
+        log.exception("relay", relay=consumer.name)
     connection.close()
     return RETRY_AFTER
 
 
 async def _do_jobs(ended: asyncio.Event) -> None:
-    """Until ``ended``; then whatever was begun has GRACE seconds. Raises what says that the
-    database went away."""
-    place = connection_parameters()
-    async with await psycopg.AsyncConnection.connect(**place):
-        pass  # a pool would try for half a minute, and not let itself be stopped
-    # Another app with the same tasks: what defers jobs in this process does so in Django's
-    # transactions, and not on the connections on which jobs are fetched.
-    working = DjangoApp(connector=PsycopgConnector(kwargs=place, max_size=4))
+    """Run jobs until ``ended``; those that run then have GRACE seconds.
+
+    Raises ConnectorException, psycopg.OperationalError, PoolTimeout or OSError if the database goes
+    away.
+    """
+    parameters = connection_parameters()
+    # A pool would retry for half a minute and could not be stopped meanwhile, so try once first.
+    async with await psycopg.AsyncConnection.connect(**parameters):
+        pass
+    # A second app with the same tasks: jobs that this process defers belong to Django's
+    # transactions, not to the connections on which jobs are fetched.
+    working = DjangoApp(connector=PsycopgConnector(kwargs=parameters, max_size=4))
     working.tasks, working.periodic_registry = app.tasks, app.periodic_registry
     async with working.open_async():
         jobs = asyncio.create_task(
             working.run_worker_async(
                 concurrency=CONCURRENCY,
-                fetch_job_polling_interval=LOOK_ANYWAY,
+                fetch_job_polling_interval=POLL_INTERVAL,
                 shutdown_graceful_timeout=GRACE,
                 delete_jobs="successful",
                 install_signal_handlers=False,
             )
         )
         rescue = asyncio.create_task(_rescue(working))
-        told = asyncio.create_task(ended.wait())
+        stop = asyncio.create_task(ended.wait())
         try:
-            await asyncio.wait({jobs, rescue, told}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({jobs, rescue, stop}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (jobs, rescue, told):
+            for task in (jobs, rescue, stop):
                 task.cancel()
-            results = await asyncio.gather(jobs, rescue, told, return_exceptions=True)
+            results = await asyncio.gather(jobs, rescue, stop, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise result
 
 
 async def _rescue(working: App) -> None:
-    """Give back what a worker had begun that is no more."""
+    """Retry the jobs of workers that died."""
     while True:
         for job in await working.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED):
             await working.job_manager.retry_job(job)

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from audit_app.commands import OperatorCommand
-from orchestrator.ops.database_roles import Login, establish, shortcomings
+from orchestrator.ops.database_roles import Login, create_roles, find_excess_privileges
 
 
 class Command(OperatorCommand):
@@ -26,16 +26,16 @@ class Command(OperatorCommand):
                 self._establish()
             with psycopg.connect(settings.DATABASE_URL) as application:
                 role = application.info.user
-                found = list(shortcomings(application))
+                found = list(find_excess_privileges(application))
         except psycopg.OperationalError as error:
-            raise CommandError(f"PostgreSQL can't be reached: {_said(error)}.") from error
+            raise CommandError(f"PostgreSQL can't be reached: {_first_line(error)}.") from error
         except psycopg.Error as error:
-            raise CommandError(f"PostgreSQL refused: {_said(error)}.") from error
+            raise CommandError(f"PostgreSQL refused: {_first_line(error)}.") from error
         facts = {"application": role, "least_privilege": not found, "shortcomings": found}
         if not found:
             self.report(facts, f"The role {role} owns nothing and can do no more than it needs.")
         elif self.as_json:
-            self.stdout.write(self.told(facts, ""))
+            self.stdout.write(self.format_result(facts, ""))
             raise CommandError("The role can do more than it should.")
         else:
             raise CommandError("\n".join([f"The role {role} can do more than it should:", *found]))
@@ -51,8 +51,8 @@ class Command(OperatorCommand):
         if owner.name == application.name:
             raise CommandError("DATABASE_OWNER_URL and DATABASE_URL must name different roles.")
         with psycopg.connect(settings.DATABASE_ADMIN_URL) as admin:
-            establish(admin, owner=owner, application=application)
+            create_roles(admin, owner=owner, application=application)
 
 
-def _said(error: psycopg.Error) -> str:
+def _first_line(error: psycopg.Error) -> str:
     return (str(error).strip().splitlines() or ["it gave no reason"])[0].rstrip(".")

@@ -27,7 +27,7 @@ from approvals_app.policy import operations
 from approvals_app.policy.files import parse_file
 from audit_app.base.actors import Actor
 from orchestrator.ops import embedded_postgres
-from orchestrator.ops.database_roles import Login, establish
+from orchestrator.ops.database_roles import Login, create_roles
 from orchestrator.settings import database
 from sessions_app import agents
 from sessions_app.api_keys import hash_of
@@ -56,7 +56,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "This is for trials; serve with gunicorn, as docs/operating.md says."
             )
-        _refuse_taken(port)
+        _require_free(port)
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # piped, too
         stopping = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -70,17 +70,17 @@ class Command(BaseCommand):
             self.stdout.write("Migrating the database …")
             Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
             call_command("migrate", verbosity=0)
-            passwords, key = _demo_people(settings.DATA_DIR / "demo.json")
+            passwords, key = _create_demo_accounts(settings.DATA_DIR / "demo.json")
             connection.close()
-            web = _serve(port)
-            children += [web, _work()]
+            web = _start_web(port)
+            children += [web, _start_worker()]
             _wait_until_up(port, web, stopping)
-            self._say_where_to_look(port, passwords["alice"], key)
+            self._print_addresses(port, passwords["alice"], key)
             if not stopping.is_set():
-                children.append(self._agent(port, key))
+                children.append(self._start_agent(port, key))
             while not stopping.wait(0.5):
                 if web.poll() is not None:
-                    raise CommandError(_last_words("The web server stopped by itself"))
+                    raise CommandError(_explain_with_log("The web server stopped by itself"))
         except embedded_postgres.EmbeddedPostgresError as error:
             raise CommandError(str(error)) from None
         except (OperationalError, psycopg.OperationalError) as error:
@@ -96,7 +96,7 @@ class Command(BaseCommand):
             if settings.EMBEDDED:
                 embedded_postgres.stop(place)
 
-    def _say_where_to_look(self, port: int, password: str, key: str) -> None:
+    def _print_addresses(self, port: int, password: str, key: str) -> None:
         url = f"http://127.0.0.1:{port}"
         given = f"ORCHESTRATOR_URL={url} ORCHESTRATOR_KEY={key}"
         up = self.style.SUCCESS("The orchestrator is running.")
@@ -108,18 +108,18 @@ class Command(BaseCommand):
             f"API      {url}/docs",
             f"Key      {key}",
             f'Try      curl -H "Authorization: Bearer {key}" {url}/tasks',
-            f"         {given} {_shown(sys.executable)} examples/agent.py wire_transfer",
+            f"         {given} {_relative(sys.executable)} examples/agent.py wire_transfer",
             "",
         )
         for line in lines:
             self.stdout.write(f"  {line}")
 
-    def _agent(self, port: int, key: str) -> "subprocess.Popen[str]":
+    def _start_agent(self, port: int, key: str) -> "subprocess.Popen[str]":
         """The demo agent: a real client in a process of its own, its lines shown here.
 
         It waits for what it asked before the last stop, or else asks for a refund.
         """
-        asked = _asked_before()
+        asked = _find_waiting_task()
         what = ["--task", str(asked)] if asked else ["refund"]
         agent = subprocess.Popen(
             [sys.executable, "examples/agent.py", *what, "--url", f"http://127.0.0.1:{port}"],
@@ -143,12 +143,12 @@ def _use(server: embedded_postgres.Server) -> None:
     """Work in ``server``'s database with as few rights as in production."""
     owner, application = Login.of(server.owner_url), Login.of(server.application_url)
     with psycopg.connect(server.url) as admin:
-        establish(admin, owner=owner, application=application)
+        create_roles(admin, owner=owner, application=application)
     settings.DATABASE_OWNER_URL = server.owner_url
     connection.settings_dict.update(database(server.application_url))
 
 
-def _refuse_taken(port: int) -> None:
+def _require_free(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -159,7 +159,7 @@ def _refuse_taken(port: int) -> None:
             ) from None
 
 
-def _demo_people(kept: Path) -> tuple[dict[str, str], str]:
+def _create_demo_accounts(kept: Path) -> tuple[dict[str, str], str]:
     """The reviewers' passwords and the agent's key, made once and kept in ``kept``."""
     known: dict[str, Any] = {"passwords": {}, "key": ""}
     if kept.exists():
@@ -174,13 +174,13 @@ def _demo_people(kept: Path) -> tuple[dict[str, str], str]:
     if not ApprovalPolicy.objects.exists():
         file = settings.BASE_DIR / "examples" / "policies.yaml"
         operations.apply_rules(parse_file(file.read_text()), by=Actor.system("dev"))
-    known["key"] = _demo_key(known["key"])
+    known["key"] = _get_demo_key(known["key"])
     kept.touch(mode=0o600)
     kept.write_text(json.dumps(known, indent=1))
     return known["passwords"], known["key"]
 
 
-def _demo_key(key: str) -> str:
+def _get_demo_key(key: str) -> str:
     """``key`` if it still works, else a new one of the demo agent's."""
     by = Actor.system("dev")
     agent = Agent.objects.filter(name=DEMO_AGENT).first()
@@ -191,7 +191,7 @@ def _demo_key(key: str) -> str:
     return agents.rotate_key(agent.pk, by=by).text
 
 
-def _asked_before() -> UUID | None:
+def _find_waiting_task() -> UUID | None:
     """The task that the demo agent still waits for."""
     waiting = Approval.objects.pending().filter(task__agent__name=DEMO_AGENT)
     task_id: UUID | None = waiting.values_list("task_id", flat=True).first()
@@ -199,16 +199,16 @@ def _asked_before() -> UUID | None:
     return task_id
 
 
-def _serve(port: int) -> "subprocess.Popen[str]":
+def _start_web(port: int) -> "subprocess.Popen[str]":
     gunicorn = ("-m", "gunicorn", "-c", "orchestrator/server/gunicorn.py", "orchestrator.asgi")
-    return _begun(_log(), *gunicorn, PORT=str(port))
+    return _start_process(_log(), *gunicorn, PORT=str(port))
 
 
-def _work() -> "subprocess.Popen[str]":
-    return _begun(Path(settings.DATA_DIR) / "worker.log", "manage.py", "worker")
+def _start_worker() -> "subprocess.Popen[str]":
+    return _start_process(Path(settings.DATA_DIR) / "worker.log", "manage.py", "worker")
 
 
-def _begun(log: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+def _start_process(log: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
     """Python with these ``arguments``, which says in ``log`` what it does."""
     with log.open("w") as written:
         return subprocess.Popen(
@@ -230,7 +230,7 @@ def _wait_until_up(port: int, web: "subprocess.Popen[str]", stopping: threading.
         except OSError:
             stopping.wait(0.1)
     if not stopping.is_set():
-        raise CommandError(_last_words("The web server did not start"))
+        raise CommandError(_explain_with_log("The web server did not start"))
 
 
 def _log() -> Path:
@@ -238,7 +238,7 @@ def _log() -> Path:
     return Path(settings.DATA_DIR) / "web.log"
 
 
-def _last_words(what: str) -> str:
+def _explain_with_log(what: str) -> str:
     return "\n".join([f"{what}:", *_log().read_text(errors="replace").splitlines()[-12:]])
 
 
@@ -251,7 +251,7 @@ def _stop(child: "subprocess.Popen[str]") -> None:
         child.wait()
 
 
-def _shown(path: str) -> str:
+def _relative(path: str) -> str:
     """``path`` as one types it from the project's folder."""
     try:
         return str(Path(path).relative_to(settings.BASE_DIR))

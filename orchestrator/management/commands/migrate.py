@@ -22,21 +22,21 @@ from orchestrator.settings import database
 class Command(Migrate):
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DATABASE_OWNER_URL:
-            self._patiently(*args, **options)
+            self._migrate(*args, **options)
             return
         application = dict(connection.settings_dict)
         connection.close()
         connection.settings_dict.update(database(settings.DATABASE_OWNER_URL))
         try:
-            self._patiently(*args, **options)
+            self._migrate(*args, **options)
             connection.ensure_connection()
             grant(connection.connection, application["USER"])
         finally:
             connection.close()
             connection.settings_dict.update(application)
 
-    def _patiently(self, *args: Any, **options: Any) -> None:
-        _refuse_half_of_a_squash()
+    def _migrate(self, *args: Any, **options: Any) -> None:
+        _refuse_partial_squash()
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")
         super().handle(*args, **options)
@@ -48,7 +48,7 @@ class Command(Migrate):
 
     def _apply_schema_objects(self, **options: Any) -> None:
         if options["check_unapplied"]:
-            if schema_objects.outdated():
+            if schema_objects.is_outdated():
                 self.stderr.write("Functions, views or triggers are not those of */sql.")
                 sys.exit(1)
             return
@@ -57,7 +57,7 @@ class Command(Migrate):
             self.stdout.write(f"Functions, views and triggers: {number} applied or dropped.")
 
 
-def _refuse_half_of_a_squash() -> None:
+def _refuse_partial_squash() -> None:
     """Django passes over a squashed migration of which some are applied and some are not."""
     loader = MigrationLoader(connection)
     for migration in loader.replacements.values():

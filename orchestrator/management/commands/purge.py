@@ -39,11 +39,11 @@ class Command(BatchCommand):
         return retention.count_old(older_than=options["older_than"])
 
     def batches(self, *, by: Actor, batch_size: int, **options: Any) -> Iterator[dict[str, int]]:
-        _forget_what_passed()
+        _purge_unaudited()
         yield from retention.purge(by=by, older_than=options["older_than"], batch_size=batch_size)
 
 
-def _forget_what_passed() -> None:
+def _purge_unaudited() -> None:
     """What keeps nobody's work: sign-ins that are over, limits of earlier minutes, and what
     webhooks were told long ago."""
     call_command("clearsessions")

@@ -1,4 +1,4 @@
-"""Create an agent and show its first key."""
+"""Create an agent and print its first key."""
 
 from typing import Any
 
@@ -11,18 +11,16 @@ from sessions_app import agents
 
 
 class Command(OperatorCommand):
-    help = "Create an agent and print its API key, which is shown this once and kept nowhere."
+    help = "Create an agent and print its API key, which is shown only once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("name", metavar="NAME", type=name)
-        add_roles(
-            parser, help="a role that it works in; the first is the one it speaks as by default"
-        )
+        add_roles(parser, help="a role that it works in; the first is its default")
         parser.add_argument(
             "--owner",
             metavar="USERNAME",
-            help="who answers for it, and so decides on none of its tasks",
+            help="the person responsible for it, who then can't decide on its tasks",
         )
         parser.add_argument(
             "--subject", metavar="SUB", type=name, help="the sub claim of its OIDC tokens"
@@ -37,7 +35,7 @@ class Command(OperatorCommand):
         subject: str | None,
         **options: Any,
     ) -> None:
-        with stoppable():  # an agent whose key nobody saw would be of no use
+        with stoppable():  # an agent whose key nobody saw is useless
             agent, key = agents.create_agent(
                 name,
                 by=Actor.system("create_agent"),

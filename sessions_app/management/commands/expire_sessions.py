@@ -1,4 +1,4 @@
-"""Expire sessions that nobody moves on."""
+"""Expire idle sessions."""
 
 from collections.abc import Iterator
 from typing import Any

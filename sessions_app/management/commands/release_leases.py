@@ -1,4 +1,4 @@
-"""Make tasks claimable again whose claim ran out."""
+"""Release tasks whose lease ran out."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from sessions_app.models import Task
 
 
 class Command(BatchCommand):
-    help = "Release claimed tasks whose lease ran out, so that another agent can claim them."
+    help = "Release claimed tasks whose lease ran out, so that other agents can claim them."
     verb = ("release", "Released")
     counted = ("tasks",)
 

@@ -1,4 +1,4 @@
-"""End an agent."""
+"""Revoke an agent."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from sessions_app.models import Agent
 
 
 class Command(OperatorCommand):
-    help = "Revoke an agent and all of its keys, for good."
+    help = "Revoke an agent and all its keys for good."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

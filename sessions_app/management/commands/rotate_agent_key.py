@@ -1,4 +1,4 @@
-"""Give an agent a new key."""
+"""Issue a new key for an agent."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from sessions_app.models import Agent
 
 
 class Command(OperatorCommand):
-    help = "Print a new API key of an agent; its present keys end now, or after --overlap."
+    help = "Issue and print a new API key; the present keys end now, or after --overlap."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -21,7 +21,7 @@ class Command(OperatorCommand):
             "--overlap",
             type=length_of_time,
             default=timedelta(),
-            help="how long the present keys go on working, for example 1h (not at all)",
+            help="how long the present keys still work, for example 1h (default: not at all)",
         )
 
     def handle(self, *args: Any, name: str, overlap: timedelta, **options: Any) -> None:
