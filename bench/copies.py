@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-COLUMNS = """
+COLUMNS_SQL = """
     SELECT column_name FROM information_schema.columns
     WHERE table_schema = 'public' AND table_name = %s AND is_generated = 'NEVER'
       AND is_identity = 'NO' AND coalesce(column_default, '') NOT LIKE 'nextval%%'
@@ -17,11 +17,11 @@ COLUMNS = """
 """
 
 
-def copy(
+def insert_copies(
     admin: "psycopg.Connection[Any]",
     table: str,
     row: Mapping[str, object],
-    replaced: Mapping[str, str],
+    replacements: Mapping[str, str],
     numbers: range,
     *,
     columns: Sequence[str] = (),
@@ -32,10 +32,10 @@ def copy(
     ``admin`` is a superuser's. Raises psycopg.Error.
     """
     if not columns:
-        columns = [name for (name,) in admin.execute(COLUMNS, [table]).fetchall()]
-    named = [sql.Identifier(column) for column in columns]
+        columns = [name for (name,) in admin.execute(COLUMNS_SQL, [table]).fetchall()]
+    identifiers = [sql.Identifier(column) for column in columns]
     changed: sql.Composable = sql.SQL("to_jsonb(template)::text")
-    for old, new in replaced.items():
+    for old, new in replacements.items():
         changed = sql.SQL("replace({}, {}, replace({}, '{{n}}', lpad(n::text, 12, '0')))").format(
             changed, sql.Literal(old), sql.Literal(new)
         )
@@ -45,8 +45,8 @@ def copy(
         " jsonb_populate_record(NULL::{table}, ({changed})::jsonb) made WHERE {which}"
     ).format(
         table=sql.Identifier(table),
-        columns=sql.SQL(", ").join(named),
-        values=sql.SQL(", ").join(sql.SQL("made.{}").format(name) for name in named),
+        columns=sql.SQL(", ").join(identifiers),
+        values=sql.SQL(", ").join(sql.SQL("made.{}").format(name) for name in identifiers),
         first=sql.Literal(numbers.start),
         last=sql.Literal(numbers.stop - 1),
         changed=changed,
@@ -60,6 +60,6 @@ def copy(
         admin.execute(statement)
 
 
-def numbered(identity: str) -> str:
+def copy_id(row_id: str) -> str:
     """The identity of each copy of a row: the row's own but for its end, which is the number."""
-    return f"{identity[:-12]}{{n}}"
+    return f"{row_id[:-12]}{{n}}"

@@ -122,7 +122,7 @@ WHERE indrelid = ANY(ARRAY['sessions', 'tasks', 'approvals', 'audit_events']::re
 """
 
 
-def statements(rows: int, parts: int = PARTS) -> Iterator[str]:
+def generate_statements(rows: int, parts: int = PARTS) -> Iterator[str]:
     """What writes the rows, each in so many parts."""
     yield from PEOPLE.split(";\n")
     for table in (SESSIONS, TASKS, APPROVALS, EVENTS):
@@ -141,7 +141,7 @@ def fill(builder: "psycopg.Connection[Any]", rows: int) -> None:
         builder.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
     for table, change in builder.execute(UNCHECKED).fetchall():
         builder.execute(f"ALTER TABLE {table} {change}".encode())
-    for statement in statements(rows):
+    for statement in generate_statements(rows):
         builder.execute(statement.encode())
         builder.commit()
     for _, definition in secondary:

@@ -19,43 +19,43 @@ from orchestrator.ops import embedded_postgres
 from orchestrator.ops.database_roles import Login, establish
 
 ROOT = Path(__file__).parents[1]
-START_SECONDS = 300
+START_TIMEOUT = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class RunningServer:
     """A server that answers, ours or another's; ``pid`` is of its first process."""
 
     url: str
     pid: int
-    beside: Mapping[str, int] = field(default_factory=dict)
+    processes: Mapping[str, int] = field(default_factory=dict)
     """Processes that it does not work without, by name."""
 
 
-def end_what_was_started() -> None:
+def exit_on_sigterm() -> None:
     """Let SIGTERM end this process as Ctrl-C does, with every block that it is in."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 @contextmanager
-def postgres(place: Path) -> Iterator[embedded_postgres.Server]:
+def run_postgres(folder: Path) -> Iterator[embedded_postgres.Server]:
     """PostgreSQL under ``place``, in which our two roles are what they are in production."""
-    end_what_was_started()
-    server = embedded_postgres.start(place / "postgres")
+    exit_on_sigterm()
+    server = embedded_postgres.start(folder / "postgres")
     try:
         owner, application = Login.of(server.owner_url), Login.of(server.application_url)
         with psycopg.connect(server.url) as admin:
             establish(admin, owner=owner, application=application)
         yield server
     finally:
-        embedded_postgres.stop(place / "postgres")
+        embedded_postgres.stop(folder / "postgres")
 
 
-def environment(place: Path, server: embedded_postgres.Server) -> dict[str, str]:
+def server_environment(folder: Path, server: embedded_postgres.Server) -> dict[str, str]:
     """What our server is told: as deployed, but that nothing is refused for being too much."""
     return {
         "TRIAL": "on",
-        "DATA_DIR": str(place),
+        "DATA_DIR": str(folder),
         "DATABASE_URL": server.application_url,
         "DATABASE_OWNER_URL": server.owner_url,
         "LOG_FORMAT": "json",
@@ -68,23 +68,25 @@ def environment(place: Path, server: embedded_postgres.Server) -> dict[str, str]
 
 
 @contextmanager
-def gunicorn(
-    log: Path, told: Mapping[str, str], *, port: int = 0, checkout: Path = ROOT
-) -> Iterator[Served]:
+def run_gunicorn(
+    log: Path, environment: Mapping[str, str], *, port: int = 0, checkout: Path = ROOT
+) -> Iterator[RunningServer]:
     """Our server, as it is in ``checkout``, with what it is ``told`` by its environment, at any
     port unless one is given."""
     command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/server/gunicorn.py"]
     port = port or free_port()
-    with running([*command, "orchestrator.asgi"], log, cwd=checkout, **told, PORT=str(port)) as pid:
-        yield answering(Served(f"http://127.0.0.1:{port}", pid), "/health", log)
+    with run_process(
+        [*command, "orchestrator.asgi"], log, cwd=checkout, **environment, PORT=str(port)
+    ) as pid:
+        yield wait_until_ready(RunningServer(f"http://127.0.0.1:{port}", pid), "/health", log)
 
 
 @contextmanager
-def running(command: list[str], log: Path, *, cwd: Path, **told: str) -> Iterator[int]:
+def run_process(command: list[str], log: Path, *, cwd: Path, **environment: str) -> Iterator[int]:
     """A process of ``command``, its words in ``log``; it is ended with the block."""
-    with log.open("a") as written:
+    with log.open("a") as output:
         process = subprocess.Popen(
-            command, cwd=cwd, env={**os.environ, **told}, stdout=written, stderr=written
+            command, cwd=cwd, env={**os.environ, **environment}, stdout=output, stderr=output
         )
     try:
         yield process.pid
@@ -97,21 +99,23 @@ def running(command: list[str], log: Path, *, cwd: Path, **told: str) -> Iterato
             process.wait()
 
 
-def answering(served: Served, path: str, log: Path, *, status: int = 200) -> Served:
+def wait_until_ready(
+    server: RunningServer, path: str, log: Path, *, status: int = 200
+) -> RunningServer:
     """``served``, once it answers at ``path``. Raises BenchError with the last words in its
     ``log`` where it ends, or stays silent."""
-    deadline = time.monotonic() + START_SECONDS
-    said: object = None
-    while time.monotonic() < deadline and not _has_ended(served.pid):
+    deadline = time.monotonic() + START_TIMEOUT
+    outcome: object = None
+    while time.monotonic() < deadline and not _has_ended(server.pid):
         try:
-            said = httpx2.get(served.url + path, timeout=START_SECONDS).status_code
+            outcome = httpx2.get(server.url + path, timeout=START_TIMEOUT).status_code
         except httpx2.TransportError as error:
-            said = error
-        if said == status:
-            return served
+            outcome = error
+        if outcome == status:
+            return server
         time.sleep(0.1)
-    words = " ".join(log.read_text(errors="replace").split()[-60:])
-    raise BenchError(f"{served.url}{path} should answer {status}, but: {said}. {words}")
+    log_tail = " ".join(log.read_text(errors="replace").split()[-60:])
+    raise BenchError(f"{server.url}{path} should answer {status}, but: {outcome}. {log_tail}")
 
 
 def _has_ended(pid: int) -> bool:

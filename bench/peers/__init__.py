@@ -15,11 +15,11 @@ from psycopg import sql
 from bench.clients import Request
 from bench.errors import BenchError
 from bench.harness import Prepare
-from bench.serving import ROOT, Served
+from bench.serving import ROOT, RunningServer
 from orchestrator.ops.embedded_postgres import Server
 
-INSTALLED = ROOT / ".data" / "bench-peers"
-INSTALL_SECONDS = 600
+PEERS_FOLDER = ROOT / ".data" / "bench-peers"
+INSTALL_TIMEOUT = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,47 +44,51 @@ class Peer(Protocol):
     def install(self) -> None:
         """Make it ready to be started, in a place of its own under INSTALLED."""
 
-    def served(self, place: Path, database_url: str, log: Path) -> AbstractContextManager[Served]:
+    def serve(
+        self, folder: Path, database_url: str, log: Path
+    ) -> AbstractContextManager[RunningServer]:
         """The product as it is deployed, on a PostgreSQL database of its own."""
 
-    def cases(self, served: Served, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
+    def cases(self, server: RunningServer, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
         """What is compared; ``admin`` is a superuser's connection to its database."""
 
 
-def venv(name: str, *requirements: str) -> Path:
+def create_venv(name: str, *requirements: str) -> Path:
     """The Python of an environment with exactly these; made once. Raises BenchError."""
-    place = INSTALLED / name
-    stamp, wanted = place / "requirements.txt", "\n".join(requirements) + "\n"
-    python = place / "bin" / "python"
+    folder = PEERS_FOLDER / name
+    stamp, wanted = folder / "requirements.txt", "\n".join(requirements) + "\n"
+    python = folder / "bin" / "python"
     if stamp.exists() and stamp.read_text() == wanted:
         return python
     print(f"Installing {', '.join(requirements)} …", file=sys.stderr, flush=True)
-    run([sys.executable, "-m", "venv", "--clear", str(place)])
-    run([str(python), "-m", "pip", "install", "--quiet", *requirements])
+    run_program([sys.executable, "-m", "venv", "--clear", str(folder)])
+    run_program([str(python), "-m", "pip", "install", "--quiet", *requirements])
     stamp.write_text(wanted)
     return python
 
 
-def run(command: list[str], *, cwd: Path = ROOT, told: Mapping[str, str] | None = None) -> None:
+def run_program(
+    command: list[str], *, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
+) -> None:
     """Run a program to its end. Raises BenchError with its last words where it fails."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             cwd=cwd,
-            env={**os.environ, **(told or {})},
+            env={**os.environ, **(environment or {})},
             capture_output=True,
             text=True,
-            timeout=INSTALL_SECONDS,
+            timeout=INSTALL_TIMEOUT,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BenchError(f"{command[0]} did not get through: {error}") from error
-    if done.returncode:
-        words = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
-        raise BenchError(f"{Path(command[0]).name} failed: {words[-1]}")
+    if process.returncode:
+        lines = (process.stderr.strip() or process.stdout.strip() or "it said nothing").splitlines()
+        raise BenchError(f"{Path(command[0]).name} failed: {lines[-1]}")
 
 
-def database(server: Server, name: str) -> str:
+def create_database(server: Server, name: str) -> str:
     """The URL of a new database beside ours, with the settings of the same PostgreSQL."""
     with psycopg.connect(server.url, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

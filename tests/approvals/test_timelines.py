@@ -53,7 +53,7 @@ def test_what_somebody_did(task, bot, alice, root):
 def test_it_can_be_narrowed_and_paged(task, bot, alice, monkeypatch):
     by = Actor.human(alice)
     assert kinds(timelines.load_task(task.pk, by, of="vote")) == ["vote.cast"]
-    monkeypatch.setattr(timelines, "PAGE", 2)
+    monkeypatch.setattr(timelines, "PAGE_SIZE", 2)
     latest = timelines.load_task(task.pk, by)
     assert kinds(latest) == TOLD[3:]
     before = timelines.load_task(task.pk, by, before=latest.earlier)
