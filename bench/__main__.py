@@ -22,12 +22,12 @@ from bench.peers.all import PEERS
 
 @dataclass(slots=True)
 class Results:
-    """What a run of the benchmarks found, in the order in which it was found."""
+    """The results of one run, in the order in which they were measured."""
 
     sections: dict[str, list[Comparison]] = field(default_factory=dict)
     memory: dict[str, dict[str, float]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
-    """What could not be measured, each as a sentence."""
+    """What could not be measured: one sentence each, with the reason."""
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _run_benchmarks(options: argparse.Namespace, folder: Path, results: Results) -> dict[str, Any]:
-    """Fill ``findings``, and say of which machine they are."""
+    """Fill ``results``; return the description of the machine."""
     with serving.run_postgres(folder) as server, ours.prepare_world(folder, server) as world:
         machine, environment = (
             describe_machine(server.url),
@@ -88,7 +88,7 @@ def _run_benchmarks(options: argparse.Namespace, folder: Path, results: Results)
 
 
 def _measure(results: Results, name: str, comparisons: Iterator[Comparison | str]) -> None:
-    """All of them, or as many as there are before something can't be had."""
+    """Collect ``comparisons`` until one fails; what failed goes to ``left_out``."""
     measured = results.sections.setdefault(name, [])
     try:
         for comparison in comparisons:

@@ -1,9 +1,9 @@
-"""How many tasks a second come in by batches: ``python -m bench.batch [--rounds 7] [--clients 1]``.
+"""Tasks routed per second in batches: ``python -m bench.batch [--rounds 7] [--clients 1]``.
 
-``POST /tasks/route:batch`` with 500 tasks, as gunicorn serves it, and beside it, in turns, a bare
-COPY of the same rows: each task, its approval where it asks for one, and their events, in one
-transaction, into the same tables with the same triggers and durability. What is copied was written
-down before the clock starts, so that the COPY has nothing to do but to send it.
+Compares ``POST /tasks/route:batch`` with 500 tasks, served by gunicorn, with a bare COPY of the
+same rows, taking turns: each task, its approval where it needs one, and their events, in one
+transaction, into the same tables with the same triggers and durability. The rows are exported
+before the clock starts, so that the COPY only has to send them.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def _measure(
 def _measure_pair(
     url: str, key: str, database: str, task_type: str, options: argparse.Namespace
 ) -> tuple[float, float]:
-    """Tasks a second by batches and by COPY, one after the other."""
+    """Tasks per second by batches and then by COPY."""
     traces = [[str(uuid4()) for _ in range(options.batches)] for _ in range(options.clients)]
     with ExitStack() as stack:
         senders = []
@@ -142,9 +142,7 @@ def _make_copier(stack: ExitStack, database: str, traces: list[str]) -> Any:
     def send() -> float:
         seconds = 0.0
         for trace in traces:
-            tables = _export_rows(
-                connection, trace
-            )  # not sooner: an event is written when it happens
+            tables = _export_rows(connection, trace)  # an event carries the time it is written
             start = time.perf_counter()
             with connection.transaction():
                 for target, rows in tables:
@@ -157,7 +155,7 @@ def _make_copier(stack: ExitStack, database: str, traces: list[str]) -> Any:
 
 
 def _export_rows(connection: "psycopg.Connection[Any]", trace: str) -> list[tuple[str, bytes]]:
-    """The rows of the batch, under new ids, as COPY takes them."""
+    """The rows of the batch under new ids, in COPY's format, by table and columns."""
     exported = []
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(FRESH_IDS_SQL, {"trace": trace})
@@ -176,7 +174,7 @@ def _copy_out(cursor: "psycopg.Cursor[Any]", query: str) -> bytes:
 
 
 def _tasks_per_second(workers: list[Any], batches: int) -> float:
-    """By the seconds of the slowest of ``workers``, each of which says how long its work took."""
+    """Run ``workers`` in parallel; the slowest one's seconds are the divisor."""
     with ThreadPoolExecutor(len(workers)) as pool:
         running = [pool.submit(worker) for worker in workers]
         slowest: float = max(each.result() for each in running)

@@ -1,4 +1,4 @@
-"""Load over HTTP, by ``wrk``: a client in C whose own part of the machine is small."""
+"""Load over HTTP with ``wrk``: a client in C that leaves most of the CPU to the server."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.harness import Run
 
 CONNECTIONS = 4
-"""Unless more are asked for; a fleet of agents has many."""
+"""The default; a fleet of agents has many more."""
 
 SCRIPT = Path(__file__).parent / "wrk.lua"
 WRK_MISSING = (
@@ -26,14 +26,14 @@ WRK_MISSING = (
 
 @cache
 def _http_client() -> httpx2.Client:
-    """Made once: what it prepares for TLS takes longer than a request."""
+    # One client for all requests: setting up its TLS context takes longer than a request.
     return httpx2.Client(timeout=60)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent; ``{n}`` in any part becomes the request's number, in twelve digits, and
-    ``{line}`` in the path one line after the other of the file ``lines``."""
+    """A request template: ``{n}`` in any part becomes the request's number in twelve digits, and
+    ``{line}`` in the path becomes the next line of the file ``lines``."""
 
     method: str
     path: str
@@ -42,7 +42,7 @@ class Request:
     lines: Path | None = None
 
     def send(self, url: str, number: int) -> httpx2.Response:
-        """Once, to look at the answer. Raises BenchError where it is not a success."""
+        """Send it once and return the response. Raises BenchError unless it succeeds."""
 
         def fill_number(text: str) -> str:
             return text.replace("{n}", f"{number:012}")
@@ -60,7 +60,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Wrk:
-    """One request, sent from so many connections that are kept open."""
+    """One request, sent repeatedly over ``connections`` keep-alive connections."""
 
     url: str
     request: Request
@@ -86,7 +86,9 @@ class Wrk:
         if not summary["done"]:
             raise BenchError(f"{self.request.method} {self.request.path}: none got through.")
         if summary["refused"] or summary["broken"]:
-            self.request.send(self.url, first)  # says what it was refused, if it is so every time
+            self.request.send(
+                self.url, first
+            )  # raises with the response's text if it fails each time
             raise BenchError(
                 f"Of {summary['done']} requests {self.request.method} {self.request.path}, "
                 f"{summary['refused']} were refused and {summary['broken']} broke off."
@@ -97,7 +99,7 @@ class Wrk:
 
 
 def run_timed(command: list[str], **environment: str) -> tuple[str, float]:
-    """What ``command`` printed, and the seconds of CPU that it used. Raises BenchError."""
+    """Run ``command``; return its output and the CPU seconds it used. Raises BenchError."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen(
             command, stdout=out, stderr=err, env={**os.environ, **environment}
@@ -113,6 +115,6 @@ def run_timed(command: list[str], **environment: str) -> tuple[str, float]:
 
 
 def require_wrk() -> None:
-    """Raises BenchError where there is none."""
+    """Raises BenchError where ``wrk`` is not installed."""
     if shutil.which("wrk") is None:
         raise BenchError(WRK_MISSING)

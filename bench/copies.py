@@ -1,6 +1,6 @@
-"""Rows made from one that is there, in bulk: what requests use up, prepared before they are timed.
+"""Copies of a row in bulk: the rows that timed requests consume, inserted before the clock starts.
 
-Triggers do not fire, as in a replica; whatever else the database holds, it holds of these too.
+Triggers do not fire, as on a replica; every constraint holds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,10 +26,10 @@ def insert_copies(
     *,
     columns: Sequence[str] = (),
 ) -> None:
-    """Insert, for each of ``numbers``, the rows of ``table`` that ``row`` names by their columns,
-    with each text of ``replaced`` wherever it stands become the other, ``{n}`` in it the number.
+    """Copy the rows of ``table`` whose columns equal ``row``, once for each of ``numbers``.
 
-    ``admin`` is a superuser's. Raises psycopg.Error.
+    In every column, each key of ``replacements`` is replaced by its value, with ``{n}`` as the
+    number in twelve digits. ``admin`` is a superuser's connection. Raises psycopg.Error.
     """
     if not columns:
         columns = [name for (name,) in admin.execute(COLUMNS_SQL, [table]).fetchall()]
@@ -61,5 +61,5 @@ def insert_copies(
 
 
 def copy_id(row_id: str) -> str:
-    """The identity of each copy of a row: the row's own but for its end, which is the number."""
+    """The template of the copies' ids: ``row_id`` with its last twelve digits as ``{n}``."""
     return f"{row_id[:-12]}{{n}}"

@@ -1,11 +1,11 @@
-"""What expiry costs beside one bare statement: ``python -m bench.expiry [--rows 1000000 5000000]``.
+"""The cost of expiry beside a bare statement: ``python -m bench.expiry [--rows 1000000 5000000]``.
 
-A database of so many sessions (or, by ``--of approvals``, tasks with an approval each) is filled
-for each number, 200,000 of them overdue and spread evenly. They are expired by the command's own
-batches, each a transaction; and by one statement that does the same to the same rows, with its
-events and triggers. The two take turns, and what they did is undone in between. Each row is the
-median of the pairs; what counts is the ratio of rows a second. A run whose ratios spread by more
-than a quarter gives no figure. The longest transaction and an empty run are timed as well.
+For each number, a database is filled with so many sessions (or, with ``--of approvals``, tasks with
+an approval each), 200,000 of them overdue and spread evenly. They are expired by the command's own
+batches, one transaction each, and by one statement that does the same to the same rows, events and
+triggers included. The two take turns, and their effect is undone in between. Each row shows the
+medians of the pairs; what counts is the ratio of rows per second. Where the ratios spread by more
+than a quarter, there is no figure. The longest transaction and an empty run are timed as well.
 """
 
 import argparse
@@ -88,7 +88,7 @@ WHERE status = 'expired'
 
 @dataclass(frozen=True, slots=True)
 class ExpiringTable:
-    """A table whose rows expire, and the event that each began with."""
+    """A table whose rows expire, and the first event of each row."""
 
     table: str
     kind: str
@@ -140,7 +140,7 @@ FILL_SQL = {"sessions": SESSIONS, "approvals": TASKS}
 class Timings:
     rows: int
     ours: list[float] = field(default_factory=list)
-    """Seconds for all that was overdue, in each pair."""
+    """Seconds to expire everything overdue, one per pair."""
 
     bare: list[float] = field(default_factory=list)
     transactions: list[float] = field(default_factory=list)
@@ -240,7 +240,7 @@ def _time_one_statement(options: argparse.Namespace, url: str) -> float:
 
 
 def _undo_expiry(options: argparse.Namespace, url: str) -> None:
-    """Make them overdue again, as if nothing had happened to the tables."""
+    """Make the expired rows overdue again, and vacuum, so that every run starts from the same."""
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute("SET session_replication_role = replica")
         for each in EXPIRING_TABLES[options.of]:

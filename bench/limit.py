@@ -1,11 +1,10 @@
-"""The limit of an operation: the statements that it sends, sent again by ``pgbench`` and nothing
-else. Same database, same role, same durability, same triggers; no HTTP and no Python.
+"""The limit of an operation: ``pgbench`` replays the statements that it sends, and nothing else.
+Same database, role, durability and triggers; no HTTP and no Python.
 
-The statements are read off the wire while the operation is asked for a few times, one request at a
-time. What is the same in each is kept. What differs is made anew in each transaction: UUIDs,
-hashes, what an earlier statement's answer said, and numbers of the request. Times that the client
-took from its own clock alone stay those of the last request. What the operation has PostgreSQL
-prepare, pgbench has it prepare, too: once a connection.
+The statements are recorded on the wire during a few sample requests, one at a time. What is equal
+in all samples is constant. What differs is generated per transaction: UUIDs, hashes, values that an
+earlier statement returned, and the request's number. Timestamps from the client's clock keep the
+value of the last sample. Prepared statements are prepared by pgbench too, once per connection.
 """
 
 import re
@@ -24,7 +23,7 @@ from bench.wire import Statement, Wire
 
 SAMPLES = 10
 MIN_EQUAL_SAMPLES = 3
-"""Samples that must have sent the same statements; others had once-a-minute work in them."""
+"""How many samples must have sent the same statements; others include periodic work."""
 
 SETTLE_SECONDS = 0.05
 PGBENCH_MISSING = (
@@ -40,7 +39,7 @@ VARIABLE = re.compile(
     r"|(?P<number>\d+(?:\.\d+)?)"
     r")(?![0-9A-Za-z_])"
 )
-"""What may differ from one request to the next."""
+"""Values that may differ from one request to the next."""
 
 UUID_PARTS = (
     ("a", 10_000_000, 99_999_999),
@@ -54,7 +53,7 @@ HASH_PART = (10**15, 10**16 - 1)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one request sent: on the connection that did its work, and on all of them."""
+    """What one request sent: statements of its main connection, and totals of all connections."""
 
     number: int
     statements: list[Statement]
@@ -63,13 +62,13 @@ class Sample:
 
     @property
     def shape(self) -> tuple[str, ...]:
-        """The texts without what may differ."""
+        """The statements' texts with every variable value replaced by "?"."""
         return tuple(VARIABLE.sub("?", statement.text) for statement in self.statements)
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Requests that sent the same statements, and what is counted of all."""
+    """Samples that sent equal statements, and the median counts of all samples."""
 
     equal: list[Sample]
     statements: int
@@ -77,7 +76,10 @@ class Samples:
 
 
 def take_samples(wire: Wire, url: str, request: Request, prepare: Prepare | None) -> Samples:
-    """Ask the server at ``url``, which has the wire for its PostgreSQL, a few times."""
+    """Send ``request`` SAMPLES times to the server at ``url``, whose PostgreSQL is behind ``wire``.
+
+    Raises BenchError where a request fails or the wire can't be read.
+    """
     first = reserve_numbers()
     if prepare is not None:
         prepare(first, SAMPLES)
@@ -85,7 +87,7 @@ def take_samples(wire: Wire, url: str, request: Request, prepare: Prepare | None
     for number in range(first, first + SAMPLES):
         wire.take_traffic()
         request.send(url, number)
-        time.sleep(SETTLE_SECONDS)  # what is sent after the answer belongs to it
+        time.sleep(SETTLE_SECONDS)  # statements sent after the response count as well
         taken.append(_take_sample(number, wire))
     shapes = [sample.shape for sample in taken]
     usual = max(shapes, key=shapes.count)
@@ -105,8 +107,10 @@ def _take_sample(number: int, wire: Wire) -> Sample:
 
 
 def write_script(samples: Sequence[Sample], connections: int) -> str:
-    """pgbench's script of what ``samples`` have in common, for so many ``connections``. Raises
-    BenchError where something differs that can't be made anew."""
+    """The pgbench script that replays ``samples`` over ``connections``.
+
+    Raises BenchError where a value differs between samples and can't be generated.
+    """
     if len(samples) < MIN_EQUAL_SAMPLES:
         raise BenchError("Hardly two requests sent the same statements: there is no limit.")
     writer = _ScriptWriter(samples)
@@ -125,19 +129,19 @@ def write_script(samples: Sequence[Sample], connections: int) -> str:
 
 
 class _ScriptWriter:
-    """Writes the last sample's statements with variables where the samples differ."""
+    """Writes the last sample's statements, with variables where the samples differ."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._samples = samples
         self._variables: dict[str, str] = {}
         self.assignments: list[str] = []
         self.stored: set[int] = set()
-        """Statements whose answer is used by a later one."""
+        """Indexes of statements whose result a later one uses."""
 
     def statement(self, index: int) -> str:
         texts = [sample.statements[index].text for sample in self._samples]
         if not texts[-1].strip():
-            return "\\;\n;"  # a statement without text: a pool asks whether anybody is there
+            return "\\;\n;"  # an empty statement: a pool checks that the connection is alive
         matches_by_text = [list(VARIABLE.finditer(text)) for text in texts]
         pieces, end = [], 0
         for matches in zip(*matches_by_text, strict=True):
@@ -169,7 +173,7 @@ class _ScriptWriter:
         raise BenchError(f"{value} differs each time, and nothing says why: {text}")
 
     def _variable(self, value: str, kind: str) -> str:
-        """The name of what stands for ``value``, made where it is first needed."""
+        """The variable that stands for ``value``, assigned at its first use."""
         if value not in self._variables:
             name = self._variables[value] = f"bench_{kind[0]}{len(self._variables)}"
             parts = (
@@ -181,7 +185,7 @@ class _ScriptWriter:
         return self._variables[value]
 
     def _find_in_answers(self, index: int, values: list[str]) -> str:
-        """The variable that an earlier statement's answer is kept in, if it said the same."""
+        """The variable with an earlier statement's result, if that was equal in every sample."""
         for earlier in range(index):
             answers = [sample.statements[earlier].answer for sample in self._samples]
             for column in answers[-1]:
@@ -193,14 +197,14 @@ class _ScriptWriter:
 
 
 def _normalize_time(value: str) -> str:
-    """``value``; a time as PostgreSQL writes it and as Python does is the same text."""
+    """``value``, with a timestamp in one format for PostgreSQL's and Python's notations."""
     text, zone, _ = value.partition("+00")
     return text.rstrip("0") if zone and "." in text else text
 
 
 @dataclass(frozen=True, slots=True)
 class Pgbench:
-    """A script, run again and again on as many connections as there are clients over HTTP."""
+    """A script that pgbench repeats over as many connections as the HTTP client has."""
 
     program: Path
     database_url: str
@@ -214,7 +218,7 @@ class Pgbench:
         )
 
     def once(self, first: int) -> Run:
-        """One transaction."""
+        """Run one transaction."""
         return self._run("-c", "1", "-t", "1", first=first)
 
     def _run(self, *how_often: str, first: int) -> Run:
@@ -237,17 +241,17 @@ class Pgbench:
 
 
 def _read_latencies(place: Path) -> list[float]:
-    """Of every transaction, from pgbench's log: client, number, microseconds, …"""
+    """Milliseconds of every transaction, from pgbench's log: client, number, microseconds, …"""
     lines = [line for log in place.glob("log.*") for line in log.read_text().splitlines()]
     return [int(line.split()[2]) / 1000 for line in lines]
 
 
 class PgbenchMissing(BenchError):
-    """There is no pgbench."""
+    """pgbench is not installed."""
 
 
 def find_pgbench(server_pid: int) -> Path:
-    """The program of the PostgreSQL that runs, or else of PATH. Raises NoPgbench."""
+    """The pgbench of the running PostgreSQL, or else of PATH. Raises PgbenchMissing."""
     bundled = Path(f"/proc/{server_pid}/exe").resolve().with_name("pgbench")
     if bundled.exists():
         return bundled

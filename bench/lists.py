@@ -1,14 +1,14 @@
-"""How long lists take where there is much: ``python -m bench.lists [--rows 50000 5000000]``.
+"""The latency of lists at size: ``python -m bench.lists [--rows 50000 5000000]``.
 
-A database of so many sessions, tasks, approvals and events each (lists_rows.py) is filled for each
-number. Then every list is asked for, with every filter, by five callers: ``root``, who reads
-everything; alice, who reviews for finance; the agent ``many``, who made most of it; ``payer``, to
-whose role half of the tasks go; and ``few``, who made twenty rows. One request at a time, in one
-process through the whole of Django, by turns at both sizes, so that both had the same machine; the
-first turn is a warm-up, so that each list is one that is polled. What counts is the ratio; where
-the yardstick says that others used the machine, a row is marked.
+For each number, a database is filled with so many sessions, tasks, approvals and events each
+(lists_rows.py). Then five callers request every list with every filter: ``root``, who may read
+everything; alice, who reviews for finance; the agent ``many``, who made most rows; ``payer``, whose
+role is the target of half of the tasks; and ``few``, who made twenty rows. Requests run one at a
+time, in one process through all of Django, taking turns between the two sizes so that both have the
+same machine; the first turn is a warm-up. What counts is the ratio. A row is marked where the
+yardstick shows that other processes used the machine.
 
-``--place`` keeps the databases: to fill the large one takes seven minutes and 20 GB.
+``--place`` keeps the databases: filling the large one takes seven minutes and 20 GB.
 """
 
 import argparse
@@ -29,10 +29,10 @@ TURNS = 5
 REQUESTS_PER_TURN = 3
 ALLOWED_RATIO = 1.5
 ROWS_BEFORE = 999 * 20 - 1
-"""Rows before the last one of page 999."""
+"""Rows before the last one on page 999."""
 
 SLOW_SECONDS = 2.0
-"""Seconds: a request that takes as long is asked for once a turn."""
+"""Seconds: a request that takes longer is sent once a turn."""
 
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 MANY, RARE, NONE = "many", "rare", "none"
@@ -40,7 +40,7 @@ MANY, RARE, NONE = "many", "rare", "none"
 
 @dataclass(slots=True)
 class ListTimings:
-    """One list as one caller asks for it, and how long that took, by the number of rows."""
+    """One list as one caller requests it, with the milliseconds it took by number of rows."""
 
     caller: str
     name: str
@@ -56,7 +56,7 @@ class ListTimings:
 
 
 class Database:
-    """Where the rows are, and its callers' clients."""
+    """A filled database, with a test client for each caller."""
 
     def __init__(self, url: str, rows: int) -> None:
         self.rows = rows
@@ -65,7 +65,7 @@ class Database:
         self.clients = {caller: _make_client(caller) for caller in CALLERS}
 
     def use(self) -> None:
-        """Make Django's connection one to it; what is remembered of another one is not its."""
+        """Point Django's connection and cache at this database."""
         from django.core.cache import cache
         from django.db import connection
 
@@ -118,7 +118,7 @@ def _get_actor(caller: str) -> Any:
 
 
 def _list_paths() -> Iterator[tuple[str, str]]:
-    """The name of each list and its path; ``{one_session}`` is a place for an id."""
+    """The name and the path of each list; ``{one_session}`` and the like are filled in later."""
     sessions = {
         "state": ("completed", "failed", "pending"),
         "agent_role": ("support", "billing", "nobody"),
@@ -166,7 +166,7 @@ def _list_paths() -> Iterator[tuple[str, str]]:
 
 
 def _find_values(caller: str) -> dict[str, str]:
-    """What stands in the places of a path, in the database in use."""
+    """The values of the paths' placeholders, from the database in use."""
     from sessions_app.models import AgentSession, Task
 
     actor = _get_actor(caller)
@@ -195,7 +195,7 @@ def _find_values(caller: str) -> dict[str, str]:
 
 
 def _find_cursors(caller: str) -> dict[str, str]:
-    """By list, the cursor before the thousandth page; where there are fewer, before the first."""
+    """By list, the cursor of page 1,000; "" (the first page) where there are fewer."""
     from approvals_app.models import Approval
     from audit_app.live import event_log
     from audit_app.models import Event

@@ -1,4 +1,4 @@
-"""What processes used of this machine, as /proc says it, and which machine it was."""
+"""CPU and memory of processes, read from /proc, and a description of the machine."""
 
 import os
 import platform
@@ -14,11 +14,11 @@ from bench.serving import ROOT
 TICKS = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
 BUSY_COLUMNS = (1, 2, 3, 6, 7, 8)
-"""Columns of /proc/stat that are work: of users, of the kernel, and what a hypervisor took."""
+"""Columns of /proc/stat that count as work: user, system, interrupts, and steal."""
 
 
 def process_tree(pid: int) -> Iterator[int]:
-    """``pid`` and every process below it; a process that ended meanwhile is left out."""
+    """``pid`` and all its descendants, except those that have just ended."""
     yield pid
     for thread in (PROC / f"{pid}/task").glob("*"):
         with suppress(OSError):
@@ -27,7 +27,7 @@ def process_tree(pid: int) -> Iterator[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Seconds of CPU that the process tree of ``pid`` used, with those of its that ended."""
+    """CPU seconds that the process tree of ``pid`` used, its reaped children included."""
     ticks = 0
     for one in process_tree(pid):
         try:
@@ -39,14 +39,14 @@ def cpu_seconds(pid: int) -> float:
 
 
 def total_cpu_seconds() -> float:
-    """Seconds of CPU that everybody used since the machine started."""
+    """CPU seconds that all processes used since the machine started."""
     fields = (PROC / "stat").read_text().split("\n", 1)[0].split()
     return sum(int(fields[column]) for column in BUSY_COLUMNS) / TICKS
 
 
 class Meter:
-    """What each of the named process trees used of the CPU since the meter was made, and how much
-    of the whole machine all the others took."""
+    """Measures the CPU that named process trees use from now on, and the share that all other
+    processes use."""
 
     def __init__(self, processes: Mapping[str, int]) -> None:
         self._processes = dict(processes)
@@ -55,7 +55,10 @@ class Meter:
         self._all = total_cpu_seconds()
 
     def read(self, *, client: float, seconds: float) -> dict[str, float]:
-        """Seconds by name, with the ``client``'s; "others" is a share of all cores, from 0 to 1."""
+        """CPU seconds by name, the ``client``'s included; "others" is a share of all cores, 0 to 1.
+
+        ``client`` is given because its processes have ended; ``seconds`` is the run's length.
+        """
         used = {
             name: cpu_seconds(pid) - self._before[name] for name, pid in self._processes.items()
         }
@@ -71,8 +74,8 @@ def _own_cpu_seconds() -> float:
 
 
 def measure_memory(pid: int) -> dict[str, float]:
-    """Megabytes of the process tree of ``pid``: resident, which counts what they share for each of
-    them, and proportional, which counts it once."""
+    """Megabytes of the process tree of ``pid``: ``rss`` counts shared pages for every process,
+    ``pss`` counts them once."""
     sizes = {"rss": 0, "pss": 0}
     for one in process_tree(pid):
         try:
@@ -87,7 +90,7 @@ def measure_memory(pid: int) -> dict[str, float]:
 
 
 def describe_machine(database_url: str) -> dict[str, str | int | float]:
-    """The machine and the commit, to be kept beside every figure. Raises psycopg.Error."""
+    """The machine and the commit, stored with every result. Raises psycopg.Error."""
     with psycopg.connect(database_url) as connection:
         version = connection.info.parameter_status("server_version") or "unknown"
     described = subprocess.run(

@@ -1,5 +1,5 @@
-"""What the benchmarks that run in one process share: a database of their own, filled once, and a
-machine that says when others used it."""
+"""Shared by the benchmarks that run in one process: a database that is filled once, and a
+yardstick that shows when other processes used the machine."""
 
 import logging
 import os
@@ -17,15 +17,17 @@ from bench.machine import describe_machine
 from bench.serving import exit_on_sigterm
 
 NOISY_YARDSTICK = 1.5
-"""How much slower than at its best the yardstick may be before a figure is marked."""
+"""How much slower than its best the yardstick may be before a figure is marked as noisy."""
 
 TRANSACTION_STATEMENTS = ("SAVEPOINT", "RELEASE", "BEGIN", "COMMIT", "ROLLBACK")
 
 
 @contextmanager
 def run_server(folder: Path | None, settings: Mapping[str, str] | None = None) -> Iterator[str]:
-    """A PostgreSQL with full durability, in the folder ``kept`` or in one that is removed, and
-    Django set up; the URL of its superuser. Says what machine this is."""
+    """Run a PostgreSQL with full durability, set up Django and print the machine's description.
+
+    The data stays in ``folder``, or in a temporary one. Yields the superuser's URL.
+    """
     os.environ.update(TRIAL="on", LOG_LEVEL="WARNING", RATE_LIMIT_PER_MINUTE="0")
     os.environ.update(ADDRESS_LIMIT_PER_MINUTE="0", DJANGO_SETTINGS_MODULE="orchestrator.settings")
     exit_on_sigterm()
@@ -57,8 +59,11 @@ def use_database(
     *,
     filled: str = "sessions",
 ) -> str:
-    """Make Django's connection one to the database ``name``; where its table ``filled`` is empty,
-    ``fill`` it, by a superuser's connection on which no trigger fires. Its URL."""
+    """Point Django at the database ``name``, creating and migrating it; return its URL.
+
+    Where its table ``filled`` is empty, ``fill`` it over a superuser's connection on which no
+    trigger fires.
+    """
     from django.core.management import call_command
     from django.db import connection
 
@@ -87,14 +92,14 @@ def use_database(
 
 
 def run_script(builder: "psycopg.Connection[Any]", script: str, values: Mapping[str, Any]) -> None:
-    """Each of the statements of ``script``, with ``values``."""
+    """Execute the statements of ``script``, one by one, with ``values``."""
     for statement in script.split(";\n"):
         if statement.strip():
             builder.execute(statement.encode(), values)
 
 
 def count_rows(url: str, tables: tuple[str, ...]) -> dict[str, int]:
-    """How many there are in each of ``tables``."""
+    """The number of rows in each of ``tables``."""
     counts = {}
     with psycopg.connect(url, autocommit=True) as admin:
         for table in tables:
@@ -104,7 +109,7 @@ def count_rows(url: str, tables: tuple[str, ...]) -> dict[str, int]:
 
 
 def time_yardstick() -> float:
-    """Seconds of a piece of work that is always the same, some here and some in PostgreSQL."""
+    """Time a fixed piece of work, part of it in Python and part in PostgreSQL, in seconds."""
     from django.db import connection
 
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What we are measured by: our operations, each as a request, with what it needs made ahead."""
+"""Our operations as requests, with the rows that they need prepared in advance."""
 
 import json
 import logging
@@ -28,18 +28,18 @@ from orchestrator.ops.embedded_postgres import Server
 TASK_FIELDS: dict[str, Any] = {"task_type": "refund_approval", "data": {"amount": "42.50"}}
 ROUTE_BODY = {"target": "finance", "task": TASK_FIELDS}
 TASKS_TO_READ = 100
-"""Tasks of the agent that reads them: five pages."""
+"""Tasks of the reading agent: five pages."""
 
 TO_DECIDE, TO_READ = "1", "2"
-"""What tasks are made ahead for: the first digit of all their identities."""
+"""What prepared tasks are for: the first digit of all their ids."""
 
-PASSWORD = "bench"  # noqa: S105  # of somebody in a database that is thrown away
+PASSWORD = "bench"  # noqa: S105  # of a user in a throw-away database
 JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A request that stands for one operation; ``prepare`` makes what it uses up."""
+    """A request that stands for one operation; ``prepare`` inserts the rows it consumes."""
 
     name: str
     request: Request
@@ -48,19 +48,19 @@ class Operation:
 
 
 def make_id(purpose: str, kind: str) -> str:
-    """Of something that is made ahead: a UUID that ends with its number."""
+    """The template of a prepared row's id: a UUID that ends with ``{n}``."""
     return f"{purpose}{kind:0>7}-0000-4000-8000-{{n}}"
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A task that waits, of which others are made."""
+    """A pending task that others are copied from."""
 
     task: UUID
     approval: UUID
     trace: UUID
     events: tuple[UUID, UUID]
-    """That it was routed, and that the approval was requested."""
+    """task.routed and approval.requested."""
     digest: str
 
     def replacements(self, purpose: str) -> dict[str, str]:
@@ -71,7 +71,7 @@ class Template:
 
 @dataclass(slots=True)
 class World:
-    """The agents, the person and the templates in our database; no server yet."""
+    """The agents, the reviewer and the templates in our database; no server yet."""
 
     admin: "psycopg.Connection[tuple[object, ...]]"
     asking_key: str
@@ -81,7 +81,7 @@ class World:
     cookies: dict[str, str] = field(default_factory=dict)
 
     def log_in(self, web: RunningServer) -> None:
-        """Alice, whom the tasks wait for, by the form in the admin."""
+        """Log in alice, who can decide on the tasks, through the admin's form."""
         with httpx2.Client(base_url=web.url, timeout=60) as browser:
             browser.get("/admin/login/").raise_for_status()
             form = {"username": "alice", "password": PASSWORD, "next": "/admin/"}
@@ -90,7 +90,7 @@ class World:
             self.cookies = {name: browser.cookies[name] for name in ("csrftoken", "sessionid")}
 
     def prepare(self, first: int, count: int) -> None:
-        """Make tasks that wait for alice, with these numbers."""
+        """Insert tasks that wait for alice, with these numbers."""
         copy_template(self.admin, self.waiting, TO_DECIDE, range(first, first + count))
 
 
@@ -136,7 +136,7 @@ def list_operations(world: World) -> list[Operation]:
 
 @contextmanager
 def prepare_world(folder: Path, server: Server) -> Iterator[World]:
-    """Our database, migrated and inhabited."""
+    """Migrate and populate our database."""
     os.environ.update(serving.server_environment(folder, server))
     subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=serving.ROOT, check=True)
     import django
@@ -167,7 +167,7 @@ def _populate(admin: "psycopg.Connection[tuple[object, ...]]") -> World:
 
 
 def create_template(by: object) -> Template:
-    """One task of this agent's that waits for finance."""
+    """Route one task of this agent's that waits for finance."""
     from audit_app.models import Event
     from sessions_app.tasks import operations as task_operations
     from sessions_app.tasks.routing import NewTask
@@ -189,7 +189,7 @@ def copy_template(
     purpose: str,
     numbers: range,
 ) -> None:
-    """Tasks like ``template``, their approvals and the events of both."""
+    """Insert copies of ``template``: tasks, their approvals and the events of both."""
     make = partial(
         insert_copies, admin, replacements=template.replacements(purpose), numbers=numbers
     )
@@ -200,7 +200,8 @@ def copy_template(
 
 
 def count_rows(admin: "psycopg.Connection[tuple[object, ...]]") -> dict[str, int]:
-    """How many rows each table has, once nothing is under way any more."""
+    """The number of rows in each table."""
+    # Counts until two counts agree: work may still be in flight.
     tables = admin.execute("SELECT relname FROM pg_stat_user_tables ORDER BY relname").fetchall()
     counts = [
         sql.SQL("SELECT {}, count(*) FROM {}").format(str(name), sql.Identifier(str(name)))

@@ -1,15 +1,15 @@
-"""How long the admin's pages take at size: ``python -m bench.pages [--tasks 200000 20000]``.
+"""The latency of the admin's pages at size: ``python -m bench.pages [--tasks 200000 20000]``.
 
-For each number of tasks a database of its own is filled, 5,000 of them waiting, the others decided
-at one rate over the months before, each with its votes and its trail. Three people ask for every
-page, one request at a time, in one process through the whole of Django: alice, for whom two
-decisions wait; bob, for whom half of them do; and root, who may read everything. Before each page
-a piece of work that is always the same is timed: where it takes much longer than it did at its
-best, others used the machine, and the page is marked.
+For each number, a database is filled with so many tasks: 5,000 are pending, the others were decided
+at a constant rate over the months before, each with its votes and events. Three people request
+every page, one request at a time, in one process through all of Django: alice, who has two pending
+decisions; bob, who has half of them; and root, who may read everything. Before each page a fixed
+piece of work is timed: where it takes much longer than its best, other processes used the machine,
+and the page is marked.
 
-The rows are written by a few statements without triggers, as a replica would apply them; every
-CHECK holds. Payloads are jsonb's text: the database asks no more of them, and they are as long.
-``--place`` keeps the databases for the next time.
+The rows are inserted by a few statements without triggers, as on a replica; every CHECK holds.
+Payloads are jsonb's text, which the database accepts and which is as long. ``--place`` keeps the
+databases for the next run.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from bench.measuring import (
 
 WAITING = 5_000
 TASKS_PER_DAY = 1_000
-"""Tasks decided a day: more tasks are a longer past, not a busier day."""
+"""Tasks decided per day: more tasks mean a longer history, not busier days."""
 
 REQUESTS = 60
 WARM_UP = 3
@@ -228,7 +228,7 @@ FROM approvals WHERE notes = 'Not yet.';
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one person asks for, under a name that is the same at every size."""
+    """One page as one person requests it; ``name`` is the same at every size."""
 
     person: str
     name: str
@@ -241,7 +241,7 @@ class PageTimings:
     queries: int
     times: list[float] = field(default_factory=list)
     slower: float = 1.0
-    """How much slower than at its best the yardstick was, right before."""
+    """How much slower than its best the yardstick was right before."""
 
     @property
     def p50(self) -> float:
@@ -274,14 +274,14 @@ def main() -> None:
 
 
 def _fill(builder: "psycopg.Connection[Any]", tasks: int) -> None:
-    """All of it, without triggers; the constraints hold."""
+    """Insert all rows, without triggers; the constraints hold."""
     values = {"tasks": tasks, "waiting": WAITING, "a_day": TASKS_PER_DAY}
     for part in (PEOPLE, GENERATED, ROWS, TRAIL, OUTLIERS):
         run_script(builder, part, values)
 
 
 def _list_pages(person: str) -> Iterator[Page]:
-    """Every page that grows, or might: what ``who`` asks for."""
+    """Every page whose cost could grow with the data, as ``person`` requests it."""
     from django.contrib.auth.models import User
 
     from approvals_app.models import Approval
@@ -424,7 +424,7 @@ def _print_results(timings: list[PageTimings], rows: dict[str, int]) -> None:
 def _print_growth(
     large: list[PageTimings], small: list[PageTimings], most: int, fewest: int
 ) -> None:
-    """How much longer a page takes where the past is longer."""
+    """Print the ten pages that grow most with the number of tasks."""
     before = {(one.page.person, one.page.name): one for one in small}
     ratios = [
         (one.p50 / before[key].p50, key)

@@ -1,4 +1,4 @@
-"""What was measured, for people as a table and for programs as JSON."""
+"""The results: a table for people and JSON for programs."""
 
 import json
 import os
@@ -27,7 +27,7 @@ HEADINGS = (
 
 
 def comparison_table(other: str, comparisons: Sequence[Comparison]) -> str:
-    """Markdown; where a run was too noisy, its times are left out and it is said."""
+    """A Markdown table; a comparison that was too noisy shows the reason instead of its times."""
     head = " | ".join(HEADINGS).replace("{other}", other)
     lines = [f"| {head} |", "| --- " * len(HEADINGS) + "|"]
     for one in comparisons:
@@ -55,7 +55,7 @@ def _format_times(one: Comparison) -> list[str]:
 
 
 def _format_cpu(side: Measurement) -> str:
-    """Of those that took any part."""
+    """Milliseconds of CPU by process, those that used any."""
     counted = {name: ms for name, ms in side.cpu_ms.items() if ms >= 0.01}
     return ", ".join(f"{name} {ms:.2f}" for name, ms in counted.items())
 
@@ -71,7 +71,7 @@ def memory_table(measured: dict[str, dict[str, float]]) -> str:
 
 
 def write_results(results: dict[str, Any]) -> Path:
-    """The file of results, with the time it is named after."""
+    """Write a file of results named after the present time; return its path."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{at.replace(':', '').removesuffix('+0000')}.json"

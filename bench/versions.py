@@ -1,6 +1,6 @@
-"""This checkout beside others, on the same database and by turns:
-``python -m bench.versions ../before --connections 64``. What counts is the CPU that a request takes
-of the web processes and of PostgreSQL together: it says something on a machine that others use."""
+"""Compares this checkout with others, on the same database and taking turns:
+``python -m bench.versions ../before --connections 64``. What counts is the CPU per request of the
+web processes and PostgreSQL together, which means something even on a busy machine."""
 
 import argparse
 import itertools

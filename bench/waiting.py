@@ -1,10 +1,10 @@
-"""How soon a waiter learns of a decision: ``python -m bench.waiting [--waiters 1 1000]``.
+"""The time until a waiter learns of a decision: ``python -m bench.waiting [--waiters 1 1000]``.
 
-So many requests wait, each for a task of its own, on one process of the server, by long-poll or by
-a stream; then some of those approvals are decided, at most ten a second, by the operation in
-another process. Measured is from the return of the commit to the last byte of the waiter's answer,
-with one clock. Beside them, one client that asks once a second, and one caller of Restate whose
-handler waits for an awakeable, from the answer to whoever resolves it.
+So many requests wait, each for its own task, on one process of the server, by long-poll or stream.
+Then some of the approvals are decided, at most ten a second, by the operation in another process.
+The time runs from the return of the commit to the last byte of the waiter's response, on one clock.
+For comparison: one client that polls once a second, and one caller of Restate whose handler waits
+for an awakeable, timed from the response to whoever resolves it.
 """
 
 import argparse
@@ -28,17 +28,16 @@ POLLING = "poll of 1 s"
 RESTATE = "Restate"
 MAX_DECISIONS = 300
 PAUSE = 0.1
-"""Seconds between two decisions: half a minute in all, in which others come and go."""
+"""Seconds between two decisions: half a minute in all, in which waiters come and go."""
 
 STARTED_AT_ONCE = 1000
-"""Waiters that begin at once: the system keeps no more than 4096 connections for a server that is
-about to take them."""
+"""Waiters that start at once: the kernel queues at most 4096 connections for a server to accept."""
 
 RETRYING_SHARE = 0.05
 refused_tasks: list[str] = []
-"""Tasks whose waiters got another answer than one, and asked again."""
+"""Tasks whose waiters got a refusal or lost their connection, and retried."""
 SINGLE_ROUNDS = 100
-"""Decisions of which each has one waiter, and no other beside it."""
+"""Decisions measured one at a time, with a single waiter."""
 
 
 def main() -> None:
@@ -128,9 +127,9 @@ async def _measure_way(number: int, way: str) -> list[float]:
 
 
 async def _wait_for_decision(way: str, key: str, task: str) -> float:
-    """When the answer to one waiter was there."""
+    """The time at which one waiter has its whole response, on the monotonic clock."""
     path = f"/tasks/{task}" if way == "long-poll" else f"/events?task_id={task}"
-    seconds = 20 + int(task[:8], 16) % 41  # they did not all begin in the same moment
+    seconds = 20 + int(task[:8], 16) % 41  # spread out, as waiters that started at different times
     while True:
         reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
         try:
@@ -146,7 +145,7 @@ async def _wait_for_decision(way: str, key: str, task: str) -> float:
                 length = int(headers.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
                 body = await reader.readexactly(length)
                 if b'"status":"awaiting_approval"' in body:
-                    continue  # its time is over
+                    continue  # the wait ended without a decision
             else:
                 while b"event: task.approved" not in body:
                     body = await reader.readline()
@@ -171,7 +170,7 @@ async def _poll_for_decision(work: dict, task: str, approval: object) -> float: 
 
 
 def _create_tasks(number: int) -> dict:  # type: ignore[type-arg]
-    """An agent with ``number`` tasks that wait, and a person who can decide on them."""
+    """Create an agent with ``number`` pending tasks, and a person who can decide on them."""
     from uuid import uuid4
 
     from django.contrib.auth.models import Group, User
@@ -202,7 +201,7 @@ def _create_tasks(number: int) -> dict:  # type: ignore[type-arg]
 
 
 def _decide(person: object, approval: object) -> float:
-    """When the decision was committed."""
+    """Approve; return the time after the commit, on the monotonic clock."""
     from approvals_app.decisions import operations
     from audit_app.base.actors import Actor
 
@@ -215,8 +214,8 @@ def _decide(person: object, approval: object) -> float:
 
 
 def _wait_until_held(key: str, number: int) -> None:
-    """Return once so many requests are held, but for those that ask again at that moment: of ten
-    thousand long-polls of a minute, each second brings 167."""
+    """Wait until ``number`` requests are held, give or take RETRYING_SHARE."""
+    # Some are always between two requests: of 10,000 long-polls of a minute, 167 each second.
     import httpx2
 
     while True:

@@ -1,8 +1,7 @@
-"""What a server asks of PostgreSQL, read on the wire between the two.
+"""Records what a server sends to PostgreSQL: statements, their texts, and round trips.
 
-The server under test is given the address of a ``Wire`` for PostgreSQL's. Each message is passed on
-as it came and noted, so that whatever speaks PostgreSQL's protocol is counted alike, by whichever
-driver: statements, their texts, and round trips. Nothing is timed through a wire.
+The server under test connects to a ``Wire`` instead of PostgreSQL. Each message is recorded and
+forwarded unchanged, so that every driver is counted alike. Nothing is timed through a wire.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ from bench.errors import BenchError
 JSON_OIDS = {psycopg.adapters.types[name].oid for name in ("json", "jsonb")}
 SMALLINT_OID = psycopg.adapters.types["int2"].oid
 PROTOCOL_3 = 196608
-"""Version 3.0 of the protocol; what comes before it asks for encryption, which we don't have."""
+"""Version 3.0 of the protocol; earlier messages ask for encryption, which is declined."""
 
 
 @dataclass(slots=True)
@@ -35,16 +34,16 @@ class Statement:
 
     connection: int
     text: str
-    """With its parameters in it: of a statement that PostgreSQL had prepared, an ``EXECUTE``."""
+    """The SQL with its parameters; an ``EXECUTE`` for a prepared statement."""
     prepare: str = ""
-    """The ``PREPARE`` that such a text needs once a connection."""
+    """The ``PREPARE`` that an ``EXECUTE`` needs once per connection."""
     answer: dict[str, str] = field(default_factory=dict)
-    """The first row of the answer."""
+    """The first row of the result, by column."""
 
 
 @dataclass(slots=True)
 class _PreparedStatement:
-    """A statement that was sent to be prepared, and what PostgreSQL described of it."""
+    """A statement from a Parse message, with its description by PostgreSQL."""
 
     text: str
     types: tuple[int, ...]
@@ -52,7 +51,7 @@ class _PreparedStatement:
 
     @property
     def name(self) -> str:
-        """The same on every connection."""
+        """A name that is the same on every connection."""
         signature = f"{self.types}{self.text}".encode()
         return "bench_p" + "".join(
             chr(97 + byte % 26) for byte in hashlib.sha256(signature).digest()[:16]
@@ -70,15 +69,15 @@ class _PreparedStatement:
 
 @dataclass(slots=True)
 class Traffic:
-    """What went over the wire between two looks."""
+    """What was sent over the wire since it was last taken."""
 
     statements: list[Statement] = field(default_factory=list)
     trips: dict[int, int] = field(default_factory=dict)
-    """Round trips by connection: how often the server began to ask after it had been answered."""
+    """Round trips by connection: how often the server sent something after an answer."""
 
 
 class _MessageReader:
-    """One direction's whole messages, put together from pieces."""
+    """Assembles one direction's messages from the pieces that arrive."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -87,14 +86,16 @@ class _MessageReader:
         self._buffer += piece
 
     def skip(self, count: int) -> int:
-        """Leave out so many bytes, as far as they are there; how many were not."""
+        """Skip ``count`` bytes; return how many of them have not arrived yet."""
         skipped = min(count, len(self._buffer))
         self._buffer = self._buffer[skipped:]
         return count - skipped
 
     def next(self, *, typed: bool = True) -> tuple[bytes, bytes] | None:
-        """The next message, if all of it is there: its type, which the first ones of a connection
-        have none of, and its body."""
+        """The next complete message as (type, body), or None.
+
+        The first messages of a connection have no type: ``typed`` is False for them.
+        """
         kind = 1 if typed else 0
         if len(self._buffer) < kind + 4:
             return None
@@ -113,13 +114,13 @@ class _Connection:
         self.number, self.traffic = number, traffic
         self._started = False
         self._refusals = 0
-        """Answers to come of one byte each: no encryption."""
+        """Outstanding one-byte answers that decline encryption."""
         self._is_answered = True
         self._requests, self._answers = _MessageReader(), _MessageReader()
         self._prepared: dict[bytes, _PreparedStatement] = {}
         self._portals: dict[bytes, tuple[_PreparedStatement, list[str]]] = {}
         self._to_describe: deque[_PreparedStatement] = deque()
-        """Of which a description was asked for, and did not come yet."""
+        """Statements whose requested description has not arrived yet."""
         self._last_statement: Statement | None = None
         self._columns: list[str] = []
 
@@ -172,7 +173,7 @@ class _Connection:
             )
         elif kind == b"E":
             parsed, values = self._portals[body.split(b"\0", 1)[0]]
-            # Some drivers have it described once, others each time.
+            # Some drivers request the description once, others for every execution.
             self._columns = parsed.columns
             self._record_statement(parsed.execute(values), parsed.prepare)
 
@@ -183,7 +184,7 @@ class _Connection:
 
 def _type_name(oid: int) -> str:
     if oid == SMALLINT_OID:
-        return "integer"  # the driver goes by the value, and by the next run it may be larger
+        return "integer"  # the driver chose it for the value, and a later value may be larger
     info = psycopg.adapters.types.get(oid)
     if info is None:
         return "unknown"
@@ -191,7 +192,7 @@ def _type_name(oid: int) -> str:
 
 
 def _parse_parameters(body: bytes, types: tuple[int, ...]) -> list[str]:
-    """The parameters of a Bind message as literals."""
+    """The parameters of a Bind message as SQL literals."""
     (count,) = struct.unpack_from("!H", body)
     formats = struct.unpack_from(f"!{count}H", body, 2)
     at = 2 + 2 * count
@@ -216,7 +217,7 @@ def _format_literal(value: bytes | None, oid: int, binary: bool) -> str:
 
 
 def _parse_column_names(body: bytes) -> list[str]:
-    """The columns that a RowDescription names."""
+    """The column names of a RowDescription message."""
     names, rest = [], body[2:]
     while rest:
         name, _, rest = rest.partition(b"\0")
@@ -226,7 +227,7 @@ def _parse_column_names(body: bytes) -> list[str]:
 
 
 def _parse_values(body: bytes) -> list[str]:
-    """The values of a DataRow as text; NULL is empty."""
+    """The values of a DataRow message as text; "" for NULL."""
     values, at = [], 2
     while at < len(body):
         (length,) = struct.unpack_from("!i", body, at)
@@ -237,7 +238,7 @@ def _parse_values(body: bytes) -> list[str]:
 
 
 class Wire:
-    """A listener on loopback that passes on to the PostgreSQL of ``url``."""
+    """A proxy on loopback in front of the PostgreSQL at ``url``."""
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
@@ -252,13 +253,13 @@ class Wire:
 
     @property
     def url(self) -> str:
-        """The address to be given to the server under test."""
+        """The database URL for the server under test."""
         netloc = f"{self._parts.netloc.rpartition(':')[0]}:{self._port}"
         return urlunsplit(self._parts._replace(netloc=netloc))
 
     def take_traffic(self) -> Traffic:
-        """What was said since this was last asked for. Raises BenchError where it could not be
-        read; it was passed on all the same."""
+        """The traffic since the last call. Raises BenchError where it could not be parsed, though
+        it was forwarded all the same."""
         if self._error is not None:
             raise BenchError(f"The wire could not be read: {self._error!r}.") from self._error
         fresh = Traffic()
@@ -310,7 +311,7 @@ class Wire:
 
 @contextmanager
 def open_wire(url: str) -> Iterator[Wire]:
-    """A wire to the PostgreSQL of ``url``, for as long as the block runs."""
+    """A wire to the PostgreSQL at ``url``, in a thread, until the block ends."""
     wire = Wire(url)
     thread = threading.Thread(target=wire.run, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Other products, and what one would write without any, each beside us in the same run."""
+"""The peers: other products, and plain implementations, measured beside ours in the same run."""
 
 import os
 import subprocess
@@ -24,37 +24,40 @@ INSTALL_TIMEOUT = 600
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the peer does where we do ``ours``, the name of one of our operations."""
+    """A peer's request that corresponds to our operation of the name ``ours``."""
 
     ours: str
     request: Request
     note: str
-    """In which way it is the same, and in which it is not."""
+    """How it is the same, and how it differs."""
 
     prepare: Prepare | None = None
 
 
 class Peer(Protocol):
-    """One product. What it raises is BenchError: then it is left out, and the reason is said."""
+    """One product. Its methods raise BenchError: then it is left out, and the reason is printed."""
 
     name: str
     on_postgres: bool
-    """Whether it keeps its data in the database that it is given."""
+    """Whether it stores its data in the given PostgreSQL database."""
 
     def install(self) -> None:
-        """Make it ready to be started, in a place of its own under INSTALLED."""
+        """Install it, in a folder of its own under PEERS_FOLDER."""
 
     def serve(
         self, folder: Path, database_url: str, log: Path
     ) -> AbstractContextManager[RunningServer]:
-        """The product as it is deployed, on a PostgreSQL database of its own."""
+        """Run the product as it is deployed, on a PostgreSQL database of its own."""
 
     def cases(self, server: RunningServer, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
-        """What is compared; ``admin`` is a superuser's connection to its database."""
+        """The requests to compare; ``admin`` is a superuser's connection to its database."""
 
 
 def create_venv(name: str, *requirements: str) -> Path:
-    """The Python of an environment with exactly these; made once. Raises BenchError."""
+    """The Python of a virtual environment with exactly ``requirements``, created once.
+
+    Raises BenchError.
+    """
     folder = PEERS_FOLDER / name
     stamp, wanted = folder / "requirements.txt", "\n".join(requirements) + "\n"
     python = folder / "bin" / "python"
@@ -70,7 +73,7 @@ def create_venv(name: str, *requirements: str) -> Path:
 def run_program(
     command: list[str], *, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
 ) -> None:
-    """Run a program to its end. Raises BenchError with its last words where it fails."""
+    """Run a program to its end. Raises BenchError with its last line of output where it fails."""
     try:
         process = subprocess.run(
             command,
@@ -89,7 +92,7 @@ def run_program(
 
 
 def create_database(server: Server, name: str) -> str:
-    """The URL of a new database beside ours, with the settings of the same PostgreSQL."""
+    """Create a database beside ours, on the same PostgreSQL; return its URL."""
     with psycopg.connect(server.url, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     return f"{server.url.rpartition('/')[0]}/{name}"

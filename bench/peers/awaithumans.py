@@ -1,4 +1,4 @@
-"""awaithumans: a server that asks humans for agents, on PostgreSQL as it is deployed."""
+"""awaithumans: a server through which agents ask humans, on PostgreSQL as it is deployed."""
 
 import base64
 import json
@@ -18,10 +18,10 @@ from bench.peers import Case, create_venv
 from bench.serving import ROOT, RunningServer, free_port, run_process, wait_until_ready
 
 REQUIREMENTS = ("awaithumans[server]==0.1.12", "sqlalchemy==2.0.58")
-"""SQLAlchemy 2.1 takes another driver for its migrations than the one that it installs."""
+"""SQLAlchemy 2.1 selects a driver for its migrations that awaithumans does not install."""
 
 TEMPLATE_KEY = "the template's"
-"""Its idempotency key, of which each copy has its own."""
+"""The template's idempotency key; each copy gets its own."""
 
 SCHEMA = {"type": "object", "properties": {"approved": {"type": "boolean"}}}
 TASK_BODY = {

@@ -1,4 +1,4 @@
-"""Django REST framework as most would write it (drf/), in our own environment's Django."""
+"""Django REST framework as most would write it (drf/), with the Django of our environment."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ class StockDRF:
     on_postgres = True
 
     def install(self) -> None:
-        """It is Django and DRF, which we have."""
+        """Nothing to install: it needs only Django and DRF, which we have."""
 
     @contextmanager
     def serve(self, folder: Path, database_url: str, log: Path) -> Iterator[RunningServer]:
@@ -65,7 +65,7 @@ class StockDRF:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A task that waits, of which others are made."""
+    """A pending task that others are copied from."""
 
     task: str
     approval: str
@@ -80,7 +80,7 @@ class Template:
 
     @property
     def copies(self) -> str:
-        """The identity of each copy, and of its approval."""
+        """The id template of each copy, and of its approval."""
         return copy_id(self.task)
 
     def copy(self, admin: "psycopg.Connection[Any]", numbers: range) -> None:
@@ -90,7 +90,7 @@ class Template:
 
 
 def _create_caller(admin: "psycopg.Connection[Any]", name: str) -> dict[str, str]:
-    """Those of a new user's requests."""
+    """Create a user; return the headers of their requests."""
     token = uuid4().hex
     admin.execute(
         "WITH made AS (INSERT INTO auth_user (password, is_superuser, username, first_name,"

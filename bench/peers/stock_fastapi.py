@@ -1,4 +1,4 @@
-"""FastAPI and SQLAlchemy, written plainly for this (plain_fastapi/)."""
+"""FastAPI and SQLAlchemy: a plain implementation for this comparison (plain_fastapi/)."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ REQUIREMENTS = (
     "uvicorn[standard]==0.54.0",
 )
 TEMPLATE_KEY = "the template's"
-"""Its idempotency key, of which each copy has its own."""
+"""The template's idempotency key; each copy gets its own."""
 
 
 class StockFastAPI:
@@ -39,7 +39,7 @@ class StockFastAPI:
     def serve(self, folder: Path, database_url: str, log: Path) -> Iterator[RunningServer]:
         port = free_port()
         command = [str(create_venv("fastapi", *REQUIREMENTS)), "-m", "uvicorn", "--port", str(port)]
-        # A busy process must not be taken for one that hangs, and be killed.
+        # uvicorn kills a worker that does not answer in time, which a busy one may not.
         command += ["--workers", str(workers), "--timeout-worker-healthcheck", "60"]
         app = [*command, "--app-dir", "bench/peers/plain_fastapi", "app:app"]
         with run_process(app, log, cwd=ROOT, DATABASE_URL=database_url) as pid:
@@ -79,7 +79,7 @@ class StockFastAPI:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A task that waits, of which others are made."""
+    """A pending task that others are copied from."""
 
     task: str
     approval: str
@@ -100,7 +100,7 @@ class Template:
 
     @property
     def copies(self) -> str:
-        """The identity of each copy, and of its approval."""
+        """The id template of each copy, and of its approval."""
         return copy_id(self.task)
 
     def copy(self, admin: "psycopg.Connection[Any]", numbers: range) -> None:
@@ -114,7 +114,7 @@ class Template:
 
 
 def _create_caller(admin: "psycopg.Connection[Any]", role: str) -> dict[str, str]:
-    """Those of a new caller's requests."""
+    """Create a caller; return the headers of its requests."""
     key = uuid4().hex
     admin.execute(
         "INSERT INTO callers (id, name, role, key_hash) VALUES (%s, %s, %s, %s)",

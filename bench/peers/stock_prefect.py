@@ -1,4 +1,4 @@
-"""Prefect's server on PostgreSQL: a flow run that is paused for input, and resumed with it."""
+"""Prefect's server on PostgreSQL: a flow run that pauses for input and is resumed with it."""
 
 import json
 from collections.abc import Iterator

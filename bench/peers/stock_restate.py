@@ -1,4 +1,4 @@
-"""Restate's server, whose handlers wait for awakeables; it keeps its log itself, on disk."""
+"""Restate's server, whose handlers wait for awakeables; it stores its own log on disk."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ class Restate:
                 cwd=RESTATE_FOLDER,
             )
             stamp.write_text(wanted)
-        # Node looks for packages beside the file that it runs.
+        # Node resolves packages relative to the file that it runs.
         shutil.copy(SERVICE, RESTATE_FOLDER / SERVICE.name)
 
     @contextmanager
@@ -107,7 +107,7 @@ class Restate:
         )
 
     def time_decision(self, server: RunningServer, number: int) -> float:
-        """Seconds from the answer to whoever resolves an awakeable to that of whoever asked."""
+        """Seconds from the response to whoever resolves an awakeable to the waiting caller's."""
         self._awakeables.write_text("")
         url, headers = f"{server.url}/approvals/ask", {"Idempotency-Key": f"waited-{number}"}
         with ThreadPoolExecutor(1) as pool, httpx2.Client(timeout=PREPARE_TIMEOUT) as client:

@@ -1,7 +1,8 @@
 # mypy: ignore-errors
-# It runs in an environment of its own, with packages that ours has not.
-"""Create and decide, written plainly: the same rows and the same promises to an agent as far as
-a few statements go, and no rule in the database. Run by uvicorn; see stock_fastapi.py."""
+# It runs in an environment of its own, with packages that ours does not have.
+"""Create and decide, written plainly: the same rows, and the same promises to an agent as far as a
+few statements can keep them, without rules in the database. Run by uvicorn; see
+stock_fastapi.py."""
 
 import hashlib
 import json
