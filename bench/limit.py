@@ -222,17 +222,17 @@ class Pgbench:
         return self._run("-c", "1", "-t", "1", first=first)
 
     def _run(self, *how_often: str, first: int) -> Run:
-        with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as place:
-            file = Path(place) / "script.sql"
+        with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as folder:
+            file = Path(folder) / "script.sql"
             file.write_text(self.script)
             output, cpu = run_timed(
                 [
                     *(str(self.program), "-n", "-M", "simple", "-j", "1", *how_often),
                     *("-D", f"bench_first={first}", "-D", "bench_i=-1", "-f", str(file)),
-                    *("-l", "--log-prefix", f"{place}/log", self.database_url),
+                    *("-l", "--log-prefix", f"{folder}/log", self.database_url),
                 ]
             )
-            times = sorted(_read_latencies(Path(place)))
+            times = sorted(_read_latencies(Path(folder)))
         if not times:
             raise BenchError("pgbench got nothing done.")
         rate = float(output.split("tps = ")[1].split()[0])
@@ -240,9 +240,9 @@ class Pgbench:
         return Run(len(times), len(times) / rate, p50, p99, cpu)
 
 
-def _read_latencies(place: Path) -> list[float]:
+def _read_latencies(folder: Path) -> list[float]:
     """Milliseconds of every transaction, from pgbench's log: client, number, microseconds, …"""
-    lines = [line for log in place.glob("log.*") for line in log.read_text().splitlines()]
+    lines = [line for log in folder.glob("log.*") for line in log.read_text().splitlines()]
     return [int(line.split()[2]) / 1000 for line in lines]
 
 

@@ -61,7 +61,7 @@ class Database:
     def __init__(self, url: str, rows: int) -> None:
         self.rows = rows
         self.name = f"lists_{rows}"
-        self.place = use_database(url, self.name, lambda builder: lists_rows.fill(builder, rows))
+        self.url = use_database(url, self.name, lambda builder: lists_rows.fill(builder, rows))
         self.clients = {caller: _make_client(caller) for caller in CALLERS}
 
     def use(self) -> None:
@@ -89,9 +89,7 @@ def main() -> None:
     with run_server(options.place, {"shared_buffers": "2GB", "max_wal_size": "8GB"}) as url:
         databases = [Database(url, small), Database(url, large)]
         for each in databases:
-            print(
-                ", ".join(f"{n:,} {table}" for table, n in count_rows(each.place, TABLES).items())
-            )
+            print(", ".join(f"{n:,} {table}" for table, n in count_rows(each.url, TABLES).items()))
         _print_summary(_measure(databases, options), small, large)
 
 

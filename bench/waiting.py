@@ -74,7 +74,7 @@ def _measure(folder: Path, waiters: list[int], ways: list[str]) -> None:
                 for number in waiters if way != POLLING else [1]:
                     _print_row(number, way, asyncio.run(_measure_way(number, way)), web.pid)
                     if refused_tasks:
-                        print(f"Refused, and asked again: {len(refused_tasks)}.", flush=True)
+                        print(f"Refused and retried: {len(refused_tasks)}.", flush=True)
                         refused_tasks.clear()
 
 

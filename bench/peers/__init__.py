@@ -87,7 +87,7 @@ def run_program(
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BenchError(f"{command[0]} did not get through: {error}") from error
     if process.returncode:
-        lines = (process.stderr.strip() or process.stdout.strip() or "it said nothing").splitlines()
+        lines = (process.stderr.strip() or process.stdout.strip() or "no output").splitlines()
         raise BenchError(f"{Path(command[0]).name} failed: {lines[-1]}")
 
 
