@@ -109,7 +109,7 @@ def display(value: Any) -> SafeString:
     """One fact of a page, rendered by its type."""
     match value:
         case None | "":
-            return _muted("none")
+            return _mute_text("none")
         case datetime():
             return format_html('{} <span class="o-quiet">{}</span>', exact(value), ago(value))
         case UUID():
@@ -122,7 +122,7 @@ def display(value: Any) -> SafeString:
             return visible(value)
 
 
-def _muted(words: str) -> SafeString:
+def _mute_text(words: str) -> SafeString:
     return format_html('<span class="o-quiet">{}</span>', words)
 
 
