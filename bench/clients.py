@@ -104,6 +104,7 @@ def run_timed(command: list[str], **environment: str) -> tuple[str, float]:
         process = subprocess.Popen(
             command, stdout=out, stderr=err, env={**os.environ, **environment}
         )
+        # wait4 returns the CPU time of this one child, unlike getrusage(RUSAGE_CHILDREN).
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)

@@ -34,6 +34,7 @@ def insert_copies(
     if not columns:
         columns = [name for (name,) in admin.execute(COLUMNS_SQL, [table]).fetchall()]
     identifiers = [sql.Identifier(column) for column in columns]
+    # Through jsonb, so that one replacement reaches every column, nested JSON included.
     changed: sql.Composable = sql.SQL("to_jsonb(template)::text")
     for old, new in replacements.items():
         changed = sql.SQL("replace({}, {}, replace({}, '{{n}}', lpad(n::text, 12, '0')))").format(
@@ -56,6 +57,7 @@ def insert_copies(
         ),
     )
     with admin.transaction():
+        # As on a replica: no triggers, which would refuse rows without their events.
         admin.execute("SET LOCAL session_replication_role = replica")
         admin.execute(statement)
 

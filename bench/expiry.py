@@ -194,6 +194,7 @@ def _measure(options: argparse.Namespace, rows: int, url: str) -> Timings:
             lambda: timings.ours.append(_time_batches(options, timings)),
             lambda: timings.bare.append(_time_one_statement(options, url)),
         ]
+        # Alternate which side is first: the second may find warm caches.
         for side in sides if pair % 2 else reversed(sides):
             _undo_expiry(options, url)
             side()

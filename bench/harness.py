@@ -126,6 +126,7 @@ class Harness:
         """Run pairs, alternating which side is first, after a warm-up run of each."""
         runs: tuple[list[_MeteredRun], list[_MeteredRun]] = ([], [])
         sides = (ours, other)
+        # The warm-up also tells how many rows to prepare for the first timed run.
         rates = [self._run_once(*side[1:], WARM_UP_SECONDS, expected=0).run.rate for side in sides]
         for number in range(self.pairs):
             for index in (0, 1) if number % 2 == 0 else (1, 0):

@@ -90,6 +90,7 @@ def take_samples(wire: Wire, url: str, request: Request, prepare: Prepare | None
         time.sleep(SETTLE_SECONDS)  # statements sent after the response count as well
         taken.append(_take_sample(number, wire))
     shapes = [sample.shape for sample in taken]
+    # Some samples include once-a-minute work: take the most common shape.
     usual = max(shapes, key=shapes.count)
     return Samples(
         [sample for sample in taken if sample.shape == usual],
@@ -101,6 +102,7 @@ def take_samples(wire: Wire, url: str, request: Request, prepare: Prepare | None
 def _take_sample(number: int, wire: Wire) -> Sample:
     traffic = wire.take_traffic()
     connections = [statement.connection for statement in traffic.statements]
+    # Notifications go over a connection of their own, which is not part of the limit.
     busiest = max(connections, key=connections.count, default=0)
     own = [statement for statement in traffic.statements if statement.connection == busiest]
     return Sample(number, own, len(connections), sum(traffic.trips.values()))

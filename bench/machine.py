@@ -20,6 +20,7 @@ BUSY_COLUMNS = (1, 2, 3, 6, 7, 8)
 def process_tree(pid: int) -> Iterator[int]:
     """``pid`` and all its descendants, except those that have just ended."""
     yield pid
+    # Children belong to the thread that forked them, so every thread is asked.
     for thread in (PROC / f"{pid}/task").glob("*"):
         with suppress(OSError):
             for child in (thread / "children").read_text().split():

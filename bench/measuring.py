@@ -28,6 +28,7 @@ def run_server(folder: Path | None, settings: Mapping[str, str] | None = None) -
 
     The data stays in ``folder``, or in a temporary one. Yields the superuser's URL.
     """
+    # Set before Django is imported: settings read the environment at import.
     os.environ.update(TRIAL="on", LOG_LEVEL="WARNING", RATE_LIMIT_PER_MINUTE="0")
     os.environ.update(ADDRESS_LIMIT_PER_MINUTE="0", DJANGO_SETTINGS_MODULE="orchestrator.settings")
     exit_on_sigterm()

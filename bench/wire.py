@@ -263,6 +263,7 @@ class Wire:
         if self._error is not None:
             raise BenchError(f"The wire could not be read: {self._error!r}.") from self._error
         fresh = Traffic()
+        # One assignment: the wire's own thread keeps writing to what the connections hold.
         self._traffic, before = fresh, self._traffic
         for connection in self._connections:
             connection.traffic = fresh
@@ -306,6 +307,7 @@ class Wire:
             try:
                 read(piece)
             except Exception as error:
+                # Recorded, not raised: forwarding must go on, and take_traffic reports it.
                 self._error = error
 
 

@@ -115,6 +115,7 @@ class ApprovalAdmin(WordsAdmin):
             approval_id = UUID(object_id)
         except ValueError:
             raise Http404("No approval has this id.") from None
+        # Django's own change form is never used: it would save the row without an operation.
         if request.method == "POST":
             return self._decide(request, approval_id)
         return self._page(request, approval_id)
@@ -138,6 +139,7 @@ class ApprovalAdmin(WordsAdmin):
         except NotFound as error:
             raise Http404(str(error)) from error
         except MISSING_PROOFS:
+            # Keep the comment: the reviewer returns from the proof by a GET.
             request.session[DRAFT_NOTES] = {str(approval_id): form.cleaned_data["notes"]}
             return redirect(f"{reverse('signin:prove')}?{urlencode({'next': request.path})}")
         except OrchestratorError as error:
@@ -229,6 +231,7 @@ class ApprovalAdmin(WordsAdmin):
             for outcome in decide(requests, by=actor_of(request)):
                 refusal = outcome.refusal
                 outcomes[outcome.approval_id] = explain_refusal(refusal) if refusal else ""
+        # Loaded after the decisions, so that the page shows their outcome.
         rows = inbox.load_rows(actor_of(request), ids)
         items = [{"row": row, "outcome": outcomes.get(row.approval.pk)} for row in rows]
         return self.page(
@@ -251,6 +254,7 @@ class ApprovalAdmin(WordsAdmin):
             decision = load_decision(approval_id, actor_of(request))
         except NotFound as error:
             raise Http404(str(error)) from error
+        # A view counts only while there is something to decide: min_review_time is measured by it.
         view_time = timedelta()
         if decision.approval.status == Approval.Status.PENDING:
             view_time = presence.record_view(approval_id, request.user)

@@ -35,11 +35,13 @@ AGES = (
 BAR_WIDTH = 380
 OLDEST_AGE = "a week and more"
 
+# Each statement filters by what the reader may see: %(all)s is true for auditors.
 WAITING_SQL = """
 SELECT approver_role, width_bucket(now() - created_at, %(ages)s::interval[]), count(*)
 FROM approvals WHERE status = 'pending' AND (%(all)s OR approver_role = ANY(%(roles)s))
 GROUP BY 1, 2
 """
+# MATERIALIZED: both halves of the UNION read it, and the join must not run twice.
 DECIDED_SQL = """
 WITH ended AS MATERIALIZED (
     SELECT task.task_type, (at AT TIME ZONE 'UTC')::date AS day, how, CASE
@@ -75,6 +77,7 @@ SELECT agent.name, sum(asked)::int, sum(approved)::int, sum(refused)::int FROM (
       AND (%(all)s OR to_role = ANY(%(roles)s)) GROUP BY 1) AS routed
 JOIN agents AS agent ON agent.id = agent_id GROUP BY 1 ORDER BY 2 DESC, 1
 """
+# The medians look at LATEST_VOTES per person: the join with audit_events costs too much for all.
 PACE_SQL = """
 WITH busiest AS (
     SELECT voter_id, count(*) AS voices, avg((choice = 'yes')::int) AS yes,
@@ -138,7 +141,7 @@ class Table:
         """Each day as a stacked column of its outcomes (third column on), the first at the foot."""
         largest = max((row[1] for row in self.rows), default=0) or 1
         room = 1180 // max(len(self.rows), 1)
-        gap = max(2, room // 5)
+        gap = max(2, room // 5)  # at 90 days a column is 13 units wide
         days = []
         for index, row in enumerate(self.rows):
             foot, parts = 110.0, []

@@ -131,6 +131,7 @@ def load_decision(approval_id: UUID, actor: Actor) -> DecisionContext:
     approval: Approval = visible.one(approval_id)
     task = approval.task
     others, similar = _load_related(approval, actor)
+    # All votes in one query, however many approvals the task has.
     votes = Prefetch("votes", Vote.objects.select_related("voter", "seat_of"))
     prefetch_related_objects([approval, *others], votes)
     latest = _query_events(actor, trace_id=task.trace_id)
@@ -154,6 +155,7 @@ def _latest_events(actor: Actor, trace_id: UUID) -> "QuerySet[Event]":
     return filter_visible(events, actor)[: MAX_EVENTS + 1]
 
 
+# Compiled once: every decision page runs this query.
 _query_events: Prepared[Event] = Prepared(_latest_events)
 
 

@@ -97,6 +97,7 @@ AGES = {
     "1d": ("1 day", timedelta(days=1)),
     "7d": ("7 days", timedelta(days=7)),
 }
+# Normal risk, the default, sorts between high and low.
 RISK = Case(When(risk=Approval.Risk.HIGH, then=0), When(risk=Approval.Risk.LOW, then=2), default=1)
 URGENCY = ("expires_at", RISK, "created_at", "id")
 """Most urgent first."""
@@ -115,6 +116,7 @@ CROSS JOIN LATERAL (
     ORDER BY created_at DESC LIMIT %s) AS named
 WHERE auth_user.id = %s
 """
+# The first half uses a partial index, whose condition and expression it must repeat exactly.
 SEARCH_SQL = """
 SELECT id FROM tasks WHERE status = 'awaiting_approval'
 AND tasks_words(description || ' ' || payload) @@ to_tsquery('pg_catalog.simple', %s)
@@ -147,6 +149,7 @@ class Filters:
         """Parse a URL's query; unknown values are ignored. Raises ValueError where a text can't be
         searched for."""
         text = {name: query.get(name, "").strip() for name in ("role", "type", "agent", "q")}
+        # PostgreSQL's text can't hold U+0000.
         if any("\x00" in value or len(value) > LONGEST_SEARCH for value in text.values()):
             raise ValueError
         tab, age = query.get("tab", ""), query.get("age", "")
@@ -264,6 +267,8 @@ def load_page(actor: Actor, filters: Filters) -> Page:
         case "asked":
             return _load_requests_page(actor, filters.page)
     start = (filters.page - 1) * PAGE_SIZE
+    # Choose the page's ids first, so that votes and viewers are only counted for these rows; the
+    # one row more tells whether there is a next page.
     waiting = filters.filter_approvals(Approval.objects.waiting_for(actor)).order_by(*URGENCY)
     page_ids = waiting.values("pk")[start : start + PAGE_SIZE + 1]
     approvals = list(
@@ -396,6 +401,7 @@ def _load_requests_page(actor: Actor, number: int) -> Page:
 
 def _slice_history(rows: "QuerySet[Any]", number: int, build_row: Callable[[Any], Any]) -> Page:
     start = (number - 1) * PAGE_SIZE
+    # Deep offsets get slower with every page, so history ends at MAX_HISTORY.
     sliced = (
         list(rows[start : min(start + PAGE_SIZE + 1, MAX_HISTORY)]) if start < MAX_HISTORY else []
     )
@@ -448,6 +454,7 @@ def _summary_annotations(path: str) -> dict[str, Any]:
     }
 
 
+# Evaluated in the database: the list itself may be long, only its length is sent.
 class _MemberCount(Func):
     """A member of a JSON object that is a number, or the length of one that is a list; as text."""
 
@@ -465,6 +472,7 @@ def _matches_words(words: str) -> Q:
     prefixes = [prefix for prefix in WORD_BREAK.split(words) if prefix][:MAX_SEARCH_WORDS]
     if not prefixes:
         return Q()
+    # WORD_BREAK leaves no quotes or operators in a word, so quoting it is safe.
     query = " & ".join(f"'{prefix}':*" for prefix in prefixes)
     return Q(task_id__in=RawSQL(SEARCH_SQL, [query, query]))  # noqa: S611  # a constant
 

@@ -67,6 +67,7 @@ def inbox_list(request: HttpRequest) -> HttpResponse:
     content = render_to_string(
         "admin/approvals_app/inbox/list.html", list_context, request
     ).encode()
+    # The ETag is of the rendered text: relative times in it go stale like everything else.
     etag = quote_etag(hashlib.sha256(content).hexdigest())
     response = get_conditional_response(request, etag=etag, response=HttpResponse(content))
     assert response is not None  # there was a response to choose from
@@ -114,6 +115,7 @@ def viewers(request: HttpRequest, approval_id: UUID) -> HttpResponse:
     """Record that the reader still has this decision's page open; return who else has."""
     if request.method != "GET" or not may_read(request):
         raise PermissionDenied
+    # 404 for both unknown and invisible approvals, so that ids can't be probed.
     if not Approval.objects.filter(pk=approval_id).visible_to(actor_of(request)).exists():
         raise Http404
     presence.record_view(approval_id, request.user)
@@ -188,7 +190,8 @@ def _build_tabs(filters: inbox.Filters) -> list[dict[str, Any]]:
 
 
 def _count_waiting(request: HttpRequest) -> int:
-    """How many approvals wait for the reader; counted once per request."""
+    """How many approvals wait for the reader."""
+    # The sidebar and the page both need it: count once per request.
     count: int | None = getattr(request, "waiting_count", None)
     if count is None:
         count = inbox.count_waiting(actor_of(request))

@@ -253,6 +253,7 @@ def _run_action(
         return redirect("pages:policy", record.pk)
     policy = _parse_policy(text)
     if action == "try":
+        # Simulate what saving would make active: this policy in place of its present version.
         others = [other for other in evaluation.in_force() if other.name != policy.name]
         return simulate([*others, policy], days=days, most=MAX_SIMULATED_TASKS)
     if record is None:
@@ -267,6 +268,7 @@ def _run_action(
 
 def _parse_version(request: HttpRequest) -> int | None:
     text = request.POST.get("version", "")
+    # isdigit() alone accepts digits of every script; nine fit into an integer column.
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise StaleVersion(what="policy")
     return int(text)
@@ -274,6 +276,7 @@ def _parse_version(request: HttpRequest) -> int | None:
 
 def _parse_policy(text: str) -> Rule:
     """Parse ``text``, which is one policy. Raises FileInvalid."""
+    # The form has one policy's document; the parser reads files of several.
     indented = "\n".join(f"    {line}" for line in text.splitlines())
     try:
         (policy,) = parse_file(f"policies:\n  -\n{indented}\n")

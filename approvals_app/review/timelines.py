@@ -145,5 +145,6 @@ def _load_page(
         return Timeline(title, steps, earlier=page_events[0].position)
     if actor is None or actor.auditor:
         return Timeline(title, steps, earlier=None)
+    # The page ends where the scan did, so that the reader can go on from there.
     last = events.values_list("position", flat=True)[SCANNED_EVENTS - 1 : SCANNED_EVENTS]
     return Timeline(title, steps, earlier=last.first())

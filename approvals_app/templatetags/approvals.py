@@ -46,6 +46,7 @@ def money(text: str) -> SafeString:
     """An amount with its digits grouped in threes and otherwise unchanged."""
     number, _, currency = str(text).partition(" ")
     whole, point, rest = number.partition(".")
+    # Group only plain numbers of five digits or more; anything else stays as the agent wrote it.
     if not re.fullmatch(r"-?[0-9]{5,30}", whole):
         return visible(text)
     grouped = format_html('<data value="{}">{}</data>', text, f"{int(whole):,}{point}{rest}")
@@ -107,7 +108,7 @@ def state(status: str) -> SafeString:
 @register.filter("shown")
 def display(value: Any) -> SafeString:
     """One fact of a page, rendered by its type."""
-    match value:
+    match value:  # text from agents ends up in visible(), never in format_html's format
         case None | "":
             return _mute_text("none")
         case datetime():

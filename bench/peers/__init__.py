@@ -66,6 +66,7 @@ def create_venv(name: str, *requirements: str) -> Path:
     print(f"Installing {', '.join(requirements)} …", file=sys.stderr, flush=True)
     run_program([sys.executable, "-m", "venv", "--clear", str(folder)])
     run_program([str(python), "-m", "pip", "install", "--quiet", *requirements])
+    # Written last, so that an interrupted installation is repeated.
     stamp.write_text(wanted)
     return python
 

@@ -381,6 +381,7 @@ class AsyncClient:
         self, filters: dict[str, str], patience: Patience, after: str | None
     ) -> AsyncGenerator[Message, None]:
         failure: httpx.Response | httpx.TransportError | None
+        # Reconnects with Last-Event-ID until patience.after() raises.
         while True:
             headers = {"Accept": "text/event-stream"} | drop_none(**{"Last-Event-ID": after})
             opened = False

@@ -379,6 +379,7 @@ class Client:
         self, filters: dict[str, str], patience: Patience, after: str | None
     ) -> Generator[Message, None, None]:
         failure: httpx.Response | httpx.TransportError | None
+        # Reconnects with Last-Event-ID until patience.after() raises.
         while True:
             headers = {"Accept": "text/event-stream"} | drop_none(**{"Last-Event-ID": after})
             opened = False

@@ -121,6 +121,7 @@ class _ApprovedFunction:
                 task = client.wait_for_decision(task_id, timeout=self.timeout)
                 require_approved(task)
             except BaseException as error:
+                # KeyboardInterrupt too: nobody should be asked to approve what nobody waits for.
                 with suppress(*REPORT_FAILURES):
                     if _is_open(error):
                         client.cancel(task_id, reason=CANCEL_REASON, patience=0)
