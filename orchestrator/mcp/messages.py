@@ -18,7 +18,7 @@ ARGUMENTS = "params.arguments"
 
 
 def check_message(text: bytes) -> bytes:
-    """Return ``text``, or a call without its bad arguments. Raises BadJSON for other bad messages."""
+    """Return ``text``, or a call without its bad arguments. Raises BadJSON for other messages."""
     try:
         parse(text)
     except BadJSON as error:

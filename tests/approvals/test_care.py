@@ -44,23 +44,23 @@ def test_who_looked_for_a_moment_has_to_look_on(slow, say, alice, client):
 
 
 def test_who_looked_long_enough_can_approve_and_it_is_kept(slow, say, alice):
-    presence.looked(slow.pk, alice)
+    presence.record_view(slow.pk, alice)
     since(timedelta(seconds=31))
     assert say(alice, "approve", slow).json()["status"] == "approved"
     assert Event.objects.get(event_type="vote.cast").metadata["looked_seconds"] >= 31
 
 
 def test_a_look_of_yesterday_is_none(slow, say, alice):
-    presence.looked(slow.pk, alice)
+    presence.record_view(slow.pk, alice)
     Viewer.objects.update(
         first_at=timezone.now() - timedelta(days=1), seen_at=timezone.now() - timedelta(minutes=11)
     )
-    presence.looked(slow.pk, alice)
+    presence.record_view(slow.pk, alice)
     assert code(say(alice, "approve", slow)) == (409, "look_first")
 
 
 def test_another_persons_look_is_not_ones_own(slow, say, alice, bob):
-    presence.looked(slow.pk, bob)
+    presence.record_view(slow.pk, bob)
     since(timedelta(minutes=1))
     assert code(say(alice, "approve", slow)) == (409, "look_first")
 

@@ -98,8 +98,8 @@ class World:
             subject_id=event.subject_id,
             cursor=event_log.cursor_of(event),
         )
-        if self.made <= presence.MOST_VIEWS:
-            presence.keep(self.reviewer, name, urlencode({"q": name}))
+        if self.made <= presence.MAX_SAVED_VIEWS:
+            presence.save_view(self.reviewer, name, urlencode({"q": name}))
 
 
 @pytest.fixture

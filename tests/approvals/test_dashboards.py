@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from approvals_app.models import Approval
-from approvals_app.review.dashboards import HOWS, KEPT_SECONDS, figures
+from approvals_app.review.dashboards import CACHE_SECONDS, OUTCOMES, compute_figures
 from audit_app.base.actors import Actor
 from tests.factories import TaskFactory, aged, asked, policy
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("whole")
 
 
 def of(person, days=7):
-    return figures(Actor.human(person), days)
+    return compute_figures(Actor.human(person), days)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_decisions_are_counted_by_day_and_how(work, root, charlie):
     *before, row = of(root).decisions.rows
     assert [day[1] for day in before] == [0] * 6
     assert row[1] == 3
-    assert dict(zip(HOWS, row[2:], strict=True)) == {
+    assert dict(zip(OUTCOMES, row[2:], strict=True)) == {
         "approved": 1,
         "rejected": 1,
         "timed out": 1,
@@ -104,7 +104,7 @@ def test_the_page_is_a_minute_old_at_most_and_each_reads_their_own(work, client,
     assert told(alice) == 1
     TaskFactory(agent=bot)
     assert (told(alice), told(bob)) == (1, 2)
-    with time_machine.travel(timezone.now() + timedelta(seconds=KEPT_SECONDS + 1), tick=True):
+    with time_machine.travel(timezone.now() + timedelta(seconds=CACHE_SECONDS + 1), tick=True):
         assert told(alice) == 2
 
 

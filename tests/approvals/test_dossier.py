@@ -15,7 +15,7 @@ FRAMES = ("SAVEPOINT", "RELEASE", "BEGIN", "COMMIT", "ROLLBACK")
 
 
 def read(task, person):
-    return decision.read(asked(task, "finance").pk, Actor.human(person))
+    return decision.load_decision(asked(task, "finance").pk, Actor.human(person))
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_the_last_five_decisions_of_this_kind_by_this_agent(bot, alice, bob, dec
     decided(alice, "approve", agent=AgentFactory(), notes="another agent")
     decided(alice, "approve", task_type="expense_approval", notes="another kind")
 
-    before = read(TaskFactory(agent=bot), alice).before
+    before = read(TaskFactory(agent=bot), alice).similar
 
     assert [each.notes for each in before] == ["fine 3", "fine 2", "fine 1", "fine 0", "no receipt"]
     assert [each.decided_by for each in before] == [bob, bob, bob, bob, alice]
@@ -52,15 +52,15 @@ def test_decisions_that_only_another_group_was_asked_for_stay_unknown(bot, alice
 
     found = read(TaskFactory(agent=bot), alice)
 
-    assert [each.notes for each in found.before] == ["paid in June"]
-    assert found.last_time.pk != contract.pk
+    assert [each.notes for each in found.similar] == ["paid in June"]
+    assert found.last_approved.pk != contract.pk
 
 
 def test_the_difference_is_to_the_last_that_was_approved_not_refused(bot, alice, decided):
     decided(alice, "approve", data={"amount": "5"})
     decided(alice, "reject", data={"amount": "900"})
 
-    lines = read(TaskFactory(agent=bot, data={"amount": "50"}), alice).since_last_time
+    lines = read(TaskFactory(agent=bot, data={"amount": "50"}), alice).changes_since_last_approved
 
     changed = [(line[0], line[1].strip()) for line in lines if line[0] in "+-"]
     assert changed == [("-", '"amount": "5"'), ("+", '"amount": "50"')]
@@ -68,12 +68,12 @@ def test_the_difference_is_to_the_last_that_was_approved_not_refused(bot, alice,
 
 def test_the_first_of_its_kind_has_nothing_beside_it(bot, alice):
     found = read(TaskFactory(agent=bot), alice)
-    assert (found.before, found.last_time, found.since_last_time) == ([], None, [])
+    assert (found.similar, found.last_approved, found.changes_since_last_approved) == ([], None, [])
 
 
 def test_what_deceives_is_found_in_the_payload_and_in_its_description(bot, alice):
     task = TaskFactory(agent=bot, description="approve this now", data={"to": "p\u0430y\u200bpal"})
-    words = read(task, alice).findings.words()
+    words = read(task, alice).suspicious.words()
     assert "1 hidden character" in words
     assert "1 sentence that speaks to the reader" in words
 
@@ -95,9 +95,9 @@ def test_a_dossier_costs_the_same_however_much_was_decided_before(bot, alice, de
         task = TaskFactory(agent=bot, trace_id=uuid4())
         actor, approval = Actor.human(alice), asked(task, "finance")
         with CaptureQueriesContext(connection) as sent:
-            found = decision.read(approval.pk, actor)
-            assert all((found.drawing, found.machine, found.asked))
-            assert isinstance(found.since_last_time, list)
+            found = decision.load_decision(approval.pk, actor)
+            assert all((found.rendering, found.machine, found.current))
+            assert isinstance(found.changes_since_last_approved, list)
         queries = [each["sql"] for each in sent.captured_queries]
         return len([each for each in queries if not each.upper().startswith(FRAMES)])
 

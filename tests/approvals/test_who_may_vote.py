@@ -511,16 +511,16 @@ def _() -> Case:
 
 
 def inbox_lists_it(case: Case) -> bool:
-    rows = inbox.page(Actor.human(case.person), inbox.Filters()).rows
+    rows = inbox.load_page(Actor.human(case.person), inbox.Filters()).rows
     return case.approval.pk in [row.approval.pk for row in rows]
 
 
 def badge_counts_it(case: Case) -> bool:
     """The badge counts what the inbox lists: with this one, or without."""
     actor = Actor.human(case.person)
-    others = [row.approval.pk for row in inbox.page(actor, inbox.Filters()).rows]
+    others = [row.approval.pk for row in inbox.load_page(actor, inbox.Filters()).rows]
     others = [pk for pk in others if pk != case.approval.pk]
-    return bool(inbox.waiting(actor) - len(others))
+    return bool(inbox.count_waiting(actor) - len(others))
 
 
 def page_offers_it(case: Case) -> bool:

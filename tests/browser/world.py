@@ -133,7 +133,7 @@ def _places(people):
     now = operations.clock()
     span = {"starts_at": now, "ends_at": now + timedelta(days=7)}
     delegations.name_stand_in(by=by, to="alice", reason="On holiday.", **span)
-    presence.keep(people["alice"], "Old refunds", "type=refund&age=1d")
+    presence.save_view(people["alice"], "Old refunds", "type=refund&age=1d")
     hook, _ = webhooks.create_webhook(
         "ledger", by=OPS, url="https://hooks.example/ledger", event_types=["task.*"], roles=[]
     )

@@ -111,7 +111,7 @@ def test_where_nothing_is_held_the_client_looks_slowly(
     proxy.refusals, proxy.hidden = [("GET /events", refusal(404))], b"Prefer"
     task = TaskFactory(agent=clerk)
     assert through.wait_for_decision(str(task.pk))["status"] == "approved"
-    assert pauses == [synchronous.SLOWLY] * 2
+    assert pauses == [synchronous.POLL_INTERVAL] * 2
 
 
 def test_a_stream_that_is_cut_is_taken_up_again(server, proxy, aside, through, clerk, alice):

@@ -101,7 +101,7 @@ def much(superuser):
             cursor.execute(lists_rows.UNCHECKED)
             for table, change in cursor.fetchall():
                 cursor.execute(f"ALTER TABLE {table} {change}")
-            for statement in lists_rows.statements(ROWS, parts=1):
+            for statement in lists_rows.generate_statements(ROWS, parts=1):
                 cursor.execute(statement)
             # Written by ten transactions that ended long ago, not by this one.
             cursor.execute("UPDATE audit_events SET xid = (3 + position / 500 % 10)::text::xid8")
