@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from approvals_app.api.filters import ApprovalFilter
-from approvals_app.api.reads import read_approvals, read_votes, subscription_keys, unanswered
+from approvals_app.api.reads import find_unanswered, read_approvals, read_votes, subscription_keys
 from approvals_app.api.serializers import (
     ApproveSerializer,
     BreakGlassSerializer,
@@ -57,7 +57,7 @@ class ApprovalViewSet(OperationViewSet):
         task = Task.objects.get(pk=approval.task_id)
         read_approvals([task])
         return self.held(
-            response, subscription_keys(task), answered=approval not in unanswered(task)
+            response, subscription_keys(task), answered=approval not in find_unanswered(task)
         )
 
     @extend_schema(request=RequestApprovalSerializer, responses={201: ApprovalSerializer})

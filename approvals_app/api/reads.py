@@ -37,7 +37,7 @@ def read_votes(approvals: Sequence[Approval]) -> None:
             each.decided_by = voters[each.decided_by_id]
 
 
-def unanswered(task: Task) -> list[Approval]:
+def find_unanswered(task: Task) -> list[Approval]:
     """The pending approvals of ``task`` on which nobody has asked its agent for changes: the agent
     can do nothing about them but wait."""
     pending = [each for each in task.approvals.all() if each.status == Approval.Status.PENDING]
@@ -52,7 +52,7 @@ def unanswered(task: Task) -> list[Approval]:
 def waits_for_people(task: Task) -> bool:
     """Whether nobody has decided on ``task``, or asked its agent for changes, yet."""
     waits = task.status == Task.Status.AWAITING_APPROVAL
-    return waits and any(each.override_id is None for each in unanswered(task))
+    return waits and any(each.override_id is None for each in find_unanswered(task))
 
 
 def subscription_keys(task: Task) -> list[str]:

@@ -25,7 +25,7 @@ def break_glass(approval_id: UUID, *, by: Actor, payload_digest: str, reason: st
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     now, task = clock(), approval.task
-    eligibility.may_override(approval, by, now)
+    eligibility.check_may_override(approval, by, now)
     if payload_digest != approval.payload_digest:
         raise PayloadDigestMismatch(approval)
     override = Override(
@@ -52,7 +52,7 @@ def break_glass(approval_id: UUID, *, by: Actor, payload_digest: str, reason: st
     roles = sorted({each.approver_role for each in wanted})
     for role in roles:
         theirs = [each for each in wanted if each.approver_role == role]
-        operations.ask(
+        operations.create_approval(
             task,
             Requirement(role, max(each.needed for each in theirs)),
             by=by,

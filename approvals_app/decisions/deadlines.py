@@ -51,8 +51,8 @@ def expire_approvals(*, by: Actor, batch_size: int) -> Iterator[int]:
             due = cursor.fetchall()
         for approval, _, ends in due:
             if not ends:
-                _go_on(approval, by=by)
-        _end([row for row in due if row[2]], by=by)
+                _apply_deadline_action(approval, by=by)
+        _expire_with_tasks([row for row in due if row[2]], by=by)
         return len(due)
 
     return in_batches(batch, batch_size)
@@ -74,7 +74,7 @@ def remind(*, by: Actor, batch_size: int) -> Iterator[int]:
     return in_batches(batch, batch_size)
 
 
-def _end(due: list[tuple[UUID, UUID, bool]], *, by: Actor) -> None:
+def _expire_with_tasks(due: list[tuple[UUID, UUID, bool]], *, by: Actor) -> None:
     if not due:
         return
     tasks = list({task for _, task, _ in due})
@@ -102,7 +102,7 @@ def _end(due: list[tuple[UUID, UUID, bool]], *, by: Actor) -> None:
     )
 
 
-def _go_on(approval_id: UUID, *, by: Actor) -> None:
+def _apply_deadline_action(approval_id: UUID, *, by: Actor) -> None:
     """Ask the next group, or take silence for a yes, as the approval says. Its row and its task's
     are locked; an earlier one of the same batch may have changed them."""
     approval = Approval.objects.select_related("task", "override").get(pk=approval_id)
@@ -112,9 +112,9 @@ def _go_on(approval_id: UUID, *, by: Actor) -> None:
     if approval.at_deadline["escalate"]:
         _escalate(approval, by=by)
         return
-    against = any(vote.choice != Vote.Choice.YES for vote in eligibility.voices(approval))
+    against = any(vote.choice != Vote.Choice.YES for vote in eligibility.load_votes(approval))
     if against or questions.is_question(approval.task.task_type):
-        _end([(approval.pk, approval.task_id, True)], by=by)
+        _expire_with_tasks([(approval.pk, approval.task_id, True)], by=by)
         return
     details = {"reason": "Nobody decided in time, which the policy takes for a yes."}
     perform(approval.approve_at_deadline, by=by, details=details, at=now)
@@ -151,6 +151,6 @@ def _escalate(approval: Approval, *, by: Actor) -> None:
     if asked is None:
         requirement = Requirement(step["role"], step["count"])
         reason = f"{approval.approver_role} did not decide in time."
-        operations.ask(
+        operations.create_approval(
             approval.task, requirement, by=by, now=now, id=following.pk, reason=reason, **terms
         )

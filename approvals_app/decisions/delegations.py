@@ -36,17 +36,19 @@ def delegate(approval_id: UUID, *, by: Actor, to: str, reason: str = "") -> Dele
     now = clock()
     if eligibility.voting_seat(approval, by, now) != int(by.id):
         raise DelegateExcluded(approval, name=to, why="what was delegated can't be passed on.")
-    person = _somebody_else(by, to)
+    person = _find_delegate(by, to)
     if why := eligibility.conflict_of_interest(approval, person.pk):
         raise DelegateExcluded(approval, name=to, why=why)
     mine = Delegation.objects.in_force().filter(delegator_id=int(by.id), approval=approval)
     if mine.exists():
         raise AlreadyDelegated(approval)
-    return _granted(by, person, starts_at=now, ends_at=None, reason=reason, approval=approval)
+    return _create_delegation(
+        by, person, starts_at=now, ends_at=None, reason=reason, approval=approval
+    )
 
 
 @operation("delegation.grant")
-def name_stand_in(
+def grant_delegation(
     *, by: Actor, to: str, starts_at: datetime, ends_at: datetime, reason: str = ""
 ) -> Delegation:
     """Let the person called ``to`` vote in the caller's seat from ``starts_at`` to ``ends_at``.
@@ -59,7 +61,7 @@ def name_stand_in(
     User.objects.select_for_update(no_key=True).get(pk=by.id)
     if ends_at <= max(starts_at, clock()):
         raise Invalid(field="ends_at", reason="it must lie ahead, and after the start.")
-    person = _somebody_else(by, to)
+    person = _find_delegate(by, to)
     overlapping = Delegation.objects.filter(
         delegator_id=int(by.id),
         approval=None,
@@ -69,7 +71,7 @@ def name_stand_in(
     )
     if overlapping.exists():
         raise AlreadyDelegated()
-    return _granted(by, person, starts_at=starts_at, ends_at=ends_at, reason=reason)
+    return _create_delegation(by, person, starts_at=starts_at, ends_at=ends_at, reason=reason)
 
 
 @operation("delegation.end")
@@ -80,13 +82,13 @@ def end_delegation(delegation_id: UUID, *, by: Actor) -> Delegation:
     """
     delegation = Delegation.objects.visible_to(by).locked(delegation_id)
     concerned = (delegation.delegator_id, delegation.delegate_id)
-    if not by.is_human or (int(by.id) not in concerned and not _administers(by)):
+    if not by.is_human or (int(by.id) not in concerned and not _may_administer_people(by)):
         raise NotDelegator(delegation)
     perform(delegation.end, by=by)
     return delegation
 
 
-def _granted(
+def _create_delegation(
     by: Actor,
     person: User,
     *,
@@ -114,7 +116,7 @@ def _granted(
     return create(delegation, EventType.DELEGATION_GRANTED, by=by, details=details)
 
 
-def _somebody_else(by: Actor, name: str) -> User:
+def _find_delegate(by: Actor, name: str) -> User:
     people = User.objects.filter(Q(is_staff=True), username=name, is_active=True)
     person = people.exclude(pk=by.id).first()
     if person is None:
@@ -122,5 +124,5 @@ def _somebody_else(by: Actor, name: str) -> User:
     return person
 
 
-def _administers(by: Actor) -> bool:
+def _may_administer_people(by: Actor) -> bool:
     return User.objects.get(pk=by.id).has_perm("auth.change_user")

@@ -31,13 +31,15 @@ from sessions_app.models import Task
 BREAK_GLASS = "approvals_app.break_glass"
 
 
-def voices(approval: Approval) -> list[Vote]:
+def load_votes(approval: Approval) -> list[Vote]:
     """What was said in this decision so far, on all of its approvals: asked once, since whoever
     holds the task's lock is the only one who can add to it."""
-    return _said(task=approval.task_id, revision=approval.revision, override=approval.override_id)
+    return _votes_in_decision(
+        task=approval.task_id, revision=approval.revision, override=approval.override_id
+    )
 
 
-_said: Prepared[Vote] = Prepared(
+_votes_in_decision: Prepared[Vote] = Prepared(
     lambda **decision: Vote.objects.in_one_decision(**decision).select_related("voter")
 )
 
@@ -56,8 +58,8 @@ def voting_seat(approval: Approval, by: Actor, now: datetime) -> int:
         cursor.execute(BEST_SEAT, [approval.pk, int(by.id)])
         [(seat, code, reason)] = cursor.fetchall()
     if code:
-        raise _refusal(approval, code, reason)
-    must_be_sure(by, now, approval)
+        raise _build_refusal(approval, code, reason)
+    check_assurance(by, now, approval)
     return int(seat)
 
 
@@ -68,11 +70,11 @@ ORDER BY code IS NOT NULL, code = 'not_eligible', place, lent_at LIMIT 1
 """
 
 
-def _refusal(approval: Approval, code: str, reason: str) -> OrchestratorError:
+def _build_refusal(approval: Approval, code: str, reason: str) -> OrchestratorError:
     """The error that vote_obstacle() names."""
     match code:
         case "already_decided":
-            return already_decided(approval)
+            return build_already_decided(approval)
         case "approval_expired":
             return ApprovalExpired(approval, expires_at=approval.expires_at.isoformat())
         case "not_eligible":
@@ -84,7 +86,7 @@ def _refusal(approval: Approval, code: str, reason: str) -> OrchestratorError:
     raise AssertionError(code)
 
 
-def in_favour(approval: Approval, said: list[Vote]) -> int:
+def count_in_favour(approval: Approval, said: list[Vote]) -> int:
     """How many of the voices ``said``, which are recorded, let ``approval`` be approved."""
     yes = [v for v in said if v.approval_id == approval.pk and v.choice == Vote.Choice.YES]
     if len(yes) < 2:
@@ -95,7 +97,7 @@ def in_favour(approval: Approval, said: list[Vote]) -> int:
     return int(count)
 
 
-def must_be_in_time(task: Task, now: datetime) -> None:
+def check_deadlines(task: Task, now: datetime) -> None:
     """Raises ApprovalExpired where a deadline of ``task`` has passed, and nobody did yet what is to
     happen then."""
     late = task.approvals.pending().blocking().filter(expires_at__lte=now).first()
@@ -103,7 +105,7 @@ def must_be_in_time(task: Task, now: datetime) -> None:
         raise ApprovalExpired(late, expires_at=late.expires_at.isoformat())
 
 
-def open_to_voices(approval: Approval) -> bool:
+def can_withdraw_votes(approval: Approval) -> bool:
     """Whether what was said of ``approval``, locked with its task, can still be taken back: what
     speaks against a task counts on where others are asked instead."""
     if approval.status == Approval.Status.PENDING:
@@ -113,14 +115,14 @@ def open_to_voices(approval: Approval) -> bool:
     return approval.escalated_to_id is not None and waits
 
 
-def nobody_asks_for_changes(approval: Approval, said: list[Vote]) -> None:
+def check_no_changes_requested(approval: Approval, said: list[Vote]) -> None:
     """Raises ChangesRequested while somebody does."""
     for vote in said:
         if vote.choice == Vote.Choice.CHANGES:
             raise ChangesRequested(approval, by=vote.voter.get_username())
 
 
-def may_override(approval: Approval, by: Actor, now: datetime) -> None:
+def check_may_override(approval: Approval, by: Actor, now: datetime) -> None:
     """Whether ``by`` may approve the whole task alone, in an emergency.
 
     The right is given to a person or a group as such: a superuser does not have it by being one.
@@ -132,14 +134,14 @@ def may_override(approval: Approval, by: Actor, now: datetime) -> None:
     if not may_break_glass(int(by.id)):
         raise NoRightToOverride(approval)
     if approval.status != Approval.Status.PENDING or approval.override_id:
-        raise already_decided(approval)
-    if why := _conflict_with_any(approval.task, int(by.id)):
+        raise build_already_decided(approval)
+    if why := _find_conflict_with_any(approval.task, int(by.id)):
         raise SeparationOfDuties(approval, why=why)
     if questions.is_question(approval.task.task_type):
         raise AnswerRequired(approval)
     if late := Override.objects.overdue().order_by("review_due_at").first():
         raise OverrideOverdue(approval, due=late.review_due_at.isoformat())
-    must_be_sure(by, now, approval)
+    check_assurance(by, now, approval)
 
 
 def may_break_glass(user_id: int) -> bool:
@@ -154,12 +156,12 @@ def may_break_glass(user_id: int) -> bool:
 def conflict_of_interest(approval: Approval, person: int) -> str | None:
     """Why ``person`` (a user's id) may not decide on ``approval``; None: separation of duties does
     not exclude them."""
-    return _first("SELECT reason FROM conflict_of_interest(%s, %s)", [approval.pk, person])
+    return _fetch_first("SELECT reason FROM conflict_of_interest(%s, %s)", [approval.pk, person])
 
 
-def _conflict_with_any(task: Task, person: int) -> str | None:
+def _find_conflict_with_any(task: Task, person: int) -> str | None:
     """Why ``person`` may not decide on ``task`` alone: for all of those who are asked."""
-    return _first(CONFLICT_WITH_ANY, [person, task.pk, task.revision])
+    return _fetch_first(CONFLICT_WITH_ANY, [person, task.pk, task.revision])
 
 
 CONFLICT_WITH_ANY = """
@@ -171,14 +173,14 @@ LIMIT 1
 """
 
 
-def _first(statement: str, values: list[Any]) -> str | None:
+def _fetch_first(statement: str, values: list[Any]) -> str | None:
     with planned_once() as cursor:
         cursor.execute(statement, values)
         found = cursor.fetchone()
     return found[0] if found else None
 
 
-def must_be_sure(by: Actor, now: datetime, approval: Approval | None = None) -> None:
+def check_assurance(by: Actor, now: datetime, approval: Approval | None = None) -> None:
     """Whether ``by`` has proved who they are well enough to decide on anything at ``now``.
 
     A proof whose time nobody told is never recent. Raises ReauthenticationRequired,
@@ -191,7 +193,7 @@ def must_be_sure(by: Actor, now: datetime, approval: Approval | None = None) -> 
         raise SecondFactorRequired(approval)
 
 
-def already_decided(approval: Approval) -> AlreadyDecided:
+def build_already_decided(approval: Approval) -> AlreadyDecided:
     """The conflict that tells the second reviewer who was first."""
     decider = approval.decided_by.get_username() if approval.decided_by else "nobody"
     at = approval.decision_at or approval.updated_at

@@ -17,15 +17,15 @@ class PolicyGate:
     """Implements ``sessions_app.gate.ApprovalGate`` by the policies in force."""
 
     def evaluate(self, tasks: Sequence[Task]) -> Sequence[Verdict | OrchestratorError]:
-        return evaluation.judge_all(tasks)
+        return evaluation.evaluate_tasks(tasks)
 
     def check_revisable(self, task: Task) -> None:
-        eligibility.must_be_in_time(task, clock())
+        eligibility.check_deadlines(task, clock())
 
     def request_approvals(self, judged: Sequence[tuple[Task, Verdict]], *, by: Actor) -> None:
         waiting = [(task, verdict.plan) for task, verdict in judged if verdict.kind is Kind.REQUIRE]
         if waiting:
-            operations.ask_all(waiting, by=by)
+            operations.create_approvals(waiting, by=by)
 
     def withdraw_approvals(self, task: Task, *, by: Actor, why: str) -> None:
         operations.withdraw_pending(task, None, by=by, why=why)

@@ -12,7 +12,7 @@ from approvals_app.decisions import eligibility, requirements
 from approvals_app.errors import ApprovalPending, NoVote, PayloadDigestMismatch, TaskNotWaiting
 from approvals_app.models import Approval, Override, Vote
 from approvals_app.payload import questions
-from approvals_app.policy.language import TO_ROLE, Requirement, Rule
+from approvals_app.policy.language import TO_ROLE, Policy, Requirement
 from audit_app.base.actors import Actor
 from audit_app.base.canonical import digest
 from audit_app.base.errors import AgentsOnly, Busy
@@ -37,10 +37,10 @@ def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -
     if task.status != Task.Status.AWAITING_APPROVAL:
         raise TaskNotWaiting(task, state=task.status, allowed=task.transitions_allowed())
     now = clock()
-    asked = terms(task, Rule.default(approver_role), now)
+    asked = build_terms(task, Policy.default(approver_role), now)
     asked |= {"requested_by_id": UUID(by.id), "reason": reason}
     try:
-        return ask(task, Requirement(approver_role), by=by, now=now, **asked)
+        return create_approval(task, Requirement(approver_role), by=by, now=now, **asked)
     except IntegrityError as error:
         if violated(error) == "approvals_one_pending_per_role":
             raise ApprovalPending(task, role=approver_role) from error
@@ -66,10 +66,10 @@ def approve(
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     now = clock()
-    answer = questions.answered(approval.task, answer)
+    answer = questions.validate_answer(approval.task, answer)
     said = {"payload_digest": payload_digest, "notes": notes, "answer": answer, "typed": typed}
-    voices = _cast(approval, Vote.Choice.YES, by=by, now=now, **said)
-    if eligibility.in_favour(approval, voices) >= approval.needed:
+    voices = _cast_vote(approval, Vote.Choice.YES, by=by, now=now, **said)
+    if eligibility.count_in_favour(approval, voices) >= approval.needed:
         _decide(approval, approval.approve, voices[-1], by=by, at=now)
         conclude(approval, by=by, at=now)
     return approval
@@ -85,14 +85,14 @@ def reject(approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = ""
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     now = clock()
     said = {"payload_digest": payload_digest, "notes": notes}
-    voices = _cast(approval, Vote.Choice.NO, by=by, now=now, **said)
+    voices = _cast_vote(approval, Vote.Choice.NO, by=by, now=now, **said)
     if sum(vote.choice == Vote.Choice.NO for vote in voices) >= approval.deny_threshold:
         _decide(approval, approval.reject, voices[-1], by=by, at=now)
         if approval.override is None:
             perform(approval.task.reject, by=by, details=_evidence(approval))
         else:
             perform(approval.override.condemn, by=by, details=_evidence(approval))
-            _stop(approval.task, by=by, because=approval)
+            _cancel_unless_claimed(approval.task, by=by, because=approval)
         why = "Another approver rejected the task."
         withdraw_pending(approval.task, approval.override, by=by, why=why)
     return approval
@@ -107,7 +107,7 @@ def request_changes(approval_id: UUID, *, by: Actor, payload_digest: str, messag
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     said = {"payload_digest": payload_digest, "notes": message}
-    _cast(approval, Vote.Choice.CHANGES, by=by, now=clock(), **said)
+    _cast_vote(approval, Vote.Choice.CHANGES, by=by, now=clock(), **said)
     return approval
 
 
@@ -116,8 +116,8 @@ def withdraw_vote(approval_id: UUID, *, by: Actor, reason: str = "") -> Approval
     """Take back what the caller said, until the decision is made. Raises NotFound, AlreadyDecided,
     NoVote."""
     approval = Approval.objects.known_locked_with_task(by, approval_id)
-    if not eligibility.open_to_voices(approval):
-        raise eligibility.already_decided(approval)
+    if not eligibility.can_withdraw_votes(approval):
+        raise eligibility.build_already_decided(approval)
     votes = Vote.objects.cast().filter(approval=approval)
     vote = votes.filter(voter_id=int(by.id)).first() if by.is_human else None
     if vote is None:
@@ -145,7 +145,7 @@ def edit(
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     eligibility.voting_seat(approval, by, clock())
-    _same_payload(approval, payload_digest)
+    _check_digest(approval, payload_digest)
     given = {"description": description, "data": data, "context": context}
     changes = {name: value for name, value in given.items() if value is not None}
     details = {"notes": notes, "approval_id": str(approval.pk), **by.assurance.as_details()}
@@ -153,30 +153,34 @@ def edit(
     return approval.task
 
 
-def ask(
+def create_approval(
     task: Task, requirement: Requirement, *, by: Actor, now: datetime, **terms: Any
 ) -> Approval:
     """Create one pending approval of ``task``: part of the operation that needs it.
 
     ``terms`` are further columns: those that ``terms`` makes of a plan, reason, override, …
     """
-    approval = _approval(task, requirement, now, terms)
-    return create(approval, EventType.APPROVAL_REQUESTED, by=by, details=_requested(approval))
+    approval = _build_approval(task, requirement, now, terms)
+    return create(
+        approval, EventType.APPROVAL_REQUESTED, by=by, details=_describe_request(approval)
+    )
 
 
-def ask_all(waiting: Iterable[tuple[Task, Rule]], *, by: Actor) -> None:
+def create_approvals(waiting: Iterable[tuple[Task, Policy]], *, by: Actor) -> None:
     """Ask, for each task, everybody whom its plan names; in one statement, however many. The tasks
     were changed a moment ago, which is when they begin to wait."""
     approvals = [
-        _approval(task, requirement, task.updated_at, terms(task, plan, task.updated_at))
+        _build_approval(
+            task, requirement, task.updated_at, build_terms(task, plan, task.updated_at)
+        )
         for task, plan in waiting
-        for requirement in plan.asked_of(task.to_role)
+        for requirement in plan.requirements_for(task.to_role)
     ]
-    details = [_requested(approval) for approval in approvals]
+    details = [_describe_request(approval) for approval in approvals]
     create_all(approvals, EventType.APPROVAL_REQUESTED, by=by, details=details)
 
 
-def terms(task: Task, plan: Rule, now: datetime) -> dict[str, Any]:
+def build_terms(task: Task, plan: Policy, now: datetime) -> dict[str, Any]:
     """How long ``plan`` waits for a decision, what happens then, and what a decision is worth."""
     steps = [
         {
@@ -207,7 +211,7 @@ def next_reminder(approval: Approval, now: datetime) -> datetime | None:
 def conclude(approval: Approval, *, by: Actor, at: datetime) -> None:
     """What follows when ``approval``, just approved, is the last one that was waited for."""
     task, override = approval.task, approval.override
-    rows = _asked(task=task.pk, revision=approval.revision, override=approval.override_id)
+    rows = _approval_states(task=task.pk, revision=approval.revision, override=approval.override_id)
     if any(status == Approval.Status.PENDING for status, _ in rows):
         return
     if override:
@@ -219,7 +223,7 @@ def conclude(approval: Approval, *, by: Actor, at: datetime) -> None:
     perform(task.approve, by=by, details=details, until=until)
 
 
-_asked: Prepared[tuple[str, timedelta | None]] = Prepared(
+_approval_states: Prepared[tuple[str, timedelta | None]] = Prepared(
     lambda **decision: (
         Approval.objects.filter(**decision).order_by().values_list("status", "valid_for")
     )
@@ -234,7 +238,7 @@ def withdraw_pending(task: Task, override: Override | None, *, by: Actor, why: s
         perform(approval.withdraw, by=by, details={"reason": why})
 
 
-def _approval(
+def _build_approval(
     task: Task, requirement: Requirement, now: datetime, terms: dict[str, Any]
 ) -> Approval:
     """A pending one, not saved."""
@@ -251,7 +255,7 @@ def _approval(
     return approval
 
 
-def _requested(approval: Approval) -> dict[str, Any]:
+def _describe_request(approval: Approval) -> dict[str, Any]:
     """What the event of a new approval says."""
     return {
         "task_id": str(approval.task_id),
@@ -262,7 +266,7 @@ def _requested(approval: Approval) -> dict[str, Any]:
     }
 
 
-def _cast(
+def _cast_vote(
     approval: Approval,
     choice: Vote.Choice,
     *,
@@ -275,13 +279,13 @@ def _cast(
 ) -> list[Vote]:
     """One voice, in the voter's own seat or in that of whom they stand in for; return all that were
     given in this decision, this one last."""
-    said = eligibility.voices(approval)
+    said = eligibility.load_votes(approval)
     seat = eligibility.voting_seat(approval, by, now)
-    _same_payload(approval, payload_digest)
-    looked = requirements.looked(approval, by, now)
+    _check_digest(approval, payload_digest)
+    looked = requirements.measure_review_time(approval, by, now)
     if choice is Vote.Choice.YES:
-        eligibility.nobody_asks_for_changes(approval, said)
-        requirements.must_be_careful(approval, looked, typed)
+        eligibility.check_no_changes_requested(approval, said)
+        requirements.check_requirements(approval, looked, typed)
     vote = Vote(
         approval=approval,
         voter_id=int(by.id),
@@ -323,13 +327,13 @@ def _decide(
     perform(decision, by=by, details=details, decided_by_id=int(by.id), at=at, notes=vote.notes)
 
 
-def _stop(task: Task, *, by: Actor, because: Approval) -> None:
+def _cancel_unless_claimed(task: Task, *, by: Actor, because: Approval) -> None:
     """What the review condemned is not begun; what somebody began already is theirs to end."""
     if task.status == Task.Status.APPROVED:
         perform(task.cancel, by=by, details=_evidence(because))
 
 
-def _same_payload(approval: Approval, payload_digest: str) -> None:
+def _check_digest(approval: Approval, payload_digest: str) -> None:
     if payload_digest != approval.payload_digest:
         raise PayloadDigestMismatch(approval)
 

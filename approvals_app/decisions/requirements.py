@@ -9,13 +9,13 @@ from audit_app.base.actors import Actor
 from audit_app.base.prepared import Prepared
 
 
-def looked(approval: Approval, by: Actor, now: datetime) -> timedelta | None:
+def measure_review_time(approval: Approval, by: Actor, now: datetime) -> timedelta | None:
     """For how long ``by`` has looked at ``approval``; None: its page was not opened."""
-    opened = _opened(approval=approval.pk, user=int(by.id))
+    opened = _opened_at(approval=approval.pk, user=int(by.id))
     return max(now - opened[0][0], timedelta()) if opened else None
 
 
-_opened: Prepared[tuple[datetime]] = Prepared(
+_opened_at: Prepared[tuple[datetime]] = Prepared(
     lambda approval, user: Viewer.objects.filter(approval=approval, user=user).values_list(
         "first_at"
     )
@@ -30,18 +30,18 @@ def seconds_left(approval: Approval, looked: timedelta) -> int:
     return max(0, -(-left // timedelta(seconds=1)))
 
 
-def must_be_careful(approval: Approval, looked: timedelta | None, typed: str) -> None:
+def check_requirements(approval: Approval, looked: timedelta | None, typed: str) -> None:
     """Raises LookFirst and NotTyped where the policy wants more care of a yes."""
     if approval.look_for:
         left = approval.look_for - (looked or timedelta())
         if left > timedelta():
             raise LookFirst(approval, seconds_left=-(-left // timedelta(seconds=1)))
-    wanted = to_type(approval)
+    wanted = text_to_type(approval)
     if wanted and typed.strip() != wanted:
         raise NotTyped(field="typed", path=approval.type_out)
 
 
-def to_type(approval: Approval) -> str:
+def text_to_type(approval: Approval) -> str:
     """What a yes to ``approval`` types out; empty: nothing. Where the payload has no such member,
     the type of the task, so that leaving it out spares nobody the care."""
     if not approval.type_out:

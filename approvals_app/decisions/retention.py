@@ -25,7 +25,7 @@ AND NOT EXISTS (
 OLD_SESSION = """
 session.status = ANY(%(session_ended)s) AND session.updated_at < clock_timestamp() - %(older_than)s
 """
-OLD_RECEIPT = "created_at < clock_timestamp() - make_interval(secs => %(ttl)s)"
+OLD_RESPONSE = "created_at < clock_timestamp() - make_interval(secs => %(ttl)s)"
 
 LOCK_TASKS = f"""
 SELECT task.id FROM tasks AS task WHERE {OLD_TASK}
@@ -45,9 +45,9 @@ AND NOT EXISTS (SELECT FROM tasks WHERE session_id = session.id)
 AND NOT EXISTS (SELECT FROM tasks WHERE claimed_session_id = session.id)
 ORDER BY session.updated_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """  # noqa: S608  # as above
-REMOVE_RECEIPTS = f"""
+REMOVE_RESPONSES = f"""
 DELETE FROM request_receipts WHERE id IN (
-    SELECT id FROM request_receipts WHERE {OLD_RECEIPT}
+    SELECT id FROM request_receipts WHERE {OLD_RESPONSE}
     ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 """  # noqa: S608  # as above
 COUNT = f"""
@@ -61,7 +61,7 @@ SELECT (SELECT count(*) FROM old),
     (SELECT count(*) FROM sessions AS session WHERE {OLD_SESSION}
         AND NOT EXISTS (SELECT FROM staying WHERE session_id = session.id)
         AND NOT EXISTS (SELECT FROM staying WHERE claimed_session_id = session.id)),
-    (SELECT count(*) FROM request_receipts WHERE {OLD_RECEIPT})
+    (SELECT count(*) FROM request_receipts WHERE {OLD_RESPONSE})
 """  # noqa: S608  # as above
 KINDS = ("tasks", "approvals", "sessions", "receipts")
 
@@ -69,7 +69,7 @@ KINDS = ("tasks", "approvals", "sessions", "receipts")
 def count_old(*, older_than: timedelta) -> dict[str, int]:
     """What ``purge`` would remove now, if nobody held any of it."""
     with connection.cursor() as cursor:
-        cursor.execute(COUNT, _conditions(older_than))
+        cursor.execute(COUNT, _build_params(older_than))
         return dict(zip(KINDS, cursor.fetchone(), strict=True))
 
 
@@ -80,17 +80,15 @@ def purge(*, by: Actor, older_than: timedelta, batch_size: int) -> Iterator[Coun
     remaining task refers; receipts past IDEMPOTENCY_TTL_SECONDS. Never an event. Tasks are locked
     before approvals, as everywhere, and what somebody holds is left for the next run.
     """
-    conditions = _conditions(older_than)
-    for batch in (_tasks, _sessions, _receipts):
-        yield from _until_nothing_is_left(batch, by, conditions | {"limit": batch_size})
+    conditions = _build_params(older_than)
+    for batch in (_remove_tasks, _remove_sessions, _remove_responses):
+        yield from _run_batches(batch, by, conditions | {"limit": batch_size})
 
 
 Batch = Callable[[Actor, dict[str, Any]], Counter[str]]
 
 
-def _until_nothing_is_left(
-    batch: Batch, by: Actor, params: dict[str, Any]
-) -> Iterator[Counter[str]]:
+def _run_batches(batch: Batch, by: Actor, params: dict[str, Any]) -> Iterator[Counter[str]]:
     while True:
         with transaction.atomic(durable=True):
             removed = batch(by, params)
@@ -99,10 +97,10 @@ def _until_nothing_is_left(
         yield removed
 
 
-def _tasks(by: Actor, params: dict[str, Any]) -> Counter[str]:
-    locked = _ids(LOCK_TASKS, params)
-    whole = {"tasks": _ids(LOCK_APPROVALS, {"tasks": locked})}
-    _what_belongs_to(whole, by)
+def _remove_tasks(by: Actor, params: dict[str, Any]) -> Counter[str]:
+    locked = _select_ids(LOCK_TASKS, params)
+    whole = {"tasks": _select_ids(LOCK_APPROVALS, {"tasks": locked})}
+    _remove_votes_and_delegations(whole, by)
     approvals = remove_all(
         Approval,
         EventType.APPROVAL_PURGED,
@@ -124,7 +122,7 @@ def _tasks(by: Actor, params: dict[str, Any]) -> Counter[str]:
     return Counter(tasks=tasks, approvals=approvals)
 
 
-def _what_belongs_to(whole: dict[str, list[UUID]], by: Actor) -> None:
+def _remove_votes_and_delegations(whole: dict[str, list[UUID]], by: Actor) -> None:
     """Votes and delegations go with their approvals, in whatever state they are."""
     theirs = "row.approval_id IN (SELECT id FROM approvals WHERE task_id = ANY(%(tasks)s))"
     belongings: tuple[tuple[type[Subject], EventType], ...] = (
@@ -136,7 +134,7 @@ def _what_belongs_to(whole: dict[str, list[UUID]], by: Actor) -> None:
         remove_all(model, event, by=by, condition=theirs, params=dict(whole), states=states)
 
 
-def _sessions(by: Actor, params: dict[str, Any]) -> Counter[str]:
+def _remove_sessions(by: Actor, params: dict[str, Any]) -> Counter[str]:
     """The second statement looks again, since a task may have been routed before the lock."""
     sessions = remove_all(
         AgentSession,
@@ -145,24 +143,24 @@ def _sessions(by: Actor, params: dict[str, Any]) -> Counter[str]:
         condition="""row.id = ANY(%(sessions)s)
             AND NOT EXISTS (SELECT FROM tasks WHERE session_id = row.id)
             AND NOT EXISTS (SELECT FROM tasks WHERE claimed_session_id = row.id)""",
-        params={"sessions": _ids(LOCK_SESSIONS, params)},
+        params={"sessions": _select_ids(LOCK_SESSIONS, params)},
     )
     return Counter(sessions=sessions)
 
 
-def _receipts(by: Actor, params: dict[str, Any]) -> Counter[str]:
+def _remove_responses(by: Actor, params: dict[str, Any]) -> Counter[str]:
     with connection.cursor() as cursor:
-        cursor.execute(REMOVE_RECEIPTS, params)
+        cursor.execute(REMOVE_RESPONSES, params)
         return Counter(receipts=cursor.rowcount)
 
 
-def _ids(statement: str, params: dict[str, Any]) -> list[UUID]:
+def _select_ids(statement: str, params: dict[str, Any]) -> list[UUID]:
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
         return [found for (found,) in cursor.fetchall()]
 
 
-def _conditions(older_than: timedelta) -> dict[str, Any]:
+def _build_params(older_than: timedelta) -> dict[str, Any]:
     return {
         "older_than": older_than,
         "task_ended": ended_states(Task),

@@ -42,10 +42,10 @@ LEASE = timedelta(minutes=5)
 """Longer than any place takes; then the row is somebody else's to send."""
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720)]
 """After each failure; after the one behind the last, a day is nearly over, and that is the end."""
-KEPT = timedelta(days=30)
-AT_A_TIME = 200
-LISTED = 20
-REMOVED_AT_A_TIME = 5_000
+RETENTION = timedelta(days=30)
+BATCH_SIZE = 200
+MAX_LISTED = 20
+PURGE_BATCH_SIZE = 5_000
 LONGEST_NAME = 60
 NOT_PLAIN = re.compile(r"[^\w\s+-]+")
 """What a mail program or a chat could take for a link, a mention or markup."""
@@ -58,7 +58,7 @@ UPDATE notices SET due_at = now() + %s::interval WHERE id IN (
     ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED)
 RETURNING id
 """
-DECIDING = {
+SENTENCES = {
     NoticeKind.WORK: "A decision on {task} is needed from {role} by {until}.",
     NoticeKind.REMINDER: "Reminder: a decision on {task} is needed from {role} by {until}.",
     NoticeKind.ESCALATION: ("The deadline for {task} passed; {role} must now decide by {until}."),
@@ -66,7 +66,7 @@ DECIDING = {
         "{person} approved {task} alone (break glass); {role} must review it by {until}."
     ),
 }
-BECAME = {
+OUTCOMES = {
     Task.Status.REJECTED: "rejected",
     Task.Status.EXPIRED: "not decided in time",
     Task.Status.CANCELLED: "cancelled",
@@ -74,7 +74,7 @@ BECAME = {
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Message:
     """One thing to tell: a sentence, and where to look."""
 
     sentence: str
@@ -89,7 +89,7 @@ class NotSent(Exception):
     """A place did not take a message; why, without anything secret."""
 
 
-def defer(places: Iterable[str]) -> None:
+def defer_delivery(places: Iterable[str]) -> None:
     """Have what is due at ``places`` sent, once the present transaction commits."""
     wanted: list[JSONDict] = [{"place": place} for place in sorted(places)]
     if wanted:
@@ -99,13 +99,13 @@ def defer(places: Iterable[str]) -> None:
 @app.task(queue=QUEUE, name="notices.deliver")
 def deliver(place: str) -> None:
     """Send what is due at ``place``, all of it in one message."""
-    rows = _claimed(place)
+    rows = _claim_rows(place)
     if rows:
-        lines = _still_so(rows)
+        lines = _compose_messages(rows)
         told = [row for row in rows if row.pk in lines]
-        _settle(set(rows) - set(told), dropped_at=Now())
+        _update_rows(set(rows) - set(told), dropped_at=Now())
         if told:
-            _tell(place, told, [lines[row.pk] for row in told])
+            _send_messages(place, told, [lines[row.pk] for row in told])
 
 
 @app.periodic(cron="* * * * *")
@@ -115,61 +115,61 @@ def sweep(timestamp: int) -> None:
     due = Notice.objects.due().order_by().values_list("place", flat=True).distinct()
     places = list(due[:10_000])
     if places:
-        defer(places)
-    old = Notice.objects.settled().filter(created_at__lt=clock() - KEPT).order_by("created_at")
-    Notice.objects.filter(
-        pk__in=list(old.values_list("pk", flat=True)[:REMOVED_AT_A_TIME])
-    ).delete()
+        defer_delivery(places)
+    old = (
+        Notice.objects.finished().filter(created_at__lt=clock() - RETENTION).order_by("created_at")
+    )
+    Notice.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:PURGE_BATCH_SIZE])).delete()
 
 
-def shared_place(role: str, url: str) -> str:
+def shared_destination(role: str, url: str) -> str:
     """How a channel that a role shares is called, without its secrets."""
     return f"shared:{sha256(url.encode()).hexdigest()[:16]}:{role}"
 
 
-def plain(text: str) -> str:
+def sanitize_name(text: str) -> str:
     """A name that others gave, on one line and cut, with nothing hidden in it, and nothing that
     could be taken for a link, a mention or markup."""
     shown = UNSEEN.sub(lambda found: f" U+{ord(found[0]):04X} ", text)
     return shortened(NOT_PLAIN.sub("·", shown), LONGEST_NAME)
 
 
-def _claimed(place: str) -> list[Notice]:
+def _claim_rows(place: str) -> list[Notice]:
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM, [f"{LEASE.total_seconds()} seconds", place, AT_A_TIME])
+        cursor.execute(CLAIM, [f"{LEASE.total_seconds()} seconds", place, BATCH_SIZE])
         ids = [pk for (pk,) in cursor.fetchall()]
     return list(Notice.objects.filter(pk__in=ids).select_related("person").order_by("id"))
 
 
-def _still_so(rows: list[Notice]) -> dict[int, Line]:
+def _compose_messages(rows: list[Notice]) -> dict[int, Message]:
     """What is to be said of each of ``rows``, which are of one place, as things stand now. Left out
     are those of which there is nothing to be said to this person any more."""
     person = rows[0].person
     if person is not None and not person.is_active:
         return {}
     about = {row.subject_id for row in rows}
-    approvals = _to_decide(person, about)
-    tasks = _asked_for(person, about) if person else {}
-    zone = _zone(person)
+    approvals = _find_approvals(person, about)
+    tasks = _find_tasks(person, about) if person else {}
+    zone = _load_time_zone(person)
     lines = {}
     for row in rows:
-        line: Line | None = None
-        if row.kind in DECIDING and row.subject_id in approvals:
-            line = _decision_line(NoticeKind(row.kind), approvals[row.subject_id], zone)
+        line: Message | None = None
+        if row.kind in SENTENCES and row.subject_id in approvals:
+            line = _compose_decision(NoticeKind(row.kind), approvals[row.subject_id], zone)
         elif row.kind == NoticeKind.DECISION and row.subject_id in tasks:
-            line = _outcome_line(tasks[row.subject_id])
+            line = _compose_outcome(tasks[row.subject_id])
         elif row.kind == NoticeKind.WEBHOOK and person and person.is_superuser:
             said = "A webhook was paused or disabled; its receiver gets no events."
-            line = Line(said, reverse("admin:audit_app_webhook_change", args=[row.subject_id]))
+            line = Message(said, reverse("admin:audit_app_webhook_change", args=[row.subject_id]))
         elif row.kind == NoticeKind.TEST:
             said = "This is a test: notifications will arrive here."
-            line = Line(said, reverse("admin:index"))
+            line = Message(said, reverse("admin:index"))
         if line is not None:
             lines[row.pk] = line
     return lines
 
 
-def _to_decide(person: User | None, about: set[UUID]) -> dict[UUID, Approval]:
+def _find_approvals(person: User | None, about: set[UUID]) -> dict[UUID, Approval]:
     """Those on which ``person``, or of a role that shares a place anybody, can still decide."""
     if person is not None:
         found = Approval.objects.waiting_for(Actor.human(person))
@@ -179,7 +179,7 @@ def _to_decide(person: User | None, about: set[UUID]) -> dict[UUID, Approval]:
     return {approval.pk: approval for approval in known}
 
 
-def _asked_for(person: User, about: set[UUID]) -> dict[UUID, Task]:
+def _find_tasks(person: User, about: set[UUID]) -> dict[UUID, Task]:
     """Those tasks that ``person`` asked for, or answers for."""
     names = Q(on_behalf_of__iexact=person.username)
     if person.email:
@@ -188,62 +188,62 @@ def _asked_for(person: User, about: set[UUID]) -> dict[UUID, Task]:
     return {task.pk: task for task in found.select_related("agent")}
 
 
-def _decision_line(kind: NoticeKind, approval: Approval, zone: ZoneInfo) -> Line:
+def _compose_decision(kind: NoticeKind, approval: Approval, zone: ZoneInfo) -> Message:
     until = f"{approval.expires_at.astimezone(zone):%Y-%m-%d %H:%M} {zone.key}"
     alone = approval.override.opened_by.get_username() if approval.override else ""
     named = {"task": approval.task.task_type, "role": approval.approver_role, "person": alone}
-    words = {name: plain(text) for name, text in named.items()}
+    words = {name: sanitize_name(text) for name, text in named.items()}
     page = reverse("admin:approvals_app_approval_change", args=[approval.pk])
-    return Line(DECIDING[kind].format(**words, until=until), page)
+    return Message(SENTENCES[kind].format(**words, until=until), page)
 
 
-def _outcome_line(task: Task) -> Line:
-    became = BECAME.get(Task.Status(task.status), "approved")
-    what, role, agent = (plain(t) for t in (task.task_type, task.to_role, task.agent.name))
+def _compose_outcome(task: Task) -> Message:
+    became = OUTCOMES.get(Task.Status(task.status), "approved")
+    what, role, agent = (sanitize_name(t) for t in (task.task_type, task.to_role, task.agent.name))
     said = f"What {agent} asked of {role}, {what}, was {became}."
-    return Line(said, f"{reverse('admin:index')}?tab=asked")
+    return Message(said, f"{reverse('admin:index')}?tab=asked")
 
 
-def _tell(place: str, rows: list[Notice], lines: list[Line]) -> None:
-    subject, body = _message(lines)
+def _send_messages(place: str, rows: list[Notice], lines: list[Message]) -> None:
+    subject, body = _join_messages(lines)
     try:
-        if not _sent(place, rows[0].person, subject, body):
-            _settle(rows, dropped_at=Now())
+        if not _send(place, rows[0].person, subject, body):
+            _update_rows(rows, dropped_at=Now())
             return
     except NotSent as error:
-        _failed(rows, str(error))
+        _schedule_retry(rows, str(error))
         return
-    _settle(rows, sent_at=Now(), failure="")
+    _update_rows(rows, sent_at=Now(), failure="")
 
 
-def _message(lines: list[Line]) -> tuple[str, str]:
+def _join_messages(lines: list[Message]) -> tuple[str, str]:
     if len(lines) == 1:
         return lines[0].sentence, f"{lines[0].sentence}\n\n{lines[0].link}\n"
-    parts = [f"{line.sentence}\n{line.link}\n" for line in lines[:LISTED]]
-    if len(lines) > LISTED:
-        rest = Line(f"And {len(lines) - LISTED} more.", reverse("admin:index"))
+    parts = [f"{line.sentence}\n{line.link}\n" for line in lines[:MAX_LISTED]]
+    if len(lines) > MAX_LISTED:
+        rest = Message(f"And {len(lines) - MAX_LISTED} more.", reverse("admin:index"))
         parts.append(f"{rest.sentence}\n{rest.link}\n")
     return f"{len(lines)} things to know", "\n".join(parts)
 
 
-def _sent(place: str, person: User | None, subject: str, body: str) -> bool:
+def _send(place: str, person: User | None, subject: str, body: str) -> bool:
     """Whether there is such a place still, and it took the message. Raises NotSent."""
     kind, _, name = place.partition(":")
     if kind == "email":
-        return person is not None and _mailed(person, subject, body)
+        return person is not None and _send_email(person, subject, body)
     if kind == "channel":
         channel = NoticeChannel.objects.filter(pk=name, person=person).first()
         return channel is not None and _sent_to_own(channel, subject, body)
     role = name.partition(":")[2]
     for url in settings.NOTICE_CHANNELS.get(role, ()):
-        if shared_place(role, url) == place:
+        if shared_destination(role, url) == place:
             _reach(place, url, subject, body, own=False)
             return True
     return False
 
 
-def _mailed(person: User, subject: str, body: str) -> bool:
-    if not (person.email and settings.EMAIL_CONFIGURED and _wish(person).by_email):
+def _send_email(person: User, subject: str, body: str) -> bool:
+    if not (person.email and settings.EMAIL_CONFIGURED and _load_preferences(person).by_email):
         return False
     headers = {"Auto-Submitted": "auto-generated"}
     message = EmailMessage(subject, body, to=[person.email], headers=headers)
@@ -279,29 +279,29 @@ def _reach(place: str, url: str, subject: str, body: str, *, own: bool) -> None:
         raise NotSent("The service could not be reached or did not accept it.")
 
 
-def _settle(rows: Iterable[Notice], **columns: Any) -> None:
+def _update_rows(rows: Iterable[Notice], **columns: Any) -> None:
     ids = [row.pk for row in rows]
     if ids:
         Notice.objects.filter(pk__in=ids).update(**columns)
 
 
-def _failed(rows: list[Notice], why: str) -> None:
+def _schedule_retry(rows: list[Notice], why: str) -> None:
     """Try again later, the longer it fails the later; after a day no more."""
-    now, wish = clock(), _wish(rows[0].person)
+    now, wish = clock(), _load_preferences(rows[0].person)
     for failures in sorted({row.failures for row in rows}):
         alike = [row for row in rows if row.failures == failures]
         columns: dict[str, Any] = {"failures": F("failures") + 1, "failure": why}
         if failures < len(PAUSES):
-            columns["due_at"] = schedule.calm(wish, now + PAUSES[failures])
+            columns["due_at"] = schedule.after_quiet_hours(wish, now + PAUSES[failures])
         else:
             columns["given_up_at"] = Now()
-        _settle(alike, **columns)
+        _update_rows(alike, **columns)
 
 
-def _wish(person: User | None) -> NoticeSettings:
+def _load_preferences(person: User | None) -> NoticeSettings:
     known = NoticeSettings.objects.filter(person=person).first() if person else None
     return known or NoticeSettings()
 
 
-def _zone(person: User | None) -> ZoneInfo:
-    return ZoneInfo(_wish(person).time_zone)
+def _load_time_zone(person: User | None) -> ZoneInfo:
+    return ZoneInfo(_load_preferences(person).time_zone)

@@ -20,7 +20,7 @@ class NoticeQuerySet(models.QuerySet["Notice"]):
     def due(self) -> Self:
         return self.open().filter(due_at__lte=Now())
 
-    def settled(self) -> Self:
+    def finished(self) -> Self:
         """Those of which nothing is to be done any more."""
         return self.exclude(sent_at=None, dropped_at=None, given_up_at=None)
 
@@ -35,7 +35,7 @@ class NoticeKind(models.TextChoices):
     TEST = "test", "A test of yours"
 
     @classmethod
-    def chosen_from(cls) -> "list[NoticeKind]":
+    def list_selectable(cls) -> "list[NoticeKind]":
         """Those that a person can have or not."""
         return [kind for kind in cls if kind is not cls.TEST]
 

@@ -26,7 +26,7 @@ from audit_app.models import Event
 from audit_app.trail.operation import clock
 from sessions_app.models import Task
 
-ASKED = {EventType.APPROVAL_REQUESTED.value, EventType.APPROVAL_REMINDED.value}
+REQUESTS = {EventType.APPROVAL_REQUESTED.value, EventType.APPROVAL_REMINDED.value}
 OUTCOMES = {
     EventType.TASK_APPROVED.value,
     EventType.TASK_REJECTED.value,
@@ -43,7 +43,7 @@ channels.must_be_known(settings.NOTICE_CHANNELS)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Recipients:
     """One event, and who is to know of it."""
 
     event: Event
@@ -55,38 +55,38 @@ class Told:
 
 
 @relay("notices")
-def tell(events: list[Event]) -> None:
+def record_notices(events: list[Event]) -> None:
     """Note who is told of ``events``, where and when; read again, they change nothing."""
-    told = [*_asked(events), *_decided(events), *_of_webhooks(events)]
+    told = [*_find_requests(events), *_find_outcomes(events), *_find_stopped_webhooks(events)]
     if told:
         now = clock()
-        rows = [*_to_people(told, now), *_to_roles(told, now)]
+        rows = [*_build_personal_notices(told, now), *_build_shared_notices(told, now)]
         Notice.objects.bulk_create(rows, batch_size=BATCH, ignore_conflicts=True)
-        delivery.defer({row.place for row in rows if row.due_at <= now})
+        delivery.defer_delivery({row.place for row in rows if row.due_at <= now})
 
 
-def try_out(person: User, place: str) -> None:
+def send_test(person: User, place: str) -> None:
     """Send something to one place of ``person``, so that they see whether it arrives."""
     row = {"event_id": uuid4(), "subject_id": uuid4(), "kind": NoticeKind.TEST}
     Notice.objects.create(place=place, person=person, due_at=clock(), **row)
-    delivery.defer({place})
+    delivery.defer_delivery({place})
 
 
-def _asked(events: list[Event]) -> Iterator[Told]:
+def _find_requests(events: list[Event]) -> Iterator[Recipients]:
     """New work, escalations, reviews of overrides, and reminders: for whoever may vote. Whether
     they still may is looked at when it is sent."""
-    asking = [event for event in events if event.event_type in ASKED]
+    asking = [event for event in events if event.event_type in REQUESTS]
     if not asking:
         return
     found = Approval.objects.filter(pk__in=[event.subject_id for event in asking])
     approvals = {row.pk: row for row in found.pending().prefetch_related("escalated_from")}
-    voters = _voters(approvals)
+    voters = _load_voters(approvals)
     for event in asking:
         approval = approvals.get(event.subject_id)
         if approval is not None:
-            yield Told(
+            yield Recipients(
                 event,
-                _kind(event, approval),
+                _classify(event, approval),
                 approval.pk,
                 frozenset(voters[approval.pk]),
                 approval.approver_role,
@@ -94,7 +94,7 @@ def _asked(events: list[Event]) -> Iterator[Told]:
             )
 
 
-def _kind(event: Event, approval: Approval) -> NoticeKind:
+def _classify(event: Event, approval: Approval) -> NoticeKind:
     if event.event_type == EventType.APPROVAL_REMINDED:
         return NoticeKind.REMINDER
     if approval.override_id is not None:
@@ -102,7 +102,7 @@ def _kind(event: Event, approval: Approval) -> NoticeKind:
     return NoticeKind.ESCALATION if approval.escalated_from.all() else NoticeKind.WORK
 
 
-def _voters(approvals: Iterable[UUID]) -> dict[UUID, set[int]]:
+def _load_voters(approvals: Iterable[UUID]) -> dict[UUID, set[int]]:
     """Everybody who may vote on each of ``approvals`` now, by its id."""
     voters: dict[UUID, set[int]] = defaultdict(set)
     with connection.cursor() as cursor:
@@ -112,7 +112,7 @@ def _voters(approvals: Iterable[UUID]) -> dict[UUID, set[int]]:
     return voters
 
 
-def _decided(events: list[Event]) -> Iterator[Told]:
+def _find_outcomes(events: list[Event]) -> Iterator[Recipients]:
     """What became of a task: for the agent's owner, and for the person in whose name it asked."""
     waited = Task.Status.AWAITING_APPROVAL
     over = [e for e in events if e.event_type in OUTCOMES and e.from_state == waited]
@@ -120,7 +120,7 @@ def _decided(events: list[Event]) -> Iterator[Told]:
         return
     rows = Task.objects.filter(pk__in=[event.subject_id for event in over])
     tasks = {task.pk: task for task in rows.select_related("agent")}
-    named = people_named(task.on_behalf_of for task in tasks.values())
+    named = find_people(task.on_behalf_of for task in tasks.values())
     for event in over:
         task = tasks.get(event.subject_id)
         if task is None:
@@ -128,10 +128,10 @@ def _decided(events: list[Event]) -> Iterator[Told]:
         people = set(named[task.on_behalf_of.lower()])
         if task.agent.owner_id is not None:
             people.add(task.agent.owner_id)
-        yield Told(event, NoticeKind.DECISION, task.pk, frozenset(people))
+        yield Recipients(event, NoticeKind.DECISION, task.pk, frozenset(people))
 
 
-def people_named(names: Iterable[str]) -> dict[str, set[int]]:
+def find_people(names: Iterable[str]) -> dict[str, set[int]]:
     """The active people whom ``names`` mean, by username or e-mail, under the name in small
     letters."""
     wanted = {name for name in names if name}
@@ -148,16 +148,16 @@ def people_named(names: Iterable[str]) -> dict[str, set[int]]:
     return found
 
 
-def _of_webhooks(events: list[Event]) -> Iterator[Told]:
+def _find_stopped_webhooks(events: list[Event]) -> Iterator[Recipients]:
     stopped = [event for event in events if event.event_type in WEBHOOKS]
     if stopped:
         administrators = User.objects.filter(is_active=True, is_superuser=True)
         people = frozenset(administrators.values_list("pk", flat=True))
         for event in stopped:
-            yield Told(event, NoticeKind.WEBHOOK, event.subject_id, people)
+            yield Recipients(event, NoticeKind.WEBHOOK, event.subject_id, people)
 
 
-def _to_people(told: list[Told], now: datetime) -> Iterator[Notice]:
+def _build_personal_notices(told: list[Recipients], now: datetime) -> Iterator[Notice]:
     everybody = set[int]().union(*(each.people for each in told))
     people = User.objects.in_bulk(everybody)
     wishes = NoticeSettings.objects.in_bulk(everybody)
@@ -171,20 +171,20 @@ def _to_people(told: list[Told], now: datetime) -> Iterator[Notice]:
             wish = wishes.get(pk) or NoticeSettings(person=people[pk])
             if each.kind in wish.without or not people[pk].is_active:
                 continue
-            due = schedule.told_at(wish, now, each.deadline)
+            due = schedule.send_at(wish, now, each.deadline)
             by_email = wish.by_email and people[pk].email and settings.EMAIL_CONFIGURED
             places = [f"email:{pk}"] if by_email else []
             for place in [*places, *further[pk]]:
-                yield _row(each, place, due, person_id=pk)
+                yield _build_notice(each, place, due, person_id=pk)
 
 
-def _to_roles(told: list[Told], now: datetime) -> Iterator[Notice]:
+def _build_shared_notices(told: list[Recipients], now: datetime) -> Iterator[Notice]:
     for each in told:
         for url in settings.NOTICE_CHANNELS.get(each.role, ()) if each.role else ():
-            yield _row(each, delivery.shared_place(each.role, url), now)
+            yield _build_notice(each, delivery.shared_destination(each.role, url), now)
 
 
-def _row(told: Told, place: str, due: datetime, **person: Any) -> Notice:
+def _build_notice(told: Recipients, place: str, due: datetime, **person: Any) -> Notice:
     return Notice(
         event_id=told.event.pk,
         place=place,

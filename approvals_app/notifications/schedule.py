@@ -9,22 +9,22 @@ from approvals_app.notifications.models import NoticeSettings
 DAY = timedelta(days=1)
 
 
-def zones() -> list[str]:
+def list_time_zones() -> list[str]:
     """What a person can choose from."""
     return sorted(zone for zone in available_timezones() if "/" in zone or zone == "UTC")
 
 
-def told_at(wish: NoticeSettings, now: datetime, deadline: datetime | None) -> datetime:
+def send_at(wish: NoticeSettings, now: datetime, deadline: datetime | None) -> datetime:
     """When ``wish`` wants what happened ``now`` to be told.
 
     What is due before then is told at once, where they want that.
     """
-    at = calm(wish, _digested(wish, now))
+    at = after_quiet_hours(wish, _next_digest(wish, now))
     urgent = wish.urgent_at_once and deadline is not None and now < deadline <= at
     return now if urgent else at
 
 
-def calm(wish: NoticeSettings, at: datetime) -> datetime:
+def after_quiet_hours(wish: NoticeSettings, at: datetime) -> datetime:
     """``at``, or the end of the quiet hours in which it lies."""
     begins, ends = wish.quiet_from, wish.quiet_until
     if begins is None or ends is None or begins == ends:
@@ -36,7 +36,7 @@ def calm(wish: NoticeSettings, at: datetime) -> datetime:
     return _next(local, ends) if quiet else at
 
 
-def _digested(wish: NoticeSettings, now: datetime) -> datetime:
+def _next_digest(wish: NoticeSettings, now: datetime) -> datetime:
     local = now.astimezone(ZoneInfo(wish.time_zone))
     match wish.digest:
         case NoticeSettings.Digest.HOURLY:

@@ -26,12 +26,12 @@ RECENT = timedelta(days=7)
 HOURS = [(hour, f"{hour:02}:00") for hour in range(24)]
 
 
-class WishForm(forms.Form):
+class PreferencesForm(forms.Form):
     """Of what, when and how much at a time."""
 
     by_email = forms.BooleanField(required=False)
     kinds = forms.MultipleChoiceField(
-        choices=[(kind.value, kind.label) for kind in NoticeKind.chosen_from()], required=False
+        choices=[(kind.value, kind.label) for kind in NoticeKind.list_selectable()], required=False
     )
     time_zone = forms.CharField(max_length=64)
     quiet_from = forms.TimeField(required=False)
@@ -42,7 +42,7 @@ class WishForm(forms.Form):
 
     def clean_time_zone(self) -> str:
         given: str = self.cleaned_data["time_zone"]
-        if given not in schedule.zones():
+        if given not in schedule.list_time_zones():
             raise forms.ValidationError("Choose a time zone from the list, such as Europe/Berlin.")
         return given
 
@@ -61,10 +61,10 @@ def notifications(request: HttpRequest) -> HttpResponse:
     """What the reader wants to be told, where, and what did not reach them."""
     assert isinstance(request.user, User), "the admin lets nobody else in"
     person, refused = request.user, ""
-    form = WishForm(request.POST if request.POST.get("action") == "save" else None)
+    form = PreferencesForm(request.POST if request.POST.get("action") == "save" else None)
     if request.method == "POST":
         try:
-            messages.success(request, _acted(request, person, form))
+            messages.success(request, _run_action(request, person, form))
             return redirect("pages:notifications")
         except (forms.ValidationError, channels.ChannelRefused) as error:
             refused = " ".join(getattr(error, "messages", [str(error)]))
@@ -72,57 +72,61 @@ def notifications(request: HttpRequest) -> HttpResponse:
     context = {
         "title": "Notifications",
         "refused": refused,
-        "shown": _shown(wish, form),
-        "kinds": NoticeKind.chosen_from(),
+        "shown": _build_form_values(wish, form),
+        "kinds": NoticeKind.list_selectable(),
         "digests": NoticeSettings.Digest.choices,
         "hours": HOURS,
-        "zones": schedule.zones(),
+        "zones": schedule.list_time_zones(),
         "email": person.email,
         "mail_is_sent": settings.EMAIL_CONFIGURED,
         "channels": NoticeChannel.objects.filter(person=person)[:MOST_CHANNELS],
         "schemes": channels.allowed(),
         "full": NoticeChannel.objects.filter(person=person).count() >= MOST_CHANNELS,
-        "missed": _missed(person),
+        "missed": _find_undelivered(person),
     }
     frame = admin.site.each_context(request)
     template = "admin/approvals_app/notifications.html"
     return TemplateResponse(request, template, frame | context, status=400 if refused else 200)
 
 
-def _acted(request: HttpRequest, person: User, form: WishForm) -> str:
+def _run_action(request: HttpRequest, person: User, form: PreferencesForm) -> str:
     match request.POST.get("action"):
         case "save":
-            return _saved(person, form)
+            return _save_preferences(person, form)
         case "add":
-            return _added(person, ChannelForm(request.POST))
+            return _add_channel(person, ChannelForm(request.POST))
         case "remove":
-            if not NoticeChannel.objects.filter(person=person, pk=_named(request)).delete()[0]:
+            if not NoticeChannel.objects.filter(
+                person=person, pk=_parse_channel_id(request)
+            ).delete()[0]:
                 raise Http404(NOT_YOURS)
             return "Removed."
         case "test_email" if person.email and settings.EMAIL_CONFIGURED:
-            recipients.try_out(person, f"email:{person.pk}")
+            recipients.send_test(person, f"email:{person.pk}")
             return "A test is on its way to your e-mail."
         case "test":
-            channel = NoticeChannel.objects.filter(person=person, pk=_named(request)).first()
+            channel = NoticeChannel.objects.filter(
+                person=person, pk=_parse_channel_id(request)
+            ).first()
             if channel is None:
                 raise Http404(NOT_YOURS)
-            recipients.try_out(person, f"channel:{channel.pk}")
+            recipients.send_test(person, f"channel:{channel.pk}")
             return f"A test is on its way to {channel.service}."
     raise forms.ValidationError("This action is not available.")
 
 
-def _saved(person: User, form: WishForm) -> str:
+def _save_preferences(person: User, form: PreferencesForm) -> str:
     if not form.is_valid():
         said = [str(text) for texts in form.errors.values() for text in texts]
         raise forms.ValidationError(said)
     given = dict(form.cleaned_data)
     kinds = given.pop("kinds")
-    without = [kind.value for kind in NoticeKind.chosen_from() if kind.value not in kinds]
+    without = [kind.value for kind in NoticeKind.list_selectable() if kind.value not in kinds]
     NoticeSettings.objects.update_or_create(person=person, defaults=given | {"without": without})
     return "Saved. This applies to new events."
 
 
-def _added(person: User, form: ChannelForm) -> str:
+def _add_channel(person: User, form: ChannelForm) -> str:
     if not form.is_valid():
         raise channels.ChannelRefused(channels.NOT_KNOWN)
     url = form.cleaned_data["url"]
@@ -142,14 +146,14 @@ def _added(person: User, form: ChannelForm) -> str:
     return "Added. Send a test to check it."
 
 
-def _named(request: HttpRequest) -> UUID:
+def _parse_channel_id(request: HttpRequest) -> UUID:
     given = request.POST.get("channel", "")
     if not UUID_TEXT.fullmatch(given):
         raise Http404(NOT_YOURS)
     return UUID(given)
 
 
-def _shown(wish: NoticeSettings, form: WishForm) -> dict[str, Any]:
+def _build_form_values(wish: NoticeSettings, form: PreferencesForm) -> dict[str, Any]:
     """What the form shows: what was sent, where that could not be kept, or what is kept."""
     if form.is_bound:
         given = cast("QueryDict", form.data)
@@ -158,7 +162,7 @@ def _shown(wish: NoticeSettings, form: WishForm) -> dict[str, Any]:
             "digest_hour": _hour(given.get("digest_hour", "")),
         }
     return {name: getattr(wish, name) for name in form.fields if name != "kinds"} | {
-        "kinds": [kind.value for kind in NoticeKind.chosen_from() if kind not in wish.without],
+        "kinds": [kind.value for kind in NoticeKind.list_selectable() if kind not in wish.without],
         "quiet_from": f"{wish.quiet_from:%H:%M}" if wish.quiet_from else "",
         "quiet_until": f"{wish.quiet_until:%H:%M}" if wish.quiet_until else "",
     }
@@ -168,7 +172,7 @@ def _hour(given: str) -> int:
     return next((hour for hour, _ in HOURS if str(hour) == given), 0)
 
 
-def _missed(person: User) -> list[dict[str, Any]]:
+def _find_undelivered(person: User) -> list[dict[str, Any]]:
     """What could not be sent lately, newest first; SHOWN at most."""
     since = timezone.now() - RECENT
     rows = Notice.objects.filter(

@@ -59,7 +59,7 @@ class ConditionFailed(Exception):
     """The condition gave no answer for this task; says why in a few words."""
 
 
-class Asked:
+class Facts:
     """What conditions may ask of one task: the VARIABLES of ``facts``.
 
     What they ask for becomes values of the library's once, however many conditions ask, and nothing
@@ -70,20 +70,20 @@ class Asked:
         self._facts = facts
         self._prepared: dict[frozenset[str], Any] = {}
 
-    def plain(self, needs: frozenset[str]) -> dict[str, Any]:
+    def variables(self, needs: frozenset[str]) -> dict[str, Any]:
         """The variables, and of those of which members are named, nothing but these members."""
-        return {name: self._named(name, needs) for name in needs if "." not in name}
+        return {name: self._select_members(name, needs) for name in needs if "." not in name}
 
-    def prepared(self, needs: frozenset[str]) -> Any:
+    def cel_context(self, needs: frozenset[str]) -> Any:
         """The same, ready to be asked. Raises ConditionFailed where a value can't be that."""
         if needs not in self._prepared:
             try:
-                self._prepared[needs] = cel.Context(self.plain(needs))
+                self._prepared[needs] = cel.Context(self.variables(needs))
             except Exception as error:
-                raise ConditionFailed(_said(error)) from None
+                raise ConditionFailed(_describe_error(error)) from None
         return self._prepared[needs]
 
-    def _named(self, name: str, needs: frozenset[str]) -> Any:
+    def _select_members(self, name: str, needs: frozenset[str]) -> Any:
         whole = self._facts[name]
         members = {need.partition(".")[2] for need in needs if need.startswith(f"{name}.")}
         if not members or not isinstance(whole, dict):
@@ -100,7 +100,7 @@ class Condition:
         try:
             self._program = cel.compile(text)
         except Exception as error:
-            raise ConditionInvalid(_said(error)) from None
+            raise ConditionInvalid(_describe_error(error)) from None
         self.text = text
         bare = TEXTS.sub('""', text)
         bound = set(BOUND.findall(bare))
@@ -113,17 +113,17 @@ class Condition:
                 raise ConditionInvalid(f"there is no function called {name}.")
         self._loops = LOOPS.search(text) is not None
         needs = frozenset(self._program.variables()) & frozenset(VARIABLES)
-        self.needs = needs.union(*(_members(name, text) for name in needs & OBJECTS))
+        self.needs = needs.union(*(_find_members(name, text) for name in needs & OBJECTS))
 
-    def holds(self, asked: Asked) -> bool:
+    def holds(self, asked: Facts) -> bool:
         """Whether it holds for what is asked. Raises ConditionFailed when it errors, says something
         else than true or false, or takes longer than TIME_LIMIT."""
         if self._loops:
-            return _evaluator.holds(self.text, asked.plain(self.needs))
-        return _holds(self._program, asked.prepared(self.needs))
+            return _evaluator.holds(self.text, asked.variables(self.needs))
+        return _execute(self._program, asked.cel_context(self.needs))
 
 
-def _members(name: str, text: str) -> set[str]:
+def _find_members(name: str, text: str) -> set[str]:
     """``data.amount`` and whatever else of ``data`` a condition asks for by name; nothing when it
     asks, or might ask, for more. Texts and comments count, too: one member too many is no harm."""
     found = set()
@@ -135,17 +135,17 @@ def _members(name: str, text: str) -> set[str]:
     return found
 
 
-def _holds(program: Any, facts: Any) -> bool:
+def _execute(program: Any, facts: Any) -> bool:
     try:
         answer = program.execute(facts)
     except Exception as error:
-        raise ConditionFailed(_said(error)) from None
+        raise ConditionFailed(_describe_error(error)) from None
     if not isinstance(answer, bool):
         raise ConditionFailed("it says neither true nor false.")
     return answer
 
 
-def _said(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """The library's words on one line, without its advice."""
     if isinstance(error, KeyError):
         return f"there is no {str(error)[:100].strip(chr(39))}."
@@ -271,7 +271,7 @@ def _serve() -> None:
         if text not in programs:
             programs[text] = cel.compile(text)
         try:
-            answer: bool | str = _holds(programs[text], facts)
+            answer: bool | str = _execute(programs[text], facts)
         except ConditionFailed as failure:
             answer = str(failure)
         sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")

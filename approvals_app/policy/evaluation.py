@@ -17,18 +17,18 @@ from audit_app.base.prepared import Prepared
 from sessions_app.gate import Kind, Verdict
 from sessions_app.models import Task
 
-_read: dict[UUID, language.Rule] = {}
+_compiled: dict[UUID, language.Policy] = {}
 """Each policy as this process last read it; used while its version is still the present one."""
 
 
-JUDGING_LIMIT = 5.0
+EVALUATION_LIMIT = 5.0
 """Seconds after which no further task of several is judged: conditions on hostile payloads take
 long, and a transaction waits meanwhile."""
 
 
-def judge(
+def evaluate_task(
     task: Task,
-    read: Callable[[], Sequence[language.Rule]] | None = None,
+    read: Callable[[], Sequence[language.Policy]] | None = None,
     names: dict[UUID, str] | None = None,
 ) -> Verdict:
     """What the policies in force say of ``task`` as it is asked for now: exactly one verdict.
@@ -37,36 +37,38 @@ def judge(
     """
     if task.task_type == Task.NOTIFICATION:
         return Verdict(Kind.APPROVE, "A notification asks for nothing.")
-    facts = _Facts(task, {} if names is None else names)
-    return language.verdict((read or in_force)(), facts, settings.APPROVAL_DEFAULT)
+    facts = _TaskFacts(task, {} if names is None else names)
+    return language.evaluate((read or load_policies)(), facts, settings.APPROVAL_DEFAULT)
 
 
-def judge_all(tasks: Sequence[Task]) -> list[Verdict | OrchestratorError]:
+def evaluate_tasks(tasks: Sequence[Task]) -> list[Verdict | OrchestratorError]:
     """The verdict on each of ``tasks``, all by the same policies in force, or what refuses it:
     QuestionInvalid, or NotJudgedYet once JUDGING_LIMIT has passed."""
-    read, names, until = functools.cache(in_force), dict[UUID, str](), time.monotonic()
-    until += JUDGING_LIMIT
+    read, names, until = functools.cache(load_policies), dict[UUID, str](), time.monotonic()
+    until += EVALUATION_LIMIT
     said: list[Verdict | OrchestratorError] = []
     for task in tasks:
         try:
-            questions.must_be_askable(task)
+            questions.check_question(task)
             if said and time.monotonic() > until:
                 raise NotJudgedYet
-            said.append(judge(task, read, names))
+            said.append(evaluate_task(task, read, names))
         except OrchestratorError as refusal:
             said.append(refusal)
     return said
 
 
-def in_force() -> list[language.Rule]:
+def load_policies() -> list[language.Policy]:
     """The active policies, first one first. Which they are is asked of the database every time, so
     that a change needs no restart; a policy is read and compiled once a version."""
     active = _active()
-    stale = [pk for pk, version in active if pk not in _read or _read[pk].version != version]
+    stale = [
+        pk for pk, version in active if pk not in _compiled or _compiled[pk].version != version
+    ]
     if stale:
         for policy in ApprovalPolicy.objects.filter(pk__in=stale):
-            _read[policy.pk] = as_rule(policy)
-    found = [_read[pk] for pk, _ in active if pk in _read]
+            _compiled[policy.pk] = compile_policy(policy)
+    found = [_compiled[pk] for pk, _ in active if pk in _compiled]
     return sorted(found, key=lambda rule: (rule.priority, rule.name))
 
 
@@ -75,12 +77,12 @@ _active: Prepared[tuple[UUID, int]] = Prepared(
 )
 
 
-def as_rule(policy: ApprovalPolicy) -> language.Rule:
+def compile_policy(policy: ApprovalPolicy) -> language.Policy:
     """The policy, compiled. Raises RuleInvalid, which no saved policy does."""
-    return language.Rule.parse(policy.document, version=policy.version, id=str(policy.pk))
+    return language.Policy.parse(policy.document, version=policy.version, id=str(policy.pk))
 
 
-class _Facts(dict[str, Any]):
+class _TaskFacts(dict[str, Any]):
     """What a condition may ask of a task; the agent's name is only read where one does."""
 
     def __init__(self, task: Task, names: dict[UUID, str]) -> None:

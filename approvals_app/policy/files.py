@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from approvals_app.policy.language import Rule, RuleInvalid
+from approvals_app.policy.language import Policy, RuleInvalid
 
 LARGEST = 1_000_000
 HEAD = "# Who must approve what. Checked by `policies plan`, put in force by `policies apply`.\n"
@@ -39,15 +39,15 @@ class _Dumper(yaml.SafeDumper):
         super().increase_indent(flow, False)
 
 
-def _shown(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
-_Dumper.add_representer(str, _shown)
+_Dumper.add_representer(str, _represent_text)
 
 
-def parse_file(text: str) -> list[Rule]:
+def parse_file(text: str) -> list[Policy]:
     """The policies of a file, first one first. Raises FileInvalid."""
     if len(text) > LARGEST:
         raise FileInvalid(f"The file is longer than {LARGEST:,} characters.")
@@ -68,8 +68,8 @@ def parse_file(text: str) -> list[Rule]:
     found = content["policies"] if content["policies"] is not None else []
     if not isinstance(found, list):
         raise FileInvalid("policies must be a list.")
-    lines = _lines(node)
-    rules = [_rule(item, lines[index]) for index, item in enumerate(found)]
+    lines = _find_lines(node)
+    rules = [_parse_policy(item, lines[index]) for index, item in enumerate(found)]
     names = [rule.name for rule in rules]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -77,7 +77,7 @@ def parse_file(text: str) -> list[Rule]:
     return sorted(rules, key=lambda rule: (rule.priority, rule.name))
 
 
-def dump_file(rules: list[Rule]) -> str:
+def dump_file(rules: list[Policy]) -> str:
     """A file that ``parse_file`` makes the same policies of, always in the same order."""
     ordered = sorted(rules, key=lambda rule: (rule.priority, rule.name))
     content = {"policies": [rule.as_document() for rule in ordered]}
@@ -87,7 +87,7 @@ def dump_file(rules: list[Rule]) -> str:
     return HEAD + text
 
 
-def dump(rule: Rule) -> str:
+def dump(rule: Policy) -> str:
     """One policy by itself, to be shown or compared."""
     text: str = yaml.dump(
         rule.as_document(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
@@ -95,9 +95,9 @@ def dump(rule: Rule) -> str:
     return text
 
 
-def _rule(item: Any, line: int) -> Rule:
+def _parse_policy(item: Any, line: int) -> Policy:
     try:
-        return Rule.parse(item)
+        return Policy.parse(item)
     except RuleInvalid as error:
         name = item.get("name") if isinstance(item, dict) else None
         called = f" ({name})" if isinstance(name, str) and name.isprintable() else ""
@@ -106,7 +106,7 @@ def _rule(item: Any, line: int) -> Rule:
         ) from None
 
 
-def _lines(node: Any) -> list[int]:
+def _find_lines(node: Any) -> list[int]:
     """Where each policy of the document begins."""
     for key, value in node.value:
         if key.value == "policies" and hasattr(value, "value") and isinstance(value.value, list):

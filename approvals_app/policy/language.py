@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from approvals_app.policy.conditions import Asked, Condition, ConditionFailed, ConditionInvalid
+from approvals_app.policy.conditions import Condition, ConditionFailed, ConditionInvalid, Facts
 from audit_app.base.durations import duration
 from audit_app.base.errors import Invalid
 from audit_app.base.text_safety import UNSEEN
@@ -26,7 +26,7 @@ APPROVE_WITHOUT_A_HUMAN: Final = "approve_without_a_human"
 HIGH: Final = "high"
 NORMAL: Final = "normal"
 LOW: Final = "low"
-LONGEST_LOOK = timedelta(minutes=5)
+LONGEST_REVIEW_TIME = timedelta(minutes=5)
 PATH = re.compile(r"(data|context)(\.[A-Za-z0-9_-]{1,100}){1,8}")
 LONGEST_NAME = 150
 LONGEST_DESCRIPTION = 2_000
@@ -63,7 +63,7 @@ class Escalation:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Policy:
     """One policy; ``version`` and ``id`` are those of the stored one, None those of a draft."""
 
     name: str
@@ -88,28 +88,30 @@ class Rule:
     id: str | None = None
 
     @classmethod
-    def default(cls, role: str) -> "Rule":
+    def default(cls, role: str) -> "Policy":
         """What is asked for where no policy says more: one person of ``role``."""
         return cls(name="", kind=Kind.REQUIRE, approvals=(Requirement(role),))
 
     @classmethod
-    def parse(cls, document: Any, *, version: int | None = None, id: str | None = None) -> "Rule":
+    def parse(cls, document: Any, *, version: int | None = None, id: str | None = None) -> "Policy":
         """The rule that ``document`` is. Raises RuleInvalid, naming the field."""
         top = _Reader(document, "")
-        name = top.required("name", _name)
-        priority = top.optional("priority", _whole(-FARTHEST_PRIORITY, FARTHEST_PRIORITY), 0)
-        description = top.optional("description", _text(LONGEST_DESCRIPTION), "")
+        name = top.read_required("name", _name)
+        priority = top.read_optional("priority", _whole(-FARTHEST_PRIORITY, FARTHEST_PRIORITY), 0)
+        description = top.read_optional("description", _text(LONGEST_DESCRIPTION), "")
         nothing: Mapping[str, Any] = {}
-        when = _Reader(top.optional("when", _mapping, nothing), "when.")
-        globs = {n: when.optional(n, _glob, "*") for n in ("task_type", "from_role", "to_role")}
-        condition = when.optional("condition", _condition, "")
-        when.nothing_else()
-        kind = Kind(top.required("then", _one_of(*(kind.value for kind in Kind))))
-        asked: dict[str, Any] = globs | (_asked(top) if kind is Kind.REQUIRE else {})
+        when = _Reader(top.read_optional("when", _mapping, nothing), "when.")
+        globs = {
+            n: when.read_optional(n, _glob, "*") for n in ("task_type", "from_role", "to_role")
+        }
+        condition = when.read_optional("condition", _condition, "")
+        when.refuse_other_keys()
+        kind = Kind(top.read_required("then", _one_of(*(kind.value for kind in Kind))))
+        asked: dict[str, Any] = globs | (_read_requirements(top) if kind is Kind.REQUIRE else {})
         if kind is Kind.REQUIRE:
-            top.nothing_else()
+            top.refuse_other_keys()
         else:
-            top.nothing_else(f"it has no place in a policy that says {kind}.")
+            top.refuse_other_keys(f"it has no place in a policy that says {kind}.")
         return cls(
             name=name,
             kind=kind,
@@ -139,32 +141,32 @@ class Rule:
         if self.deny_threshold != 1:
             document["deny_threshold"] = self.deny_threshold
         if self.deadline:
-            document["deadline"] = written(self.deadline)
+            document["deadline"] = format_duration(self.deadline)
         if self.reminders:
-            document["reminders"] = [written(reminder) for reminder in self.reminders]
+            document["reminders"] = [format_duration(reminder) for reminder in self.reminders]
         if self.escalate:
             document["escalate"] = [
-                {"role": step.role, "count": step.count, "deadline": written(step.deadline)}
+                {"role": step.role, "count": step.count, "deadline": format_duration(step.deadline)}
                 for step in self.escalate
             ]
         if self.on_timeout != REJECT:
             document["on_timeout"] = self.on_timeout
         if self.valid_for:
-            document["valid_for"] = written(self.valid_for)
+            document["valid_for"] = format_duration(self.valid_for)
         if self.risk != NORMAL:
             document["risk"] = self.risk
         if self.look_for:
-            document["look_for"] = written(self.look_for)
+            document["look_for"] = format_duration(self.look_for)
         if self.type_out:
             document["type_out"] = self.type_out
         return document
 
     @property
-    def called(self) -> str:
+    def title(self) -> str:
         """What it is called in a sentence."""
         return f"Policy {self.name}" + (f" (version {self.version})" if self.version else "")
 
-    def is_about(self, facts: Mapping[str, Any]) -> bool:
+    def applies_to(self, facts: Mapping[str, Any]) -> bool:
         """Whether the type and the roles match; the condition is not asked."""
         return (
             matches(self.task_type, facts["task_type"])
@@ -172,7 +174,7 @@ class Rule:
             and matches(self.to_role, facts["to_role"])
         )
 
-    def asked_of(self, to_role: str) -> list[Requirement]:
+    def requirements_for(self, to_role: str) -> list[Requirement]:
         """Who is asked for a task addressed to ``to_role``, each role once: two names of one role
         ask for the larger number."""
         counts: dict[str, int] = {}
@@ -181,13 +183,13 @@ class Rule:
             counts[role] = max(counts.get(role, 0), asked.count)
         return [Requirement(role, count) for role, count in counts.items()]
 
-    def asks_for(self, to_role: str) -> str:
+    def describe_requirements(self, to_role: str) -> str:
         """``2 of finance and 1 of legal``."""
-        asked = [f"{each.count} of {each.role}" for each in self.asked_of(to_role)]
+        asked = [f"{each.count} of {each.role}" for each in self.requirements_for(to_role)]
         return f"{', '.join(asked[:-1])} and {asked[-1]}" if len(asked) > 1 else asked[0]
 
 
-def verdict(rules: Sequence[Rule], facts: Mapping[str, Any], default: str) -> Verdict:
+def evaluate(rules: Sequence[Policy], facts: Mapping[str, Any], default: str) -> Verdict:
     """What the first of ``rules`` (by priority, then name) that matches says of a task.
 
     ``facts`` are the task's members that a condition may ask for. A condition that fails asks a
@@ -196,19 +198,19 @@ def verdict(rules: Sequence[Rule], facts: Mapping[str, Any], default: str) -> Ve
     is addressed to. Where none matches, types that ask by themselves do, and ``default``
     (APPROVAL_DEFAULT) decides on the others.
     """
-    asked, failed = Asked(facts), None
+    asked, failed = Facts(facts), None
     for rule in sorted(rules, key=lambda rule: (rule.priority, rule.name)):
-        if not rule.is_about(facts):
+        if not rule.applies_to(facts):
             continue
         try:
-            if not rule.condition or _compiled(rule.condition).holds(asked):
-                said = _said_by(rule, facts)
-                return said if failed is None else _after(failed, said)
+            if not rule.condition or _compile_condition(rule.condition).holds(asked):
+                said = _decide(rule, facts)
+                return said if failed is None else _keep_stricter(failed, said)
         except ConditionFailed as failure:
-            failed = failed or _failed(rule, facts, str(failure))
+            failed = failed or _decide_on_failure(rule, facts, str(failure))
             if rule.kind is Kind.REQUIRE:
-                return _failed(rule, facts, str(failure))
-    return failed or _by_default(facts, default)
+                return _decide_on_failure(rule, facts, str(failure))
+    return failed or _decide_by_default(facts, default)
 
 
 def asks_by_itself(task_type: str) -> bool:
@@ -236,7 +238,7 @@ def matches(glob: str, text: str) -> bool:
     return not glob[at:].strip("*")
 
 
-def written(length: timedelta) -> str:
+def format_duration(length: timedelta) -> str:
     """A length of time as people write it, in the largest unit that it is a whole number of."""
     seconds = int(length.total_seconds())
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
@@ -245,28 +247,30 @@ def written(length: timedelta) -> str:
     return f"{seconds}s"
 
 
-def _said_by(rule: Rule, facts: Mapping[str, Any]) -> Verdict:
+def _decide(rule: Policy, facts: Mapping[str, Any]) -> Verdict:
     what = {
         Kind.APPROVE: "approves this without a human",
         Kind.REFUSE: "refuses this",
-        Kind.REQUIRE: f"requires {rule.asks_for(facts['to_role'])}" if rule.approvals else "",
+        Kind.REQUIRE: f"requires {rule.describe_requirements(facts['to_role'])}"
+        if rule.approvals
+        else "",
     }[rule.kind]
     because = f": {rule.condition} holds." if rule.condition else "."
     return Verdict(
-        rule.kind, f"{rule.called} {what}{because}", rule.name, rule.version, _plan(rule, facts)
+        rule.kind, f"{rule.title} {what}{because}", rule.name, rule.version, _plan(rule, facts)
     )
 
 
-def _failed(rule: Rule, facts: Mapping[str, Any], failure: str) -> Verdict:
-    plan = _plan(rule, facts) or Rule.default(facts["to_role"])
+def _decide_on_failure(rule: Policy, facts: Mapping[str, Any], failure: str) -> Verdict:
+    plan = _plan(rule, facts) or Policy.default(facts["to_role"])
     why = (
-        f"The condition of {rule.called[0].lower()}{rule.called[1:]} could not be evaluated, so "
-        f"a human is asked: {failure} It requires {plan.asks_for(facts['to_role'])}."
+        f"The condition of {rule.title[0].lower()}{rule.title[1:]} could not be evaluated, so "
+        f"a human is asked: {failure} It requires {plan.describe_requirements(facts['to_role'])}."
     )
     return Verdict(Kind.REQUIRE, why, rule.name, rule.version, plan)
 
 
-def _after(failed: Verdict, said: Verdict) -> Verdict:
+def _keep_stricter(failed: Verdict, said: Verdict) -> Verdict:
     """What a later rule says, unless that would be less than to ask a human."""
     if said.kind is Kind.APPROVE:
         return failed
@@ -274,7 +278,7 @@ def _after(failed: Verdict, said: Verdict) -> Verdict:
     return replace(said, why=f"{said.why} {before}")
 
 
-def _by_default(facts: Mapping[str, Any], default: str) -> Verdict:
+def _decide_by_default(facts: Mapping[str, Any], default: str) -> Verdict:
     role, task_type = facts["to_role"], facts["task_type"]
     if asks_by_itself(task_type):
         why = f"No policy matches; {task_type} tasks always need a human: 1 of {role}."
@@ -282,10 +286,10 @@ def _by_default(facts: Mapping[str, Any], default: str) -> Verdict:
         why = f"No policy matches and APPROVAL_DEFAULT is require: 1 of {role}."
     else:
         return Verdict(Kind.APPROVE, f"No policy matches and APPROVAL_DEFAULT is {default}.")
-    return Verdict(Kind.REQUIRE, why, plan=Rule.default(role))
+    return Verdict(Kind.REQUIRE, why, plan=Policy.default(role))
 
 
-def _plan(rule: Rule, facts: Mapping[str, Any]) -> Rule | None:
+def _plan(rule: Policy, facts: Mapping[str, Any]) -> Policy | None:
     return rule if rule.kind is Kind.REQUIRE else None
 
 
@@ -293,7 +297,7 @@ _conditions: dict[str, Condition] = {}
 MOST_CONDITIONS = 10_000
 
 
-def _compiled(text: str) -> Condition:
+def _compile_condition(text: str) -> Condition:
     """Compiled once a process; drafts that are tried must not fill it."""
     if text not in _conditions:
         if len(_conditions) >= MOST_CONDITIONS:
@@ -314,19 +318,19 @@ class _Reader:
         self._left = dict(document)
         self._place = place
 
-    def required(self, name: str, read: Callable[[Any], T]) -> T:
+    def read_required(self, name: str, read: Callable[[Any], T]) -> T:
         if name not in self._left:
             raise RuleInvalid(field=f"{self._place}{name}", reason="it is missing.")
         return self._read(name, read)
 
-    def optional(self, name: str, read: Callable[[Any], T], default: T) -> T:
+    def read_optional(self, name: str, read: Callable[[Any], T], default: T) -> T:
         return self._read(name, read) if name in self._left else default
 
-    def nothing_else(self, reason: str = "there is no such key.") -> None:
+    def refuse_other_keys(self, reason: str = "there is no such key.") -> None:
         for name in self._left:
-            raise RuleInvalid(field=f"{self._place}{_quoted(name)}", reason=reason)
+            raise RuleInvalid(field=f"{self._place}{_quote(name)}", reason=reason)
 
-    def list_of(self, name: str, most: int, read: Callable[[Any, str], T]) -> tuple[T, ...]:
+    def read_list(self, name: str, most: int, read: Callable[[Any, str], T]) -> tuple[T, ...]:
         if name not in self._left:
             return ()
         items = self._left.pop(name)
@@ -342,53 +346,55 @@ class _Reader:
             raise RuleInvalid(field=f"{self._place}{name}", reason=str(error)) from None
 
 
-def _asked(top: _Reader) -> dict[str, Any]:
-    approvals = top.list_of("approvals", MOST_APPROVALS, _requirement)
+def _read_requirements(top: _Reader) -> dict[str, Any]:
+    approvals = top.read_list("approvals", MOST_APPROVALS, _requirement)
     if not approvals:
         raise RuleInvalid(field="approvals", reason="it must say who is asked.")
     roles = [asked.role for asked in approvals]
     for index, role in enumerate(roles):
         if role in roles[:index]:
             raise RuleInvalid(field=f"approvals[{index}].role", reason=f"{role} is there twice.")
-    deadline = top.optional("deadline", _duration, None)
-    reminders = top.list_of("reminders", MOST_REMINDERS, _reminder)
+    deadline = top.read_optional("deadline", _duration, None)
+    reminders = top.read_list("reminders", MOST_REMINDERS, _reminder)
     for index, reminder in enumerate(reminders):
         if deadline and reminder >= deadline:
             reason = "it must be shorter than the deadline."
             raise RuleInvalid(field=f"reminders[{index}]", reason=reason)
     return {
         "approvals": approvals,
-        "deny_threshold": top.optional("deny_threshold", _whole(1, MOST_PEOPLE), 1),
+        "deny_threshold": top.read_optional("deny_threshold", _whole(1, MOST_PEOPLE), 1),
         "deadline": deadline,
         "reminders": tuple(sorted(set(reminders), reverse=True)),
-        "escalate": top.list_of("escalate", MOST_ESCALATIONS, _escalation),
-        "on_timeout": top.optional("on_timeout", _one_of(REJECT, APPROVE_WITHOUT_A_HUMAN), REJECT),
-        "valid_for": top.optional("valid_for", _duration, None),
-        "risk": top.optional("risk", _one_of(HIGH, NORMAL, LOW), NORMAL),
-        "look_for": top.optional("look_for", _glance, None),
-        "type_out": top.optional("type_out", _path, ""),
+        "escalate": top.read_list("escalate", MOST_ESCALATIONS, _escalation),
+        "on_timeout": top.read_optional(
+            "on_timeout", _one_of(REJECT, APPROVE_WITHOUT_A_HUMAN), REJECT
+        ),
+        "valid_for": top.read_optional("valid_for", _duration, None),
+        "risk": top.read_optional("risk", _one_of(HIGH, NORMAL, LOW), NORMAL),
+        "look_for": top.read_optional("look_for", _review_time, None),
+        "type_out": top.read_optional("type_out", _path, ""),
     }
 
 
-def _quoted(key: Any) -> str:
+def _quote(key: Any) -> str:
     """The beginning of a key that may be anything, fit to be shown."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(key)[:100])
 
 
 def _requirement(item: Any, place: str) -> Requirement:
     reader = _Reader(item, f"{place}.")
-    role = reader.required("role", _name)
-    found = Requirement(role, reader.optional("count", _whole(1, MOST_PEOPLE), 1))
-    reader.nothing_else()
+    role = reader.read_required("role", _name)
+    found = Requirement(role, reader.read_optional("count", _whole(1, MOST_PEOPLE), 1))
+    reader.refuse_other_keys()
     return found
 
 
 def _escalation(item: Any, place: str) -> Escalation:
     reader = _Reader(item, f"{place}.")
-    role = reader.required("role", _name)
-    count = reader.optional("count", _whole(1, MOST_PEOPLE), 1)
-    found = Escalation(role, count, reader.required("deadline", _duration))
-    reader.nothing_else()
+    role = reader.read_required("role", _name)
+    count = reader.read_optional("count", _whole(1, MOST_PEOPLE), 1)
+    found = Escalation(role, count, reader.read_required("deadline", _duration))
+    reader.refuse_other_keys()
     return found
 
 
@@ -461,14 +467,14 @@ def _duration(value: Any) -> timedelta:
         raise ValueError("it must be a length of time, for example 4h.")
     found = duration(value)
     if found > LONGEST_DURATION:
-        raise ValueError(f"it must be at most {written(LONGEST_DURATION)}.")
+        raise ValueError(f"it must be at most {format_duration(LONGEST_DURATION)}.")
     return found
 
 
-def _glance(value: Any) -> timedelta:
+def _review_time(value: Any) -> timedelta:
     found = _duration(value)
-    if found > LONGEST_LOOK:
-        raise ValueError(f"it must be at most {written(LONGEST_LOOK)}.")
+    if found > LONGEST_REVIEW_TIME:
+        raise ValueError(f"it must be at most {format_duration(LONGEST_REVIEW_TIME)}.")
     return found
 
 

@@ -10,7 +10,7 @@ import orjson
 from django.conf import settings
 from django.db import connection, transaction
 
-from approvals_app.policy.language import Rule, verdict
+from approvals_app.policy.language import Policy, evaluate
 from sessions_app.gate import Kind, Verdict
 from sessions_app.models import Task
 
@@ -26,7 +26,7 @@ ORDER BY task.created_at DESC, task.id DESC LIMIT %s
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class ChangedTask:
     """One task of which another thing would be said."""
 
     task_id: UUID
@@ -47,7 +47,7 @@ class Report:
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)
     policies: Counter[str] = field(default_factory=Counter)
     asked: Counter[tuple[str, int]] = field(default_factory=Counter)
-    changed: list[Changed] = field(default_factory=list)
+    changed: list[ChangedTask] = field(default_factory=list)
     failed: int = 0
 
     @property
@@ -103,7 +103,7 @@ class Report:
 
 
 def simulate(
-    rules: Sequence[Rule],
+    rules: Sequence[Policy],
     *,
     days: int,
     most: int | None = None,
@@ -116,38 +116,38 @@ def simulate(
     """
     report = Report(days)
     ordered = sorted(rules, key=lambda rule: (rule.priority, rule.name))
-    for rows in _past(days, most):
+    for rows in _fetch_past_tasks(days, most):
         for row in rows:
-            _judge(row, ordered, report)
+            _evaluate_row(row, ordered, report)
         progress(f"Judged {report.tasks:,} tasks")
     return report
 
 
-def _judge(row: tuple[Any, ...], rules: Sequence[Rule], report: Report) -> None:
+def _evaluate_row(row: tuple[Any, ...], rules: Sequence[Policy], report: Report) -> None:
     task_id, payload, agent, before, _, hour = row
     facts = orjson.loads(payload)
     facts["agent"] = agent
-    said = verdict(rules, facts, settings.APPROVAL_DEFAULT)
+    said = evaluate(rules, facts, settings.APPROVAL_DEFAULT)
     before, after = before or "unknown", said.kind.value
     report.tasks += 1
     report.moves[before, after] += 1
     report.policies[said.policy or "none"] += 1
     report.failed += "could not be evaluated" in said.why
-    for role, count in _asked(said, facts):
+    for role, count in _people_asked(said, facts):
         report.asked[role, hour] += count
     if before != after and len(report.changed) < EXAMPLES:
         report.changed.append(
-            Changed(task_id, facts["task_type"], before, after, said.policy, said.why)
+            ChangedTask(task_id, facts["task_type"], before, after, said.policy, said.why)
         )
 
 
-def _asked(said: Verdict, facts: dict[str, Any]) -> Iterable[tuple[str, int]]:
+def _people_asked(said: Verdict, facts: dict[str, Any]) -> Iterable[tuple[str, int]]:
     if said.kind is not Kind.REQUIRE:
         return ()
-    return [(asked.role, asked.count) for asked in said.plan.asked_of(facts["to_role"])]
+    return [(asked.role, asked.count) for asked in said.plan.requirements_for(facts["to_role"])]
 
 
-def _past(days: int, most: int | None) -> Iterator[list[tuple[Any, ...]]]:
+def _fetch_past_tasks(days: int, most: int | None) -> Iterator[list[tuple[Any, ...]]]:
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION READ ONLY")
         cursor.execute("SET LOCAL statement_timeout = '60s'")

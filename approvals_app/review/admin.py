@@ -265,11 +265,11 @@ class ApprovalAdmin(WordsAdmin):
             "notes": request.POST.get("notes", kept),
             "longest_notes": LONGEST_NOTES,
             "own": found.voice_of(actor_of(request)),
-            "can_take_back": eligibility.open_to_voices(found.approval),
+            "can_take_back": eligibility.can_withdraw_votes(found.approval),
             "can_break_glass": eligibility.BREAK_GLASS in actor_of(request).rights,
             "delegates": dossier.delegates(actor_of(request)) if not obstacle else [],
-            "fields": questions.fields(found.task, request.POST),
-            "to_type": requirements.to_type(found.approval),
+            "fields": questions.build_fields(found.task, request.POST),
+            "to_type": requirements.text_to_type(found.approval),
             "typed": request.POST.get("typed", ""),
             "look_left": requirements.seconds_left(found.approval, looked),
         }
@@ -283,7 +283,7 @@ def _do(request: HttpRequest, approval_id: UUID, given: dict[str, Any]) -> str:
     match given["decision"]:
         case "approve":
             task = Approval.objects.visible_to(by).select_related("task").one(approval_id).task
-            answer = questions.answer_in(task, request.POST)
+            answer = questions.parse_answer(task, request.POST)
             said = {"notes": notes, "answer": answer, "typed": given["typed"]}
             approval = operations.approve(approval_id, **said, **seen)
             missing = approval.needed - sum(v.choice == "yes" for v in approval.votes_cast)

@@ -12,7 +12,7 @@ from django.utils import timezone
 from approvals_app.decisions import eligibility
 from approvals_app.models import Approval, Vote
 from approvals_app.payload import renderers
-from approvals_app.payload.diffs import Line, lines_of, of_tasks
+from approvals_app.payload.diffs import Line, diff_lines, diff_tasks
 from approvals_app.review.inbox import amount, sentence
 from approvals_app.review.timelines import known_among, states_of
 from audit_app.base import text_safety
@@ -53,9 +53,9 @@ class Dossier:
     last_time: Task | None
 
     @property
-    def drawing(self) -> renderers.Drawing:
+    def drawing(self) -> renderers.Rendering:
         """What it will do, by its kind."""
-        return renderers.draw(self.payload["task_type"], self.payload)
+        return renderers.render(self.payload["task_type"], self.payload)
 
     @property
     def machine(self) -> Machine:
@@ -74,7 +74,7 @@ class Dossier:
             return []
         before = json.loads(self.last_time.payload)
         before, now = ({n: each[n] for n in SHOWN} for each in (before, self.payload))
-        return lines_of(before, now)
+        return diff_lines(before, now)
 
     @property
     def asked(self) -> list[Approval]:
@@ -137,7 +137,7 @@ def read(approval_id: UUID, actor: Actor) -> Dossier:
         trail=latest[:TRAIL_SHOWN][::-1],
         trail_is_longer=len(latest) > TRAIL_SHOWN,
         obstacle=_obstacle(approval, actor),
-        difference=of_tasks([task.pk]).get(task.pk, []) if task.revision > 1 else [],
+        difference=diff_tasks([task.pk]).get(task.pk, []) if task.revision > 1 else [],
         before=before,
         last_time=_last_time(task, actor),
     )

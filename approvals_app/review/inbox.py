@@ -28,7 +28,7 @@ from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce, Left, Now
 
 from approvals_app.models import Approval, Override, Viewer, Vote
-from approvals_app.payload.diffs import Line, of_tasks
+from approvals_app.payload.diffs import Line, diff_tasks
 from approvals_app.review.presence import LOOKING
 from audit_app.base.actors import Actor
 from audit_app.base.text_safety import shortened
@@ -276,7 +276,7 @@ def several(actor: Actor, ids: Iterable[UUID]) -> list[Row]:
     rows = _shown(Approval.objects.filter(of_known_tasks(actor, "task"), pk__in=ids), actor)
     found = {row.pk: row for row in rows}
     revised = [row.task_id for row in found.values() if row.revision > 1]
-    changed = of_tasks(revised) if revised else {}
+    changed = diff_tasks(revised) if revised else {}
     return [
         _row(found[pk], difference=changed.get(found[pk].task_id, [])) for pk in ids if pk in found
     ]

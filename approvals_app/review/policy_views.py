@@ -22,7 +22,7 @@ from approvals_app.models import ApprovalPolicy, Delegation
 from approvals_app.notifications.views import notifications
 from approvals_app.policy import evaluation, operations
 from approvals_app.policy.files import FileInvalid, dump, dump_file, parse_file
-from approvals_app.policy.language import Rule
+from approvals_app.policy.language import Policy
 from approvals_app.policy.simulation import Report, simulate
 from approvals_app.review import decision, timelines
 from approvals_app.review.dashboards import WINDOWS, lately
@@ -92,7 +92,7 @@ class Version:
 
 def policy_list(request: HttpRequest) -> HttpResponse:
     """Every policy, in the order in which they are asked."""
-    rows = [(policy, evaluation.as_rule(policy)) for policy in ApprovalPolicy.objects.all()]
+    rows = [(policy, evaluation.compile_policy(policy)) for policy in ApprovalPolicy.objects.all()]
     return _page(
         request,
         "policies.html",
@@ -153,7 +153,7 @@ def policy(request: HttpRequest, policy_id: UUID | None = None) -> HttpResponse:
 def policy_simulation(request: HttpRequest) -> HttpResponse:
     """The policies in force, or a whole file, over the tasks of the last days."""
     days, refused, status = _days(request), "", 200
-    text, report = dump_file(evaluation.in_force()), None
+    text, report = dump_file(evaluation.load_policies()), None
     if request.method == "POST":
         text = _given(request)
         try:
@@ -220,7 +220,7 @@ def _named(request: HttpRequest) -> str:
     given = form.cleaned_data
     begins = datetime.combine(given["starts"], time.min, UTC)
     ends = datetime.combine(given["ends"], time.min, UTC) + timedelta(days=1)
-    delegations.name_stand_in(
+    delegations.grant_delegation(
         by=actor_of(request),
         to=given["to"],
         starts_at=begins,
@@ -249,7 +249,7 @@ def _acted(
         return redirect("pages:policy", found.pk)
     rule = _rule(text)
     if action == "try":
-        others = [other for other in evaluation.in_force() if other.name != rule.name]
+        others = [other for other in evaluation.load_policies() if other.name != rule.name]
         return simulate([*others, rule], days=days, most=MOST_SIMULATED)
     if found is None:
         found = operations.create_policy(rule, by=by)
@@ -268,7 +268,7 @@ def _expected(request: HttpRequest) -> int | None:
     return int(given)
 
 
-def _rule(text: str) -> Rule:
+def _rule(text: str) -> Policy:
     """The one policy that ``text`` is. Raises FileInvalid."""
     indented = "\n".join(f"    {line}" for line in text.splitlines())
     try:
@@ -289,7 +289,7 @@ def _without_lines(said: str) -> str:
 
 
 def _text_of(found: ApprovalPolicy | None) -> str:
-    return dump(evaluation.as_rule(found)) if found else NEW
+    return dump(evaluation.compile_policy(found)) if found else NEW
 
 
 def _given(request: HttpRequest) -> str:
@@ -310,8 +310,8 @@ def _versions(found: ApprovalPolicy) -> list[Version]:
     versions, before = [], ""
     for event in events:
         said = event.metadata
-        document = {name: said[name] for name in operations.NAMED} | said["rule"]
-        after = dump(Rule.parse(document))
+        document = {name: said[name] for name in operations.COLUMNS} | said["rule"]
+        after = dump(Policy.parse(document))
         lines = difflib.ndiff(before.splitlines(), after.splitlines())
         changed = [(line[0], line[2:]) for line in lines if line[0] in "+-"]
         what = event.event_type.removeprefix("policy.")

@@ -29,13 +29,13 @@ def seen(text: Any) -> SafeString:
 @register.filter
 def tree(value: Any) -> SafeString:
     """A JSON value, whole, as parts that open."""
-    return json_tree.tree(value)
+    return json_tree.render_tree(value)
 
 
 @register.filter
 def code(text: str, language: str) -> SafeString:
     """``text`` as source code, with the parts of the ``language`` told apart by colour."""
-    return highlighting.code(str(text), language)
+    return highlighting.highlight_code(str(text), language)
 
 
 @register.filter

@@ -285,7 +285,7 @@ class Prove(SignedInView):
     def get(self, request: HttpRequest) -> HttpResponse:
         here = leading_to("signin:prove", self.destination)
         try:
-            eligibility.must_be_sure(Actor.human(self.person), timezone.now())
+            eligibility.check_assurance(Actor.human(self.person), timezone.now())
         except ReauthenticationRequired:
             return redirect(leading_to("signin:reauthenticate", here))
         except SecondFactorRequired:

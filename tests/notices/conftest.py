@@ -18,7 +18,7 @@ from django.contrib.auth.models import User
 from approvals_app.notifications import delivery
 from approvals_app.notifications.channels import _plugin
 from approvals_app.notifications.models import Notice, NoticeChannel, NoticeSettings
-from approvals_app.notifications.views import ChannelForm, _added
+from approvals_app.notifications.views import ChannelForm, _add_channel
 from audit_app.live.consumers import RELAYS
 from orchestrator.settings import _mail, env
 from tests.browser.conftest import chromium, look, signed_in, site
@@ -161,7 +161,7 @@ def wishes(person: User, **columns: Any) -> None:
 
 def adds(person: User, url: str) -> NoticeChannel:
     """As the page does it."""
-    _added(person, ChannelForm({"url": url}))
+    _add_channel(person, ChannelForm({"url": url}))
     return NoticeChannel.objects.get(person=person)
 
 

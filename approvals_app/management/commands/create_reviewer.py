@@ -35,7 +35,7 @@ class Command(OperatorCommand):
         password = get_random_string(PASSWORD_LENGTH) if given is None else given
         roles = list(dict.fromkeys(roles))
         with stoppable():  # a password that nobody saw would be of no use
-            user = _created(username, password, roles)
+            user = _create_user(username, password, roles)
             facts: dict[str, Any] = {"user_id": user.pk, "username": username, "roles": roles}
             sentence = f"Created the reviewer {username} ({', '.join(roles)})."
             if given is None:
@@ -44,7 +44,7 @@ class Command(OperatorCommand):
             self.report(facts, sentence)
 
 
-def _created(username: str, password: str, roles: list[str]) -> User:
+def _create_user(username: str, password: str, roles: list[str]) -> User:
     """The new user, or nothing at all: neither a user without groups nor a group by mistake."""
     user = User(username=username, is_staff=True)
     try:
