@@ -1,7 +1,7 @@
-"""Somebody else votes in a person's seat: on one approval, or on all of them while they are away.
+"""Delegations: somebody else votes in a person's seat, on one approval or for a time.
 
-What was delegated can't be passed on, and excludes whom it excludes: neither the person nor their
-delegate may be one whom separation of duties bars (vote_obstacle() in the database).
+A delegated seat can't be delegated further. Separation of duties must bar neither the delegator nor
+the delegate (vote_obstacle() in the database).
 """
 
 from datetime import datetime
@@ -30,7 +30,8 @@ from audit_app.trail.recording import create, perform
 def delegate(approval_id: UUID, *, by: Actor, to: str, reason: str = "") -> Delegation:
     """Let the person called ``to`` vote on one approval in the caller's seat.
 
-    Raises NotFound, what policies.voting_seat raises, UnknownPerson, DelegateExcluded.
+    Raises NotFound, what ``eligibility.voting_seat`` raises, UnknownPerson, DelegateExcluded,
+    AlreadyDelegated.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     now = clock()
@@ -57,7 +58,7 @@ def grant_delegation(
     """
     if not by.is_human:
         raise HumansOnly(kind=by.kind)
-    # Two at once would both find nobody: they meet on the person's own row.
+    # Two at once would both find no overlap: they take turns at the delegator's row.
     User.objects.select_for_update(no_key=True).get(pk=by.id)
     if ends_at <= max(starts_at, clock()):
         raise Invalid(field="ends_at", reason="it must lie ahead, and after the start.")
@@ -76,7 +77,7 @@ def grant_delegation(
 
 @operation("delegation.end")
 def end_delegation(delegation_id: UUID, *, by: Actor) -> Delegation:
-    """End it now: by either of the two, or by whoever may change people.
+    """End a delegation now: as its delegator, its delegate, or somebody who may change users.
 
     Raises NotFound, NotDelegator, InvalidTransition.
     """

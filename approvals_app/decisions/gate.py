@@ -1,4 +1,4 @@
-"""The approval gate: what this floor does inside the transactions of the floor below."""
+"""The approval gate: decides on tasks within the transactions of sessions_app."""
 
 from collections.abc import Sequence
 

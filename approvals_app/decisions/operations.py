@@ -1,4 +1,4 @@
-"""What can be done on this floor: people are asked, and say yes, no, or what should change."""
+"""Operations on approvals: request, approve, reject, request changes, withdraw, edit."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -27,9 +27,9 @@ from sessions_app.tasks.revisions import revise
 
 @operation("approval.request")
 def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -> Approval:
-    """Ask one more human about a task that waits already.
+    """Request one more approval of a task that waits for approval.
 
-    Raises AgentsOnly, NotFound, TaskNotWaiting, ApprovalPending (the role is asked already).
+    Raises AgentsOnly, NotFound, TaskNotWaiting, ApprovalPending (one for the role is pending).
     """
     if not by.is_agent:
         raise AgentsOnly(kind=by.kind)
@@ -37,10 +37,10 @@ def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -
     if task.status != Task.Status.AWAITING_APPROVAL:
         raise TaskNotWaiting(task, state=task.status, allowed=task.transitions_allowed())
     now = clock()
-    asked = build_terms(task, Policy.default(approver_role), now)
-    asked |= {"requested_by_id": UUID(by.id), "reason": reason}
+    terms = build_terms(task, Policy.default(approver_role), now)
+    terms |= {"requested_by_id": UUID(by.id), "reason": reason}
     try:
-        return create_approval(task, Requirement(approver_role), by=by, now=now, **asked)
+        return create_approval(task, Requirement(approver_role), by=by, now=now, **terms)
     except IntegrityError as error:
         if violated(error) == "approvals_one_pending_per_role":
             raise ApprovalPending(task, role=approver_role) from error
@@ -57,37 +57,37 @@ def approve(
     answer: Any = None,
     typed: str = "",
 ) -> Approval:
-    """Say yes to exactly the payload whose digest the reviewer saw.
+    """Cast a yes on exactly the payload whose digest the reviewer saw.
 
-    The last yes that an approval needs approves it, and the last approval that a task waits for
-    approves the task. Where the task is a question, ``answer`` is the answer; where its policy
-    wants something typed out, ``typed`` is that. Raises NotFound, what policies.voting_seat raises,
+    The last yes that an approval needs approves it, and the last approval that a task needs
+    approves the task. ``answer`` answers a question; ``typed`` is the value that the policy
+    requires to be typed. Raises NotFound, what ``eligibility.voting_seat`` raises,
     PayloadDigestMismatch, ChangesRequested, AnswerRequired, AnswerInvalid, LookFirst, NotTyped.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     now = clock()
     answer = questions.validate_answer(approval.task, answer)
-    said = {"payload_digest": payload_digest, "notes": notes, "answer": answer, "typed": typed}
-    voices = _cast_vote(approval, Vote.Choice.YES, by=by, now=now, **said)
-    if eligibility.count_in_favour(approval, voices) >= approval.needed:
-        _decide(approval, approval.approve, voices[-1], by=by, at=now)
+    vote = {"payload_digest": payload_digest, "notes": notes, "answer": answer, "typed": typed}
+    votes = _cast_vote(approval, Vote.Choice.YES, by=by, now=now, **vote)
+    if eligibility.count_in_favour(approval, votes) >= approval.needed:
+        _decide(approval, approval.approve, votes[-1], by=by, at=now)
         conclude(approval, by=by, at=now)
     return approval
 
 
 @operation("approval.reject")
 def reject(approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = "") -> Approval:
-    """Say no: as many noes as the policy wants, one by default, in all groups that are asked, end
-    the task, and nobody else is asked any more.
+    """Cast a no. ``deny_threshold`` noes, one by default, from all groups together reject the task
+    and withdraw its other approvals.
 
-    Raises as ``approve`` does.
+    Raises NotFound, what ``eligibility.voting_seat`` raises, and PayloadDigestMismatch.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     now = clock()
-    said = {"payload_digest": payload_digest, "notes": notes}
-    voices = _cast_vote(approval, Vote.Choice.NO, by=by, now=now, **said)
-    if sum(vote.choice == Vote.Choice.NO for vote in voices) >= approval.deny_threshold:
-        _decide(approval, approval.reject, voices[-1], by=by, at=now)
+    vote = {"payload_digest": payload_digest, "notes": notes}
+    votes = _cast_vote(approval, Vote.Choice.NO, by=by, now=now, **vote)
+    if sum(each.choice == Vote.Choice.NO for each in votes) >= approval.deny_threshold:
+        _decide(approval, approval.reject, votes[-1], by=by, at=now)
         if approval.override is None:
             perform(approval.task.reject, by=by, details=_evidence(approval))
         else:
@@ -100,21 +100,23 @@ def reject(approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = ""
 
 @operation("approval.request_changes")
 def request_changes(approval_id: UUID, *, by: Actor, payload_digest: str, message: str) -> Approval:
-    """Ask the agent for changes: nobody can approve until it sends a revision, or until this voice
-    is withdrawn.
+    """Ask the agent for changes. Nobody can approve until it revises the task or this vote is
+    withdrawn.
 
-    Raises NotFound, what policies.voting_seat raises, and PayloadDigestMismatch.
+    Raises NotFound, what ``eligibility.voting_seat`` raises, and PayloadDigestMismatch.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
-    said = {"payload_digest": payload_digest, "notes": message}
-    _cast_vote(approval, Vote.Choice.CHANGES, by=by, now=clock(), **said)
+    vote = {"payload_digest": payload_digest, "notes": message}
+    _cast_vote(approval, Vote.Choice.CHANGES, by=by, now=clock(), **vote)
     return approval
 
 
 @operation("approval.withdraw_vote")
 def withdraw_vote(approval_id: UUID, *, by: Actor, reason: str = "") -> Approval:
-    """Take back what the caller said, until the decision is made. Raises NotFound, AlreadyDecided,
-    NoVote."""
+    """Withdraw the caller's vote before the decision is made.
+
+    Raises NotFound, AlreadyDecided, NoVote.
+    """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     if not eligibility.can_withdraw_votes(approval):
         raise eligibility.build_already_decided(approval)
@@ -137,11 +139,10 @@ def edit(
     data: Any = None,
     context: Any = None,
 ) -> Task:
-    """Change what will be done: a new revision of the task, judged and asked about anew, which the
-    editor can't approve. None leaves a member as it is.
+    """Revise the task as a reviewer: the policies decide anew, and the editor can't approve it.
 
-    Raises NotFound, what policies.voting_seat raises, PayloadDigestMismatch, InvalidTransition,
-    NothingRevised.
+    None leaves a member as it is. Raises NotFound, what ``eligibility.voting_seat`` raises,
+    PayloadDigestMismatch, InvalidTransition, NothingRevised.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     eligibility.voting_seat(approval, by, clock())
@@ -156,9 +157,9 @@ def edit(
 def create_approval(
     task: Task, requirement: Requirement, *, by: Actor, now: datetime, **terms: Any
 ) -> Approval:
-    """Create one pending approval of ``task``: part of the operation that needs it.
+    """Create one pending approval of ``task``, within the caller's operation.
 
-    ``terms`` are further columns: those that ``terms`` makes of a plan, reason, override, …
+    ``terms`` are further columns: those of ``build_terms``, reason, override, …
     """
     approval = _build_approval(task, requirement, now, terms)
     return create(
@@ -167,8 +168,10 @@ def create_approval(
 
 
 def create_approvals(waiting: Iterable[tuple[Task, Policy]], *, by: Actor) -> None:
-    """Ask, for each task, everybody whom its plan names; in one statement, however many. The tasks
-    were changed a moment ago, which is when they begin to wait."""
+    """Create the approvals that each task needs by its policy, all in one statement.
+
+    The tasks were just created or revised: their deadlines count from ``updated_at``.
+    """
     approvals = [
         _build_approval(
             task, requirement, task.updated_at, build_terms(task, plan, task.updated_at)
@@ -181,7 +184,7 @@ def create_approvals(waiting: Iterable[tuple[Task, Policy]], *, by: Actor) -> No
 
 
 def build_terms(task: Task, plan: Policy, now: datetime) -> dict[str, Any]:
-    """How long ``plan`` waits for a decision, what happens then, and what a decision is worth."""
+    """The columns of an approval that ``plan`` sets: deadline, escalation, thresholds, care."""
     steps = [
         {
             "role": task.to_role if step.role == TO_ROLE else step.role,
@@ -203,13 +206,16 @@ def build_terms(task: Task, plan: Policy, now: datetime) -> dict[str, Any]:
 
 
 def next_reminder(approval: Approval, now: datetime) -> datetime | None:
-    """When the people who are asked are reminded next, after ``now``."""
+    """When the approvers are to be reminded next, after ``now``; None if never."""
     times = [approval.expires_at - timedelta(seconds=s) for s in approval.reminders]
     return min((at for at in times if at > now), default=None)
 
 
 def conclude(approval: Approval, *, by: Actor, at: datetime) -> None:
-    """What follows when ``approval``, just approved, is the last one that was waited for."""
+    """Approve the task, or uphold the override, if ``approval``, just approved, was the last one.
+
+    The task can be claimed for the shortest ``valid_for`` of its approvals.
+    """
     task, override = approval.task, approval.override
     rows = _approval_states(task=task.pk, revision=approval.revision, override=approval.override_id)
     if any(status == Approval.Status.PENDING for status, _ in rows):
@@ -231,8 +237,8 @@ _approval_states: Prepared[tuple[str, timedelta | None]] = Prepared(
 
 
 def withdraw_pending(task: Task, override: Override | None, *, by: Actor, why: str) -> None:
-    """Ask nobody about ``task``, which the caller has locked, any more; or nobody to review
-    ``override``."""
+    """Withdraw the pending approvals of ``task``, which the caller has locked: those it waits for,
+    or, with ``override``, those that review it."""
     pending = task.approvals.pending().filter(override=override).order_by("id")
     for approval in pending.select_for_update(no_key=True, of=("self",)):
         perform(approval.withdraw, by=by, details={"reason": why})
@@ -241,7 +247,7 @@ def withdraw_pending(task: Task, override: Override | None, *, by: Actor, why: s
 def _build_approval(
     task: Task, requirement: Requirement, now: datetime, terms: dict[str, Any]
 ) -> Approval:
-    """A pending one, not saved."""
+    """A pending approval, not saved."""
     approval = Approval(
         task=task,
         approver_role=requirement.role,
@@ -256,7 +262,7 @@ def _build_approval(
 
 
 def _describe_request(approval: Approval) -> dict[str, Any]:
-    """What the event of a new approval says."""
+    """The details of the event of a new approval."""
     return {
         "task_id": str(approval.task_id),
         "payload_digest": approval.payload_digest,
@@ -277,15 +283,17 @@ def _cast_vote(
     answer: Any = None,
     typed: str = "",
 ) -> list[Vote]:
-    """One voice, in the voter's own seat or in that of whom they stand in for; return all that were
-    given in this decision, this one last."""
-    said = eligibility.load_votes(approval)
+    """Cast a vote in the caller's own seat or a delegator's.
+
+    Returns all votes of the decision, the new one last. Raises as ``approve`` does, and Busy.
+    """
+    votes = eligibility.load_votes(approval)
     seat = eligibility.voting_seat(approval, by, now)
     _check_digest(approval, payload_digest)
-    looked = requirements.measure_review_time(approval, by, now)
+    review_time = requirements.measure_review_time(approval, by, now)
     if choice is Vote.Choice.YES:
-        eligibility.check_no_changes_requested(approval, said)
-        requirements.check_requirements(approval, looked, typed)
+        eligibility.check_no_changes_requested(approval, votes)
+        requirements.check_requirements(approval, review_time, typed)
     vote = Vote(
         approval=approval,
         voter_id=int(by.id),
@@ -307,11 +315,11 @@ def _cast_vote(
     }
     if answer is not None:
         details["answer"] = answer
-    if looked is not None:
-        details["looked_seconds"] = int(looked.total_seconds())
+    if review_time is not None:
+        details["looked_seconds"] = int(review_time.total_seconds())
     try:
-        return [*said, create(vote, EventType.VOTE_CAST, by=by, details=details)]
-    except IntegrityError as error:  # a group, an owner or a delegation changed since we looked
+        return [*votes, create(vote, EventType.VOTE_CAST, by=by, details=details)]
+    except IntegrityError as error:  # a group, an owner or a delegation changed meanwhile
         raise Busy from error
 
 
@@ -328,7 +336,7 @@ def _decide(
 
 
 def _cancel_unless_claimed(task: Task, *, by: Actor, because: Approval) -> None:
-    """What the review condemned is not begun; what somebody began already is theirs to end."""
+    # A claimed task is already being executed: its agent has to end it.
     if task.status == Task.Status.APPROVED:
         perform(task.cancel, by=by, details=_evidence(because))
 

@@ -1,4 +1,4 @@
-"""Policies are made, changed and retired: one at a time in the admin, or all of a file at once."""
+"""Creates, changes and retires policies: one at a time, or all of a file at once."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ LOCK = "SELECT pg_advisory_xact_lock(hashtext('approval_policies'))"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What ``apply`` would do, or did, to one policy: create, change, retire or restore it."""
+    """One step of applying a file; ``what`` is create, change, retire or restore."""
 
     what: str
     name: str
@@ -30,35 +30,35 @@ class Change:
 
 
 @operation("policy.create")
-def create_policy(rule: Policy, *, by: Actor) -> ApprovalPolicy:
+def create_policy(policy: Policy, *, by: Actor) -> ApprovalPolicy:
     """Put a new policy in force. Raises PolicyAdministratorsOnly, PolicyNameTaken."""
     _check_may_change(by)
     _lock_all()
-    if ApprovalPolicy.objects.filter(name=rule.name).exists():
-        raise PolicyNameTaken(name=rule.name)
-    return _create(rule, by=by)
+    if ApprovalPolicy.objects.filter(name=policy.name).exists():
+        raise PolicyNameTaken(name=policy.name)
+    return _create(policy, by=by)
 
 
 @operation("policy.change")
 def change_policy(
-    rule: Policy, *, by: Actor, expected_version: int | None = None
+    policy: Policy, *, by: Actor, expected_version: int | None = None
 ) -> ApprovalPolicy:
-    """Make the policy of this name say what ``rule`` says. Nothing is recorded where it does.
+    """Change the stored policy of this name to ``policy``; record nothing if it is the same.
 
     Raises PolicyAdministratorsOnly, PolicyUnknown, StaleVersion.
     """
     _check_may_change(by)
-    policy = _lock_policy(rule.name)
-    if expected_version is not None and policy.version != expected_version:
-        raise StaleVersion(policy, what="policy")
-    if evaluation.compile_policy(policy).as_document() != rule.as_document():
-        _change(policy, rule, by=by)
-    return policy
+    stored = _lock_policy(policy.name)
+    if expected_version is not None and stored.version != expected_version:
+        raise StaleVersion(stored, what="policy")
+    if evaluation.compile_policy(stored).as_document() != policy.as_document():
+        _change(stored, policy, by=by)
+    return stored
 
 
 @operation("policy.retire")
 def retire_policy(name: str, *, by: Actor) -> ApprovalPolicy:
-    """Take a policy out of force; it stays, with its history, and its name stays taken.
+    """Take a policy out of force. Its row, history and name are kept.
 
     Raises PolicyAdministratorsOnly, PolicyUnknown, InvalidTransition.
     """
@@ -70,7 +70,7 @@ def retire_policy(name: str, *, by: Actor) -> ApprovalPolicy:
 
 @operation("policy.restore")
 def restore_policy(name: str, *, by: Actor) -> ApprovalPolicy:
-    """Put a retired policy in force again, as it was. Raises as ``retire_policy`` does."""
+    """Put a retired policy in force again, unchanged. Raises as ``retire_policy`` does."""
     _check_may_change(by)
     policy = _lock_policy(name)
     perform(policy.restore, by=by, details=_describe_policy(policy))
@@ -78,42 +78,42 @@ def restore_policy(name: str, *, by: Actor) -> ApprovalPolicy:
 
 
 @operation("policy.apply")
-def apply_policies(rules: Iterable[Policy], *, by: Actor) -> list[Change]:
-    """Make the policies in force exactly ``rules``, all at once or not at all; return what changed.
+def apply_policies(policies: Iterable[Policy], *, by: Actor) -> list[Change]:
+    """Make ``policies`` the policies in force, all or none; return the changes.
 
     Raises PolicyAdministratorsOnly.
     """
     _check_may_change(by)
     _lock_all()
-    wanted = {rule.name: rule for rule in rules}
+    wanted = {policy.name: policy for policy in policies}
     changes = plan_changes(wanted.values())
     for change in changes:
         if change.what == "create":
             _create(wanted[change.name], by=by)
             continue
-        policy = _lock_policy(change.name)
+        stored = _lock_policy(change.name)
         if change.what == "restore":
-            perform(policy.restore, by=by, details=_describe_policy(policy))
+            perform(stored.restore, by=by, details=_describe_policy(stored))
         if (
             change.after
-            and evaluation.compile_policy(policy).as_document() != change.after.as_document()
+            and evaluation.compile_policy(stored).as_document() != change.after.as_document()
         ):
-            _change(policy, change.after, by=by)
+            _change(stored, change.after, by=by)
         if change.what == "retire":
-            perform(policy.retire, by=by, details=_describe_policy(policy))
+            perform(stored.retire, by=by, details=_describe_policy(stored))
     return changes
 
 
-def plan_changes(rules: Iterable[Policy]) -> list[Change]:
-    """What ``apply_policies`` would do now, in the order of names; empty: nothing."""
-    wanted = {rule.name: rule for rule in rules}
-    there = {policy.name: policy for policy in ApprovalPolicy.objects.all()}
+def plan_changes(policies: Iterable[Policy]) -> list[Change]:
+    """The changes that ``apply_policies`` would make now, by name."""
+    wanted = {policy.name: policy for policy in policies}
+    stored = {row.name: row for row in ApprovalPolicy.objects.all()}
     changes = []
-    for name in sorted(wanted.keys() | there.keys()):
-        after, policy = wanted.get(name), there.get(name)
-        before = evaluation.compile_policy(policy) if policy else None
-        active = policy is not None and policy.status == ApprovalPolicy.Status.ACTIVE
-        if policy is None:
+    for name in sorted(wanted.keys() | stored.keys()):
+        after, row = wanted.get(name), stored.get(name)
+        before = evaluation.compile_policy(row) if row else None
+        active = row is not None and row.status == ApprovalPolicy.Status.ACTIVE
+        if row is None:
             changes.append(Change("create", name, None, after))
         elif after is None:
             changes += [Change("retire", name, before, None)] if active else []
@@ -130,7 +130,7 @@ def _check_may_change(by: Actor) -> None:
 
 
 def _lock_all() -> None:
-    """Policies as a whole have no row to lock."""
+    # A new policy has no row to lock yet: everybody who creates one meets here.
     with connection.cursor() as cursor:
         cursor.execute(LOCK)
 
@@ -142,22 +142,29 @@ def _lock_policy(name: str) -> ApprovalPolicy:
     return policy
 
 
-def _create(rule: Policy, *, by: Actor) -> ApprovalPolicy:
-    policy = ApprovalPolicy(
-        name=rule.name, priority=rule.priority, description=rule.description, rule=_build_rule(rule)
+def _create(policy: Policy, *, by: Actor) -> ApprovalPolicy:
+    row = ApprovalPolicy(
+        name=policy.name,
+        priority=policy.priority,
+        description=policy.description,
+        rule=_build_rule(policy),
     )
-    return create(policy, EventType.POLICY_CREATED, by=by, details=_describe_policy(policy))
+    return create(row, EventType.POLICY_CREATED, by=by, details=_describe_policy(row))
 
 
-def _change(policy: ApprovalPolicy, rule: Policy, *, by: Actor) -> None:
-    after = {"priority": rule.priority, "description": rule.description, "rule": _build_rule(rule)}
-    perform(policy.change, by=by, details={"name": policy.name, **after}, **after)
+def _change(stored: ApprovalPolicy, policy: Policy, *, by: Actor) -> None:
+    after = {
+        "priority": policy.priority,
+        "description": policy.description,
+        "rule": _build_rule(policy),
+    }
+    perform(stored.change, by=by, details={"name": stored.name, **after}, **after)
 
 
 def _describe_policy(policy: ApprovalPolicy) -> dict[str, object]:
     return {name: getattr(policy, name) for name in (*COLUMNS, "rule")}
 
 
-def _build_rule(rule: Policy) -> dict[str, object]:
-    """What is kept as one: everything but what is a column of its own."""
-    return {name: value for name, value in rule.as_document().items() if name not in COLUMNS}
+def _build_rule(policy: Policy) -> dict[str, object]:
+    """The column ``rule``: the members of the document that have no column of their own."""
+    return {name: value for name, value in policy.as_document().items() if name not in COLUMNS}
