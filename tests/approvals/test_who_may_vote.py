@@ -21,6 +21,7 @@ from approvals_app.decisions.break_glass import break_glass
 from approvals_app.decisions.deadlines import expire_approvals
 from approvals_app.models import Approval, Delegation, Vote
 from approvals_app.notifications import delivery, recipients
+from approvals_app.notifications.channels import apprise
 from approvals_app.review import inbox
 from audit_app.base.actors import Actor
 from audit_app.base.errors import OrchestratorError
@@ -549,7 +550,7 @@ class Notices:
         """A channel that a role shares is told of what anybody can still decide."""
         self._read(case)
         before = len(self.chat.said)
-        delivery.deliver(delivery.shared_destination(case.approval.approver_role, self.chat.url))
+        delivery.deliver(apprise.shared_destination(case.approval.approver_role, self.chat.url))
         return len(self.chat.said) > before
 
     def _read(self, case: Case) -> None:

@@ -16,7 +16,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from approvals_app.notifications import delivery
-from approvals_app.notifications.channels import _plugin
+from approvals_app.notifications.channels.apprise import _instantiate
 from approvals_app.notifications.models import Notice, NoticeChannel, NoticeSettings
 from approvals_app.notifications.views import ChannelForm, _add_channel
 from audit_app.live.consumers import RELAYS
@@ -31,7 +31,7 @@ PATIENCE = 30
 with warnings.catch_warnings():
     # Of its plugins, which it imports at their first use, one imports what Python 3.13 drops.
     warnings.simplefilter("ignore", DeprecationWarning)
-    _plugin("json://localhost")
+    _instantiate("json://localhost")
 
 
 class Smtp(socketserver.StreamRequestHandler):
