@@ -120,7 +120,7 @@ def test_days_that_are_over_or_none(alice, charlie):
 
 
 def test_who_may_end_it(away, bob, root):
-    with pytest.raises(Exception, match="no such delegation"):
+    with pytest.raises(Exception, match="No such delegation"):
         delegations.end_delegation(away.pk, by=Actor.human(bob))
     bob.user_permissions.add(*_read_everything())
     with pytest.raises(NotDelegator):

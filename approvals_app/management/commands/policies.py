@@ -1,4 +1,4 @@
-"""Policies under version control: export them, see what a file would change, apply it."""
+"""Keep policies in a file: export them, plan and apply changes, simulate them."""
 
 import difflib
 import os
@@ -22,24 +22,24 @@ BAR = 30
 
 
 class Command(OperatorCommand):
-    help = "Keep the approval policies in a file: export, plan, apply, and simulate before."
+    help = "Keep the approval policies in a file: export, plan, simulate, apply."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-        wanted = {
+        descriptions = {
             "export": "write the policies in force to FILE",
             "plan": "show what applying FILE would change; change nothing",
             "apply": "make the policies in force exactly those of FILE, all or none",
-            "simulate": "judge past tasks by FILE, or by the policies in force; change nothing",
+            "simulate": "evaluate FILE, or the policies in force, on past tasks; change nothing",
         }
-        for action, said in wanted.items():
-            sub = actions.add_parser(action, help=said, description=said)
+        for action, text in descriptions.items():
+            sub = actions.add_parser(action, help=text, description=text)
             super().add_arguments(sub)
-            about = "a YAML file; - for the pipe"
+            file_help = "a YAML file; - for the pipe"
             if action != "simulate":
-                sub.add_argument("file", metavar="FILE", help=about)
+                sub.add_argument("file", metavar="FILE", help=file_help)
             else:
-                sub.add_argument("file", metavar="FILE", nargs="?", help=about)
+                sub.add_argument("file", metavar="FILE", nargs="?", help=file_help)
                 sub.add_argument(
                     "--days", type=whole_number, default=30, help="how far back; 30 by default"
                 )
@@ -62,33 +62,33 @@ class Command(OperatorCommand):
         )
 
     def _plan(self, file: str, **options: Any) -> None:
-        rules = _read_file(file)
-        changes = operations.plan_changes(rules)
+        policies = _read_file(file)
+        changes = operations.plan_changes(policies)
         facts = {"changes": [_describe_change(change) for change in changes]}
         if not changes:
-            said = f"Nothing would change: {_count_policies(len(rules))} in force as written."
-            self.report(facts, said)
+            text = f"Nothing would change: {_count_policies(len(policies))} in force as written."
+            self.report(facts, text)
             return
-        shown = "\n".join(self._difference(change) for change in changes)
-        self.report(facts, f"{shown}\n{_summarize(changes)}; nothing is changed yet.")
+        text = "\n".join(self._format_diff(change) for change in changes)
+        self.report(facts, f"{text}\n{_summarize(changes)}; nothing is changed yet.")
 
     def _apply(self, file: str, **options: Any) -> None:
-        rules = _read_file(file)
-        changes = operations.apply_policies(rules, by=Actor.system("policies"))
+        policies = _read_file(file)
+        changes = operations.apply_policies(policies, by=Actor.system("policies"))
         facts = {"changes": [_describe_change(change) for change in changes]}
         if not changes:
             self.report(facts, "Nothing changed: the policies in force are those of the file.")
             return
         lines = "\n".join(f"{DONE[change.what]} {change.name}" for change in changes)
-        self.report(facts, f"{lines}\nIn force now: {_count_policies(len(rules))}.")
+        self.report(facts, f"{lines}\nIn force now: {_count_policies(len(policies))}.")
 
     def _simulate(self, file: str | None, days: int, **options: Any) -> None:
-        rules = _read_file(file) if file else evaluation.load_policies()
-        report = simulate(rules, days=days, progress=self.progress)
+        policies = _read_file(file) if file else evaluation.load_policies()
+        report = simulate(policies, days=days, progress=self.progress)
         self.end_progress()
         self.report(report.as_dict(), _format_report(report))
 
-    def _difference(self, change: operations.Change) -> str:
+    def _format_diff(self, change: operations.Change) -> str:
         before = dump(change.before).splitlines() if change.before else []
         after = dump(change.after).splitlines() if change.after else []
         lines = [self.style.MIGRATE_HEADING(f"{VERBS[change.what]} {change.name}")]
@@ -116,11 +116,11 @@ def _read_file(file: str) -> list[Policy]:
 
 
 def _write_file(path: Path, text: str) -> None:
-    """All of it or nothing: whoever reads the file meanwhile finds a whole one."""
+    # Written beside the file and renamed: nobody ever reads half of it.
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as written:
-            written.write(text)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
