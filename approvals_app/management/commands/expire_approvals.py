@@ -15,8 +15,8 @@ from sessions_app.models import Task
 
 class Command(BatchCommand):
     help = (
-        "Apply the timeout action of each overdue approval: expire it with its task, escalate it to "
-        "the next group, or approve it. Expire approved tasks that nobody claimed in time."
+        "Apply the timeout action of each overdue approval: expire it with its task, escalate it, "
+        "or approve it. Expire approved tasks that nobody claimed in time."
     )
     verb = ("expire", "Expired")
     counted = ("approvals", "tasks")
