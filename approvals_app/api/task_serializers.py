@@ -118,7 +118,7 @@ class RouteTaskSerializer(RequestSerializer):
     on_behalf_of = NameField(
         required=False,
         max_length=254,
-        help_text="Username or e-mail of the person on whose behalf it asks; they can't approve it.",
+        help_text="Username or e-mail of the person on whose behalf it asks; can't approve it.",
     )
 
 

@@ -109,7 +109,9 @@ def sweep(timestamp: int) -> None:
     if destinations:
         defer_delivery(destinations)
     old = (
-        Notice.objects.finished().filter(created_at__lt=clock() - RETENTION).order_by("created_at")
+        Notice.objects.filter_finished()
+        .filter(created_at__lt=clock() - RETENTION)
+        .order_by("created_at")
     )
     Notice.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:PURGE_BATCH_SIZE])).delete()
 

@@ -20,7 +20,7 @@ class NoticeQuerySet(models.QuerySet["Notice"]):
     def due(self) -> Self:
         return self.open().filter(due_at__lte=Now())
 
-    def finished(self) -> Self:
+    def filter_finished(self) -> Self:
         """Notices that were sent, dropped or given up."""
         return self.exclude(sent_at=None, dropped_at=None, given_up_at=None)
 
