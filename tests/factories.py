@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, User
 from approvals_app.decisions import operations as approval_operations
 from approvals_app.models import Approval, ApprovalPolicy
 from approvals_app.policy import operations as rulebook
-from approvals_app.policy.language import Rule
+from approvals_app.policy.language import Policy
 from audit_app.base.actors import Actor
 from sessions_app import agents, operations
 from sessions_app.models import Agent, AgentSession, Task
@@ -130,7 +130,7 @@ def policy(name: str = "policy", then: str = "require", **document: Any) -> Appr
     if asks := document.pop("asks", None):
         pairs = [each.split() for each in asks.split(", ")]
         document["approvals"] = [{"role": role, "count": int(count)} for count, role in pairs]
-    rule = Rule.parse({"name": name, "then": then, **document})
+    rule = Policy.parse({"name": name, "then": then, **document})
     return rulebook.create_policy(rule, by=OPS)
 
 

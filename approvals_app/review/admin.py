@@ -276,11 +276,11 @@ class ApprovalAdmin(WordsAdmin):
             "notes": request.POST.get("notes", draft),
             "longest_notes": LONGEST_NOTES,
             "own_vote": decision.vote_of(actor_of(request)),
-            "can_withdraw": eligibility.open_to_voices(decision.approval),
+            "can_withdraw": eligibility.can_withdraw_votes(decision.approval),
             "can_break_glass": eligibility.BREAK_GLASS in actor_of(request).rights,
             "delegates": list_delegates(actor_of(request)) if not obstacle else [],
-            "fields": questions.fields(decision.task, request.POST),
-            "to_type": requirements.to_type(decision.approval),
+            "fields": questions.build_fields(decision.task, request.POST),
+            "to_type": requirements.text_to_type(decision.approval),
             "typed": request.POST.get("typed", ""),
             "seconds_left": requirements.seconds_left(decision.approval, view_time),
         }
@@ -297,7 +297,7 @@ def _run_decision(request: HttpRequest, approval_id: UUID, form: dict[str, Any])
     match form["decision"]:
         case "approve":
             task = Approval.objects.visible_to(by).select_related("task").one(approval_id).task
-            answer = questions.answer_in(task, request.POST)
+            answer = questions.parse_answer(task, request.POST)
             arguments = {"notes": notes, "answer": answer, "typed": form["typed"]}
             approval = operations.approve(approval_id, **arguments, **bound)
             missing = approval.needed - sum(v.choice == "yes" for v in approval.votes_cast)

@@ -12,7 +12,7 @@ from django.utils import timezone
 from approvals_app.decisions import eligibility
 from approvals_app.models import Approval, Vote
 from approvals_app.payload import renderers
-from approvals_app.payload.diffs import Line, lines_of, of_tasks
+from approvals_app.payload.diffs import Line, diff_lines, diff_tasks
 from approvals_app.review.inbox import format_amount, summarize_task
 from approvals_app.review.timelines import filter_visible, list_states
 from audit_app.base import text_safety
@@ -54,9 +54,9 @@ class DecisionContext:
     last_approved: Task | None
 
     @property
-    def rendering(self) -> renderers.Drawing:
+    def rendering(self) -> renderers.Rendering:
         """The payload, rendered for its task type."""
-        return renderers.draw(self.payload["task_type"], self.payload)
+        return renderers.render(self.payload["task_type"], self.payload)
 
     @property
     def machine(self) -> StateDiagram:
@@ -75,7 +75,7 @@ class DecisionContext:
             return []
         before = json.loads(self.last_approved.payload)
         before, now = ({n: each[n] for n in COMPARED_FIELDS} for each in (before, self.payload))
-        return lines_of(before, now)
+        return diff_lines(before, now)
 
     @property
     def current(self) -> list[Approval]:
@@ -143,7 +143,7 @@ def load_decision(approval_id: UUID, actor: Actor) -> DecisionContext:
         trail=latest[:MAX_EVENTS][::-1],
         trail_is_longer=len(latest) > MAX_EVENTS,
         obstacle=_find_obstacle(approval, actor),
-        difference=of_tasks([task.pk]).get(task.pk, []) if task.revision > 1 else [],
+        difference=diff_tasks([task.pk]).get(task.pk, []) if task.revision > 1 else [],
         similar=similar,
         last_approved=_find_last_approved(task, actor),
     )

@@ -28,7 +28,7 @@ from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce, Left, Now
 
 from approvals_app.models import Approval, Override, Viewer, Vote
-from approvals_app.payload.diffs import Line, of_tasks
+from approvals_app.payload.diffs import Line, diff_tasks
 from approvals_app.review.presence import PRESENCE_TIMEOUT
 from audit_app.base.actors import Actor
 from audit_app.base.text_safety import shorten
@@ -284,7 +284,7 @@ def load_rows(actor: Actor, ids: Iterable[UUID]) -> list[WaitingRow]:
     rows = _annotate_rows(Approval.objects.filter(of_known_tasks(actor, "task"), pk__in=ids), actor)
     by_id = {row.pk: row for row in rows}
     revised = [row.task_id for row in by_id.values() if row.revision > 1]
-    differences = of_tasks(revised) if revised else {}
+    differences = diff_tasks(revised) if revised else {}
     return [
         _build_waiting_row(by_id[pk], difference=differences.get(by_id[pk].task_id, []))
         for pk in ids

@@ -22,7 +22,7 @@ from approvals_app.models import ApprovalPolicy, Delegation
 from approvals_app.notifications.views import notifications
 from approvals_app.policy import evaluation, operations
 from approvals_app.policy.files import FileInvalid, dump, dump_file, parse_file
-from approvals_app.policy.language import Rule
+from approvals_app.policy.language import Policy
 from approvals_app.policy.simulation import Report, simulate
 from approvals_app.review import decision, timelines
 from approvals_app.review.dashboards import WINDOWS, load_figures
@@ -92,7 +92,7 @@ class Version:
 
 def policy_list(request: HttpRequest) -> HttpResponse:
     """List every policy, in the order in which they are evaluated."""
-    rows = [(policy, evaluation.as_rule(policy)) for policy in ApprovalPolicy.objects.all()]
+    rows = [(policy, evaluation.compile_policy(policy)) for policy in ApprovalPolicy.objects.all()]
     return _render_page(
         request,
         "policies.html",
@@ -153,7 +153,7 @@ def policy(request: HttpRequest, policy_id: UUID | None = None) -> HttpResponse:
 def policy_simulation(request: HttpRequest) -> HttpResponse:
     """Simulate the active policies, or a whole file of them, on the tasks of the last days."""
     days, refusal, status = _parse_days(request), "", 200
-    text, report = dump_file(evaluation.in_force()), None
+    text, report = dump_file(evaluation.load_policies()), None
     if request.method == "POST":
         text = _read_text(request)
         try:
@@ -224,7 +224,7 @@ def _create_delegation(request: HttpRequest) -> str:
     data = form.cleaned_data
     starts = datetime.combine(data["starts"], time.min, UTC)
     ends = datetime.combine(data["ends"], time.min, UTC) + timedelta(days=1)
-    delegations.name_stand_in(
+    delegations.grant_delegation(
         by=actor_of(request),
         to=data["to"],
         starts_at=starts,
@@ -254,7 +254,7 @@ def _run_action(
     policy = _parse_policy(text)
     if action == "try":
         # Simulate what saving would make active: this policy in place of its present version.
-        others = [other for other in evaluation.in_force() if other.name != policy.name]
+        others = [other for other in evaluation.load_policies() if other.name != policy.name]
         return simulate([*others, policy], days=days, most=MAX_SIMULATED_TASKS)
     if record is None:
         record = operations.create_policy(policy, by=by)
@@ -274,7 +274,7 @@ def _parse_version(request: HttpRequest) -> int | None:
     return int(text)
 
 
-def _parse_policy(text: str) -> Rule:
+def _parse_policy(text: str) -> Policy:
     """Parse ``text``, which is one policy. Raises FileInvalid."""
     # The form has one policy's document; the parser reads files of several.
     indented = "\n".join(f"    {line}" for line in text.splitlines())
@@ -297,7 +297,7 @@ def _shift_line_number(message: str) -> str:
 
 
 def _dump_policy(record: ApprovalPolicy | None) -> str:
-    return dump(evaluation.as_rule(record)) if record else NEW_POLICY
+    return dump(evaluation.compile_policy(record)) if record else NEW_POLICY
 
 
 def _read_text(request: HttpRequest) -> str:
@@ -318,8 +318,8 @@ def _list_versions(record: ApprovalPolicy) -> list[Version]:
     versions, before = [], ""
     for event in events:
         metadata = event.metadata
-        document = {name: metadata[name] for name in operations.NAMED} | metadata["rule"]
-        after = dump(Rule.parse(document))
+        document = {name: metadata[name] for name in operations.COLUMNS} | metadata["rule"]
+        after = dump(Policy.parse(document))
         lines = difflib.ndiff(before.splitlines(), after.splitlines())
         difference = [(line[0], line[2:]) for line in lines if line[0] in "+-"]
         action = event.event_type.removeprefix("policy.")

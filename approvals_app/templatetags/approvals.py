@@ -32,13 +32,13 @@ def visible(text: Any) -> SafeString:
 @register.filter
 def tree(value: Any) -> SafeString:
     """A JSON value, whole, as a tree that unfolds."""
-    return json_tree.tree(value)
+    return json_tree.render_tree(value)
 
 
 @register.filter
 def code(text: str, language: str) -> SafeString:
     """``text`` as source code, highlighted for ``language``."""
-    return highlighting.code(str(text), language)
+    return highlighting.highlight_code(str(text), language)
 
 
 @register.filter

@@ -288,7 +288,7 @@ class Prove(SignedInView):
     def get(self, request: HttpRequest) -> HttpResponse:
         here = url_with_next("signin:prove", self.destination)
         try:
-            eligibility.must_be_sure(Actor.human(self.person), timezone.now())
+            eligibility.check_assurance(Actor.human(self.person), timezone.now())
         except ReauthenticationRequired:
             return redirect(url_with_next("signin:reauthenticate", here))
         except SecondFactorRequired:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from approvals_app.policy import conditions
-from approvals_app.policy.conditions import Asked, Condition, ConditionFailed, ConditionInvalid
+from approvals_app.policy.conditions import Condition, ConditionFailed, ConditionInvalid, Facts
 
 pytestmark = pytest.mark.pure
 
@@ -46,7 +46,7 @@ REFUND = {
 
 def holds(text, **data):
     """Whether ``text`` holds for the refund, or for one with ``data`` instead of its own."""
-    return Condition(text).holds(Asked({**REFUND, "data": data} if data else REFUND))
+    return Condition(text).holds(Facts({**REFUND, "data": data} if data else REFUND))
 
 
 def why_it_fails(text, **data):
@@ -64,7 +64,7 @@ def why_it_is_none(text):
 def said_by(text, facts):
     """The answer or the reason for which there is none: nothing else is ever raised."""
     try:
-        answer = Condition(text).holds(Asked(facts))
+        answer = Condition(text).holds(Facts(facts))
     except (ConditionInvalid, ConditionFailed) as reason:
         return str(reason)
     return {True: "it holds", False: "it does not hold"}[answer]
@@ -218,7 +218,7 @@ def test_every_function_that_may_be_called_is_there(name, patient):
         **dict.fromkeys(["matches"], "'a'.matches('^a$')"),
     }.get(name, f"timestamp('2026-11-06T10:12:13Z').{name}() > 0")
     facts = {**REFUND, "agent": "2026-11-07T00:00:00Z"}
-    assert Condition(asked).holds(Asked(facts)) is True
+    assert Condition(asked).holds(Facts(facts)) is True
 
 
 @settings(max_examples=300, deadline=None)
@@ -499,11 +499,11 @@ def run(program):
     """``program`` in an interpreter of its own, with ``yes()``, which loops, at hand."""
     beginning = """
         import os, signal, threading
-        from approvals_app import conditions
+        from approvals_app.policy import conditions
         conditions.TIME_LIMIT = 30.0
         facts = dict.fromkeys(conditions.VARIABLES, "") | {"data": {"items": [1, 2]}}
         def yes():
-            return conditions.Condition("data.items.all(i, i > 0)").holds(conditions.Asked(facts))
+            return conditions.Condition("data.items.all(i, i > 0)").holds(conditions.Facts(facts))
     """
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(beginning) + textwrap.dedent(program)],

@@ -11,13 +11,13 @@ from approvals_app.policy import conditions
 from approvals_app.policy.language import (
     LONGEST_DURATION,
     Escalation,
+    Policy,
     Requirement,
-    Rule,
     RuleInvalid,
     asks_by_itself,
+    evaluate,
+    format_duration,
     matches,
-    verdict,
-    written,
 )
 from audit_app.base.durations import parse_duration
 from sessions_app.gate import Outcome
@@ -56,7 +56,7 @@ def policy(then="require", **more):
 
 
 def judged(policies, task=REFUND, default="require"):
-    return verdict([Rule.parse(document) for document in policies], task, default)
+    return evaluate([Policy.parse(document) for document in policies], task, default)
 
 
 def asks(*pairs):
@@ -242,18 +242,18 @@ def test_the_first_that_matches_speaks(policies, speaks):
 
 
 def test_a_verdict_names_the_version_and_carries_the_whole_plan():
-    rule = Rule.parse(policy(deadline="4h"), version=3, id="an id")
-    said = verdict([rule], REFUND, "require")
+    rule = Policy.parse(policy(deadline="4h"), version=3, id="an id")
+    said = evaluate([rule], REFUND, "require")
     assert said.why == "Policy one (version 3) requires 1 of finance."
     assert (said.policy, said.policy_version, said.plan) == ("one", 3, rule)
 
 
 def test_a_failed_condition_names_the_version_too():
-    rule = Rule.parse(policy("approve", condition="data.nothing"), version=3)
-    said = verdict([rule], REFUND, "require")
+    rule = Policy.parse(policy("approve", condition="data.nothing"), version=3)
+    said = evaluate([rule], REFUND, "require")
     assert said.why.startswith("The condition of policy one (version 3) could not be evaluated")
     assert (said.policy, said.policy_version) == ("one", 3)
-    assert said.plan == Rule.default("finance")
+    assert said.plan == Policy.default("finance")
 
 
 @pytest.mark.parametrize("then", ["approve", "refuse"])
@@ -412,9 +412,9 @@ def documents(draw):
 @settings(max_examples=300, deadline=None)
 @given(documents())
 def test_a_policy_is_the_same_after_it_is_written_and_read_again(document):
-    rule = Rule.parse(document)
-    assert Rule.parse(rule.as_document()) == rule
-    assert Rule.parse(rule.as_document()).as_document() == rule.as_document()
+    rule = Policy.parse(document)
+    assert Policy.parse(rule.as_document()) == rule
+    assert Policy.parse(rule.as_document()).as_document() == rule.as_document()
 
 
 LEAVES = (
@@ -428,7 +428,7 @@ LEAVES = (
 KEYS = st.sampled_from(
     [
         *policy("approve", condition="true"),
-        *Rule.__dataclass_fields__,
+        *Policy.__dataclass_fields__,
         "when",
         "then",
         "role",
@@ -452,11 +452,11 @@ ALMOST = st.builds(
 @given(ANYTHING | ALMOST)
 def test_anything_is_a_policy_or_is_refused_by_name(document):
     try:
-        rule = Rule.parse(document)
+        rule = Policy.parse(document)
     except RuleInvalid as refusal:
         said = refusal
     else:
-        assert Rule.parse(rule.as_document()) == rule
+        assert Policy.parse(rule.as_document()) == rule
         return
     assert said.data["field"].encode().decode() == said.data["field"]
     assert said.data["reason"].isprintable()
@@ -553,14 +553,14 @@ REFUSED = [
 def test_what_is_no_policy_is_refused_by_name(change, field, reason):
     document = FINE | change if isinstance(change, dict) else change
     with pytest.raises(RuleInvalid) as refusal:
-        Rule.parse(document)
+        Policy.parse(document)
     assert refusal.value.data == {"field": field, "reason": reason}
 
 
 @pytest.mark.parametrize("key", ["name", "then", "approvals"])
 def test_what_a_policy_cannot_do_without(key):
     with pytest.raises(RuleInvalid) as refusal:
-        Rule.parse({name: value for name, value in FINE.items() if name != key})
+        Policy.parse({name: value for name, value in FINE.items() if name != key})
     assert refusal.value.data["field"] == key
 
 
@@ -568,12 +568,12 @@ def test_what_a_policy_cannot_do_without(key):
 @pytest.mark.parametrize("key", sorted({"deadline", "reminders", "escalate", "valid_for"}))
 def test_only_a_policy_that_asks_says_how(then, key):
     with pytest.raises(RuleInvalid) as refusal:
-        Rule.parse({"name": "one", "then": then, key: "4h"})
+        Policy.parse({"name": "one", "then": then, key: "4h"})
     assert refusal.value.data["field"] == key
 
 
 def test_a_policy_with_every_key():
-    rule = Rule.parse(
+    rule = Policy.parse(
         {
             "name": "Large wires",
             "priority": 5,
@@ -592,7 +592,7 @@ def test_a_policy_with_every_key():
             "type_out": "data.amount",
         }
     )
-    assert rule == Rule(
+    assert rule == Policy(
         name="Large wires",
         kind=Outcome.REQUIRE,
         priority=5,
@@ -634,9 +634,9 @@ def test_a_policy_with_every_key():
 @given(st.integers(1, int(LONGEST_DURATION.total_seconds())))
 def test_a_length_of_time_is_written_in_its_largest_unit(seconds):
     length = timedelta(seconds=seconds)
-    number, unit = int(written(length)[:-1]), written(length)[-1]
+    number, unit = int(format_duration(length)[:-1]), format_duration(length)[-1]
     assert number * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[unit] == seconds
     larger = {"s": 60, "m": 3_600, "h": 86_400}.get(unit)
     assert larger is None or seconds % larger
     if number < 1_000_000:
-        assert parse_duration(written(length)) == length
+        assert parse_duration(format_duration(length)) == length

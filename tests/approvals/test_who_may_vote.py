@@ -21,6 +21,7 @@ from approvals_app.decisions.break_glass import break_glass
 from approvals_app.decisions.deadlines import expire_approvals
 from approvals_app.models import Approval, Delegation, Vote
 from approvals_app.notifications import delivery, recipients
+from approvals_app.notifications.channels import apprise
 from approvals_app.review import inbox
 from audit_app.base.actors import Actor
 from audit_app.base.errors import OrchestratorError
@@ -94,7 +95,7 @@ def say(
 def stand_in(member: User, to: User) -> Delegation:
     now = timezone.now()
     by = Actor.human(member)
-    return delegations.name_stand_in(by=by, to=to.username, starts_at=now, ends_at=now + DAY)
+    return delegations.grant_delegation(by=by, to=to.username, starts_at=now, ends_at=now + DAY)
 
 
 def one_more(approval: Approval, owner: User) -> Approval:
@@ -549,13 +550,13 @@ class Notices:
         """A channel that a role shares is told of what anybody can still decide."""
         self._read(case)
         before = len(self.chat.said)
-        delivery.deliver(delivery.shared_place(case.approval.approver_role, self.chat.url))
+        delivery.deliver(apprise.shared_destination(case.approval.approver_role, self.chat.url))
         return len(self.chat.said) > before
 
     def _read(self, case: Case) -> None:
         requested = EventType.APPROVAL_REQUESTED.value
         event = Event.objects.get(event_type=requested, subject_id=case.approval.pk)
-        recipients.tell([event])
+        recipients.record_notices([event])
 
 
 def operation_says(case: Case) -> str | None:

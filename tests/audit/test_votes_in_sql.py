@@ -188,7 +188,7 @@ class TestSeats:
         begins = timezone.now() + timedelta(days=1)
         ends = begins + timedelta(days=1)
         by = Actor.human(alice)
-        delegations.name_stand_in(by=by, to="charlie", starts_at=begins, ends_at=ends)
+        delegations.grant_delegation(by=by, to="charlie", starts_at=begins, ends_at=ends)
         with refused("not_eligible, that member did not delegate"):
             insert(finance, charlie, alice)
 
@@ -198,7 +198,7 @@ class TestSeats:
         now = timezone.now()
         by = Actor.human(alice)
         ends = now + timedelta(days=1)
-        delegations.name_stand_in(by=by, to="charlie", starts_at=now, ends_at=ends)
+        delegations.grant_delegation(by=by, to="charlie", starts_at=now, ends_at=ends)
         with refused("separation_of_duties"):
             insert(approval, charlie, alice)
 
@@ -208,7 +208,7 @@ class TestSeats:
         now = timezone.now()
         by = Actor.human(alice)
         ends = now + timedelta(days=1)
-        delegations.name_stand_in(by=by, to="charlie", starts_at=now, ends_at=ends)
+        delegations.grant_delegation(by=by, to="charlie", starts_at=now, ends_at=ends)
         with refused("separation_of_duties"):
             insert(approval, charlie, alice)
 
@@ -330,7 +330,7 @@ class TestDecisionsWithoutTheirVotes:
 
     def test_silence_that_no_policy_takes_for_a_yes(self, task, finance):
         with refused("no policy says"):
-            operations.ask(
+            operations.create_approval(
                 task,
                 operations.Requirement("sre"),
                 by=OPS,
@@ -595,7 +595,7 @@ class TestEscalation:
         late()
         tomorrow = timezone.now() + timedelta(days=1)
         with refused("escalated otherwise than it says"):
-            fewer = operations.ask(
+            fewer = operations.create_approval(
                 task,
                 operations.Requirement("sre", 1),
                 by=OPS,
@@ -681,7 +681,7 @@ class TestWhatBelongsToATask:
     def test_who_stands_in_stays_known(self, alice, charlie):
         now, by = timezone.now(), Actor.human(alice)
         ends = now + timedelta(days=1)
-        given = delegations.name_stand_in(by=by, to="charlie", starts_at=now, ends_at=ends)
+        given = delegations.grant_delegation(by=by, to="charlie", starts_at=now, ends_at=ends)
         with refused("a row of delegations goes with its approval"):
             removed(given, EventType.DELEGATION_PURGED)
 
@@ -758,7 +758,7 @@ class TestReviews:
             forged = Override(task=task, **named, **given | wrong)
             create(forged, EventType.OVERRIDE_OPENED, by=Actor.human(alice))
             terms = {"override": forged, "expires_at": now, "by": OPS, "now": now}
-            operations.ask(task, operations.Requirement("sre"), **terms)
+            operations.create_approval(task, operations.Requirement("sre"), **terms)
 
     def test_what_was_condemned_can_not_be_taken(self, task, override, bob):
         review = Approval.objects.get(override=override, approver_role="finance")

@@ -75,7 +75,7 @@ def people(database):
 def work(people):
     """The six examples wait; others were decided, edited, overridden and done before."""
     policies = (ROOT / "examples/policies.yaml").read_text()
-    rulebook.apply_rules(parse_file(policies.rstrip() + "\n" + CAREFUL), by=OPS)
+    rulebook.apply_policies(parse_file(policies.rstrip() + "\n" + CAREFUL), by=OPS)
     support = AgentFactory(name="support-bot", roles=["support-agent"], owner=people["erin"])
     payer = AgentFactory(name="payments", roles=["finance", "support-agent"])
     session = SessionFactory(agent=support)
@@ -132,7 +132,7 @@ def _places(people):
     by = Actor.human(people["bob"])
     now = operations.clock()
     span = {"starts_at": now, "ends_at": now + timedelta(days=7)}
-    delegations.name_stand_in(by=by, to="alice", reason="On holiday.", **span)
+    delegations.grant_delegation(by=by, to="alice", reason="On holiday.", **span)
     presence.save_view(people["alice"], "Old refunds", "type=refund&age=1d")
     hook, _ = webhooks.create_webhook(
         "ledger", by=OPS, url="https://hooks.example/ledger", event_types=["task.*"], roles=[]

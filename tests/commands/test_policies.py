@@ -13,7 +13,7 @@ from approvals_app.errors import PolicyAdministratorsOnly
 from approvals_app.models import ApprovalPolicy
 from approvals_app.policy import operations
 from approvals_app.policy.files import FileInvalid, dump_file, parse_file
-from approvals_app.policy.language import Rule
+from approvals_app.policy.language import Policy
 from audit_app.base.actors import Actor
 from audit_app.models import Event
 from sessions_app.models import Task
@@ -143,7 +143,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_who_may_change_policies(alice, bot):
-    rule = Rule.parse({"name": "x", "then": "approve"})
+    rule = Policy.parse({"name": "x", "then": "approve"})
     for by in (Actor.human(alice), bot.as_actor()):
         with pytest.raises(PolicyAdministratorsOnly):
             operations.create_policy(rule, by=by)

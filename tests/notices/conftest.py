@@ -16,9 +16,9 @@ import pytest
 from django.contrib.auth.models import User
 
 from approvals_app.notifications import delivery
-from approvals_app.notifications.channels import _plugin
+from approvals_app.notifications.channels.apprise import _instantiate
 from approvals_app.notifications.models import Notice, NoticeChannel, NoticeSettings
-from approvals_app.notifications.views import ChannelForm, _added
+from approvals_app.notifications.views import ChannelForm, _add_channel
 from audit_app.live.consumers import CONSUMERS
 from orchestrator.settings import _mail, env
 from tests.browser.conftest import chromium, look, signed_in, site
@@ -31,7 +31,7 @@ PATIENCE = 30
 with warnings.catch_warnings():
     # Of its plugins, which it imports at their first use, one imports what Python 3.13 drops.
     warnings.simplefilter("ignore", DeprecationWarning)
-    _plugin("json://localhost")
+    _instantiate("json://localhost")
 
 
 class Smtp(socketserver.StreamRequestHandler):
@@ -161,7 +161,7 @@ def wishes(person: User, **columns: Any) -> None:
 
 def adds(person: User, url: str) -> NoticeChannel:
     """As the page does it."""
-    _added(person, ChannelForm({"url": url}))
+    _add_channel(person, ChannelForm({"url": url}))
     return NoticeChannel.objects.get(person=person)
 
 

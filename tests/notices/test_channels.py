@@ -12,8 +12,9 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
-from approvals_app.notifications import channels, delivery
-from approvals_app.notifications.channels import ChannelRefused
+from approvals_app.notifications import delivery
+from approvals_app.notifications.channels import apprise
+from approvals_app.notifications.channels.apprise import ChannelRefused
 from approvals_app.notifications.models import Notice, NoticeChannel
 from audit_app.base import encryption, ssrf
 from audit_app.base.ssrf import is_public
@@ -56,8 +57,8 @@ def test_a_chat_is_told_as_the_mail_is(tell, chat, bot, alice):
     ],
 )
 def test_the_services_that_people_use_are_known(url):
-    assert channels.understood(url).service_name
-    assert channels.masked(url) == f"{url.partition(':')[0]}://…{url[-4:]}"
+    assert apprise.parse_url(url).service_name
+    assert apprise.mask_url(url) == f"{url.partition(':')[0]}://…{url[-4:]}"
 
 
 @pytest.mark.parametrize(
@@ -95,19 +96,19 @@ def test_everything_else_is_refused(alice, url):
 
 def test_what_runs_programs_stays_refused_whatever_the_operator_allows(settings):
     settings.NOTICE_SCHEMES = ["dbus", "syslog", "slack"]
-    assert channels.allowed() == ["slack"]
+    assert apprise.list_schemes() == ["slack"]
 
 
 def test_an_address_is_kept_encrypted_and_shown_masked(chat, alice, settings):
     channel = adds(alice, chat.url)
     assert "a-secret-token" not in channel.sealed + channel.masked
-    assert channels.opened(channel.sealed) == chat.url
+    assert apprise.decrypt_url(channel.sealed) == chat.url
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another" * 10
-    assert channels.opened(channel.sealed) == chat.url
+    assert apprise.decrypt_url(channel.sealed) == chat.url
     settings.SECRET_KEY_FALLBACKS = []
     with pytest.raises(encryption.DecryptionFailed):
-        channels.opened(channel.sealed)
+        apprise.decrypt_url(channel.sealed)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "2130706433"])
@@ -259,9 +260,9 @@ def test_a_wrong_setting_is_one_plain_sentence_at_the_start(given, why):
 
 def test_a_right_setting_is_a_file_or_json(tmp_path):
     (tmp_path / "channels.json").write_text(json.dumps({"finance": [SLACK]}))
-    channels.must_be_known({"finance": [SLACK]})
+    apprise.check_shared_urls({"finance": [SLACK]})
     with pytest.raises(ImproperlyConfigured, match="number 2 of finance"):
-        channels.must_be_known({"finance": [SLACK, "nope"]})
+        apprise.check_shared_urls({"finance": [SLACK, "nope"]})
     started = subprocess.run(
         [sys.executable, "manage.py", "check"],
         env=os.environ | {"NOTICE_CHANNELS": str(tmp_path / "channels.json")},

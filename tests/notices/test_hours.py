@@ -8,7 +8,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from approvals_app.notifications.delivery import sweep
 from approvals_app.notifications.models import Notice, NoticeSettings
-from approvals_app.notifications.schedule import told_at
+from approvals_app.notifications.schedule import send_at
 from tests.factories import TaskFactory
 from tests.notices.conftest import text, wishes
 
@@ -50,7 +50,7 @@ def at(text):
     ],
 )
 def test_when(wish, now, told):
-    assert told_at(NoticeSettings(**wish), at(now), None) == at(told)
+    assert send_at(NoticeSettings(**wish), at(now), None) == at(told)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_when(wish, now, told):
 )
 def test_what_is_due_before_the_night_is_over_does_not_wait(deadline, told):
     now = at("2026-03-10T22:00")
-    assert told_at(NoticeSettings(**NIGHT), now, at(deadline)) == at(told)
+    assert send_at(NoticeSettings(**NIGHT), now, at(deadline)) == at(told)
     patient = NoticeSettings(**NIGHT, urgent_at_once=False)
-    assert told_at(patient, now, at(deadline)) == at("2026-03-11T06:00")
+    assert send_at(patient, now, at(deadline)) == at("2026-03-11T06:00")
 
 
 @pytest.fixture

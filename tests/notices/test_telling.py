@@ -15,7 +15,7 @@ from approvals_app.decisions.deadlines import expire_approvals, remind
 from approvals_app.models import Approval, Vote
 from approvals_app.notifications import delivery
 from approvals_app.notifications.models import Notice
-from approvals_app.notifications.recipients import tell as read
+from approvals_app.notifications.recipients import record_notices as read
 from audit_app.base.actors import Actor
 from audit_app.live.consumers import CONSUMERS
 from audit_app.models import Event
@@ -100,7 +100,7 @@ def test_what_is_due_at_once_is_a_job_that_commits_with_it(tell, bot, alice):
 def test_whoever_stands_in_is_told(tell, bot, alice, charlie):
     now = timezone.now()
     by = Actor.human(alice)
-    delegations.name_stand_in(by=by, to="charlie", starts_at=now, ends_at=now + DAY)
+    delegations.grant_delegation(by=by, to="charlie", starts_at=now, ends_at=now + DAY)
     TaskFactory(agent=bot)
     assert recipients(tell()) == ["alice@example.com", "charlie@example.com"]
 

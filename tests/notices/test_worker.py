@@ -57,7 +57,7 @@ def test_jobs_are_done_where_the_database_has_a_direct_address(mailbox, bot, ali
     TaskFactory(agent=bot)
     with worker(mailbox, DATABASE_DIRECT_URL=database_url()):
         mail = mailbox.one()
-    assert "is asked of finance" in text(mail)
+    assert "is needed from finance" in text(mail)
 
 
 def test_what_became_due_by_the_clock_arrives_too(mailbox, alice):

@@ -173,7 +173,7 @@ def _create_demo_accounts(kept: Path) -> tuple[dict[str, str], str]:
         user.groups.set([Group.objects.get_or_create(name=role)[0] for role in roles])
     if not ApprovalPolicy.objects.exists():
         file = settings.BASE_DIR / "examples" / "policies.yaml"
-        operations.apply_rules(parse_file(file.read_text()), by=Actor.system("dev"))
+        operations.apply_policies(parse_file(file.read_text()), by=Actor.system("dev"))
     known["key"] = _get_demo_key(known["key"])
     kept.touch(mode=0o600)
     kept.write_text(json.dumps(known, indent=1))
