@@ -29,7 +29,7 @@ FIRST = (
     "tests/browser/test_accessibility.py",
     "tests/clients/",
     "tests/fuzz/",
-    "tests/waiting/",
+    "tests/live/",
     "tests/browser/",
     "tests/commands/",
     "tests/protocol/",

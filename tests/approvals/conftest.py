@@ -11,7 +11,7 @@ from approvals_app.models import Approval
 from tests.commands.conftest import run  # noqa: F401  # a fixture
 from tests.database import without_guards
 from tests.factories import ReviewerFactory
-from tests.notices.conftest import chat, mailbox  # noqa: F401  # fixtures
+from tests.notifications.conftest import chat, mailbox  # noqa: F401  # fixtures
 
 
 @pytest.fixture

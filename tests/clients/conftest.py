@@ -10,7 +10,7 @@ from audit_app.base.actors import Actor
 from sessions_app.models import Task
 from tests.clients.proxy import between
 from tests.factories import AgentFactory, asked
-from tests.waiting.conftest import serving
+from tests.live.conftest import serving
 
 
 @pytest.fixture(scope="module")

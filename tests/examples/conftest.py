@@ -11,7 +11,7 @@ import pytest
 
 from sessions_app.models import Task
 from tests.factories import AgentFactory
-from tests.waiting.conftest import serving
+from tests.live.conftest import serving
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "examples" / "requirements.txt"

@@ -227,7 +227,7 @@ RUN_BY = {
     ".venv/bin/python manage.py database_roles": "tests/commands/test_database_roles.py",
     ".venv/bin/python manage.py migrate": "tests/faults/test_database_away.py",
     ".venv/bin/python manage.py collectstatic --no-input": "tests/faults/test_database_away.py",
-    ".venv/bin/python manage.py worker": "tests/audit/test_relays.py",
+    ".venv/bin/python manage.py worker": "tests/audit/test_consumers.py",
     ".venv/bin/gunicorn -c orchestrator/server/gunicorn.py": "tests/faults/test_database_away.py",
 }
 

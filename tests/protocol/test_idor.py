@@ -268,7 +268,7 @@ FRAME = {
     "admin/policies/simulate/": "",
     "admin/policies/<uuid:policy_id>/": None,  # as the list, see tests/approvals/test_policy_pages
     "admin/away/": "",
-    "admin/notifications/": "",  # the caller's own, see tests/notices/test_page.py
+    "admin/notifications/": "",  # the caller's own, see tests/notifications/test_page.py
     "admin/dashboards/": "?days=30",
     "admin/timeline/<slug:kind>/<path:name>/": None,  # see tests/approvals/test_timelines
     # The inbox's own: what it lists now, the caller's names for it, and who looks at a decision.

@@ -18,7 +18,7 @@ from approvals_app.notifications.models import Notice, NoticeChannel
 from audit_app.base import encryption, ssrf
 from audit_app.base.ssrf import is_public
 from tests.factories import TaskFactory
-from tests.notices.conftest import adds, send, text, wishes
+from tests.notifications.conftest import adds, send, text, wishes
 
 SLACK = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
 

@@ -14,7 +14,7 @@ from approvals_app.notifications.models import Notice
 from audit_app.live.consumers import RELAYS
 from tests.database import database_url
 from tests.factories import TaskFactory
-from tests.notices.conftest import text
+from tests.notifications.conftest import text
 from tests.trail import advanced
 
 

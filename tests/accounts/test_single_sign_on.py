@@ -13,9 +13,9 @@ from django.db import connection, connections
 from orchestrator.accounts import sso_users
 from orchestrator.accounts.models import Identity
 from sessions_app.auth import issuer
+from tests.accounts.conftest import INBOX, LOGIN, START, ago, later, sent_back, text
+from tests.accounts.provider import Keys
 from tests.factories import TaskFactory, the_approval
-from tests.signin.conftest import INBOX, LOGIN, START, ago, later, sent_back, text
-from tests.signin.provider import Keys
 
 CANT_BE_TRUSTED = "could not be verified"
 

@@ -10,7 +10,7 @@ from approvals_app.notifications.delivery import sweep
 from approvals_app.notifications.models import Notice, NoticeSettings
 from approvals_app.notifications.schedule import told_at
 from tests.factories import TaskFactory
-from tests.notices.conftest import text, wishes
+from tests.notifications.conftest import text, wishes
 
 BERLIN = {"time_zone": "Europe/Berlin"}
 NIGHT = BERLIN | {"quiet_from": time(22), "quiet_until": time(7)}

@@ -9,8 +9,8 @@ from django.db import connections
 from django.test import RequestFactory
 
 from orchestrator.web.client_ip import client_address
+from tests.accounts.conftest import INBOX, LOGIN, Browser, ago, later, text
 from tests.commands.conftest import manage  # noqa: F401  # a fixture
-from tests.signin.conftest import INBOX, LOGIN, Browser, ago, later, text
 
 LIMIT = 5
 

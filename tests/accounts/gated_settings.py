@@ -2,4 +2,4 @@
 
 from orchestrator.settings import *  # noqa: F403
 
-PASSWORD_HASHERS = ["tests.signin.hashers.Gated"]
+PASSWORD_HASHERS = ["tests.accounts.hashers.Gated"]

@@ -9,9 +9,9 @@ from django.contrib.auth.models import AnonymousUser, User
 
 from audit_app.base.actors import Actor, Assurance
 from audit_app.models import Event
+from tests.accounts.authenticator import set_up
+from tests.accounts.conftest import INBOX, LOGIN, START, ago, sent_back, text
 from tests.factories import TaskFactory, the_approval
-from tests.signin.authenticator import set_up
-from tests.signin.conftest import INBOX, LOGIN, START, ago, sent_back, text
 
 AGAIN = "/admin/reauthenticate/"
 

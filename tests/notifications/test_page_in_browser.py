@@ -8,7 +8,7 @@ import pytest
 from approvals_app.notifications.models import NoticeSettings
 from tests.browser.test_accessibility import violations
 from tests.factories import TaskFactory
-from tests.notices.conftest import adds
+from tests.notifications.conftest import adds
 
 pytestmark = pytest.mark.browser
 SHOTS = os.environ.get("SHOTS")

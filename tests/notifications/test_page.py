@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from approvals_app.notifications.models import Notice, NoticeChannel, NoticeSettings
 from tests.factories import ReviewerFactory, TaskFactory
-from tests.notices.conftest import adds, send, text
+from tests.notifications.conftest import adds, send, text
 
 PAGE = "/admin/notifications/"
 GIVEN = {

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 import pytest
 from django.contrib.auth.models import User
 
+from tests.accounts import hashers
+from tests.accounts.conftest import LOGIN
 from tests.factories import ReviewerFactory
 from tests.serving import client_of, free_port, gunicorn, on_the_tests_database
-from tests.signin import hashers
-from tests.signin.conftest import LOGIN
 
 CHANGE = "/admin/password_change/"
 SIGN_INS = 30
@@ -21,7 +21,7 @@ AT_A_TIME = 4
 @pytest.fixture
 def watched(settings) -> Iterator[list[bool]]:
     """Whether a connection was held, hash by hash, since the test last cleared it."""
-    settings.PASSWORD_HASHERS = ["tests.signin.hashers.Watched"]
+    settings.PASSWORD_HASHERS = ["tests.accounts.hashers.Watched"]
     hashers.held.clear()
     yield hashers.held
     hashers.held.clear()
@@ -86,7 +86,7 @@ def test_thirty_anonymous_sign_ins_stop_no_agent(bot, tmp_path):
             port,
             DB_POOL_MAX="2",
             DATA_DIR=str(tmp_path),
-            DJANGO_SETTINGS_MODULE="tests.signin.gated_settings",
+            DJANGO_SETTINGS_MODULE="tests.accounts.gated_settings",
             HASHING_GATE=str(gate.getsockname()[1]),
         )
         stack.enter_context(gunicorn(tmp_path / "log", environment))

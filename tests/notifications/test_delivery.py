@@ -20,7 +20,7 @@ from audit_app.base.actors import Actor
 from audit_app.live.consumers import RELAYS
 from audit_app.models import Event
 from tests.factories import OPS, AgentFactory, ReviewerFactory, TaskFactory, aged, asked, policy
-from tests.notices.conftest import send, text, wishes
+from tests.notifications.conftest import send, text, wishes
 from tests.trail import advanced
 
 DAY = timedelta(days=1)

@@ -11,10 +11,10 @@ from django_otp.plugins.otp_static.models import StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from orchestrator.accounts import two_factor
+from tests.accounts.authenticator import PAGE, Authenticator, recovery_codes, set_up
+from tests.accounts.conftest import INBOX, LOGIN, ago, later, text
 from tests.commands.conftest import refused
 from tests.factories import TaskFactory, the_approval
-from tests.signin.authenticator import PAGE, Authenticator, recovery_codes, set_up
-from tests.signin.conftest import INBOX, LOGIN, ago, later, text
 
 CODE = "/admin/code/"
 

@@ -14,7 +14,7 @@ from audit_app.base.actors import Actor
 from tests.database import as_superuser
 from tests.factories import TaskFactory, the_approval
 from tests.faults.killing import children
-from tests.waiting.conftest import serving
+from tests.live.conftest import serving
 
 PATIENTLY = (
     "GET /approvals/%s HTTP/1.1\r\nHost: 127.0.0.1\r\n"

@@ -7,7 +7,7 @@ from base64 import b32decode
 from django.http import HttpResponse
 from django_otp.oath import TOTP
 
-from tests.signin.conftest import Browser
+from tests.accounts.conftest import Browser
 
 PAGE = "/admin/second-factor/"
 

@@ -5,9 +5,9 @@ from django.contrib.auth.models import Group
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from playwright.sync_api import Page, expect
 
+from tests.accounts.authenticator import Authenticator
+from tests.accounts.conftest import ago, later, provider  # noqa: F401  # a fixture
 from tests.factories import TaskFactory, the_approval
-from tests.signin.authenticator import Authenticator
-from tests.signin.conftest import ago, later, provider  # noqa: F401  # a fixture
 
 pytestmark = pytest.mark.browser
 

@@ -15,7 +15,7 @@ from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
-from tests.signin.provider import CLIENT_ID, CLIENT_SECRET, Provider
+from tests.accounts.provider import CLIENT_ID, CLIENT_SECRET, Provider
 
 INBOX = "/admin/"
 LOGIN = "/admin/login/"

@@ -15,7 +15,7 @@ from sessions_app import agents
 from sessions_app import operations as work
 from tests.database import as_superuser
 from tests.factories import OPS, SessionFactory, TaskFactory, approved, the_approval
-from tests.waiting.conftest import serving
+from tests.live.conftest import serving
 
 PATIENTLY = {"Prefer": "wait=60"}
 
