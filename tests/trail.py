@@ -44,7 +44,7 @@ def all_settled():
         assert time.monotonic() < deadline
 
 
-def advanced(relay):
+def advance_once(relay):
     """How many events ``relay`` tells in one step, once all that there is can be told."""
     all_settled()
     return relay.advance()

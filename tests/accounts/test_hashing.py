@@ -19,7 +19,7 @@ AT_A_TIME = 4
 
 
 @pytest.fixture
-def watched(settings) -> Iterator[list[bool]]:
+def connections_held(settings) -> Iterator[list[bool]]:
     """Whether a connection was held, hash by hash, since the test last cleared it."""
     settings.PASSWORD_HASHERS = ["tests.accounts.hashers.Watched"]
     hashers.held.clear()
@@ -28,53 +28,53 @@ def watched(settings) -> Iterator[list[bool]]:
 
 
 @pytest.fixture
-def window(watched, browser):
+def window(connections_held, browser):
     """A browser in which alice is logged in."""
     window = browser()
     ReviewerFactory(username="alice", roles=["finance"])
     window.log_in("alice")
-    watched.clear()
+    connections_held.clear()
     return window
 
 
 @pytest.mark.parametrize(
     ("username", "password"), [("alice", "alice"), ("alice", "wrong"), ("nobody", "x")]
 )
-def test_a_login_holds_no_connection_while_it_hashes(watched, browser, username, password):
+def test_a_login_holds_no_connection_while_it_hashes(connections_held, browser, username, password):
     ReviewerFactory(username="alice", roles=["finance"])
-    watched.clear()
+    connections_held.clear()
     browser().log_in(username, password)
 
-    assert watched == [False]
+    assert connections_held == [False]
 
 
-def test_nor_does_proving_who_one_is_once_more(watched, window):
+def test_nor_does_proving_who_one_is_once_more(connections_held, window):
     window.post("/admin/reauthenticate/", password="alice")
 
-    assert watched == [False]
+    assert connections_held == [False]
 
 
-def test_nor_does_changing_ones_password(watched, window):
+def test_nor_does_changing_ones_password(connections_held, window):
     new = "a much better password"
     answer = window.post(CHANGE, old_password="alice", new_password1=new, new_password2=new)
 
     assert answer.status_code == 302
-    assert watched
-    assert not any(watched)
+    assert connections_held
+    assert not any(connections_held)
     assert User.objects.get().check_password(new)
 
 
-def test_nor_does_an_administrator_who_sets_somebodys_password(watched, browser, root):
+def test_nor_does_an_administrator_who_sets_somebodys_password(connections_held, browser, root):
     alice = ReviewerFactory(username="alice", roles=["finance"])
     window = browser()
     window.log_in("root")
-    watched.clear()
+    connections_held.clear()
     new = "a much better password"
     given = {"usable_password": "true", "password1": new, "password2": new}
     answer = window.post(f"/admin/auth/user/{alice.pk}/password/", **given)
 
     assert answer.status_code == 302
-    assert watched == [False]
+    assert connections_held == [False]
 
 
 def test_thirty_anonymous_sign_ins_stop_no_agent(bot, tmp_path):

@@ -13,7 +13,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from orchestrator.accounts import two_factor
 from tests.accounts.authenticator import PAGE, Authenticator, recovery_codes, set_up
 from tests.accounts.conftest import INBOX, LOGIN, ago, later, text
-from tests.commands.conftest import refused
+from tests.commands.conftest import expect_failure
 from tests.factories import TaskFactory, the_approval
 
 CODE = "/admin/code/"
@@ -273,7 +273,9 @@ class TestRemoving:
         assert not window.person, "a session with the lost telephone counts for nothing"
 
     def test_resetting_somebody_unknown_is_one_sentence(self):
-        assert refused("reset_second_factor", "nobody")[1] == "There is no user called nobody."
+        assert (
+            expect_failure("reset_second_factor", "nobody")[1] == "There is no user called nobody."
+        )
 
 
 class TestDemanded:

@@ -166,7 +166,7 @@ class TestTheWayThereAndBack:
         assert window.get("/admin/logout/").status_code == 405
 
 
-def changed(**claims):
+def change_claims(**claims):
     return lambda provider: setattr(provider, "amend", lambda token: token.update(claims))
 
 
@@ -178,37 +178,37 @@ def by_hmac_with_the_public_key(provider):
     secret = json.dumps(provider.keys.public()[0]).encode()
 
     def sign(claims):
-        head = encoded({"alg": "HS256", "typ": "JWT", "kid": "RS256"})
-        signed = f"{head}.{encoded(claims)}"
+        head = encode_part({"alg": "HS256", "typ": "JWT", "kid": "RS256"})
+        signed = f"{head}.{encode_part(claims)}"
         mac = hmac.digest(secret, signed.encode(), "sha256")
         return f"{signed}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
 
     provider.sign = sign
 
 
-def unsigned(provider):
-    head = encoded({"alg": "none", "kid": "RS256"})
-    provider.sign = lambda claims: f"{head}.{encoded(claims)}."
+def remove_signature(provider):
+    head = encode_part({"alg": "none", "kid": "RS256"})
+    provider.sign = lambda claims: f"{head}.{encode_part(claims)}."
 
 
-def encoded(document):
+def encode_part(document):
     return base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")
 
 
 FORGERIES = {
-    "another nonce": changed(nonce="of another sign-in"),
+    "another nonce": change_claims(nonce="of another sign-in"),
     "no nonce": without("nonce"),
-    "another audience": changed(aud="another-client"),
-    "several audiences, issued to nobody": changed(aud=["orchestrator", "another-client"]),
-    "issued to another client": changed(azp="another-client"),
-    "another issuer": changed(iss="https://evil.example"),
-    "expired": changed(exp=1_700_000_000),
+    "another audience": change_claims(aud="another-client"),
+    "several audiences, issued to nobody": change_claims(aud=["orchestrator", "another-client"]),
+    "issued to another client": change_claims(azp="another-client"),
+    "another issuer": change_claims(iss="https://evil.example"),
+    "expired": change_claims(exp=1_700_000_000),
     "no expiry": without("exp"),
-    "about nobody": changed(sub=""),
+    "about nobody": change_claims(sub=""),
     "another's key": lambda provider: setattr(provider, "signed_by", Keys()),
     "a key that does not exist": lambda provider: setattr(provider, "kid", "made up"),
     "HS256 with the public key as its secret": by_hmac_with_the_public_key,
-    "unsigned": unsigned,
+    "unsigned": remove_signature,
     "no token at all": lambda provider: setattr(provider, "sign", lambda claims: None),
     "no token but a number": lambda provider: setattr(provider, "sign", lambda claims: 7),
     "a code that the issuer does not know": lambda provider: setattr(

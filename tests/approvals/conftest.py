@@ -42,12 +42,12 @@ def breaker(alice: User) -> User:
 def say(api: Callable[..., Any]) -> Callable[..., Any]:
     """``say(alice, "approve", approval, notes="…")``: over HTTP, of the payload as it is."""
 
-    def said(person: User, what: str, approval: Approval, **body: Any) -> Any:
+    def post(person: User, what: str, approval: Approval, **body: Any) -> Any:
         if what not in ("withdraw_vote", "delegate"):
             body = {"payload_digest": approval.payload_digest} | body
         return api(user=person).post(f"/approvals/{approval.pk}/{what}", body)
 
-    return said
+    return post
 
 
 @pytest.fixture

@@ -422,11 +422,11 @@ def test_a_process_that_is_killed_at_work_fails_that_one_alone(fresh, patient, m
     assert holds("data.lines.all(line, line.quantity > 0)") is True
     at_work, exchange, begun = fresh._process, fresh._exchange, threading.Event()
 
-    def told(*asked):
+    def signal_and_exchange(*asked):
         begun.set()
         return exchange(*asked)
 
-    monkeypatch.setattr(fresh, "_exchange", told)
+    monkeypatch.setattr(fresh, "_exchange", signal_and_exchange)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(why_it_fails, SLOW, **HOSTILE)
         assert begun.wait(60)
@@ -440,12 +440,12 @@ def test_who_interrupts_an_evaluation_does_not_leave_its_answer_to_the_next(
 ):
     assert holds("data.lines.all(line, line.quantity > 0)") is True
 
-    def interrupted(process, request, limit):
+    def interrupt_after_writing(process, request, limit):
         os.write(process.stdin.fileno(), request)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(fresh, "_exchange", interrupted)
+        meanwhile.setattr(fresh, "_exchange", interrupt_after_writing)
         with pytest.raises(KeyboardInterrupt):
             holds("[true].all(yes, yes)")
     assert holds("[false].all(yes, yes)") is False

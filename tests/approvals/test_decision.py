@@ -9,34 +9,34 @@ from django.test.utils import CaptureQueriesContext
 from approvals_app.review import decision
 from audit_app.base.actors import Actor
 from audit_app.base.errors import NotFound
-from tests.factories import AgentFactory, ReviewerFactory, TaskFactory, asked
+from tests.factories import AgentFactory, ReviewerFactory, TaskFactory, find_approval
 
 FRAMES = ("SAVEPOINT", "RELEASE", "BEGIN", "COMMIT", "ROLLBACK")
 
 
 def read(task, person):
-    return decision.read(asked(task, "finance").pk, Actor.human(person))
+    return decision.read(find_approval(task, "finance").pk, Actor.human(person))
 
 
 @pytest.fixture
-def decided(bot, say):
-    """``decided(alice, "approve", notes=…)``: a task of the bot's that she decided on."""
+def decide(bot, say):
+    """``decide(alice, "approve", notes=…)``: a task of the bot's that she decided on."""
 
     def decide(person, word, *, notes="", agent=bot, **task):
-        approval = asked(TaskFactory(agent=agent, **task), "finance")
+        approval = find_approval(TaskFactory(agent=agent, **task), "finance")
         say(person, word, approval, notes=notes)
         return approval
 
     return decide
 
 
-def test_the_last_five_decisions_of_this_kind_by_this_agent(bot, alice, bob, decided):
-    decided(alice, "approve", notes="the oldest")
-    decided(alice, "reject", notes="no receipt")
+def test_the_last_five_decisions_of_this_kind_by_this_agent(bot, alice, bob, decide):
+    decide(alice, "approve", notes="the oldest")
+    decide(alice, "reject", notes="no receipt")
     for n in range(4):
-        decided(bob, "approve", notes=f"fine {n}")
-    decided(alice, "approve", agent=AgentFactory(), notes="another agent")
-    decided(alice, "approve", task_type="expense_approval", notes="another kind")
+        decide(bob, "approve", notes=f"fine {n}")
+    decide(alice, "approve", agent=AgentFactory(), notes="another agent")
+    decide(alice, "approve", task_type="expense_approval", notes="another kind")
 
     before = read(TaskFactory(agent=bot), alice).before
 
@@ -44,11 +44,11 @@ def test_the_last_five_decisions_of_this_kind_by_this_agent(bot, alice, bob, dec
     assert [each.decided_by for each in before] == [bob, bob, bob, bob, alice]
 
 
-def test_decisions_that_only_another_group_was_asked_for_stay_unknown(bot, alice, say, decided):
+def test_decisions_that_only_another_group_was_asked_for_stay_unknown(bot, alice, say, decide):
     lawyer = ReviewerFactory(username="lawyer", roles=["legal"])
     contract = TaskFactory(agent=bot, target="legal")
-    say(lawyer, "approve", asked(contract, "legal"), notes="between us")
-    decided(alice, "approve", notes="paid in June")
+    say(lawyer, "approve", find_approval(contract, "legal"), notes="between us")
+    decide(alice, "approve", notes="paid in June")
 
     found = read(TaskFactory(agent=bot), alice)
 
@@ -56,9 +56,9 @@ def test_decisions_that_only_another_group_was_asked_for_stay_unknown(bot, alice
     assert found.last_time.pk != contract.pk
 
 
-def test_the_difference_is_to_the_last_that_was_approved_not_refused(bot, alice, decided):
-    decided(alice, "approve", data={"amount": "5"})
-    decided(alice, "reject", data={"amount": "900"})
+def test_the_difference_is_to_the_last_that_was_approved_not_refused(bot, alice, decide):
+    decide(alice, "approve", data={"amount": "5"})
+    decide(alice, "reject", data={"amount": "900"})
 
     lines = read(TaskFactory(agent=bot, data={"amount": "50"}), alice).since_last_time
 
@@ -81,7 +81,7 @@ def test_what_deceives_is_found_in_the_payload_and_in_its_description(bot, alice
 def test_what_is_shown_is_what_the_digest_is_of(bot, alice):
     task = TaskFactory(agent=bot, data={"amount": "5"})
     found = read(task, alice)
-    assert found.payload_digest == asked(task, "finance").payload_digest
+    assert found.payload_digest == find_approval(task, "finance").payload_digest
     assert found.payload["data"] == {"amount": "5"}
 
 
@@ -90,10 +90,10 @@ def test_charlie_of_another_group_is_told_of_nothing(bot, charlie):
         read(TaskFactory(agent=bot), charlie)
 
 
-def test_a_dossier_costs_the_same_however_much_was_decided_before(bot, alice, decided):
+def test_a_dossier_costs_the_same_however_much_was_decided_before(bot, alice, decide):
     def cost():
         task = TaskFactory(agent=bot, trace_id=uuid4())
-        actor, approval = Actor.human(alice), asked(task, "finance")
+        actor, approval = Actor.human(alice), find_approval(task, "finance")
         with CaptureQueriesContext(connection) as sent:
             found = decision.read(approval.pk, actor)
             assert all((found.drawing, found.machine, found.asked))
@@ -101,9 +101,9 @@ def test_a_dossier_costs_the_same_however_much_was_decided_before(bot, alice, de
         queries = [each["sql"] for each in sent.captured_queries]
         return len([each for each in queries if not each.upper().startswith(FRAMES)])
 
-    decided(alice, "approve")
+    decide(alice, "approve")
     one = cost()
     for _ in range(7):
-        decided(alice, "approve", notes="again")
+        decide(alice, "approve", notes="again")
     assert cost() == one
     assert one <= 12

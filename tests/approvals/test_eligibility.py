@@ -9,7 +9,7 @@ from django.utils import timezone
 from approvals_app.models import Approval
 from audit_app.models import Event
 from sessions_app.models import Task
-from tests.factories import AgentFactory, ReviewerFactory, TaskFactory, aged, the_approval
+from tests.factories import AgentFactory, ReviewerFactory, TaskFactory, set_columns, the_approval
 
 
 def decide(caller, approval, verdict="approve", **more):
@@ -17,7 +17,7 @@ def decide(caller, approval, verdict="approve", **more):
     return caller.post(f"/approvals/{approval.pk}/{verdict}", body)
 
 
-def undecided(task):
+def is_undecided(task):
     """Nothing was decided; only refusals were recorded since."""
     assert Task.objects.get(pk=task.pk).status == "awaiting_approval"
     assert set(task.approvals.values_list("status", flat=True)) == {"pending"}
@@ -31,7 +31,7 @@ def test_an_agents_key_never_decides(api, bot, payer, verdict):
         answer = decide(api(agent), the_approval(task), verdict)
         assert answer.status_code == 403
         assert answer.json()["code"] == "humans_only"
-    assert undecided(task)
+    assert is_undecided(task)
 
 
 def test_the_owner_of_the_agent_does_not_decide_on_its_task(api, alice, bob):
@@ -39,7 +39,7 @@ def test_the_owner_of_the_agent_does_not_decide_on_its_task(api, alice, bob):
     answer = decide(api(user=alice), the_approval(task))
 
     assert (answer.status_code, answer.json()["code"]) == (403, "separation_of_duties")
-    assert undecided(task)
+    assert is_undecided(task)
     assert decide(api(user=bob), the_approval(task)).status_code == 200
 
 
@@ -59,7 +59,7 @@ def test_one_person_has_one_voice_on_a_task(api, bot):
 def test_who_is_not_asked_does_not_see_the_approval(api, charlie, bot):
     task = TaskFactory(agent=bot)
     assert decide(api(user=charlie), the_approval(task)).status_code == 404
-    assert undecided(task)
+    assert is_undecided(task)
 
 
 def test_who_sees_the_task_but_is_not_of_the_group_does_not_decide(api, charlie, bot):
@@ -71,7 +71,7 @@ def test_who_sees_the_task_but_is_not_of_the_group_does_not_decide(api, charlie,
     answer = decide(api(user=charlie), first)
     assert (answer.status_code, answer.json()["code"]) == (403, "not_eligible")
     assert answer.json()["role"] == "finance"
-    assert undecided(task)
+    assert is_undecided(task)
 
 
 def test_who_left_the_group_while_the_page_was_open_does_not_decide(api, alice, bot):
@@ -83,7 +83,7 @@ def test_who_left_the_group_while_the_page_was_open_does_not_decide(api, alice, 
     answer = decide(page, the_approval(task))
     assert seen.status_code == 200
     assert answer.status_code in (403, 404)
-    assert undecided(task)
+    assert is_undecided(task)
 
 
 def test_a_superuser_without_the_group_does_not_decide(api, bot):
@@ -92,7 +92,7 @@ def test_a_superuser_without_the_group_does_not_decide(api, bot):
     answer = decide(api(user=root), the_approval(task))
 
     assert (answer.status_code, answer.json()["code"]) == (403, "not_eligible")
-    assert undecided(task)
+    assert is_undecided(task)
 
 
 def test_a_superuser_does_not_decide_on_a_task_of_their_own_agent(api, bot):
@@ -101,7 +101,7 @@ def test_a_superuser_does_not_decide_on_a_task_of_their_own_agent(api, bot):
     task = TaskFactory(agent=AgentFactory(owner=root))
 
     assert decide(api(user=root), the_approval(task)).json()["code"] == "separation_of_duties"
-    assert undecided(task)
+    assert is_undecided(task)
 
 
 def test_an_inactive_user_does_not_decide(api, alice, bot):
@@ -110,13 +110,13 @@ def test_an_inactive_user_does_not_decide(api, alice, bot):
     User.objects.filter(pk=alice.pk).update(is_active=False)
 
     assert decide(page, the_approval(task)).status_code in (401, 403)
-    assert undecided(task)
+    assert is_undecided(task)
 
 
 def test_nobody_at_all_does_not_decide(api, bot):
     task = TaskFactory(agent=bot)
     assert decide(api(), the_approval(task)).status_code == 401
-    assert undecided(task)
+    assert is_undecided(task)
 
 
 @pytest.mark.parametrize("verdict", ["approve", "reject"])
@@ -127,7 +127,7 @@ def test_another_digest_decides_nothing(api, alice, bot, verdict):
     for digest in (other.payload_digest, "0" * 64):
         answer = api(user=alice).post(path, {"payload_digest": digest})
         assert (answer.status_code, answer.json()["code"]) == (409, "payload_digest_mismatch")
-    assert undecided(task)
+    assert is_undecided(task)
 
 
 @pytest.mark.parametrize("given", [None, "", "0" * 63, "G" * 64, "A" * 64, 7, "0" * 64 + "\n"])
@@ -138,14 +138,14 @@ def test_what_is_no_digest_is_refused_by_name(api, alice, bot, given):
 
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == "payload_digest"
-    assert undecided(task)
+    assert is_undecided(task)
 
 
 def test_a_digest_must_be_given(api, alice, bot):
     task = TaskFactory(agent=bot)
     answer = api(user=alice).post(f"/approvals/{the_approval(task).pk}/approve", {"notes": "Yes."})
     assert answer.status_code == 400
-    assert undecided(task)
+    assert is_undecided(task)
 
 
 @pytest.mark.parametrize("second", ["approve", "reject"])
@@ -165,11 +165,11 @@ def test_the_second_decision_is_told_who_was_first(api, alice, bob, bot, second)
 @pytest.mark.parametrize("verdict", ["approve", "reject"])
 def test_after_the_deadline_nothing_is_decided_even_before_anything_swept(api, alice, bot, verdict):
     task = TaskFactory(agent=bot)
-    aged(Approval, expires_at=timezone.now() - timedelta(seconds=1))
+    set_columns(Approval, expires_at=timezone.now() - timedelta(seconds=1))
     answer = decide(api(user=alice), the_approval(task), verdict)
 
     assert (answer.status_code, answer.json()["code"]) == (409, "approval_expired")
-    assert undecided(task)
+    assert is_undecided(task)
 
 
 def test_a_refusal_is_recorded_with_who_and_why(api, bot, payer):

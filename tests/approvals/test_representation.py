@@ -21,7 +21,7 @@ from audit_app.http.serializers import EventSerializer
 from audit_app.models import Event
 from sessions_app.models import Agent, AgentSession, Task
 from sessions_app.serializers import OpenedSessionSerializer, SessionSerializer
-from tests.factories import SessionFactory, TaskFactory, approved, policy, the_approval
+from tests.factories import SessionFactory, TaskFactory, approve_task, policy, the_approval
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def rows(bot, breaker, bob, charlie):
     """Of everything that is told, at least one row that has it all, and one that has little."""
     policy("bots", when={"condition": 'agent == "bot"'}, asks="1 finance")
     session = SessionFactory(agent=bot, metadata={"a": [1, None]})
-    decided = approved(TaskFactory(agent=bot, session_id=session.pk, context={"b": "ü"}), bob)
+    decided = approve_task(TaskFactory(agent=bot, session_id=session.pk, context={"b": "ü"}), bob)
     edited, alone = TaskFactory(agent=bot), TaskFactory(agent=bot)
     approval = the_approval(edited)
     said = {"by": Actor.human(bob), "payload_digest": approval.payload_digest}

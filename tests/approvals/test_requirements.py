@@ -8,7 +8,7 @@ from django.utils import timezone
 from approvals_app.models import Approval, Viewer
 from approvals_app.review import presence
 from audit_app.models import Event
-from tests.factories import TaskFactory, asked, policy
+from tests.factories import TaskFactory, find_approval, policy
 
 pytestmark = pytest.mark.usefixtures("whole")
 
@@ -24,7 +24,7 @@ def since(length):
 @pytest.fixture
 def slow(bot):
     policy(asks="1 finance", look_for="30s", risk="high")
-    return asked(TaskFactory(agent=bot), "finance")
+    return find_approval(TaskFactory(agent=bot), "finance")
 
 
 def test_who_did_not_open_its_page_has_to_look_first(slow, say, alice):
@@ -80,7 +80,9 @@ def test_nobody_has_to_look_to_say_no(slow, say, alice):
 )
 def test_what_the_policy_names_is_typed_out(bot, say, alice, data, typed):
     policy(asks="1 finance", type_out="data.amount")
-    approval = asked(TaskFactory(agent=bot, task_type="wire_approval", data=data), "finance")
+    approval = find_approval(
+        TaskFactory(agent=bot, task_type="wire_approval", data=data), "finance"
+    )
     for wrong in ({}, {"typed": "1"}, {"typed": ""}):
         answer = say(alice, "approve", approval, **wrong)
         assert code(answer) == (400, "not_typed")
@@ -90,7 +92,7 @@ def test_what_the_policy_names_is_typed_out(bot, say, alice, data, typed):
 
 def test_on_the_page_it_is_asked_for(bot, client, alice):
     policy(asks="1 finance", type_out="data.amount")
-    approval = asked(TaskFactory(agent=bot, data={"amount": "18750"}), "finance")
+    approval = find_approval(TaskFactory(agent=bot, data={"amount": "18750"}), "finance")
     client.force_login(alice)
     address = f"/admin/approvals_app/approval/{approval.pk}/change/"
     assert '<b class="o-typed">18750</b>' in client.get(address).content.decode()

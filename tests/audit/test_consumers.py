@@ -13,7 +13,7 @@ from audit_app.live.consumers import Relay
 from audit_app.models import TailReader
 from audit_app.trail.notes import add_event
 from tests.database import database_url
-from tests.trail import advanced, all_settled, writer, written_by
+from tests.trail import advance_once, all_settled, writer, written_by
 
 
 def note(bot, number):
@@ -33,22 +33,22 @@ def test_it_begins_at_the_end_and_tells_each_event_once(bot):
     told = []
     relay = relay_that(told)
     note(bot, 1)
-    assert advanced(relay) == 0
+    assert advance_once(relay) == 0
     note(bot, 2)
     note(bot, 3)
 
-    assert advanced(relay) == 2
+    assert advance_once(relay) == 2
     assert relay.advance() == 0
     assert told == [2, 3]
 
 
 def test_what_fails_is_told_again(bot):
     told = []
-    advanced(relay_that(told))
+    advance_once(relay_that(told))
     note(bot, 1)
     with pytest.raises(RuntimeError, match="fails"):
-        advanced(relay_that(told, fails=True))
-    assert advanced(relay_that(told)) == 1
+        advance_once(relay_that(told, fails=True))
+    assert advance_once(relay_that(told)) == 1
     assert told == [1, 1]
 
 
@@ -60,7 +60,7 @@ def test_two_processes_do_not_tell_the_same(bot):
         assert go_on.wait(30)
         told.extend(event.metadata["n"] for event in events)
 
-    advanced(relay_that(told))
+    advance_once(relay_that(told))
     note(bot, 1)
     all_settled()
 
@@ -81,13 +81,13 @@ def test_two_processes_do_not_tell_the_same(bot):
 
 def test_what_waits_for_an_older_transaction_is_known(bot):
     relay = relay_that([])
-    advanced(relay)
+    advance_once(relay)
     with writer() as slow:
         written_by(slow)
         note(bot, 1)
         assert relay.advance() == 0
         assert relay.waits_for_others()
-    assert advanced(relay) == 2
+    assert advance_once(relay) == 2
     assert not relay.waits_for_others()
     assert TailReader.objects.get().cursor == str(event_log.end())
 

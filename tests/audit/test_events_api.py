@@ -12,7 +12,7 @@ from audit_app.live import event_log
 from audit_app.models import Event
 from sessions_app import operations
 from tests.database import as_superuser, database_url
-from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory, approved
+from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory, approve_task
 from tests.trail import all_settled, writer
 
 
@@ -26,7 +26,7 @@ def auditor():
 @pytest.fixture
 def story(alice, bot):
     """A refund that alice approved."""
-    return approved(TaskFactory(agent=bot), by=alice)
+    return approve_task(TaskFactory(agent=bot), by=alice)
 
 
 def types(answer):
@@ -240,7 +240,9 @@ def test_what_begins_while_a_page_is_read_is_not_passed_over(api, bot):
         page = api(bot).get("/audit/events", cursor=start).json()
     assert begun
     assert page["next_cursor"] is None
-    assert shown(page) == shown(api(bot).get("/audit/events", cursor=start).json())
+    assert list_event_ids(page) == list_event_ids(
+        api(bot).get("/audit/events", cursor=start).json()
+    )
     assert {event["subject_id"] for event in page["events"]} == {str(first.pk), str(begun[0].pk)}
 
 
@@ -283,7 +285,7 @@ def test_what_looks_unsettled_for_a_moment_is_not_left_out(
     assert page["next_cursor"] is None
 
 
-def shown(page):
+def list_event_ids(page):
     return [event["event_id"] for event in page["events"]]
 
 

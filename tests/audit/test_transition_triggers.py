@@ -46,7 +46,7 @@ def rows():
 
 
 @contextmanager
-def refused(why, error=IntegrityError):
+def expect_refusal(why, error=IntegrityError):
     """What is done inside commits nothing, since the database says ``why``."""
     before = rows()
     with pytest.raises(error, match=why), transaction.atomic():
@@ -99,16 +99,16 @@ def test_a_change_with_its_event_is_accepted(task):
 
 
 def test_an_event_of_another_kind_makes_no_change(task):
-    with refused("can not go from awaiting_approval to rejected by task.cancelled"):
+    with expect_refusal("can not go from awaiting_approval to rejected by task.cancelled"):
         reject_by_hand(task)
         write(entry(task, task.version + 1, "awaiting_approval", "rejected", "task.cancelled"))
-    with refused("by agent.noted"):
+    with expect_refusal("by agent.noted"):
         reject_by_hand(task)
         write(entry(task, task.version + 1, "awaiting_approval", "rejected", "agent.noted"))
 
 
 def test_a_task_is_approved_by_all_of_its_approvals_or_not_at_all(task):
-    with refused("was approved without all of its approvals"):
+    with expect_refusal("was approved without all of its approvals"):
         approve_by_hand(task)
         write(entry(task, task.version + 1, "awaiting_approval", "approved"))
 
@@ -126,7 +126,7 @@ def test_nobody_decides_in_anothers_name(task, alice, bob):
         role="finance",
         trace_id=approval.trace_id,
     )
-    with refused("decided by somebody else than its event says"):
+    with expect_refusal("decided by somebody else than its event says"):
         create(vote, EventType.VOTE_CAST, by=by)
         run(
             """UPDATE approvals SET status = 'approved', version = version + 1, decided_by_id = %s,
@@ -143,7 +143,7 @@ def test_an_event_is_written_when_it_happens(task, ago):
         actor_id => 'x', subject_type => 'note', subject_id => gen_random_uuid(), seq => 1,
         from_state => NULL, to_state => NULL, role => NULL, trace_id => NULL, metadata => '{}',
         at => clock_timestamp() - %s::interval)"""
-    with refused("written when it happens"):
+    with expect_refusal("written when it happens"):
         run(f"INSERT INTO audit_events (entry) {backdated}", ago)
 
 
@@ -157,7 +157,7 @@ def test_an_event_is_written_when_it_happens(task, ago):
     ],
 )
 def test_an_event_of_no_row_is_a_note_or_a_refusal_and_nothing_else(kind, event_type, after):
-    with refused("audit_events_of_a_known_kind"):
+    with expect_refusal("audit_events_of_a_known_kind"):
         run(
             """INSERT INTO audit_events (entry) SELECT audit_entry(event_type => %s,
             actor => 'human:mallory', actor_id => '1', subject_type => %s,
@@ -170,7 +170,7 @@ def test_an_event_of_no_row_is_a_note_or_a_refusal_and_nothing_else(kind, event_
 
 
 def test_what_never_was_is_not_purged(task):
-    with refused("a first event has no state before it"):
+    with expect_refusal("a first event has no state before it"):
         write(entry(Task(id=uuid4()), 1, "completed", None, "task.purged"))
 
 
@@ -183,19 +183,19 @@ def test_what_never_was_is_not_purged(task):
     ],
 )
 def test_a_key_is_issued_and_revoked_with_its_event(bot, statement):
-    with refused("a key of agent .* changed without its audit event"):
+    with expect_refusal("a key of agent .* changed without its audit event"):
         run(statement)
 
 
 @pytest.mark.parametrize("column", ["hash = repeat('b', 64)", "revoked_at = NULL"])
 def test_a_key_is_not_another_and_a_revoked_one_stays_so(bot, column):
     agents.rotate_key(bot.pk, by=OPS)
-    with refused("UPDATE of agent_keys is refused"):
+    with expect_refusal("UPDATE of agent_keys is refused"):
         run(f"UPDATE agent_keys SET {column} WHERE revoked_at IS NOT NULL")
 
 
 def test_a_temporary_table_does_not_stand_in_for_the_trail(task):
-    with refused(WITHOUT):
+    with expect_refusal(WITHOUT):
         run("CREATE TEMPORARY TABLE audit_events AS SELECT * FROM audit_events")
         run("CREATE TEMPORARY TABLE tasks AS SELECT * FROM tasks")
         reject_by_hand(task)
@@ -208,7 +208,7 @@ def test_a_temporary_table_does_not_stand_in_for_the_trail(task):
 
 
 def test_the_orm_can_not_update_past_the_trail(task):
-    with refused(WITHOUT):
+    with expect_refusal(WITHOUT):
         Task.objects.update(status="approved")
 
 
@@ -222,34 +222,34 @@ def test_the_orm_can_not_update_past_the_trail_without_a_transaction_either(task
 def test_the_orm_can_not_insert_past_the_trail(bot):
     now = SessionFactory(agent=bot).created_at
     given = {"agent": bot, "role": "x", "created_at": now, "updated_at": now, "trace_id": uuid4()}
-    with refused(WITHOUT):
+    with expect_refusal(WITHOUT):
         AgentSession.objects.bulk_create([AgentSession(**given, version=1) for _ in range(2)])
 
 
 def test_a_raw_update_is_refused(task):
-    with refused(WITHOUT):
+    with expect_refusal(WITHOUT):
         run("UPDATE tasks SET status = 'approved' WHERE id = %s", task.pk)
 
 
 def test_a_raw_update_of_anything_else_is_refused(task):
-    with refused(WITHOUT):
+    with expect_refusal(WITHOUT):
         run("UPDATE tasks SET result = '1' WHERE id = %s", task.pk)
 
 
 def test_a_raised_version_is_not_an_event(task):
-    with refused(WITHOUT):
+    with expect_refusal(WITHOUT):
         approve_by_hand(task)
 
 
 def test_a_skipped_version_is_refused(task):
-    with refused(WITHOUT):
+    with expect_refusal(WITHOUT):
         run("UPDATE tasks SET status = 'approved', version = version + 2 WHERE id = %s", task.pk)
         write(entry(task, task.version + 1, "awaiting_approval", "approved"))
 
 
 def test_another_subjects_event_does_not_count(task, bot):
     other = TaskFactory(agent=bot)
-    with refused(WITHOUT):
+    with expect_refusal(WITHOUT):
         approve_by_hand(task)
         write(entry(other, other.version + 1, "awaiting_approval", "approved"))
 
@@ -265,7 +265,7 @@ def test_another_subjects_event_does_not_count(task, bot):
     ],
 )
 def test_an_event_of_another_change_does_not_count(task, before, after):
-    with refused(WITHOUT):
+    with expect_refusal(WITHOUT):
         approve_by_hand(task)
         write(entry(task, task.version + 1, before, after))
 
@@ -274,7 +274,7 @@ def test_an_event_of_an_earlier_transaction_does_not_count(task):
     with transaction.atomic():
         run("SET LOCAL session_replication_role = replica")  # else the event alone is refused
         write(entry(task, task.version + 1, "awaiting_approval", "approved"))
-    with refused(WITHOUT):
+    with expect_refusal(WITHOUT):
         approve_by_hand(task)
 
 
@@ -283,7 +283,7 @@ def test_an_event_of_an_earlier_transaction_does_not_count(task):
 )
 def test_an_illegal_transition_is_refused_even_with_its_event(bot, before, after):
     session = session_in(before, bot)
-    with refused(f"can not go from {before} to {after}"):
+    with expect_refusal(f"can not go from {before} to {after}"):
         run(
             "UPDATE sessions SET status = %s, version = version + 1 WHERE id = %s",
             after,
@@ -299,13 +299,13 @@ def test_a_row_may_not_begin_in_the_middle(bot):
         agent=bot, role="x", status="completed", created_at=now, updated_at=now, trace_id=uuid4()
     )
     begun.version = 1
-    with refused("can not go from nothing to completed"):
+    with expect_refusal("can not go from nothing to completed"):
         write(entry(begun, 1, None, "completed", "session.opened"))
         begun.save(force_insert=True)
 
 
 def test_a_raw_insert_is_refused(task):
-    with refused(WITHOUT):
+    with expect_refusal(WITHOUT):
         run(
             "INSERT INTO sessions (id, version, created_at, updated_at, agent_id, role, status,"
             " metadata, trace_id) SELECT gen_random_uuid(), 1, now(), now(), agent_id, 'x',"
@@ -316,7 +316,7 @@ def test_a_raw_insert_is_refused(task):
 @pytest.mark.parametrize("state", ["completed", "expired"])
 def test_a_delete_without_its_event_is_refused(bot, state):
     session = session_in(state, bot)
-    with refused(WITHOUT):
+    with expect_refusal(WITHOUT):
         run("DELETE FROM sessions WHERE id = %s", session.pk)
 
 
@@ -330,14 +330,14 @@ def test_a_finished_row_may_be_purged_with_its_event(bot):
 
 def test_an_open_row_may_not_be_purged_even_with_its_event(bot):
     session = session_in("active", bot)
-    with refused("can not go from active to nothing"):
+    with expect_refusal("can not go from active to nothing"):
         run("DELETE FROM sessions WHERE id = %s", session.pk)
         write(entry(session, session.version + 1, "active", None, "session.purged"))
 
 
 @pytest.mark.parametrize("table", ["agents", "sessions", "tasks", "approvals", "audit_events"])
 def test_nothing_can_be_truncated(task, table):
-    with refused(f"TRUNCATE of {table} is refused"):
+    with expect_refusal(f"TRUNCATE of {table} is refused"):
         run(f"TRUNCATE {table} CASCADE")
 
 
@@ -350,41 +350,41 @@ def test_nothing_can_be_truncated(task, table):
     ],
 )
 def test_what_happened_stays(task, what, statement):
-    with refused(f"{what} of audit_events is refused"):
+    with expect_refusal(f"{what} of audit_events is refused"):
         run(statement)
 
 
 def test_the_orm_can_not_change_what_happened(task):
-    with refused("DELETE of audit_events is refused"):
+    with expect_refusal("DELETE of audit_events is refused"):
         Event.objects.all().delete()
-    with refused("UPDATE of audit_events is refused"):
+    with expect_refusal("UPDATE of audit_events is refused"):
         Event.objects.update(entry="{}")
 
 
 def test_an_event_may_not_leave_a_gap(task):
-    with refused("leaves a gap"):
+    with expect_refusal("leaves a gap"):
         write(entry(task, task.version + 2, event_type="task.released"))
 
 
 def test_an_event_may_not_be_written_twice(task):
-    with refused("audit_events_subject_seq"):
+    with expect_refusal("audit_events_subject_seq"):
         write(entry(task, task.version, event_type="task.released"))
 
 
 @pytest.mark.parametrize("xid", ["1", "99999999999"])
 def test_an_event_may_not_claim_another_transaction(task, xid):
-    with refused("belongs to the transaction"):
+    with expect_refusal("belongs to the transaction"):
         text = entry(task, task.version + 1)
         run("INSERT INTO audit_events (entry, xid) VALUES (%s, %s::xid8)", text, xid)
 
 
 def test_an_event_may_not_choose_its_position(task):
-    with refused("position", DatabaseError):
+    with expect_refusal("position", DatabaseError):
         text = entry(task, task.version + 1)
         run("INSERT INTO audit_events (entry, position) VALUES (%s, 1)", text)
 
 
-def reordered(text):
+def reorder_members(text):
     return json.dumps(dict(reversed(json.loads(text).items())), separators=(",", ":"))
 
 
@@ -394,7 +394,7 @@ def reordered(text):
         lambda text: text.replace('":', '": '),
         lambda text: text.replace(",", ", "),
         lambda text: text + " ",
-        reordered,
+        reorder_members,
         lambda text: text.replace('{"actor"', '{"a":1,"actor"', 1),
         lambda text: text[:-1] + ',"zzz":1}',
         lambda text: text.replace('"actor":', '"actor":"human:alice","actor":', 1),
@@ -403,13 +403,13 @@ def reordered(text):
     ids=["colons", "commas", "trailing", "order", "first", "last", "twice", "escaped"],
 )
 def test_an_event_is_canonical_text_and_nothing_else(task, change):
-    with refused("audit_events_entry_is_its_columns"):
+    with expect_refusal("audit_events_entry_is_its_columns"):
         write(change(entry(task, task.version + 1)))
 
 
 @pytest.mark.parametrize("name", ["task.invented", "agent.", "agent.Shout", "approval", ""])
 def test_an_event_has_a_name_that_is_known(task, name):
-    with refused("audit_events_known_event"):
+    with expect_refusal("audit_events_known_event"):
         write(entry(task, task.version + 1, event_type=name))
 
 
@@ -425,13 +425,13 @@ def test_an_event_has_a_name_that_is_known(task, name):
     ],
 )
 def test_what_was_asked_stays_even_with_an_event(task, columns, why):
-    with refused(why):
+    with expect_refusal(why):
         run(f"UPDATE tasks SET {columns}, version = version + 1 WHERE id = %s", task.pk)
         write(entry(task, task.version + 1))
 
 
 def test_the_digest_is_the_payloads_and_can_not_be_set(task):
-    with refused("payload_digest", DatabaseError):
+    with expect_refusal("payload_digest", DatabaseError):
         run("UPDATE tasks SET payload_digest = %s WHERE id = %s", "0" * 64, task.pk)
 
 
@@ -445,12 +445,12 @@ def test_an_approval_is_of_its_own_tasks_payload(task, bot):
         expires_at=approval.expires_at,
         trace_id=task.trace_id,
     )
-    with refused("is of another payload than its task has"):
+    with expect_refusal("is of another payload than its task has"):
         create(forged, EventType.APPROVAL_REQUESTED, by=OPS)
 
 
 def test_an_approvals_digest_can_not_be_changed(task, bot):
-    with refused("UPDATE of approvals is refused"):
+    with expect_refusal("UPDATE of approvals is refused"):
         run("UPDATE approvals SET payload_digest = %s, version = version + 1", "0" * 64)
 
 
@@ -486,16 +486,16 @@ def psql(statement):
 
 def test_agents_are_guarded_too():
     agent = AgentFactory()
-    with refused(WITHOUT):
+    with expect_refusal(WITHOUT):
         run("UPDATE agents SET roles = '{finance}' WHERE id = %s", agent.pk)
 
 
 def test_an_event_without_its_change_is_refused(task):
     """A forged yes: nothing else is changed, so that nobody would notice."""
-    with refused("a change that was not made"):
+    with expect_refusal("a change that was not made"):
         write(entry(task, task.version + 1, "awaiting_approval", "approved"))
 
 
 def test_a_purge_that_is_only_told_is_refused(task):
-    with refused("a change that was not made"):
+    with expect_refusal("a change that was not made"):
         write(entry(task, task.version + 1, "awaiting_approval", None))

@@ -14,7 +14,7 @@ NOTE = re.compile("^note")
 REFUND = "Refund 42.50 EUR to customer 1007 for a broken kettle."
 
 
-def opened(page, name=REFUND):
+def open_task(page, name=REFUND):
     page.goto("/admin/")
     page.get_by_role("link", name=name).click()
     return page
@@ -25,7 +25,7 @@ def test_alice_looks_at_it_and_types_the_amount_before_she_approves(signed_in, a
     task = TaskFactory(agent=bot)
     page = signed_in(alice)
     expect(page.get_by_role("row", name=REFUND)).to_contain_text("high risk")
-    opened(page)
+    open_task(page)
     approve = page.get_by_role("button", name="Approve")
     expect(approve).to_be_disabled()
     expect(page.get_by_role("button", name="Reject")).to_be_enabled()
@@ -51,7 +51,7 @@ def test_alice_answers_a_question(signed_in, alice, bot):
     }
     data = {"question": "Which account?", "schema": schema}
     task = TaskFactory(agent=bot, task_type="question", description="Which account?", data=data)
-    page = opened(signed_in(alice), "Which account?")
+    page = open_task(signed_in(alice), "Which account?")
     page.get_by_label(NOTE).fill("As always.")
     page.get_by_role("button", name="Send answer").click()
     expect(page.get_by_role("alert")).to_contain_text("account")
@@ -67,13 +67,13 @@ def test_charlie_of_another_group_decides_for_alice_who_asked_him_to(
     signed_in, alice, charlie, bot
 ):
     task = TaskFactory(agent=bot)
-    page = opened(signed_in(alice))
+    page = open_task(signed_in(alice))
     page.get_by_text("More actions").click()
     page.get_by_label("Delegate this to").fill("charlie")
     page.get_by_role("button", name="Delegate").click()
     expect(page.get_by_text("charlie can now decide for you.")).to_be_visible()
 
-    page = opened(signed_in(charlie))
+    page = open_task(signed_in(charlie))
     # He is told so, too, who decides for her.
     expect(page.get_by_text("alice is also looking at this.")).to_be_visible()
     page.get_by_role("button", name="Approve").click()
@@ -86,7 +86,7 @@ def test_alice_searches_a_long_payload_and_reads_its_bytes(signed_in, alice, bot
     lines = [{"name": f"item {n}", "price": n} for n in range(40)]
     data = {"order": {"lines": {f"l{n}": line for n, line in enumerate(lines)}}}
     task = TaskFactory(agent=bot, task_type="order_approval", data=data)
-    page = opened(signed_in(alice))
+    page = open_task(signed_in(alice))
     page.get_by_label("Search in it").fill("item 37")
     expect(page.locator(".o-payload").get_by_text("item 37")).to_be_visible()
     expect(page.locator(".o-payload").get_by_text("item 12")).to_be_hidden()

@@ -9,7 +9,7 @@ from approvals_app.decisions import operations
 from audit_app.base.actors import Actor
 from sessions_app.models import Task
 from tests.clients.proxy import between
-from tests.factories import AgentFactory, asked
+from tests.factories import AgentFactory, find_approval
 from tests.live.conftest import serving
 
 
@@ -61,7 +61,7 @@ def asynchronous(server, clerk):
 
 def decide(task_id, by, verdict="approve", **given):
     """What ``by``, of finance, says of a task, by the operation."""
-    approval = asked(Task.objects.get(pk=task_id), "finance")
+    approval = find_approval(Task.objects.get(pk=task_id), "finance")
     getattr(operations, verdict)(
         approval.pk, by=Actor.human(by), payload_digest=approval.payload_digest, **given
     )

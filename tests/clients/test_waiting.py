@@ -94,7 +94,7 @@ def test_where_no_stream_can_be_had_the_server_holds_the_request(
     server.holds(1)
     decide(task.pk, alice)
     assert waiting.result(30)["status"] == "approved"
-    assert proxy.sent("GET /tasks")[0].header("Prefer") == "wait=60"
+    assert proxy.find_requests("GET /tasks")[0].header("Prefer") == "wait=60"
 
 
 def test_where_nothing_is_held_the_client_looks_slowly(

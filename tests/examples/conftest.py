@@ -60,7 +60,7 @@ class Program:
 
     def asks(self) -> Task:
         """The one task, once the program waits for it."""
-        while self._server.held() != 1:
+        while self._server.count_held() != 1:
             assert self._process.poll() is None, self._process.communicate()
         return Task.objects.get()
 

@@ -36,10 +36,10 @@ class Server:
     def holds(self, number: int) -> None:
         """Return once the server holds ``number`` requests, long before any of them times out."""
         deadline = time.monotonic() + 45
-        while self.held() != number:
-            assert time.monotonic() < deadline, f"{self.held()} are held, not {number}"
+        while self.count_held() != number:
+            assert time.monotonic() < deadline, f"{self.count_held()} are held, not {number}"
 
-    def held(self) -> float:
+    def count_held(self) -> float:
         return float(HELD.search(self.admin.get("/metrics").text)[1])
 
 

@@ -13,7 +13,7 @@ from audit_app.models import Event
 from audit_app.trail.notes import add_event
 from sessions_app import agents
 from tests.database import without_guards
-from tests.factories import OPS, SessionFactory, TaskFactory, approved
+from tests.factories import OPS, SessionFactory, TaskFactory, approve_task
 from tests.trail import all_settled, writer, written_by
 
 
@@ -81,7 +81,7 @@ def note(agent, number, **given):
 def test_what_happens_is_told_in_order_as_the_api_says_it(listening, api, alice, bot):
     stream = listening(bot)
     task = TaskFactory(agent=bot)
-    approved(task, by=alice)
+    approve_task(task, by=alice)
 
     told = stream.events(5)
     assert [event["event_type"] for event in told] == [
@@ -164,8 +164,8 @@ def test_a_long_way_is_gone_in_short_looks(api, bot, payer, monkeypatch, request
 def test_the_stream_of_a_task_is_of_its_approvals_and_votes_too(listening, alice, bot):
     task, other = TaskFactory(agent=bot), TaskFactory(agent=bot)
     stream = listening(bot, task_id=str(task.pk))
-    approved(other, by=alice)
-    approved(task, by=alice)
+    approve_task(other, by=alice)
+    approve_task(task, by=alice)
     told = stream.events(3)
     assert [event["event_type"] for event in told] == [
         "vote.cast",
@@ -189,7 +189,7 @@ def test_the_stream_of_a_session_is_of_its_tasks_too(listening, alice, bot):
     stream = listening(bot, session_id=str(session.pk))
     TaskFactory(agent=bot)
     task = TaskFactory(agent=bot, session_id=session.pk)
-    approved(task, by=alice)
+    approve_task(task, by=alice)
     told = stream.events(5)
     assert told[0]["event_type"] == "task.routed"
     assert told[0]["subject_id"] == str(task.pk)
@@ -201,8 +201,8 @@ def test_streams_of_a_trace_a_role_and_types(listening, alice, bot):
     of_trace = listening(bot, trace_id=str(task.trace_id))
     of_role = listening(bot, role="finance")
     of_types = listening(bot, event_type="task.approved,task.rejected")
-    approved(other, by=alice)
-    approved(task, by=alice)
+    approve_task(other, by=alice)
+    approve_task(task, by=alice)
     assert {event["trace_id"] for event in of_trace.events(3)} == {str(task.trace_id)}
     assert {event["role"] for event in of_role.events(6)} == {"finance"}
     assert [event["subject_id"] for event in of_types.events(2)] == [str(other.pk), str(task.pk)]

@@ -14,7 +14,7 @@ from orchestrator.server import long_poll as door
 from sessions_app import agents
 from sessions_app import operations as work
 from tests.database import as_superuser
-from tests.factories import OPS, SessionFactory, TaskFactory, approved, the_approval
+from tests.factories import OPS, SessionFactory, TaskFactory, approve_task, the_approval
 from tests.live.conftest import serving
 
 PATIENTLY = {"Prefer": "wait=60"}
@@ -64,7 +64,7 @@ def test_the_answer_comes_when_changes_are_asked_for(server, aside, alice, bot):
 
 def test_what_is_decided_is_answered_at_once(server, alice, bot):
     task = TaskFactory(agent=bot)
-    approved(task, by=alice)
+    approve_task(task, by=alice)
     with server.as_agent(bot) as client:
         answer = client.get(f"/approvals/{the_approval(task).pk}", headers=PATIENTLY)
         assert answer.json()["status"] == "approved"

@@ -108,14 +108,14 @@ def test_each_counts_for_all(server):
 
 
 def test_each_remembers_whose_a_key_is(server, bot):
-    def known():
+    def is_key_cached():
         """Whether a request is answered while no key can be looked up."""
         with server.as_agent(bot) as client, as_superuser() as admin:
             assert client.get("/sessions").status_code == 200
             admin.execute("LOCK TABLE agent_keys IN ACCESS EXCLUSIVE MODE")
             return client.get("/sessions").status_code == 200
 
-    assert any(known() for _ in range(ROUNDS))  # who creates an agent changes it, too
+    assert any(is_key_cached() for _ in range(ROUNDS))  # who creates an agent changes it, too
 
 
 def test_one_that_is_killed_is_replaced_and_the_other_serves(server):

@@ -22,7 +22,7 @@ from approvals_app.notifications.views import ChannelForm, _added
 from audit_app.live.consumers import RELAYS
 from orchestrator.settings import _mail, env
 from tests.browser.conftest import chromium, look, signed_in, site
-from tests.trail import advanced, caught_up
+from tests.trail import advance_once, caught_up
 
 __all__ = ["chromium", "look", "signed_in", "site"]
 
@@ -109,7 +109,7 @@ class Chat(ThreadingHTTPServer):
         self.url = f"json://127.0.0.1:{self.server_address[1]}/a-secret-token"
 
 
-def served(server: Any) -> Iterator[Any]:
+def serve(server: Any) -> Iterator[Any]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -120,7 +120,7 @@ def served(server: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def mailbox(settings: Any) -> Iterator[Mailbox]:
-    for server in served(Mailbox()):
+    for server in serve(Mailbox()):
         for name, value in _mail(env.email_url_config(server.url)).items():
             setattr(settings, name, value)
         settings.EMAIL_CONFIGURED = True
@@ -133,21 +133,21 @@ def chat(settings: Any) -> Iterator[Chat]:
     """A chat that people may choose: the operator allows json:// and this host."""
     settings.NOTICE_SCHEMES = ["json"]
     settings.NOTICE_PRIVATE_NETWORKS = True
-    yield from served(Chat())
+    yield from serve(Chat())
 
 
 @pytest.fixture
 def tell(mailbox: Mailbox) -> Callable[[], list[EmailMessage]]:
     """``tell()``: the relay reads what happened since, what is due is sent; returns the mails."""
     relay = RELAYS["notices"]
-    advanced(relay)
+    advance_once(relay)
 
-    def told() -> list[EmailMessage]:
+    def deliver() -> list[EmailMessage]:
         caught_up(relay)
         send()
         return mailbox.all()
 
-    return told
+    return deliver
 
 
 def send() -> None:

@@ -19,9 +19,17 @@ from approvals_app.notifications.recipients import tell as read
 from audit_app.base.actors import Actor
 from audit_app.live.consumers import RELAYS
 from audit_app.models import Event
-from tests.factories import OPS, AgentFactory, ReviewerFactory, TaskFactory, aged, asked, policy
+from tests.factories import (
+    OPS,
+    AgentFactory,
+    ReviewerFactory,
+    TaskFactory,
+    find_approval,
+    policy,
+    set_columns,
+)
 from tests.notifications.conftest import send, text, wishes
-from tests.trail import advanced
+from tests.trail import advance_once
 
 DAY = timedelta(days=1)
 
@@ -66,7 +74,7 @@ def test_new_work_is_told_to_the_role_and_nobody_else(tell, bot, alice, bob, cha
     task = TaskFactory(agent=bot, description="A secret of the agent's.")
     mails = tell()
     assert recipients(mails) == ["alice@example.com", "bob@example.com"]
-    approval = asked(task, "finance")
+    approval = find_approval(task, "finance")
     (link,) = re.findall(r"https?://\S+", text(mails[0]))
     assert link == (
         f"https://orchestrator.example/admin/approvals_app/approval/{approval.pk}/change/"
@@ -92,7 +100,7 @@ def test_an_event_that_is_read_twice_is_told_once(tell, bot, alice):
 
 def test_what_is_due_at_once_is_a_job_that_commits_with_it(tell, bot, alice):
     TaskFactory(agent=bot)
-    advanced(RELAYS["notices"])
+    advance_once(RELAYS["notices"])
     jobs = ProcrastinateJob.objects.filter(task_name="notices.deliver")
     assert [job.args for job in jobs] == [{"place": f"email:{alice.pk}"}]
 
@@ -116,8 +124,8 @@ def test_whoever_may_not_decide_on_it_is_not_asked_to(tell, alice, bob):
 def test_whoever_can_no_longer_decide_is_not_told(tell, bot, alice, bob, what):
     policy(asks="2 finance")
     task = TaskFactory(agent=bot)
-    approval = asked(task, "finance")
-    advanced(RELAYS["notices"])
+    approval = find_approval(task, "finance")
+    advance_once(RELAYS["notices"])
     match what:
         case "decided":
             say(bob, "reject", approval)
@@ -133,7 +141,7 @@ def test_whoever_can_no_longer_decide_is_not_told(tell, bot, alice, bob, what):
 
             cancel(task.pk, by=bot.as_actor())
         case "expired":
-            aged(Approval, expires_at=timezone.now() - timedelta(seconds=1))
+            set_columns(Approval, expires_at=timezone.now() - timedelta(seconds=1))
     delivery.deliver(f"email:{alice.pk}")
     assert tell() == [] or "alice@example.com" not in recipients(tell())
     row = Notice.objects.get(person=alice)
@@ -144,7 +152,7 @@ def test_people_are_reminded(tell, bot, alice):
     policy(asks="1 finance", deadline="4h", reminders=["1h"])
     TaskFactory(agent=bot)
     tell()
-    aged(Approval, remind_at=timezone.now() - timedelta(seconds=1))
+    set_columns(Approval, remind_at=timezone.now() - timedelta(seconds=1))
     assert sum(remind(by=OPS, batch_size=10)) == 1
     (mail,) = tell()
     assert "Reminder: a decision on refund_approval is needed from finance" in sentence(mail)
@@ -156,7 +164,7 @@ def test_an_escalation_is_told_to_whoever_is_asked_now(tell, bot, alice, charlie
     )
     TaskFactory(agent=bot)
     tell()
-    aged(Approval, expires_at=timezone.now() - timedelta(seconds=1))
+    set_columns(Approval, expires_at=timezone.now() - timedelta(seconds=1))
     assert sum(expire_approvals(by=OPS, batch_size=10)) == 1
     (mail,) = tell()
     assert mail["To"] == "charlie@example.com"
@@ -164,7 +172,7 @@ def test_an_escalation_is_told_to_whoever_is_asked_now(tell, bot, alice, charlie
 
 
 def test_break_glass_is_told_to_those_who_review_it(tell, bot, alice, bob):
-    approval = asked(TaskFactory(agent=bot), "finance")
+    approval = find_approval(TaskFactory(agent=bot), "finance")
     tell()
     alice.user_permissions.add(Permission.objects.get(codename="break_glass"))
     by = Actor.human(alice)
@@ -178,7 +186,7 @@ def test_break_glass_is_told_to_those_who_review_it(tell, bot, alice, bob):
 def test_what_became_of_it_is_told_to_whoever_asked(tell, alice, bob, charlie, decision):
     task = TaskFactory(agent=AgentFactory(name="his", owner=charlie), on_behalf_of="bob")
     tell()
-    say(alice, decision, asked(task, "finance"))
+    say(alice, decision, find_approval(task, "finance"))
     mails = tell()
     assert recipients(mails) == ["bob@example.com", "charlie@example.com"]
     became = "approved" if decision == "approve" else "rejected"
@@ -233,7 +241,7 @@ def test_who_follows_every_link_decides_nothing(tell, bot, alice):
         assert reader.get(link).status_code == 200
         assert scanner.head(link).status_code == 302
     assert (Event.objects.count(), Vote.objects.count()) == (before, 0)
-    assert asked(task, "finance").status == "pending"
+    assert find_approval(task, "finance").status == "pending"
 
 
 def test_many_at_once_are_one_mail(tell, bot, alice):

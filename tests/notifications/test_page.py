@@ -129,12 +129,12 @@ def test_what_could_not_be_sent_is_said(page, tell, mailbox, bot, bob):
 
 
 def test_the_page_costs_the_same_however_much_was_told(page, alice):
-    def asked():
+    def measure_page():
         with CaptureQueriesContext(connection) as queries:
             shown = page()[1]
         return sum('"notice' in query["sql"] for query in queries), shown.count("<li><strong>")
 
-    few, none = asked()
+    few, none = measure_page()
     rows = [
         Notice(
             event_id=f"00000000-0000-4000-8000-{number:012}",
@@ -149,7 +149,7 @@ def test_the_page_costs_the_same_however_much_was_told(page, alice):
     ]
     Notice.objects.bulk_create(rows)
     assert (none, few > 0) == (0, True)
-    assert asked() == (few, 20)
+    assert measure_page() == (few, 20)
 
 
 def test_whoever_is_no_reviewer_has_it_too_and_a_stranger_does_not(client):

@@ -15,7 +15,7 @@ from audit_app.live.consumers import RELAYS
 from tests.database import database_url
 from tests.factories import TaskFactory
 from tests.notifications.conftest import text
-from tests.trail import advanced
+from tests.trail import advance_once
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def alice(alice):
 
 
 def test_a_mail_arrives_without_anybody_looking(mailbox, bot, alice):
-    advanced(RELAYS["notices"])
+    advance_once(RELAYS["notices"])
     TaskFactory(agent=bot)
     with worker(mailbox):
         mail = mailbox.one()
@@ -53,7 +53,7 @@ def test_a_mail_arrives_without_anybody_looking(mailbox, bot, alice):
 
 
 def test_jobs_are_done_where_the_database_has_a_direct_address(mailbox, bot, alice):
-    advanced(RELAYS["notices"])
+    advance_once(RELAYS["notices"])
     TaskFactory(agent=bot)
     with worker(mailbox, DATABASE_DIRECT_URL=database_url()):
         mail = mailbox.one()

@@ -30,14 +30,14 @@ def serving(database: None, tmp_path: Any) -> Serve:
 
 
 @pytest.fixture
-def logged(tmp_path: Any) -> Callable[[], str]:
+def read_log(tmp_path: Any) -> Callable[[], str]:
     return lambda: str((tmp_path / "log").read_text())
 
 
 @pytest.fixture
-def lines(logged: Callable[[], str]) -> Callable[[], list[dict[str, Any]]]:
+def lines(read_log: Callable[[], str]) -> Callable[[], list[dict[str, Any]]]:
     """The log's lines, each a JSON object."""
-    return lambda: [json.loads(line) for line in logged().splitlines()]
+    return lambda: [json.loads(line) for line in read_log().splitlines()]
 
 
 @pytest.fixture

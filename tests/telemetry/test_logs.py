@@ -40,7 +40,7 @@ def test_a_request_is_one_line_that_says_who_what_and_how_long(serving, lines, b
     assert (second["actor"], second["route"], second["status"]) == (None, None, 404)
 
 
-def test_no_secret_and_no_payload_is_logged(serving, logged, lines, bot, alice):
+def test_no_secret_and_no_payload_is_logged(serving, read_log, lines, bot, alice):
     mine = {"Authorization": f"Bearer {bot.key}", "Idempotency-Key": f"{CANARY}-key"}
     token = f"eyJhbGciOiJub25lIn0.{CANARY}.x"
     task = TaskFactory(agent=bot, description=f"{CANARY} earlier")
@@ -67,7 +67,7 @@ def test_no_secret_and_no_payload_is_logged(serving, logged, lines, bot, alice):
             headers={"X-CSRFToken": csrf, "Referer": str(client.base_url)},
         )
         assert decided.status_code == 200
-    said = logged()
+    said = read_log()
     for secret in (CANARY, bot.key, bot.key[4:], cookie, csrf, token):
         assert secret not in said
     assert [line for line in lines() if line["event"] == "request" and line["actor"]]

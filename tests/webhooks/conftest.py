@@ -13,7 +13,7 @@ from audit_app.live.consumers import RELAYS
 from audit_app.models import Delivery
 from audit_app.webhooks import operations, sending
 from tests.factories import OPS
-from tests.trail import advanced, caught_up
+from tests.trail import advance_once, caught_up
 
 
 class Receiver(ThreadingHTTPServer):
@@ -29,7 +29,7 @@ class Receiver(ThreadingHTTPServer):
     def url(self):
         return f"http://127.0.0.1:{self.server_port}/told"
 
-    def said(self):
+    def read_bodies(self):
         """The bodies, in the order in which they came."""
         return [json.loads(each.body) for each in self.got]
 
@@ -64,7 +64,7 @@ def receiver():
 @pytest.fixture(autouse=True)
 def the_relay_has_begun(settings):
     settings.WEBHOOK_ALLOWED_NETWORKS = ["127.0.0.0/8"]
-    advanced(RELAYS["webhooks"])
+    advance_once(RELAYS["webhooks"])
 
 
 @pytest.fixture
@@ -77,13 +77,13 @@ def webhook(receiver):
     return hook
 
 
-def relayed():
+def read_deliveries():
     """Let the relay read all there is; return the deliveries in the trail's order."""
     caught_up(RELAYS["webhooks"])
     return list(Delivery.objects.order_by("pk"))
 
 
-def tried(delivery):
+def try_delivery(delivery):
     """One try of ``delivery``, as a job makes it; the TryAgain that it raised."""
     try:
         sending.deliver(delivery.pk)
