@@ -1,4 +1,7 @@
-"""People at the login page, and an issuer that knows them."""
+"""People at the login page, and an issuer that knows them.
+
+Nothing here outlives a test: each has its own issuer and its own browsers.
+"""
 
 import html
 import http.client
@@ -41,7 +44,7 @@ class Browser:
 
     def sign_on(self, **query: str) -> HttpResponse:
         """To the issuer and back, as a browser is sent."""
-        return self.come_back(sent_back(self.get(START, **query)))
+        return self.come_back(follow_redirect(self.get(START, **query)))
 
     def come_back(self, where: str) -> HttpResponse:
         parts = urlsplit(where)
@@ -67,7 +70,7 @@ def text(answer: HttpResponse) -> str:
     return "\n".join(line for line in lines if "csrfmiddlewaretoken" not in line)
 
 
-def sent_back(answer: HttpResponse) -> str:
+def follow_redirect(answer: HttpResponse) -> str:
     """Go where ``answer`` sends the browser, which is the issuer, and see where that sends it."""
     assert answer.status_code == 302, answer.content
     parts = urlsplit(answer.headers["Location"])

@@ -10,7 +10,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from audit_app.base.actors import Actor, Assurance
 from audit_app.models import Event
 from tests.accounts.authenticator import set_up
-from tests.accounts.conftest import INBOX, LOGIN, START, ago, sent_back, text
+from tests.accounts.conftest import INBOX, LOGIN, START, ago, follow_redirect, text
 from tests.factories import TaskFactory, the_approval
 
 AGAIN = "/admin/reauthenticate/"
@@ -168,7 +168,7 @@ class TestBySingleSignOn:
         link = text(asked).split(f'href="{START}')[1].split('"')[0]
         provider.claims["auth_time"] = int(time.time())
         back = window.client.get(
-            window.come_back(sent_back(window.client.get(START + link))).headers["Location"],
+            window.come_back(follow_redirect(window.client.get(START + link))).headers["Location"],
             follow=True,
         )
 

@@ -13,7 +13,7 @@ from django.db import connection, connections
 from orchestrator.accounts import sso_users
 from orchestrator.accounts.models import Identity
 from sessions_app.auth import issuer
-from tests.accounts.conftest import INBOX, LOGIN, START, ago, later, sent_back, text
+from tests.accounts.conftest import INBOX, LOGIN, START, ago, follow_redirect, later, text
 from tests.accounts.provider import Keys
 from tests.factories import TaskFactory, the_approval
 
@@ -89,8 +89,8 @@ class TestTheWayThereAndBack:
 
     def test_two_tabs_begun_together_both_arrive_each_at_its_own_page(self, provider, browser):
         window = browser()
-        first = sent_back(window.get(START, next="/admin/approvals_app/approval/"))
-        second = sent_back(window.get(START, next="/admin/audit_app/event/"))
+        first = follow_redirect(window.get(START, next="/admin/approvals_app/approval/"))
+        second = follow_redirect(window.get(START, next="/admin/audit_app/event/"))
 
         assert window.come_back(second).headers["Location"] == "/admin/audit_app/event/"
         assert window.come_back(first).headers["Location"] == "/admin/approvals_app/approval/"
@@ -98,7 +98,7 @@ class TestTheWayThereAndBack:
 
     def test_an_answer_counts_once(self, provider, browser):
         window = browser()
-        where = sent_back(window.get(START))
+        where = follow_redirect(window.get(START))
         window.come_back(where)
         window.come_back(where)
 
@@ -107,7 +107,7 @@ class TestTheWayThereAndBack:
 
     def test_an_answer_that_another_browser_asked_for_signs_nobody_in(self, provider, browser):
         mallory, alice = browser(), browser()
-        where = sent_back(mallory.get(START))
+        where = follow_redirect(mallory.get(START))
         alice.come_back(where)
 
         assert "started in another browser" in alice.read()
@@ -116,14 +116,14 @@ class TestTheWayThereAndBack:
     def test_an_answer_after_a_long_break_is_refused(self, provider, browser):
         window = browser()
         with ago(minutes=11):
-            where = sent_back(window.get(START))
+            where = follow_redirect(window.get(START))
         window.come_back(where)
 
         assert not window.person
 
     def test_the_sessions_key_changes(self, provider, browser):
         window = browser()
-        where = sent_back(window.get(START))
+        where = follow_redirect(window.get(START))
         before = window.client.session.session_key
         window.come_back(where)
 
@@ -232,7 +232,7 @@ def test_what_is_not_believed_signs_nobody_in_and_writes_nothing(provider, brows
 
 def test_the_verifier_of_another_sign_in_is_refused_by_the_issuer(provider, browser):
     window = browser()
-    where = sent_back(window.get(START))
+    where = follow_redirect(window.get(START))
     session = window.client.session
     (state,) = session["oidc_states"]
     session["oidc_states"][state]["code_verifier"] = "x" * 64
@@ -455,7 +455,7 @@ class TestAnIssuerThatIsAway:
 
     def test_away_between_going_and_coming_back(self, provider, browser):
         window = browser()
-        where = sent_back(window.get(START))
+        where = follow_redirect(window.get(START))
         provider.up = False
         window.come_back(where)
 
@@ -504,7 +504,7 @@ class TestAnIssuerThatIsAway:
     def test_no_connection_is_held_while_the_code_is_exchanged(self, provider, browser):
         browser().sign_on()
         window = browser()
-        where = sent_back(window.get(START))
+        where = follow_redirect(window.get(START))
         connection.ensure_connection()
         mine, closed, exchange = connection.connection, [], provider.token
 

@@ -1,4 +1,7 @@
-"""People of several groups, and a trail that is whole whatever a test did."""
+"""People of several groups, and a trail that is verified after the test.
+
+Nothing here outlives a test. The process that evaluates conditions does: it belongs to the worker.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any

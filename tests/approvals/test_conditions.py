@@ -499,7 +499,7 @@ def run(program):
     """``program`` in an interpreter of its own, with ``yes()``, which loops, at hand."""
     beginning = """
         import os, signal, threading
-        from approvals_app import conditions
+        from approvals_app.policy import conditions
         conditions.TIME_LIMIT = 30.0
         facts = dict.fromkeys(conditions.VARIABLES, "") | {"data": {"items": [1, 2]}}
         def yes():

@@ -13,7 +13,7 @@ from audit_app.live.consumers import Relay
 from audit_app.models import TailReader
 from audit_app.trail.notes import add_event
 from tests.database import database_url
-from tests.trail import advance_once, all_settled, writer, written_by
+from tests.trail import advance_once, wait_until_stable, write_event, writer
 
 
 def note(bot, number):
@@ -62,7 +62,7 @@ def test_two_processes_do_not_tell_the_same(bot):
 
     advance_once(relay_that(told))
     note(bot, 1)
-    all_settled()
+    wait_until_stable()
 
     def advance():
         try:
@@ -83,7 +83,7 @@ def test_what_waits_for_an_older_transaction_is_known(bot):
     relay = relay_that([])
     advance_once(relay)
     with writer() as slow:
-        written_by(slow)
+        write_event(slow)
         note(bot, 1)
         assert relay.advance() == 0
         assert relay.waits_for_others()

@@ -12,7 +12,7 @@ from audit_app.live.event_log import START, Cursor
 from audit_app.models import Era, Event
 from audit_app.trail.notes import add_event
 from tests.database import database_url, without_guards
-from tests.trail import all_settled, writer, written_by
+from tests.trail import wait_until_stable, write_event, writer
 
 
 def positions(events):
@@ -22,8 +22,8 @@ def positions(events):
 def test_who_commits_late_is_not_skipped_as_it_would_be_by_position():
     begin = event_log.end()
     with writer() as slow, writer() as quick:
-        first = written_by(slow)
-        second = written_by(quick)
+        first = write_event(slow)
+        second = write_event(quick)
         quick.commit()
 
         assert Event.objects.filter(position__gt=begin.position).get().position == second
@@ -32,7 +32,7 @@ def test_who_commits_late_is_not_skipped_as_it_would_be_by_position():
 
         slow.commit()
 
-    all_settled()
+    wait_until_stable()
     assert positions(event_log.read(begin)) == [first, second]
     # A reader who counts insertions had gone on behind the second by now.
     assert not Event.objects.filter(position__gt=second).exists()
@@ -42,14 +42,14 @@ def test_up_to_an_end_that_was_asked_for_nothing_is_waited_for_again():
     begin = event_log.end()
     with writer() as slow, writer() as quick:
         slow.execute("SELECT pg_current_xact_id()")
-        first, second = written_by(quick), written_by(quick)
+        first, second = write_event(quick), write_event(quick)
         quick.commit()
 
         end = event_log.cursor_of(Event.objects.get(position=first))
         assert event_log.read(begin) == []
         assert positions(event_log.read(begin, until=end)) == [first]
         assert positions(event_log.read(end)) == []
-    all_settled()
+    wait_until_stable()
     assert positions(event_log.read(end)) == [second]
 
 
@@ -57,12 +57,12 @@ def test_the_order_is_that_of_transactions_not_of_insertions():
     begin = event_log.end()
     with writer() as older, writer() as younger:
         older.execute("SELECT pg_current_xact_id()")
-        first_inserted = written_by(younger)
-        second_inserted = written_by(older)
+        first_inserted = write_event(younger)
+        second_inserted = write_event(older)
         younger.commit()
         older.commit()
 
-    all_settled()
+    wait_until_stable()
     assert positions(event_log.read(begin)) == [second_inserted, first_inserted]
 
 
@@ -73,14 +73,14 @@ def test_nobody_waits_for_the_transactions_of_other_databases():
         writer() as own,
     ):
         elsewhere.execute("SELECT pg_current_xact_id()")
-        first = written_by(own)
+        first = write_event(own)
         own.commit()
-        all_settled()
+        wait_until_stable()
         assert positions(event_log.read(begin)) == [first]
 
         own.execute("SELECT pg_current_xact_id()")
         with writer() as another:
-            written_by(another)
+            write_event(another)
         assert positions(event_log.read(begin)) == [first], "those of this one are waited for"
 
 
@@ -93,7 +93,7 @@ def test_many_writers_long_and_short_and_every_reader_gets_all_of_it_once():
         with writer() as own:
             for turn in range(each):
                 for _ in range(1 + turn % 3):
-                    written_by(own)
+                    write_event(own)
                 if turn % 5 == number % 5:
                     own.execute("SELECT pg_sleep(0.02)")  # a transaction that takes its time
                 own.rollback() if turn % 7 == 6 else own.commit()
@@ -118,7 +118,7 @@ def test_many_writers_long_and_short_and_every_reader_gets_all_of_it_once():
         thread.start()
     for thread in threads:
         thread.join()
-    all_settled()
+    wait_until_stable()
     done.set()
     for thread in following:
         thread.join()
@@ -134,7 +134,7 @@ def test_a_cursor_goes_on_where_it_stopped(bot):
     begin = event_log.end()
     for number in range(5):
         add_event("agent.noted", by=bot.as_actor(), metadata={"number": number}, trace_id=None)
-    all_settled()
+    wait_until_stable()
     first = event_log.read(begin, 2)
     rest = event_log.read(Cursor.parse(str(event_log.cursor_of(first[-1]))))
 
@@ -156,7 +156,7 @@ def test_after_a_restore_into_a_younger_cluster_old_and_new_are_read_in_order(bo
     assert not event_log.unsettled(event_log.end()), "what was restored waits for nobody"
 
     add_event("agent.noted", by=bot.as_actor(), metadata={"n": 3}, trace_id=None)
-    all_settled()
+    wait_until_stable()
     assert [e.metadata["n"] for e in event_log.read(known)] == [2, 3]
     assert event_log.cursor_of(Event.objects.get(metadata__n=3)).era == 1
     assert event_log.end() == event_log.cursor_of(Event.objects.get(metadata__n=3))
@@ -170,10 +170,10 @@ def test_after_a_restore_into_a_younger_cluster_old_and_new_are_read_in_order(bo
 
 def test_a_cursor_whose_events_are_gone_is_refused(bot):
     add_event("agent.noted", by=bot.as_actor(), metadata={}, trace_id=None)
-    all_settled()
+    wait_until_stable()
     old = event_log.end()
     add_event("agent.noted", by=bot.as_actor(), metadata={}, trace_id=None)
-    all_settled()
+    wait_until_stable()
     with without_guards() as cursor:
         cursor.execute("DELETE FROM audit_events WHERE position <= %s", [old.position])
 

@@ -13,7 +13,7 @@ from audit_app.models import Event
 from sessions_app import operations
 from tests.database import as_superuser, database_url
 from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory, approve_task
-from tests.trail import all_settled, writer
+from tests.trail import wait_until_stable, writer
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_what_looks_unsettled_for_a_moment_is_not_left_out(
         admin.autocommit = True
         theirs.execute("SELECT pg_current_xact_id()")
         new = [SessionFactory(agent=bot) for _ in range(3)]
-        all_settled()
+        wait_until_stable()
         said = admin.execute("SELECT pg_get_functiondef('audit_settled_before'::regproc)")
         definition = said.fetchone()[0]
 

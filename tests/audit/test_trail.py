@@ -18,7 +18,7 @@ from audit_app.trail import recording
 from sessions_app import operations
 from sessions_app.models import AgentSession
 from tests.factories import OPS, AgentFactory, SessionFactory, TaskFactory, approve_task, session_in
-from tests.trail import told_of
+from tests.trail import record_event
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40)
 ODD = st.sampled_from(
@@ -158,6 +158,6 @@ def test_an_event_without_its_change_stops_nobody_else(bot):
     session, other = SessionFactory(agent=bot), SessionFactory(agent=agent)
     session.version += 1
     with pytest.raises(IntegrityError), transaction.atomic():
-        told_of(session, "session.updated", by=OPS)
+        record_event(session, "session.updated", by=OPS)
     operations.update_session(session.pk, by=bot.as_actor(), status="active")
     operations.update_session(other.pk, by=agent.as_actor(), status="active")

@@ -37,7 +37,7 @@ from tests.factories import (
     policy,
     set_columns,
 )
-from tests.trail import told_of
+from tests.trail import record_event
 
 
 @pytest.fixture
@@ -465,7 +465,7 @@ def change_row(row, event, sets="", values=(), *, by=OPS, to=None):
     """``row`` with other columns, beside the honest event of ``event``."""
     row = type(row).objects.get(pk=row.pk)
     row.version += 1
-    told_of(row, event, by=by, states=(row.status if to else None, to))
+    record_event(row, event, by=by, states=(row.status if to else None, to))
     sets = ", ".join(filter(None, ["version = version + 1", to and f"status = '{to}'", sets]))
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE {row._meta.db_table} SET {sets} WHERE id = %s", [*values, row.pk])
@@ -476,7 +476,7 @@ def change_row(row, event, sets="", values=(), *, by=OPS, to=None):
 def delete_row(row, event):
     row = type(row).objects.get(pk=row.pk)
     row.version += 1
-    told_of(row, event, by=OPS, states=(row.status, None))
+    record_event(row, event, by=OPS, states=(row.status, None))
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {row._meta.db_table} WHERE id = %s", [row.pk])
         assert cursor.rowcount == 1

@@ -1,4 +1,8 @@
-"""The server as operators run it, and agents that reach it by the client."""
+"""The server as operators run it, and agents that reach it through the client.
+
+State of a whole module: the server, with its cached keys. Each test has its own clients and its
+own proxy.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,4 +1,7 @@
-"""Old rows, tampering, and the commands as operators run them."""
+"""Old rows, tampering, and the commands as operators run them.
+
+Nothing here outlives a test: commands run in this process or in one that ends with the test.
+"""
 
 import io
 import json

@@ -1,4 +1,8 @@
-"""The adapters' own virtual environment, and their programs in it, against a real server."""
+"""The adapters' own virtual environment, and their programs in it, against a real server.
+
+State that outlives the run: the virtual environment, which is made again when its requirements
+change. State of a whole module: the server.
+"""
 
 import fcntl
 import hashlib

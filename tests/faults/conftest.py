@@ -1,4 +1,8 @@
-"""gunicorn as in production, before a PostgreSQL that the test may stop."""
+"""gunicorn as in production, in front of a PostgreSQL that the test may stop.
+
+State of a whole run: the collected static files, and the data directories that each test's
+PostgreSQL is copied from. Each test has its own PostgreSQL, pooler and server.
+"""
 
 import os
 import shutil

@@ -1,4 +1,8 @@
-"""A real Chromium in which everything is noted that a hostile payload could bring about."""
+"""A real Chromium in which everything is noted that a hostile payload could bring about.
+
+State of the whole package: one Chromium, of tests/browser/conftest.py. Each test has a window of
+its own.
+"""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,8 @@
-"""The server as operators run it, and callers that it holds."""
+"""The server as operators run it, and callers that it holds.
+
+State of a whole module: the server, with its cached keys. Waiters must be gone at the end of a
+test, since the next one counts them.
+"""
 
 import re
 import socket

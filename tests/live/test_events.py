@@ -14,7 +14,7 @@ from audit_app.trail.notes import add_event
 from sessions_app import agents
 from tests.database import without_guards
 from tests.factories import OPS, SessionFactory, TaskFactory, approve_task
-from tests.trail import all_settled, writer, written_by
+from tests.trail import wait_until_stable, write_event, writer
 
 
 class Stream:
@@ -150,7 +150,7 @@ def test_a_long_way_is_gone_in_short_looks(api, bot, payer, monkeypatch, request
             )
         event_log.eras.forget()
         note(bot, 3)
-    all_settled()
+    wait_until_stable()
 
     told, places = [], ["0.0.0"]
     while len(places) < 2 or places[-1] != places[-2]:
@@ -217,7 +217,7 @@ def test_a_stream_waits_for_what_its_filters_were_read_as(listening, bot):
 def test_who_commits_late_is_told_and_nobody_before_them(listening, bot):
     stream = listening(bot)
     with writer() as slow:
-        written_by(slow)
+        write_event(slow)
         note(bot, 1)
         heard = threading.Event()
 

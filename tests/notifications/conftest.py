@@ -1,4 +1,8 @@
-"""A mail server and a chat of the tests' own, both real, and the relay that tells them."""
+"""A mail server and a chat of the tests' own, both real, and the consumer that notifies them.
+
+State of the whole package: one Chromium, of tests/browser/conftest.py, and the plugins that
+apprise imports once a process. Each test has its own mail server and chat.
+"""
 
 import email
 import json
@@ -22,7 +26,7 @@ from approvals_app.notifications.views import ChannelForm, _added
 from audit_app.live.consumers import RELAYS
 from orchestrator.settings import _mail, env
 from tests.browser.conftest import chromium, look, signed_in, site
-from tests.trail import advance_once, caught_up
+from tests.trail import advance_once, catch_up
 
 __all__ = ["chromium", "look", "signed_in", "site"]
 
@@ -143,7 +147,7 @@ def tell(mailbox: Mailbox) -> Callable[[], list[EmailMessage]]:
     advance_once(relay)
 
     def deliver() -> list[EmailMessage]:
-        caught_up(relay)
+        catch_up(relay)
         send()
         return mailbox.all()
 

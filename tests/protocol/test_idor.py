@@ -492,7 +492,7 @@ def furnished_world(world) -> World:
     return world
 
 
-def asked_by(who: Iterable[str]) -> Callable[[Any], Any]:
+def run_for(who: Iterable[str]) -> Callable[[Any], Any]:
     """Run a test for each of these callers in one world, and tell of all that it finds."""
 
     def decorate(test: Any) -> Any:
@@ -662,7 +662,7 @@ class TestTheTables:
 
 
 class TestTheApi:
-    @asked_by(SEES)
+    @run_for(SEES)
     def test_what_is_not_theirs_is_not_there_or_refused(self, furnished_world, caller):
         before = whole_rows()
 
@@ -674,7 +674,7 @@ class TestTheApi:
 
         assert whole_rows() == before
 
-    @asked_by(SEES)
+    @run_for(SEES)
     def test_other_methods_tell_nothing_either(self, furnished_world, caller):
         before = whole_rows()
         for path, about, known in addresses_of_rows():
@@ -689,7 +689,7 @@ class TestTheApi:
                 assert there.status_code in (200, 403, 404, 405), (method, path)
         assert whole_rows() == before
 
-    @asked_by(STRANGERS)
+    @run_for(STRANGERS)
     def test_whoever_is_not_known_is_told_so_and_nothing_else(self, furnished_world, caller):
         before = whole_rows()
         for name, method, path in list_ruled_operations():
@@ -710,7 +710,7 @@ class TestTheApi:
         assert whole_rows() == before
         assert not Event.objects.filter(event_type="operation.refused").exists()
 
-    @asked_by([*OUTSIDERS, *STRANGERS])
+    @run_for([*OUTSIDERS, *STRANGERS])
     def test_what_is_open_to_all_tells_of_nobodys_work(self, furnished_world, caller):
         there = {f"/{route}" for route, _ in every_route()}
         opened = {
@@ -725,7 +725,7 @@ class TestTheApi:
         for who in ("an old key of the asker", "a key of a revoked agent"):
             assert normalize(furnished_world.callers[who].ask("GET", "/sessions")) == never
 
-    @asked_by([*OUTSIDERS, "an agent of the role that is asked"])
+    @run_for([*OUTSIDERS, "an agent of the role that is asked"])
     def test_lists_and_totals_hold_what_they_see_and_no_more(self, furnished_world, caller):
         for name, _, path in list_ruled_operations():
             rule = RULES[name]
@@ -738,7 +738,7 @@ class TestTheApi:
                 assert answer.status_code == 200, (path, query)
                 holds_only_what_is_seen(furnished_world, caller, rule, answer.json())
 
-    @asked_by([*OUTSIDERS, "an agent of the role that is asked"])
+    @run_for([*OUTSIDERS, "an agent of the role that is asked"])
     def test_streams_tell_what_they_see_and_no_more(self, furnished_world, caller):
         for query in ("", "&task_id=%(task)s", "&session_id=%(session)s", "&trace_id=%(trace)s"):
             there = f"/events?after=0.0.0{query % furnished_world.names()}"
@@ -748,7 +748,7 @@ class TestTheApi:
             rows = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
             holds_only_what_is_seen(furnished_world, caller, Lists("events"), {"events": rows})
 
-    @asked_by(OUTSIDERS)
+    @run_for(OUTSIDERS)
     def test_a_search_for_theirs_finds_what_a_search_for_nothing_finds(
         self, furnished_world, caller
     ):
@@ -766,7 +766,7 @@ class TestTheApi:
                     assert normalize(found, theirs) == normalize(none, other), (path, parameter)
                     assert found.json().get("total", 0) == 0
 
-    @asked_by(OUTSIDERS)
+    @run_for(OUTSIDERS)
     def test_another_callers_cursor_tells_nothing(self, furnished_world, caller):
         """All that they have is older than what it points at, so they get all of it."""
         for path in ("/sessions", "/tasks", "/approvals"):
@@ -796,7 +796,7 @@ class TestTheApi:
 class TestWhatIsMade:
     """Nobody's row is learned of, or changed, by naming it in what one makes oneself."""
 
-    @asked_by(PEOPLE)
+    @run_for(PEOPLE)
     def test_people_make_nothing_that_is_an_agents_to_make(self, furnished_world, caller):
         before = whole_rows()
         for name, method, path in list_ruled_operations():
@@ -808,7 +808,7 @@ class TestWhatIsMade:
                 assert answer.json()["code"] in (rule.person, "not_found"), name
         assert whole_rows() == before
 
-    @asked_by(OUTSIDERS)
+    @run_for(OUTSIDERS)
     def test_naming_another_ones_row_is_like_naming_none(self, furnished_world, caller):
         before = whole_rows()
         for name, method, path in list_ruled_operations():
@@ -821,7 +821,7 @@ class TestWhatIsMade:
                 assert without_ids(found) == without_ids(none), name
         unchanged_but_for_their_own(before)
 
-    @asked_by([*OUTSIDERS, "an agent of the role that is asked"])
+    @run_for([*OUTSIDERS, "an agent of the role that is asked"])
     def test_another_ones_session_in_a_header_is_like_none(self, furnished_world, caller):
         before = whole_rows()
         theirs = str(furnished_world.session.pk)
@@ -905,7 +905,7 @@ class TestWhatIsMade:
 
 
 class TestLocks:
-    @asked_by(["an agent of another role", "a reviewer of another group"])
+    @run_for(["an agent of another role", "a reviewer of another group"])
     def test_who_may_not_know_of_a_row_does_not_wait_for_its_lock(self, furnished_world, caller):
         """A wait, and the conflict after it, would tell that there is something."""
         with as_superuser() as somebody:
@@ -923,7 +923,7 @@ class TestLocks:
 
 
 class TestTheAdmin:
-    @asked_by(VISITORS)
+    @run_for(VISITORS)
     def test_no_page_tells_of_what_is_not_theirs(self, furnished_world, caller):
         before = whole_rows()
         for page in pages():
@@ -940,7 +940,7 @@ class TestTheAdmin:
                     assert there.status_code in (301, 302, 403, 404), (page.name, method)
         assert whole_rows() == before
 
-    @asked_by([who for who in PEOPLE if SEES[who]])
+    @run_for([who for who in PEOPLE if SEES[who]])
     def test_whoever_sees_a_row_reads_its_page_and_changes_nothing(self, furnished_world, caller):
         before = whole_rows()
         for page in pages():
@@ -962,7 +962,7 @@ class TestTheAdmin:
                         assert page.way == "redirect", (page.name, form)
         assert whole_rows() == before
 
-    @asked_by(OUTSIDE_VISITORS)
+    @run_for(OUTSIDE_VISITORS)
     def test_no_search_of_a_list_finds_what_is_not_theirs(self, furnished_world, caller):
         before = whole_rows()
         for page in pages():
@@ -981,7 +981,7 @@ class TestTheAdmin:
                 ), theirs
         assert whole_rows() == before
 
-    @asked_by([who for who in VISITORS if who != ADMINISTRATORS])
+    @run_for([who for who in VISITORS if who != ADMINISTRATORS])
     def test_nothing_can_be_added_and_no_action_be_run(self, furnished_world, caller):
         before = whole_rows()
         action = {"action": "delete_selected", "post": "yes"}
@@ -998,7 +998,7 @@ class TestTheAdmin:
                 assert answer.status_code < 500, page.name
         assert whole_rows() == before
 
-    @asked_by(OUTSIDE_VISITORS)
+    @run_for(OUTSIDE_VISITORS)
     def test_the_frame_tells_nothing(self, furnished_world, caller):
         for route, _ in every_route():
             query = FRAME.get(route)
@@ -1006,7 +1006,7 @@ class TestTheAdmin:
                 answer = caller.ask("GET", f"/{route}{query}")
                 assert answer.status_code in (200, 302, 403, 404), route
 
-    @asked_by([*OUTSIDERS, "a reviewer of the group that is asked"])
+    @run_for([*OUTSIDERS, "a reviewer of the group that is asked"])
     def test_nothing_is_offered_to_complete(self, furnished_world, caller):
         words = ("", "canary", "asker", "beatrix", ASKED, str(furnished_world.waiting.pk))
         for model in admin.site._registry:
@@ -1026,7 +1026,7 @@ class TestTheAdmin:
                         found = answer.json()["results"]
                         assert all(row["text"] not in ("asker", "former") for row in found), asked
 
-    @asked_by(OUTSIDE_VISITORS)
+    @run_for(OUTSIDE_VISITORS)
     def test_what_has_no_public_page_tells_nothing(self, furnished_world, caller):
         for model in admin.site._registry:
             kind = ContentType.objects.get_for_model(model).pk
@@ -1037,7 +1037,7 @@ class TestTheAdmin:
                 assert normalize(there, pk) == normalize(nowhere, none), model
                 assert there.status_code in (302, 404)
 
-    @asked_by(["a superuser in no group", "an auditor", "staff in no group"])
+    @run_for(["a superuser in no group", "an auditor", "staff in no group"])
     def test_nothing_waits_for_whoever_is_in_no_group(self, furnished_world, caller):
         page = caller.ask("GET", "/admin/").text
         assert "canary" not in page

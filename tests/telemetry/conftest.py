@@ -1,4 +1,7 @@
-"""A server in a process of its own, whose log is read when it has ended."""
+"""A server in a process of its own, whose log is read when it has ended.
+
+Nothing here outlives a test: each starts a server of its own.
+"""
 
 import json
 import threading

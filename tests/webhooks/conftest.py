@@ -1,4 +1,8 @@
-"""A receiver of the tests' own, and webhooks that lead to it."""
+"""A receiver of the tests' own, and webhooks that lead to it.
+
+Nothing here outlives a test: each has its own receiver, and its consumer starts at the end of the
+trail.
+"""
 
 import json
 import threading
@@ -13,7 +17,7 @@ from audit_app.live.consumers import RELAYS
 from audit_app.models import Delivery
 from audit_app.webhooks import operations, sending
 from tests.factories import OPS
-from tests.trail import advance_once, caught_up
+from tests.trail import advance_once, catch_up
 
 
 class Receiver(ThreadingHTTPServer):
@@ -62,7 +66,7 @@ def receiver():
 
 
 @pytest.fixture(autouse=True)
-def the_relay_has_begun(settings):
+def start_consumer(settings):
     settings.WEBHOOK_ALLOWED_NETWORKS = ["127.0.0.0/8"]
     advance_once(RELAYS["webhooks"])
 
@@ -79,7 +83,7 @@ def webhook(receiver):
 
 def read_deliveries():
     """Let the relay read all there is; return the deliveries in the trail's order."""
-    caught_up(RELAYS["webhooks"])
+    catch_up(RELAYS["webhooks"])
     return list(Delivery.objects.order_by("pk"))
 
 
@@ -99,7 +103,7 @@ def jobs():
     return [job.args["delivery_id"] for job in ProcrastinateJob.objects.order_by("pk")]
 
 
-def made_older(days):
+def make_older(days):
     """All tries were made so many days earlier."""
     with connection.cursor() as cursor:
         cursor.execute(

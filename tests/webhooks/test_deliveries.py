@@ -35,7 +35,7 @@ from audit_app.webhooks.operations import public_key
 from tests.database import database_url, without_guards
 from tests.factories import OPS, TaskFactory
 from tests.trail import INSERT, writer
-from tests.webhooks.conftest import jobs, made_older, read_deliveries, try_delivery
+from tests.webhooks.conftest import jobs, make_older, read_deliveries, try_delivery
 
 
 def note(agent, number=1):
@@ -225,7 +225,7 @@ def test_a_day_of_failures_pauses_it_and_it_goes_on_where_it_stopped(webhook, re
     note(bot)
     [first] = read_deliveries()
     assert try_delivery(first)
-    made_older(2)
+    make_older(2)
     assert try_delivery(first) is None
     assert (Webhook.objects.get().status, first.status) == ("paused", "held")
     assert Event.objects.filter(event_type="webhook.paused").count() == 1
@@ -244,7 +244,7 @@ def test_a_success_in_between_is_a_sign_of_life(webhook, receiver, bot):
     note(bot, 2)
     first, second = read_deliveries()
     try_delivery(first)
-    made_older(2)
+    make_older(2)
     try_delivery(second)
     assert try_delivery(first), "tried again, and not paused"
     assert Webhook.objects.get().status == "active"
