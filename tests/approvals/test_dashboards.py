@@ -59,7 +59,7 @@ def test_decisions_are_counted_by_day_and_how(work, root, charlie):
     assert of(charlie).decisions.rows == []
 
 
-def test_how_long_people_take_is_told_by_type(work, root):
+def test_how_long_people_take_is_shown_by_type(work, root):
     [(name, count, half, most)] = of(root).speed.rows
     assert (name, count) == ("refund_approval", 2)
     assert half.endswith(" s")

@@ -90,7 +90,7 @@ def test_charlie_of_another_group_is_told_of_nothing(bot, charlie):
         read(TaskFactory(agent=bot), charlie)
 
 
-def test_a_dossier_costs_the_same_however_much_was_decided_before(bot, alice, decide):
+def test_the_context_costs_the_same_however_much_was_decided_before(bot, alice, decide):
     def cost():
         task = TaskFactory(agent=bot, trace_id=uuid4())
         actor, approval = Actor.human(alice), find_approval(task, "finance")

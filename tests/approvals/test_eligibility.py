@@ -43,7 +43,7 @@ def test_the_owner_of_the_agent_does_not_decide_on_its_task(api, alice, bob):
     assert decide(api(user=bob), the_approval(task)).status_code == 200
 
 
-def test_one_person_has_one_voice_on_a_task(api, bot):
+def test_one_person_has_one_vote_on_a_task(api, bot):
     dora = ReviewerFactory(username="dora", roles=["finance", "sre"])
     task = TaskFactory(agent=bot)
     first = the_approval(task)

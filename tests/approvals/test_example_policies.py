@@ -136,7 +136,7 @@ ON_THE_PAGE = [
 ]
 
 
-def test_the_page_has_ten_examples_and_each_is_judged():
+def test_the_page_has_ten_examples_and_each_is_evaluated():
     assert PAGE.count("```yaml\n") == len(EXAMPLE.findall(PAGE)) == 10
     assert len(ON_THE_PAGE) >= 20
 

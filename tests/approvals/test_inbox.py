@@ -105,7 +105,7 @@ class TestRows:
         [row] = inbox.page(Actor.human(alice), inbox.Filters()).rows
         assert row.reach == said
 
-    def test_how_many_voices_are_still_needed(self, alice, bob, bot):
+    def test_how_many_votes_are_still_needed(self, alice, bob, bot):
         policy("three", asks="3 finance")
         task = TaskFactory(agent=bot)
         say("approve", find_approval(task, "finance"), bob)

@@ -93,7 +93,7 @@ def test_a_role_that_is_asked_twice_reviews_once(api, bot, task, finance, say, b
     assert sorted(asks) == [("finance", 2), ("legal", 1)]
 
 
-def test_not_where_one_of_the_others_is_ones_own_agents_wish(task, finance, say, breaker):
+def test_not_where_ones_own_agent_requested_another_approval(task, finance, say, breaker):
     worker = AgentFactory(roles=["finance"], owner=breaker)
     operations.request(task.pk, by=worker.as_actor(), approver_role="sre")
     assert code(glass(say, breaker, finance)) == (403, "separation_of_duties")

@@ -243,7 +243,7 @@ def test_the_first_that_matches_speaks(policies, speaks):
     )
 
 
-def test_a_verdict_names_the_version_and_carries_the_whole_plan():
+def test_a_policy_decision_names_the_version_and_carries_the_whole_plan():
     rule = Rule.parse(policy(deadline="4h"), version=3, id="an id")
     said = verdict([rule], REFUND, "require")
     assert said.why == "Policy one (version 3) requires 1 of finance."

@@ -57,7 +57,7 @@ def leaves(value):
 
 
 @pytest.mark.parametrize("name", sorted(PAYLOADS))
-def test_each_example_is_drawn_by_its_kind(name):
+def test_each_example_is_rendered_by_its_kind(name):
     assert render_payload(PAYLOADS[name]["data"]).name == KINDS[name]
 
 

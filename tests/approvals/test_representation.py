@@ -82,6 +82,6 @@ class DefaultSerializer(serializers.Serializer):
     name = serializers.CharField(source="agent.name", default="nobody")
 
 
-def test_a_default_that_would_not_be_told_is_refused():
+def test_a_default_that_would_not_be_represented_is_refused():
     with pytest.raises(TypeError, match="name"):
         shaped(DefaultSerializer, Agent())

@@ -26,7 +26,7 @@ def revise(api, agent, task, **body):
     return api(agent).post(f"/tasks/{task.pk}/revise", body)
 
 
-def test_the_agents_revision_is_judged_as_if_it_were_new(api, bot, task, say, alice):
+def test_the_agents_revision_is_evaluated_as_if_it_were_new(api, bot, task, say, alice):
     say(alice, "approve", find_approval(task, "finance"))
     answer = revise(api, bot, task, data={"amount": "900.00"}).json()
 

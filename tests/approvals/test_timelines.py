@@ -100,7 +100,7 @@ def test_a_page_costs_the_same_however_long_the_story_is(task, bot, alice, api, 
     assert queries() == before <= 12
 
 
-def test_the_machine_lights_the_present_state_and_the_way_to_it(task):
+def test_the_state_diagram_highlights_the_present_state_and_the_way_to_it(task):
     row = Task.objects.get(pk=task.pk)
     drawn = machine(row, states_passed(row))
     lit = {state["name"]: (state["present"], state["passed"]) for state in drawn.states}

@@ -87,7 +87,7 @@ def test_a_vote_can_be_taken_back_until_the_decision(finance, legal, say, alice,
     assert code(say(erin, "withdraw_vote", legal)) == (409, "already_decided")
 
 
-def test_who_left_the_group_meanwhile_has_no_voice(finance, say, alice):
+def test_who_left_the_group_meanwhile_has_no_vote(finance, say, alice):
     alice.groups.clear()
     assert say(alice, "approve", finance).status_code in (403, 404)
     assert not Vote.objects.exists()
@@ -108,7 +108,7 @@ def test_changes_may_be_answered_with_no(task, finance, say, alice, bob):
 
 
 @pytest.mark.parametrize("name", ["erin", "ERIN", "erin@example.com"])
-def test_on_whose_behalf_it_is_asked_has_no_voice(api, bot, say, erin, name):
+def test_the_person_on_whose_behalf_it_is_asked_has_no_vote(api, bot, say, erin, name):
     policy(asks="1 legal")
     body = {"target": "legal", "task": {"task_type": "x"}, "on_behalf_of": name}
     routed = api(bot).post("/tasks/route", body, headers={"Idempotency-Key": "k"}).json()

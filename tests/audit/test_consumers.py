@@ -29,7 +29,7 @@ def relay_that(told, *, fails=False):
     return Relay("a relay of the tests", tell)
 
 
-def test_it_begins_at_the_end_and_tells_each_event_once(bot):
+def test_it_starts_at_the_end_and_delivers_each_event_once(bot):
     told = []
     relay = relay_that(told)
     note(bot, 1)
@@ -42,7 +42,7 @@ def test_it_begins_at_the_end_and_tells_each_event_once(bot):
     assert told == [2, 3]
 
 
-def test_what_fails_is_told_again(bot):
+def test_what_fails_is_delivered_again(bot):
     told = []
     advance_once(relay_that(told))
     note(bot, 1)
@@ -52,7 +52,7 @@ def test_what_fails_is_told_again(bot):
     assert told == [1, 1]
 
 
-def test_two_processes_do_not_tell_the_same(bot):
+def test_two_processes_do_not_deliver_the_same(bot):
     told, inside, go_on = [], threading.Event(), threading.Event()
 
     def slowly(events):

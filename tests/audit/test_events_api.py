@@ -252,7 +252,7 @@ LANGUAGE sql STABLE AS $$ SELECT '3'::xid8 $$"""
 
 @pytest.mark.parametrize("few", [0, 1000])
 @pytest.mark.parametrize("reader", ["bot", "auditor"])
-def test_what_looks_unsettled_for_a_moment_is_not_left_out(
+def test_what_looks_unstable_for_a_moment_is_not_left_out(
     request, api, bot, reader, few, monkeypatch
 ):
     """As where a transaction of another database ends between the snapshot and the look at its

@@ -14,7 +14,7 @@ def rings(listening: Bell, since: int) -> bool:
     return listening.rung() != since
 
 
-def test_an_operation_rings_the_bell_in_every_process(bot):
+def test_an_operation_signals_the_notifier_in_every_process(bot):
     elsewhere = Bell()  # as another process has it: a connection of its own, no thread in common
     try:
         since = elsewhere.rung()
@@ -28,7 +28,7 @@ def test_an_operation_rings_the_bell_in_every_process(bot):
         elsewhere.stop()
 
 
-def test_a_bell_that_was_stopped_begins_anew(bot):
+def test_a_notifier_that_was_stopped_starts_again(bot):
     since = bell.rung()
     bell.stop()
     SessionFactory(agent=bot)

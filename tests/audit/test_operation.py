@@ -140,7 +140,7 @@ def test_a_victim_that_is_never_spared_gives_up_in_the_end(session):
     assert is_untouched(session)
 
 
-def test_who_was_outrun_begins_anew(session):
+def test_who_lost_the_race_tries_again(session):
     tries = []
 
     def lose_once():
@@ -153,7 +153,7 @@ def test_who_was_outrun_begins_anew(session):
     assert Event.objects.filter(subject_id=session.pk).count() == 2
 
 
-def test_who_is_always_outrun_is_told_to_come_again(session):
+def test_who_always_loses_the_race_is_told_to_come_again(session):
     tries = []
 
     def lose():

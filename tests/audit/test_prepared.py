@@ -78,7 +78,7 @@ def test_lists_of_any_length(bot):
         assert [task.pk for task in among(ids=wanted)] == wanted
 
 
-def test_none_is_a_shape_of_its_own(bot):
+def test_none_is_a_query_of_its_own(bot):
     task = TaskFactory(agent=bot, session_id=SessionFactory(agent=bot).pk)
     without = TaskFactory(agent=bot)
     of = Prepared(lambda session: Task.objects.filter(session=session))

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.pure
 SHOWN_AS_THEY_ARE = {"\n", "\t"}
 
 
-def test_whatever_formats_text_or_takes_no_room_is_drawn_as_its_code():
+def test_whatever_formats_text_or_takes_no_room_is_shown_as_its_code():
     hidden = [
         character
         for character in map(chr, range(sys.maxunicode + 1))

@@ -496,6 +496,6 @@ def test_an_event_without_its_change_is_refused(task):
         write(entry(task, task.version + 1, "awaiting_approval", "approved"))
 
 
-def test_a_purge_that_is_only_told_is_refused(task):
+def test_a_purge_that_is_only_claimed_is_refused(task):
     with expect_refusal("a change that was not made"):
         write(entry(task, task.version + 1, "awaiting_approval", None))

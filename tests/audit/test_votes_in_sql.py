@@ -401,7 +401,7 @@ class TestPayloads:
                 [uuid4(), task.pk],
             )
 
-    def test_a_new_task_is_where_its_verdict_puts_it(self, bot):
+    def test_a_new_task_is_where_its_policy_decision_puts_it(self, bot):
         task = Task(
             agent=bot,
             task_type="t",

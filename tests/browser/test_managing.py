@@ -84,7 +84,7 @@ def test_ada_makes_a_group_puts_bob_into_it_and_work_reaches_him(signed_in, ada,
     expect(his.get_by_role("link", name="Sign the contract.")).to_be_visible()
 
 
-def test_ada_tells_a_service_pauses_it_and_ends_it(signed_in, ada):
+def test_ada_adds_a_webhook_pauses_it_and_ends_it(signed_in, ada):
     page = signed_in(ada)
     page.goto("/admin/audit_app/webhook/")
     page.get_by_role("link", name="Add webhook").click()

@@ -78,7 +78,7 @@ def test_a_no_is_raised_with_the_reviewers_words(server, aside, refund, payments
     assert payments == []
 
 
-def test_a_wish_for_changes_takes_the_task_back(server, aside, refund, payments, alice):
+def test_a_request_for_changes_takes_the_task_back(server, aside, refund, payments, alice):
     call = aside(refund, "42.50", 1007)
     decide(the_task(server).pk, alice, "request_changes", message="To the card, please.")
     with pytest.raises(NotApproved, match="To the card, please") as raised:

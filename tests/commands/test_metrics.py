@@ -44,7 +44,7 @@ def test_decisions_are_counted_with_what_came_of_them(alice, bot):
     assert after[late] == before.get(late, 0) + 1
 
 
-def test_what_waits_is_told_by_role_and_age(bot):
+def test_what_waits_is_counted_by_role_and_age(bot):
     from approvals_app.models import Approval
 
     TaskFactory(agent=bot)
@@ -61,7 +61,7 @@ def test_what_waits_is_told_by_role_and_age(bot):
     assert told[("orchestrator_approvals_overdue", "finance")] == 1
 
 
-def test_runs_of_commands_are_told_whichever_process_ran_them(bot, manage):
+def test_runs_of_commands_are_counted_whichever_process_ran_them(bot, manage):
     assert ("orchestrator_command_runs_total", "expire_approvals") not in scrape_metrics()
     for _ in range(2):
         assert manage("expire_approvals").wait() == 0

@@ -131,7 +131,7 @@ def test_two_runs_at_once_remove_each_row_once(over, run):
     assert run("verify_audit")["whole"]
 
 
-def test_receipts_go_when_their_keys_are_no_longer_kept(api, bot, run, settings, tamper):
+def test_stored_responses_go_when_their_keys_are_no_longer_kept(api, bot, run, settings, tamper):
     for _ in range(2):
         answer = api(bot).post(
             "/sessions", {"agent_role": "support-agent"}, headers={"Idempotency-Key": str(uuid4())}

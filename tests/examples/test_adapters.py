@@ -58,7 +58,7 @@ def test_a_no_is_told_in_the_reviewers_words(adapter, start, alice):
 
 
 @each_adapter
-def test_a_wish_for_changes_is_told_and_takes_the_task_back(adapter, start, alice):
+def test_a_request_for_changes_is_reported_and_takes_the_task_back(adapter, start, alice):
     program = start(adapter, "42.50")
     decide(program.asks().pk, alice, "request_changes", message="To the card, please.")
     status, line, _ = ADAPTERS[adapter]

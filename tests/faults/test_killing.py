@@ -171,7 +171,7 @@ def time_passes(database):
         )
 
 
-def test_every_decision_is_learnt_and_every_event_is_told(tmp_path):
+def test_every_decision_is_learnt_and_every_event_is_delivered(tmp_path):
     with Receiver() as receiver:
         serving = threading.Thread(target=receiver.serve_forever)
         serving.start()

@@ -289,7 +289,7 @@ def test_more_types_than_there_could_be_are_refused(api, bot):
     assert refused.json()["errors"][0]["field"] == "event_type"
 
 
-def test_behind_another_door_it_says_what_there_is_and_ends(api, bot):
+def test_behind_another_server_it_sends_what_there_is_and_ends(api, bot):
     note(bot, 1)
     answer = api(bot).get("/events", after="0.0.0")
     assert b"event: agent.noted" in answer.content

@@ -119,7 +119,7 @@ def test_who_may_not_ask_any_more_is_told_so_and_nothing_else(server, aside, ali
         assert answer.result(30).status_code == 401
 
 
-def test_one_caller_does_not_take_all_places(server, aside, alice, bot, payer):
+def test_one_caller_does_not_take_all_slots(server, aside, alice, bot, payer):
     approval = the_approval(TaskFactory(agent=bot))
     path = f"/approvals/{approval.pk}"
     with server.as_agent(bot) as client, server.as_agent(payer) as other:
@@ -135,7 +135,7 @@ def test_one_caller_does_not_take_all_places(server, aside, alice, bot, payer):
         assert client.get(path, headers=PATIENTLY).headers["Preference-Applied"]
 
 
-def test_who_goes_away_gives_their_place_back(server, bot):
+def test_a_caller_who_goes_away_frees_their_slot(server, bot):
     path = f"/approvals/{the_approval(TaskFactory(agent=bot)).pk}"
     head = f"Host: 127.0.0.1\r\nAuthorization: Bearer {bot.key}\r\nPrefer: wait=60\r\n"
     with socket.create_connection(("127.0.0.1", server.port)) as caller:
@@ -144,7 +144,7 @@ def test_who_goes_away_gives_their_place_back(server, bot):
     server.holds(0)
 
 
-def test_when_all_places_are_taken_the_answer_comes_at_once(bot, tmp_path):
+def test_when_all_slots_are_taken_the_answer_comes_at_once(bot, tmp_path):
     approval = the_approval(TaskFactory(agent=bot))
     with serving(tmp_path, MAX_WAITERS="1") as server, server.as_agent(bot) as client:
         stream = client.stream("GET", "/events")
@@ -209,7 +209,7 @@ def _stand_in_line(number):
             (waiting,) = cursor.fetchone()
 
 
-def test_without_the_door_nobody_waits(api, bot):
+def test_without_the_long_poll_handler_nobody_waits(api, bot):
     approval = the_approval(TaskFactory(agent=bot))
     answer = api(bot).get(f"/approvals/{approval.pk}", PATIENTLY)
     assert answer.json()["status"] == "pending"

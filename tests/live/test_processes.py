@@ -107,7 +107,7 @@ def test_each_counts_for_all(server):
         assert calls() == before + opened
 
 
-def test_each_remembers_whose_a_key_is(server, bot):
+def test_each_process_caches_key_lookups(server, bot):
     def is_key_cached():
         """Whether a request is answered while no key can be looked up."""
         with server.as_agent(bot) as client, as_superuser() as admin:

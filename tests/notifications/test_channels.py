@@ -37,7 +37,7 @@ def bob(bob):
     return bob
 
 
-def test_a_chat_is_told_as_the_mail_is(tell, chat, bot, alice):
+def test_a_chat_is_notified_as_a_mailbox_is(tell, chat, bot, alice):
     adds(alice, chat.url)
     TaskFactory(agent=bot)
     (mail,) = tell()
@@ -204,7 +204,7 @@ def test_after_a_day_it_is_given_up(tell, mailbox, bot, alice):
     assert tell() == []
 
 
-def test_a_person_who_removed_a_chat_is_not_told_there(tell, chat, bot, alice):
+def test_a_person_who_removed_a_chat_is_not_notified_there(tell, chat, bot, alice):
     wishes(alice, digest="daily", urgent_at_once=False)
     adds(alice, chat.url)
     TaskFactory(agent=bot)
@@ -224,7 +224,7 @@ def test_a_role_shares_channels(tell, chat, bot, alice, settings):
     assert "a-secret-token" not in "".join(Notice.objects.values_list("place", flat=True))
 
 
-def test_a_shared_channel_is_not_told_of_what_is_decided(tell, chat, bot, alice, settings):
+def test_a_shared_channel_is_not_notified_of_decisions(tell, chat, bot, alice, settings):
     settings.NOTICE_CHANNELS = {"finance": [chat.url]}
     task = TaskFactory(agent=bot)
     tell()

@@ -70,7 +70,7 @@ def sentence(mail):
     return text(mail).splitlines()[0]
 
 
-def test_new_work_is_told_to_the_role_and_nobody_else(tell, bot, alice, bob, charlie):
+def test_new_work_notifies_the_role_and_nobody_else(tell, bot, alice, bob, charlie):
     task = TaskFactory(agent=bot, description="A secret of the agent's.")
     mails = tell()
     assert recipients(mails) == ["alice@example.com", "bob@example.com"]
@@ -88,7 +88,7 @@ def test_new_work_is_told_to_the_role_and_nobody_else(tell, bot, alice, bob, cha
     assert "42.50" not in mails[0].as_string()
 
 
-def test_an_event_that_is_read_twice_is_told_once(tell, bot, alice):
+def test_an_event_that_is_read_twice_is_notified_once(tell, bot, alice):
     TaskFactory(agent=bot)
     events = list(Event.objects.order_by("position"))
     assert len(tell()) == 1
@@ -105,7 +105,7 @@ def test_what_is_due_at_once_is_a_job_that_commits_with_it(tell, bot, alice):
     assert [job.args for job in jobs] == [{"place": f"email:{alice.pk}"}]
 
 
-def test_whoever_stands_in_is_told(tell, bot, alice, charlie):
+def test_whoever_stands_in_is_notified(tell, bot, alice, charlie):
     now = timezone.now()
     by = Actor.human(alice)
     delegations.name_stand_in(by=by, to="charlie", starts_at=now, ends_at=now + DAY)
@@ -121,7 +121,7 @@ def test_whoever_may_not_decide_on_it_is_not_asked_to(tell, alice, bob):
 
 
 @pytest.mark.parametrize("what", ["decided", "voted", "left", "inactive", "cancelled", "expired"])
-def test_whoever_can_no_longer_decide_is_not_told(tell, bot, alice, bob, what):
+def test_whoever_can_no_longer_decide_is_not_notified(tell, bot, alice, bob, what):
     policy(asks="2 finance")
     task = TaskFactory(agent=bot)
     approval = find_approval(task, "finance")
@@ -158,7 +158,7 @@ def test_people_are_reminded(tell, bot, alice):
     assert "Reminder: a decision on refund_approval is needed from finance" in sentence(mail)
 
 
-def test_an_escalation_is_told_to_whoever_is_asked_now(tell, bot, alice, charlie):
+def test_an_escalation_notifies_whoever_is_asked_now(tell, bot, alice, charlie):
     policy(
         asks="1 finance", deadline="1h", escalate=[{"role": "sre", "count": 1, "deadline": "1h"}]
     )
@@ -171,7 +171,7 @@ def test_an_escalation_is_told_to_whoever_is_asked_now(tell, bot, alice, charlie
     assert "passed; sre must now decide" in sentence(mail)
 
 
-def test_break_glass_is_told_to_those_who_review_it(tell, bot, alice, bob):
+def test_break_glass_notifies_those_who_review_it(tell, bot, alice, bob):
     approval = find_approval(TaskFactory(agent=bot), "finance")
     tell()
     alice.user_permissions.add(Permission.objects.get(codename="break_glass"))
@@ -183,7 +183,7 @@ def test_break_glass_is_told_to_those_who_review_it(tell, bot, alice, bob):
 
 
 @pytest.mark.parametrize("decision", ["approve", "reject"])
-def test_what_became_of_it_is_told_to_whoever_asked(tell, alice, bob, charlie, decision):
+def test_the_outcome_is_sent_to_whoever_asked(tell, alice, bob, charlie, decision):
     task = TaskFactory(agent=AgentFactory(name="his", owner=charlie), on_behalf_of="bob")
     tell()
     say(alice, decision, find_approval(task, "finance"))
@@ -194,7 +194,7 @@ def test_what_became_of_it_is_told_to_whoever_asked(tell, alice, bob, charlie, d
     assert text(mails[0]).endswith("https://orchestrator.example/admin/?tab=asked\n")
 
 
-def test_what_needed_nobody_is_told_to_nobody(tell, alice, charlie):
+def test_what_needed_nobody_notifies_nobody(tell, alice, charlie):
     policy(then="approve")
     TaskFactory(agent=AgentFactory(name="his", owner=charlie))
     assert tell() == []

@@ -128,7 +128,7 @@ def test_what_could_not_be_sent_is_said(page, tell, mailbox, bot, bob):
     assert "Given up after a day." in page()[1]
 
 
-def test_the_page_costs_the_same_however_much_was_told(page, alice):
+def test_the_page_costs_the_same_however_much_was_sent(page, alice):
     def measure_page():
         with CaptureQueriesContext(connection) as queries:
             shown = page()[1]

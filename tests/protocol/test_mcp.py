@@ -180,7 +180,7 @@ class TestEachTool:
         assert given == api(bot).get(f"/approvals/{approval.pk}").json()
         assert given["reason"] == "a contract"
 
-    def test_a_role_is_told_something(self, bots, payer):
+    def test_a_role_is_notified(self, bots, payer):
         sent = bots.expect_result(
             "notify", target="finance", message="The kettle is here.", priority="low"
         )
@@ -377,9 +377,9 @@ def post_raw(port: int, content: str, **headers: str) -> httpx.Response:
         return client.post("/mcp", content=content.encode(), headers=headers)
 
 
-class TestTheDoor:
+class TestTheHttpEndpoint:
     @pytest.mark.parametrize("given", [None, "Bearer ork_nobody", "Basic Ym90OmJvdA=="])
-    def test_nobody_gets_in_unknown(self, port, given):
+    def test_nobody_gets_in_without_valid_credentials(self, port, given):
         headers = {"Authorization": given} if given else {}
         response = post_raw(port, message("fetch_status", "{}"), **headers)
         assert response.status_code == 401
@@ -470,7 +470,7 @@ class TestWaiting:
         assert (given["decided"], given["task"]["status"]) == (True, "rejected")
         assert heard.told[0][2] == "Waiting for finance, sre."
 
-    def test_a_wish_for_changes_ends_it(self, bots, bot, alice, aside):
+    def test_a_request_for_changes_ends_it(self, bots, bot, alice, aside):
         task, heard = TaskFactory(agent=bot), Heard()
         wait = aside(bots, "wait_for_decision", heard, task_id=str(task.pk), timeout_seconds=60)
         assert heard.first.wait(30)
@@ -505,7 +505,7 @@ class TestWaiting:
         assert result.is_error
         assert result.structured_content["code"] == "invalid_key"
 
-    def test_it_is_cancelled_and_its_place_is_free(self, calling, bot, port):
+    def test_it_is_cancelled_and_its_slot_is_free(self, calling, bot, port):
         task = TaskFactory(agent=bot)
 
         async def cancel_calls(client: Any) -> None:

@@ -97,7 +97,7 @@ def test_nothing_is_cached_where_nobody_listens(asks):
     ],
     ids=["revoked", "rotated", "removed"],
 )
-def test_it_is_refused_once_the_notice_is_delivered(bell, keys, asks, bot, change):
+def test_it_is_refused_once_the_notification_is_delivered(bell, keys, asks, bot, change):
     assert [asks(), asks()] == [True, False]
     change(bot)
     hear_all(bell)
@@ -140,7 +140,7 @@ def test_a_key_that_ends_by_itself_is_looked_up_each_time(bell, keys, asks, bot)
     assert [asks(), asks()] == [True, True]
 
 
-def test_a_held_request_that_is_woken_never_trusts_the_cache(deaf_keys, asks, bot):
+def test_a_long_poll_that_is_woken_never_trusts_the_cache(deaf_keys, asks, bot):
     """The trail may wake it before the notice empties the cache."""
     assert [asks(), asks()] == [True, False]
     agents.revoke_agent(bot.pk, by=OPS)

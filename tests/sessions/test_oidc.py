@@ -538,7 +538,7 @@ def test_while_the_issuer_is_away_a_token_can_be_sent_again_and_keys_work(issuer
         assert Api(bot).get("/sessions").status_code == 200
 
 
-def test_known_keys_outlive_an_issuer_that_is_away_by_an_hour(issuer, robot, clock):
+def test_cached_keys_outlive_an_issuer_that_is_away_by_an_hour(issuer, robot, clock):
     expect_success(issuer.token("svc-robot"))
     with issuer.away():
         clock.seconds += client.LIFESPAN_SECONDS + 1

@@ -38,7 +38,7 @@ def batch(api, bot):
     return send
 
 
-def test_each_task_is_routed_and_judged_by_itself(batch):
+def test_each_task_is_routed_and_evaluated_by_itself(batch):
     policy("refused", "refuse", when={"task_type": "forbidden"})
     policy("two", asks="2 finance, 1 legal", priority=1, when={"task_type": "wire"})
     results = batch(

@@ -141,7 +141,7 @@ def test_only_what_it_wants_is_noted_for_it(webhook, bot):
     assert [row.event_type for row in read_deliveries()] == ["task.routed", "approval.requested"]
 
 
-def test_what_was_rolled_back_is_never_told(webhook, bot):
+def test_what_was_rolled_back_is_never_delivered(webhook, bot):
     with writer() as own:
         own.execute(INSERT, [uuid4()])
         own.rollback()
@@ -149,7 +149,7 @@ def test_what_was_rolled_back_is_never_told(webhook, bot):
     assert [Event.objects.get(pk=row.event_id).metadata for row in read_deliveries()] == [{"n": 2}]
 
 
-def test_its_place_and_its_rows_are_written_together_or_not_at_all(webhook, bot):
+def test_its_offset_and_its_rows_are_written_together_or_not_at_all(webhook, bot):
     read_deliveries()
     note(bot)
     with suppress(RuntimeError), transaction.atomic():
