@@ -109,7 +109,7 @@ def session_in(status: str, agent: Agent) -> AgentSession:
     return session
 
 
-def approved(task: Task, by: User) -> Task:
+def approve_task(task: Task, by: User) -> Task:
     """``task`` after ``by`` approved what it waits for."""
     approval = the_approval(task)
     decision = approval_operations.approve(
@@ -118,7 +118,7 @@ def approved(task: Task, by: User) -> Task:
     return decision.task
 
 
-def aged(model: type[Any], **columns: Any) -> None:
+def set_columns(model: type[Any], **columns: Any) -> None:
     """Set ``columns`` of every row as if time had passed: no trigger fires, as in a replica."""
     assignments = ", ".join(f"{column} = %s" for column in columns)
     with without_guards() as cursor:
@@ -134,6 +134,6 @@ def policy(name: str = "policy", then: str = "require", **document: Any) -> Appr
     return rulebook.create_policy(rule, by=OPS)
 
 
-def asked(task: Task, role: str) -> Approval:
+def find_approval(task: Task, role: str) -> Approval:
     """The approval of ``task`` that waits for ``role``."""
     return Approval.objects.pending().get(task=task, approver_role=role)

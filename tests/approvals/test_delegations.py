@@ -16,7 +16,7 @@ from tests.factories import (
     ReviewerFactory,
     SessionFactory,
     TaskFactory,
-    asked,
+    find_approval,
     policy,
     the_approval,
 )
@@ -28,7 +28,7 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def finance(bot):
     policy(asks="2 finance")
-    return asked(TaskFactory(agent=bot), "finance")
+    return find_approval(TaskFactory(agent=bot), "finance")
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_one_approval_is_delegated(api, finance, say, alice, charlie):
 
 
 def test_a_stand_in_sees_and_decides_while_the_other_is_away(bot, finance, say, away, charlie):
-    another = asked(TaskFactory(agent=bot), "finance")
+    another = find_approval(TaskFactory(agent=bot), "finance")
     assert set(waits(charlie)) == {finance, another}
     assert say(charlie, "approve", finance).status_code == 200
     assert waits(charlie) == [another]
@@ -86,9 +86,9 @@ def test_what_was_delegated_is_not_passed_on(finance, say, away, charlie):
 
 
 def test_whoever_is_excluded_is_so_in_every_seat(say, alice, charlie, away):
-    hers = asked(TaskFactory(agent=AgentFactory(owner=alice)), "finance")
+    hers = find_approval(TaskFactory(agent=AgentFactory(owner=alice)), "finance")
     assert code(say(charlie, "approve", hers)) == (403, "separation_of_duties")
-    his = asked(TaskFactory(agent=AgentFactory(owner=charlie)), "finance")
+    his = find_approval(TaskFactory(agent=AgentFactory(owner=charlie)), "finance")
     assert code(say(charlie, "approve", his)) == (403, "separation_of_duties")
     assert code(say(alice, "delegate", his, to="charlie")) == (409, "delegate_excluded")
 

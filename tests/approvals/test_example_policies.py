@@ -79,15 +79,15 @@ def test_who_the_policy_names_is_asked(api, bot, payload):
 def test_the_demo_has_enough_people_for_everything_it_asks():
     """Nobody sits in two seats of one decision, so the seats are given out one by one."""
 
-    def seated(seats, people):
+    def can_fill_seats(seats, people):
         if not seats:
             return True
         able = [name for name in people if seats[0] in REVIEWERS[name]]
-        return any(seated(seats[1:], people - {name}) for name in able)
+        return any(can_fill_seats(seats[1:], people - {name}) for name in able)
 
     for rule in EXAMPLES:
         seats = [asked.role for asked in rule.approvals for _ in range(asked.count)]
-        assert seated(seats, set(REVIEWERS)), rule.name
+        assert can_fill_seats(seats, set(REVIEWERS)), rule.name
         for step in rule.escalate:
             assert sum(step.role in roles for roles in REVIEWERS.values()) >= step.count
 
@@ -136,7 +136,7 @@ ON_THE_PAGE = [
 ]
 
 
-def test_the_page_has_ten_examples_and_each_is_judged():
+def test_the_page_has_ten_examples_and_each_is_evaluated():
     assert PAGE.count("```yaml\n") == len(EXAMPLE.findall(PAGE)) == 10
     assert len(ON_THE_PAGE) >= 20
 

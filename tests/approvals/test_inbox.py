@@ -19,7 +19,7 @@ from tests.factories import (
     AgentFactory,
     ReviewerFactory,
     TaskFactory,
-    asked,
+    find_approval,
     policy,
     the_approval,
 )
@@ -105,10 +105,10 @@ class TestRows:
         [row] = inbox.load_page(Actor.human(alice), inbox.Filters()).rows
         assert row.reach == said
 
-    def test_how_many_voices_are_still_needed(self, alice, bob, bot):
+    def test_how_many_votes_are_still_needed(self, alice, bob, bot):
         policy("three", asks="3 finance")
         task = TaskFactory(agent=bot)
-        say("approve", asked(task, "finance"), bob)
+        say("approve", find_approval(task, "finance"), bob)
         [row] = inbox.load_page(Actor.human(alice), inbox.Filters()).rows
         assert row.missing == 2
         page = browser(alice).get(INBOX).text
@@ -116,7 +116,7 @@ class TestRows:
 
     def test_the_yes_of_somebody_who_left_is_needed_again(self, alice, bob, bot):
         policy("two", asks="2 finance")
-        say("approve", asked(TaskFactory(agent=bot), "finance"), bob)
+        say("approve", find_approval(TaskFactory(agent=bot), "finance"), bob)
         bob.groups.clear()
         [row] = inbox.load_page(Actor.human(alice), inbox.Filters()).rows
         assert row.missing == 2

@@ -55,7 +55,7 @@ def policy(then="require", **more):
     return {"name": "one", "when": when, "then": then, **asked, **more}
 
 
-def judged(policies, task=REFUND, default="require"):
+def evaluate_documents(policies, task=REFUND, default="require"):
     return evaluate([Policy.parse(document) for document in policies], task, default)
 
 
@@ -182,7 +182,7 @@ ONE_POLICY = [
 
 @pytest.mark.parametrize(("kind", "document", "why"), ONE_POLICY)
 def test_what_one_policy_says_of_a_refund(kind, document, why, patient):
-    said = judged([document])
+    said = evaluate_documents([document])
     assert (said.kind, said.why) == (kind, why)
     assert said.policy == ("" if why.startswith(NO_POLICY) else "one")
     assert (said.plan is None) == (kind != "require")
@@ -214,7 +214,7 @@ NO_POLICIES = [
 def test_what_is_said_where_no_policy_matches(task_type, default, kind, why):
     task = REFUND | {"task_type": task_type}
     for policies in ([], [policy("refuse", task_type="something_else")]):
-        said = judged(policies, task, default)
+        said = evaluate_documents(policies, task, default)
         assert (said.kind, said.why, said.policy) == (kind, why, "")
         if kind == "require":
             assert said.plan.approvals == (Requirement("finance", 1),)
@@ -238,10 +238,12 @@ SEVERAL = [
 
 @pytest.mark.parametrize(("policies", "speaks"), SEVERAL)
 def test_the_first_that_matches_speaks(policies, speaks):
-    assert judged(policies).policy == judged(policies[::-1]).policy == speaks
+    assert (
+        evaluate_documents(policies).policy == evaluate_documents(policies[::-1]).policy == speaks
+    )
 
 
-def test_a_verdict_names_the_version_and_carries_the_whole_plan():
+def test_a_policy_decision_names_the_version_and_carries_the_whole_plan():
     rule = Policy.parse(policy(deadline="4h"), version=3, id="an id")
     said = evaluate([rule], REFUND, "require")
     assert said.why == "Policy one (version 3) requires 1 of finance."
@@ -260,15 +262,15 @@ def test_a_failed_condition_names_the_version_too():
 def test_who_leaves_a_field_out_does_not_escape_the_policies_after_it(then):
     first = policy(then, name="a", priority=1, condition="data.nothing < 5")
     strict = policy(name="b", priority=2, approvals=asks(("finance", 2), ("legal", 1)))
-    said = judged([first, strict], REFUND)
+    said = evaluate_documents([first, strict], REFUND)
     assert (said.kind, said.policy) == (Outcome.REQUIRE, "b")
     assert said.why == (
         "Policy b requires 2 of finance and 1 of legal. "
         "The condition of policy a, which comes first, could not be evaluated."
     )
-    refused = judged([first, policy("refuse", name="b", priority=2)], REFUND)
+    refused = evaluate_documents([first, policy("refuse", name="b", priority=2)], REFUND)
     assert refused.kind == Outcome.REFUSE
-    passed = judged([first, policy("approve", name="b", priority=2)], REFUND)
+    passed = evaluate_documents([first, policy("approve", name="b", priority=2)], REFUND)
     assert (passed.kind, passed.policy) == (Outcome.REQUIRE, "a")
 
 
@@ -276,7 +278,7 @@ def test_who_leaves_a_field_out_does_not_escape_the_policies_after_it(then):
 def test_a_hostile_payload_asks_a_human(then):
     slow = "data.x.all(i, data.x.all(j, data.x.all(k, i + j + k >= 0)))"
     task = REFUND | {"data": {"x": list(range(3_000))}}
-    said = judged([policy(then, condition=slow)], task)
+    said = evaluate_documents([policy(then, condition=slow)], task)
     assert said.kind == Outcome.REQUIRE
     assert said.why == (
         "The condition of policy one could not be evaluated, so a human is asked: "
@@ -299,7 +301,7 @@ class Counted(dict):
 def test_a_payload_is_carried_over_once_however_many_policies_ask():
     facts = Counted(REFUND)
     several = [policy(name=f"{n}", condition=f"data.count == {n + 9}") for n in range(50)]
-    assert judged(several, facts).why == BY_TYPE
+    assert evaluate_documents(several, facts).why == BY_TYPE
     assert facts.read["data"] == 1
     assert "description" not in facts.read
 
@@ -350,7 +352,7 @@ def several_policies(draw):
 @settings(max_examples=500, deadline=None)
 @given(several_policies(), TASKS, st.sampled_from(["require", "allow"]))
 def test_any_policies_say_exactly_what_the_slow_reference_says(policies, task, default):
-    said = judged(policies, task, default)
+    said = evaluate_documents(policies, task, default)
     asked = [(r.role, r.count) for r in said.plan.approvals] if said.plan else None
     expected = reference.verdict(policies, task, default, ANSWERS)
     assert (said.kind, said.policy, asked) == expected

@@ -12,7 +12,7 @@ from approvals_app.payload import renderers
 from approvals_app.payload.diffs import diff_lines
 from approvals_app.payload.json_tree import render_tree
 from approvals_app.templatetags.approvals import code, money
-from tests.factories import TaskFactory, asked
+from tests.factories import TaskFactory, find_approval
 
 PAYLOADS = {
     path.stem: json.loads(path.read_text())["task"]
@@ -28,13 +28,13 @@ KINDS = {
 }
 
 
-def drawn(data, task_type="anything"):
+def render_payload(data, task_type="anything"):
     return renderers.render(task_type, {"data": data, "context": {}, "task_type": task_type})
 
 
-def shown(data, task_type="anything"):
+def render_text(data, task_type="anything"):
     """The text of all that a page shows of ``data``."""
-    drawing = drawn(data, task_type)
+    drawing = render_payload(data, task_type)
     page = (
         render_to_string(drawing.template, {"parts": drawing.context}) if drawing.template else ""
     )
@@ -59,8 +59,8 @@ def leaves(value):
 
 
 @pytest.mark.parametrize("name", sorted(PAYLOADS))
-def test_each_example_is_drawn_by_its_kind(name):
-    assert drawn(PAYLOADS[name]["data"]).name == KINDS[name]
+def test_each_example_is_rendered_by_its_kind(name):
+    assert render_payload(PAYLOADS[name]["data"]).name == KINDS[name]
 
 
 @pytest.mark.parametrize("name", sorted(PAYLOADS))
@@ -68,9 +68,9 @@ def test_nothing_is_left_out(name):
     """Every name and every word of the payload is on the page, but for the names that say what a
     drawn part is, and lines of a plan that are the same before and after."""
     data = PAYLOADS[name]["data"]
-    text = strip_tags(shown(data)).replace("&#x27;", "'").replace("&quot;", '"')
+    text = strip_tags(render_text(data)).replace("&#x27;", "'").replace("&quot;", '"')
     text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-    drawing = drawn(data)
+    drawing = render_payload(data)
     wanted = set(leaves(drawing.remaining))
     assert {word for word in wanted if word not in text} == set()
     whole = set(data) - set(drawing.remaining)
@@ -81,11 +81,11 @@ def test_nothing_is_left_out(name):
 
 def test_a_plan_says_what_is_lost():
     plan = PAYLOADS["terraform_plan"]["data"]
-    parts = drawn(plan).context
+    parts = render_payload(plan).context
     assert parts["counts"] == {"create": 2, "change": 2, "replace": 1, "destroy": 1}
     lost = next(each for each in parts["changes"] if each["does"] == "destroy")
     assert {sign for sign, _ in lost["lines"]} == {"-"}
-    assert "resource_changes" not in drawn(plan).remaining["plan"]
+    assert "resource_changes" not in render_payload(plan).remaining["plan"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_plan_says_what_is_lost():
     ],
 )
 def test_what_only_looks_like_a_kind_is_shown_as_it_is(data):
-    drawing = drawn(data)
+    drawing = render_payload(data)
     if drawing.name:  # a mail whose address is no text leaves it to the tree
         assert drawing.remaining["to"] == {"x": 1}
     else:
@@ -115,7 +115,7 @@ def test_what_only_looks_like_a_kind_is_shown_as_it_is(data):
 
 
 def test_html_of_a_mail_is_its_source_and_never_runs():
-    page = shown({"to": "a@b.c", "subject": "s", "html": "<script>alert(1)</script>"})
+    page = render_text({"to": "a@b.c", "subject": "s", "html": "<script>alert(1)</script>"})
     assert "<script" not in page
     assert "alert" in page
 
@@ -197,7 +197,7 @@ class TestOperatorsTemplates:
         return tmp_path
 
     def page(self, client, alice, **task):
-        approval = asked(TaskFactory(target="finance", **task), "finance")
+        approval = find_approval(TaskFactory(target="finance", **task), "finance")
         client.force_login(alice)
         return client.get(f"/admin/approvals_app/approval/{approval.pk}/change/").content.decode()
 
@@ -219,13 +219,13 @@ class TestOperatorsTemplates:
     @pytest.mark.parametrize("task_type", ["../secret", "a/b", ".hidden", "refund approval"])
     def test_is_found_by_a_plain_name_alone(self, folder, task_type):
         (folder.parent / "secret.html").write_text("secret")
-        assert drawn({"a": 1}, task_type).name == ""
+        assert render_payload({"a": 1}, task_type).name == ""
 
 
 def test_the_page_says_what_differs_from_the_last_one_and_what_was_decided(bot, client, alice, say):
-    first = asked(TaskFactory(agent=bot, data={"amount": "5", "to": "Mara"}), "finance")
+    first = find_approval(TaskFactory(agent=bot, data={"amount": "5", "to": "Mara"}), "finance")
     say(alice, "approve", first, notes="A good customer.")
-    second = asked(TaskFactory(agent=bot, data={"amount": "50", "to": "Mara"}), "finance")
+    second = find_approval(TaskFactory(agent=bot, data={"amount": "50", "to": "Mara"}), "finance")
     client.force_login(alice)
     page = client.get(f"/admin/approvals_app/approval/{second.pk}/change/").content.decode()
     assert "Changes since the last approved one" in page

@@ -11,7 +11,7 @@ from audit_app.base.actors import Actor
 from audit_app.base.errors import NotFound
 from audit_app.ui.state_diagram import build_state_diagram, list_past_states
 from sessions_app.models import Task
-from tests.factories import AgentFactory, SessionFactory, TaskFactory, approved, asked
+from tests.factories import AgentFactory, SessionFactory, TaskFactory, approve_task, find_approval
 
 pytestmark = pytest.mark.usefixtures("whole")
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("whole")
 @pytest.fixture
 def task(bot, alice):
     session = SessionFactory(agent=bot)
-    return approved(TaskFactory(agent=bot, session_id=session.pk), by=alice)
+    return approve_task(TaskFactory(agent=bot, session_id=session.pk), by=alice)
 
 
 def kinds(timeline):
@@ -100,7 +100,7 @@ def test_a_page_costs_the_same_however_long_the_story_is(task, bot, alice, api, 
     assert queries() == before <= 12
 
 
-def test_the_machine_lights_the_present_state_and_the_way_to_it(task):
+def test_the_state_diagram_highlights_the_present_state_and_the_way_to_it(task):
     row = Task.objects.get(pk=task.pk)
     drawn = build_state_diagram(row, list_past_states(row))
     lit = {state["name"]: (state["present"], state["passed"]) for state in drawn.states}
@@ -132,7 +132,7 @@ def test_an_agents_page_leads_to_its_timeline(root, client):
 def test_the_decision_page_leads_to_it(task, bot, alice, client):
     waiting = TaskFactory(agent=bot)
     client.force_login(alice)
-    address = f"/admin/approvals_app/approval/{asked(waiting, 'finance').pk}/change/"
+    address = f"/admin/approvals_app/approval/{find_approval(waiting, 'finance').pk}/change/"
     page = client.get(address).content.decode()
     assert f"/admin/timeline/trace/{waiting.trace_id}/" in page
     assert "Now awaiting approval." in page

@@ -32,7 +32,15 @@ from sessions_app.models import Agent, Task
 from sessions_app.tasks.operations import cancel, revise_task
 from tests.client import Api
 from tests.database import become_the_application, become_the_superuser, empty, without_guards
-from tests.factories import OPS, AgentFactory, ReviewerFactory, TaskFactory, aged, asked, policy
+from tests.factories import (
+    OPS,
+    AgentFactory,
+    ReviewerFactory,
+    TaskFactory,
+    find_approval,
+    policy,
+    set_columns,
+)
 
 DAY = timedelta(days=1)
 CODES = (
@@ -77,12 +85,12 @@ def ask(role: str = "finance", **given: Any) -> Approval:
     """An approval of a task that asks two of finance and two of legal."""
     policy(asks="2 finance, 2 legal")
     agent = given.pop("agent", None) or AgentFactory(name="bot")
-    return asked(TaskFactory(agent=agent, **given), role)
+    return find_approval(TaskFactory(agent=agent, **given), role)
 
 
 def other(approval: Approval) -> Approval:
     """The one that another group is asked for in the same decision."""
-    return asked(approval.task, "legal")
+    return find_approval(approval.task, "legal")
 
 
 def say(
@@ -186,7 +194,7 @@ def _() -> Case:
 def _() -> Case:
     alice, approval = person("alice", "finance"), ask()
     say(alice, approval, operations.edit, data={"amount": "1"})
-    return Case(asked(approval.task, "finance"), alice, "separation_of_duties")
+    return Case(find_approval(approval.task, "finance"), alice, "separation_of_duties")
 
 
 @situation("who wrote an earlier revision")
@@ -194,7 +202,7 @@ def _() -> Case:
     alice, approval = person("alice", "finance"), ask()
     say(alice, approval, operations.edit, data={"amount": "1"})
     revise_task(approval.task_id, by=Agent.objects.get().as_actor(), description="Once more.")
-    return Case(asked(approval.task, "finance"), alice, "separation_of_duties")
+    return Case(find_approval(approval.task, "finance"), alice, "separation_of_duties")
 
 
 @situation("who voted on an earlier revision")
@@ -202,7 +210,7 @@ def _() -> Case:
     alice, approval = person("alice", "finance"), ask()
     say(alice, approval)
     revise_task(approval.task_id, by=Agent.objects.get().as_actor(), description="Once more.")
-    return Case(asked(approval.task, "finance"), alice)
+    return Case(find_approval(approval.task, "finance"), alice)
 
 
 @situation("who voted on it")
@@ -254,23 +262,23 @@ def _() -> Case:
 
 @situation("who said yes to a group that was given up")
 def _() -> Case:
-    return escalated(operations.approve, None)
+    return build_escalated_case(operations.approve, None)
 
 
 @situation("who said no to a group that was given up")
 def _() -> Case:
-    return escalated(operations.reject, "one_voice_each")
+    return build_escalated_case(operations.reject, "one_voice_each")
 
 
-def escalated(operation: Callable[..., Any], code: str | None) -> Case:
+def build_escalated_case(operation: Callable[..., Any], code: str | None) -> Case:
     dave = person("dave", "finance", "sre")
     steps = [{"role": "sre", "count": 2, "deadline": "1d"}]
     policy(asks="2 finance", deny_threshold=2, escalate=steps)
     task = TaskFactory(agent=AgentFactory(name="bot"))
-    say(dave, asked(task, "finance"), operation)
+    say(dave, find_approval(task, "finance"), operation)
     late()
     list(expire_approvals(by=OPS, batch_size=10))
-    return Case(asked(task, "sre"), dave, code)
+    return Case(find_approval(task, "sre"), dave, code)
 
 
 @situation("who stands in for a member")
@@ -290,7 +298,7 @@ def _() -> Case:
 @situation("to whom a member delegated another one")
 def _() -> Case:
     alice, charlie, approval = person("alice", "finance"), person("charlie", "sre"), ask()
-    another = asked(TaskFactory(agent=Agent.objects.get()), "finance")
+    another = find_approval(TaskFactory(agent=Agent.objects.get()), "finance")
     delegations.delegate(another.pk, by=Actor.human(alice), to="charlie")
     return Case(approval, charlie, "not_eligible", seat=alice, knows=False)
 
@@ -335,7 +343,7 @@ def _() -> Case:
     alice, charlie, approval = person("alice", "finance"), person("charlie", "sre"), ask()
     stand_in(alice, charlie)
     now = timezone.now()
-    aged(Delegation, starts_at=now - DAY, ends_at=now - timedelta(milliseconds=1))
+    set_columns(Delegation, starts_at=now - DAY, ends_at=now - timedelta(milliseconds=1))
     return Case(approval, charlie, "not_eligible", seat=alice, knows=False)
 
 
@@ -343,7 +351,7 @@ def _() -> Case:
 def _() -> Case:
     alice, charlie, approval = person("alice", "finance"), person("charlie", "sre"), ask()
     stand_in(alice, charlie)
-    aged(Delegation, starts_at=timezone.now() + DAY, ends_at=timezone.now() + 2 * DAY)
+    set_columns(Delegation, starts_at=timezone.now() + DAY, ends_at=timezone.now() + 2 * DAY)
     return Case(approval, charlie, "not_eligible", seat=alice, knows=False)
 
 
