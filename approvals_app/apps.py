@@ -9,12 +9,12 @@ class ApprovalsConfig(AppConfig):
 
     def import_models(self) -> None:
         super().import_models()
-        # Django looks into models.py alone; these stand on a floor above it.
+        # Django imports models.py only, which may not import the layers above it.
         import_module("approvals_app.notifications.models")
 
     def ready(self) -> None:
         from approvals_app.decisions.gate import PolicyGate
-        from approvals_app.notifications import recipients  # noqa: F401  # connects its relay
+        from approvals_app.notifications import recipients  # noqa: F401  # registers the consumer
         from sessions_app.gate import register
 
         register(PolicyGate())

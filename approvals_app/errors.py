@@ -1,4 +1,4 @@
-"""What can be refused on this floor."""
+"""The errors of approvals_app. The class name is the error code, the docstring the message."""
 
 from audit_app.base.errors import Busy, Conflict, Forbidden, Invalid, NotFound
 

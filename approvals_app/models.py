@@ -1,5 +1,4 @@
-"""Approvals, votes, delegations, overrides and policies: legal transitions and constraints, no
-I/O."""
+"""Approvals, votes, delegations, overrides and policies: fields, transitions and constraints."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -25,7 +24,7 @@ LONGEST_REVIEW = timedelta(days=90)
 
 
 class Override(Subject):
-    """A task approved by one person alone, in an emergency, and what the others said afterwards."""
+    """A task that one person approved alone in an emergency, and the outcome of its review."""
 
     class Status(models.TextChoices):
         OPEN = "open"
@@ -114,10 +113,9 @@ class Override(Subject):
 
 
 class Approval(Subject):
-    """The yes that a task needs of so many people of one group, and what became of it.
+    """A decision that a task needs of ``needed`` members of one group, each by a Vote.
 
-    Each of their voices is a Vote. A task waits for all of its approvals; one that belongs to an
-    ``override`` reviews, afterwards, what somebody approved alone.
+    A task waits for all of its approvals, except those with an ``override``: they review it.
     """
 
     class Risk(models.TextChoices):
@@ -307,7 +305,7 @@ class Approval(Subject):
                 condition=models.Q(status="pending", remind_at__isnull=False),
                 name="approvals_reminders",
             ),
-            # purge: PostgreSQL looks, for each approval removed, for those that refer to it.
+            # purge: for each approval removed, PostgreSQL looks for those that refer to it.
             models.Index(
                 fields=["escalated_to"],
                 condition=models.Q(escalated_to__isnull=False),
@@ -320,9 +318,9 @@ class Approval(Subject):
 
     @property
     def votes_cast(self) -> "list[Vote]":
-        """The voices that count, oldest first."""
-        read = "votes" in getattr(self, "_prefetched_objects_cache", {})
-        votes = self.votes.all() if read else self.votes.select_related("voter", "seat_of")
+        """The votes that were not withdrawn, oldest first; one query unless prefetched."""
+        prefetched = "votes" in getattr(self, "_prefetched_objects_cache", {})
+        votes = self.votes.all() if prefetched else self.votes.select_related("voter", "seat_of")
         return [vote for vote in votes if vote.status == Vote.Status.CAST]
 
     @recorded_as(EventType.APPROVAL_APPROVED)
@@ -338,7 +336,7 @@ class Approval(Subject):
     @recorded_as(EventType.APPROVAL_APPROVED_BY_DEADLINE)
     @transition(field=status, source=Status.PENDING, target=Status.APPROVED)
     def approve_at_deadline(self, *, at: datetime) -> None:
-        """Nobody decided in time, and the policy says that this is a yes."""
+        """Approve without a human: the policy takes a passed deadline for a yes."""
         self.decision_at = at
 
     @recorded_as(EventType.APPROVAL_REMINDED)
@@ -361,10 +359,10 @@ class Approval(Subject):
 
 
 class Vote(Subject):
-    """What one person said of one approval: yes, no, or what should be changed first.
+    """One person's vote on an approval: yes, no, or a request for changes.
 
-    It is cast in somebody's seat: the voter's own, or that of a member of the group who delegated
-    to them. Neither has another seat in the same decision.
+    It is cast in a seat: the voter's own, or that of a member of the group who delegated to them.
+    Neither of them can vote again in the same decision.
     """
 
     class Status(models.TextChoices):
@@ -461,7 +459,7 @@ class Vote(Subject):
 
 
 class Delegation(Subject):
-    """Somebody else may vote in a person's seat: on one approval, or on all while they are away."""
+    """Lets ``delegate`` vote in the delegator's seat: on one approval, or on all for a time."""
 
     class Status(models.TextChoices):
         ACTIVE = "active"
@@ -549,9 +547,9 @@ class Delegation(Subject):
 
 
 class ApprovalPolicy(Subject):
-    """A rule that says of which tasks who must say yes; see rules.py for its language.
+    """A stored policy: which tasks need whose approval. policy/language.py reads ``document``.
 
-    A version of it is the ``seq`` of the audit event that made it, whose metadata hold all of it.
+    Its version is the ``seq`` of its last audit event, whose metadata hold the whole policy.
     """
 
     class Status(models.TextChoices):
@@ -590,9 +588,9 @@ class ApprovalPolicy(Subject):
 
     @property
     def document(self) -> dict[str, Any]:
-        """The whole policy as a file has it."""
-        named = {"name": self.name, "priority": self.priority, "description": self.description}
-        document: dict[str, Any] = named | self.rule
+        """The policy as in a policy file."""
+        columns = {"name": self.name, "priority": self.priority, "description": self.description}
+        document: dict[str, Any] = columns | self.rule
         return document
 
     @recorded_as(EventType.POLICY_CHANGED)
@@ -615,7 +613,7 @@ LONGEST_QUERY = 2_000
 
 
 class SavedView(models.Model):
-    """A name for a way to filter the inbox; its author's alone."""
+    """A named filter of the inbox, visible only to its author."""
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, db_comment="Identity."
@@ -644,7 +642,7 @@ class SavedView(models.Model):
 
 
 class Viewer(models.Model):
-    """Somebody has the page of an approval open, or had it open a moment ago."""
+    """Somebody who has the page of an approval open, or had it open a moment ago."""
 
     id = models.BigAutoField(primary_key=True, db_comment="Identity.")
     approval = models.ForeignKey(

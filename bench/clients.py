@@ -1,4 +1,4 @@
-"""Load over HTTP, by ``wrk``: a client in C whose own part of the machine is small."""
+"""Load over HTTP with ``wrk``: a client in C that leaves most of the CPU to the server."""
 
 import json
 import os
@@ -16,22 +16,24 @@ from bench.errors import BenchError
 from bench.harness import Run
 
 CONNECTIONS = 4
-"""Unless more are asked for; a fleet of agents has many."""
+"""The default; a fleet of agents has many more."""
 
 SCRIPT = Path(__file__).parent / "wrk.lua"
-MISSING = "wrk is missing, the client that sends the load; on Debian and Ubuntu: apt install wrk"
+WRK_MISSING = (
+    "wrk is missing, the client that sends the load; on Debian and Ubuntu: apt install wrk"
+)
 
 
 @cache
-def _patient() -> httpx2.Client:
-    """Made once: what it prepares for TLS takes longer than a request."""
+def _http_client() -> httpx2.Client:
+    # One client for all requests: setting up its TLS context takes longer than a request.
     return httpx2.Client(timeout=60)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent; ``{n}`` in any part becomes the request's number, in twelve digits, and
-    ``{line}`` in the path one line after the other of the file ``lines``."""
+    """A request template: ``{n}`` in any part becomes the request's number in twelve digits, and
+    ``{line}`` in the path becomes the next line of the file ``lines``."""
 
     method: str
     path: str
@@ -40,25 +42,25 @@ class Request:
     lines: Path | None = None
 
     def send(self, url: str, number: int) -> httpx2.Response:
-        """Once, to look at the answer. Raises BenchError where it is not a success."""
+        """Send it once and return the response. Raises BenchError unless it succeeds."""
 
-        def numbered(text: str) -> str:
+        def fill_number(text: str) -> str:
             return text.replace("{n}", f"{number:012}")
 
-        headers = {name: numbered(value) for name, value in self.headers.items()}
-        path, body = numbered(self.path), numbered(self.body)
+        headers = {name: fill_number(value) for name, value in self.headers.items()}
+        path, body = fill_number(self.path), fill_number(self.body)
         if self.lines is not None:
             path = path.replace("{line}", self.lines.read_text().splitlines()[-1])
-        answer = _patient().request(self.method, url + path, content=body, headers=headers)
-        if not answer.is_success:
-            said = answer.text[:500]
-            raise BenchError(f"{self.method} {path} answered {answer.status_code}: {said}")
-        return answer
+        response = _http_client().request(self.method, url + path, content=body, headers=headers)
+        if not response.is_success:
+            text = response.text[:500]
+            raise BenchError(f"{self.method} {path} answered {response.status_code}: {text}")
+        return response
 
 
 @dataclass(frozen=True, slots=True)
 class Wrk:
-    """One request, sent from so many connections that are kept open."""
+    """One request, sent repeatedly over ``connections`` keep-alive connections."""
 
     url: str
     request: Request
@@ -66,43 +68,54 @@ class Wrk:
 
     def run(self, seconds: float, first: int) -> Run:
         headers = [f"{name}: {value}" for name, value in self.request.headers.items()]
-        given = [self.request.method, self.request.path, self.request.body, str(first), *headers]
+        arguments = [
+            self.request.method,
+            self.request.path,
+            self.request.body,
+            str(first),
+            *headers,
+        ]
         # wrk takes whole seconds.
         command = ["wrk", "-t1", f"-c{self.connections}", f"-d{max(1, round(seconds))}s"]
         command += ["--timeout", "30s"]
         lines = str(self.request.lines or "")
-        output, cpu = timed(
-            [*command, "-s", str(SCRIPT), self.url, "--", *given], BENCH_LINES=lines
+        output, cpu = run_timed(
+            [*command, "-s", str(SCRIPT), self.url, "--", *arguments], BENCH_LINES=lines
         )
-        told = json.loads(output.rstrip().rpartition("\n")[2])
-        if not told["done"]:
+        summary = json.loads(output.rstrip().rpartition("\n")[2])
+        if not summary["done"]:
             raise BenchError(f"{self.request.method} {self.request.path}: none got through.")
-        if told["refused"] or told["broken"]:
-            self.request.send(self.url, first)  # says what it was refused, if it is so every time
+        if summary["refused"] or summary["broken"]:
+            self.request.send(
+                self.url, first
+            )  # raises with the response's text if it fails each time
             raise BenchError(
-                f"Of {told['done']} requests {self.request.method} {self.request.path}, "
-                f"{told['refused']} were refused and {told['broken']} broke off."
+                f"Of {summary['done']} requests {self.request.method} {self.request.path}, "
+                f"{summary['refused']} were refused and {summary['broken']} broke off."
             )
-        ms = 1000
-        seconds = told["microseconds"] / 1e6
-        return Run(told["done"], seconds, told["p50"] / ms, told["p99"] / ms, cpu)
+        per_ms = 1000
+        seconds = summary["microseconds"] / 1e6
+        return Run(summary["done"], seconds, summary["p50"] / per_ms, summary["p99"] / per_ms, cpu)
 
 
-def timed(command: list[str], **told: str) -> tuple[str, float]:
-    """What ``command`` printed, and the seconds of CPU that it used. Raises BenchError."""
+def run_timed(command: list[str], **environment: str) -> tuple[str, float]:
+    """Run ``command``; return its output and the CPU seconds it used. Raises BenchError."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, **told})
+        process = subprocess.Popen(
+            command, stdout=out, stderr=err, env={**os.environ, **environment}
+        )
+        # wait4 returns the CPU time of this one child, unlike getrusage(RUSAGE_CHILDREN).
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
         if process.returncode:
-            words = (err.read().strip() or out.read().strip())[-1000:]
-            raise BenchError(f"{Path(command[0]).name} ended with {process.returncode}: {words}")
+            output = (err.read().strip() or out.read().strip())[-1000:]
+            raise BenchError(f"{Path(command[0]).name} ended with {process.returncode}: {output}")
         return out.read(), used.ru_utime + used.ru_stime
 
 
-def need_wrk() -> None:
-    """Raises BenchError where there is none."""
+def require_wrk() -> None:
+    """Raises BenchError where ``wrk`` is not installed."""
     if shutil.which("wrk") is None:
-        raise BenchError(MISSING)
+        raise BenchError(WRK_MISSING)

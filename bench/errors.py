@@ -1,5 +1,5 @@
-"""What may go wrong in a benchmark."""
+"""The errors of the benchmarks."""
 
 
 class BenchError(Exception):
-    """What was to be measured can't be; the message is one sentence for a human."""
+    """Something can't be measured; the message is one sentence for a person."""

@@ -1,11 +1,11 @@
-"""What expiry costs beside one bare statement: ``python -m bench.expiry [--rows 1000000 5000000]``.
+"""The cost of expiry beside a bare statement: ``python -m bench.expiry [--rows 1000000 5000000]``.
 
-A database of so many sessions (or, by ``--of approvals``, tasks with an approval each) is filled
-for each number, 200,000 of them overdue and spread evenly. They are expired by the command's own
-batches, each a transaction; and by one statement that does the same to the same rows, with its
-events and triggers. The two take turns, and what they did is undone in between. Each row is the
-median of the pairs; what counts is the ratio of rows a second. A run whose ratios spread by more
-than a quarter gives no figure. The longest transaction and an empty run are timed as well.
+For each number, a database is filled with so many sessions (or, with ``--of approvals``, tasks with
+an approval each), 200,000 of them overdue and spread evenly. They are expired by the command's own
+batches, one transaction each, and by one statement that does the same to the same rows, events and
+triggers included. The two take turns, and their effect is undone in between. Each row shows the
+medians of the pairs; what counts is the ratio of rows per second. Where the ratios spread by more
+than a quarter, there is no figure. The longest transaction and an empty run are timed as well.
 """
 
 import argparse
@@ -20,19 +20,19 @@ from typing import Any
 
 import psycopg
 
-from bench.measuring import database, run, server
+from bench.measuring import run_script, run_server, use_database
 
 OVERDUE = 200_000
 PAIRS = 3
 EMPTY_RUNS = 20
-SPREAD = 0.25
-WEEK = timedelta(days=7)
+NOISY_SPREAD = 0.25
+OLDER_THAN = timedelta(days=7)
 
 AGENT = """
 INSERT INTO agents (id, version, created_at, updated_at, name, roles, status)
 VALUES ('00000000-0000-4000-8000-000000000001', 1, now(), now(), 'bot', ARRAY['support'], 'active')
 """
-NUMBERED = """
+NUMBERED_SQL = """
 SELECT n, md5(%(kind)s || n)::uuid AS id, n %% (%(rows)s / %(overdue)s) = 0 AS late,
     now() - (%(rows)s - n) * interval '1 second' - interval '30 days' AS at
 FROM generate_series(1, %(rows)s) n
@@ -41,7 +41,7 @@ SESSIONS = f"""
 INSERT INTO sessions (id, version, created_at, updated_at, role, status, metadata, trace_id,
     agent_id)
 SELECT id, 1, at, at, 'support', CASE WHEN late THEN 'active' ELSE 'completed' END, '{{}}',
-    gen_random_uuid(), '00000000-0000-4000-8000-000000000001' FROM ({NUMBERED}) made
+    gen_random_uuid(), '00000000-0000-4000-8000-000000000001' FROM ({NUMBERED_SQL}) made
 """  # noqa: S608  # our own text
 TASKS = f"""
 INSERT INTO tasks (id, version, created_at, updated_at, task_type, description, from_role, to_role,
@@ -51,7 +51,7 @@ SELECT id, 1, at, at, 'refund', '', 'support', 'finance', '{{}}', '{{}}',
     '{{"context":{{}},"data":{{}},"description":"","from_role":"support","task_type":"refund",'
         || '"to_role":"finance"}}', 1, gen_random_uuid(), 'key-' || n,
     CASE WHEN late THEN 'awaiting_approval' ELSE 'completed' END,
-    '00000000-0000-4000-8000-000000000001', '', '', '', '' FROM ({NUMBERED}) made;
+    '00000000-0000-4000-8000-000000000001', '', '', '', '' FROM ({NUMBERED_SQL}) made;
 INSERT INTO approvals (id, version, created_at, updated_at, approver_role, status, reason,
     payload_digest, expires_at, notes, trace_id, task_id, at_deadline, deny_threshold, needed,
     reminders, revision, risk, type_out)
@@ -87,8 +87,8 @@ WHERE status = 'expired'
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
-    """A table whose rows expire, and the event that each began with."""
+class ExpiringTable:
+    """A table whose rows expire, and the first event of each row."""
 
     table: str
     kind: str
@@ -97,7 +97,7 @@ class Expired:
     late: str
     first_event: str
 
-    def written(self, text: str) -> str:
+    def render(self, text: str) -> str:
         return text.format(
             table=self.table,
             kind=self.kind,
@@ -108,7 +108,7 @@ class Expired:
         )
 
 
-SESSION = Expired(
+SESSION = ExpiringTable(
     "sessions",
     "session",
     "active",
@@ -116,7 +116,7 @@ SESSION = Expired(
     "updated_at < clock_timestamp() - interval '7 days'",
     "session.opened",
 )
-APPROVAL = Expired(
+APPROVAL = ExpiringTable(
     "approvals",
     "approval",
     "pending",
@@ -124,7 +124,7 @@ APPROVAL = Expired(
     "expires_at <= clock_timestamp()",
     "approval.requested",
 )
-TASK = Expired(
+TASK = ExpiringTable(
     "tasks",
     "task",
     "awaiting_approval",
@@ -132,15 +132,15 @@ TASK = Expired(
     "id IN (SELECT task_id FROM approvals WHERE status = 'expired')",
     "task.routed",
 )
-EXPIRED = {"sessions": (SESSION,), "approvals": (APPROVAL, TASK)}
-FILLED = {"sessions": SESSIONS, "approvals": TASKS}
+EXPIRING_TABLES = {"sessions": (SESSION,), "approvals": (APPROVAL, TASK)}
+FILL_SQL = {"sessions": SESSIONS, "approvals": TASKS}
 
 
 @dataclass(slots=True)
-class Measured:
+class Timings:
     rows: int
     ours: list[float] = field(default_factory=list)
-    """Seconds for all that was overdue, in each pair."""
+    """Seconds to expire everything overdue, one per pair."""
 
     bare: list[float] = field(default_factory=list)
     transactions: list[float] = field(default_factory=list)
@@ -159,118 +159,123 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--of", choices=EXPIRED, default="sessions")
+    parser.add_argument("--of", choices=EXPIRING_TABLES, default="sessions")
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 5_000_000])
     parser.add_argument("--overdue", type=int, default=OVERDUE)
     parser.add_argument("--batch-size", type=int, default=1000)
     parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--place", type=Path, help="a folder that keeps the databases")
-    asked = parser.parse_args()
-    with server(asked.place, {"shared_buffers": "1GB", "max_wal_size": "8GB"}) as url:
-        found = []
-        for rows in asked.rows:
-            place = database(
+    options = parser.parse_args()
+    with run_server(options.place, {"shared_buffers": "1GB", "max_wal_size": "8GB"}) as url:
+        timings = []
+        for rows in options.rows:
+            database_url = use_database(
                 url,
-                f"expiry_{asked.of}_{rows}_{asked.overdue}",
-                partial(_fill, asked=asked, rows=rows),
+                f"expiry_{options.of}_{rows}_{options.overdue}",
+                partial(_fill, options=options, rows=rows),
                 filled="agents",
             )
-            found.append(_measured(asked, rows, place))
-        _told(found, asked)
+            timings.append(_measure(options, rows, database_url))
+        _print_results(timings, options)
 
 
-def _fill(builder: "psycopg.Connection[Any]", asked: argparse.Namespace, rows: int) -> None:
-    values = {"rows": rows, "overdue": asked.overdue, "kind": asked.of}
-    run(builder, AGENT, {})
-    run(builder, FILLED[asked.of], values)
-    for each in EXPIRED[asked.of]:
-        builder.execute(each.written(FIRST_EVENT).encode())
+def _fill(builder: "psycopg.Connection[Any]", options: argparse.Namespace, rows: int) -> None:
+    values = {"rows": rows, "overdue": options.overdue, "kind": options.of}
+    run_script(builder, AGENT, {})
+    run_script(builder, FILL_SQL[options.of], values)
+    for each in EXPIRING_TABLES[options.of]:
+        builder.execute(each.render(FIRST_EVENT).encode())
 
 
-def _measured(asked: argparse.Namespace, rows: int, place: str) -> Measured:
-    found = Measured(rows)
-    for pair in range(asked.pairs):
+def _measure(options: argparse.Namespace, rows: int, url: str) -> Timings:
+    timings = Timings(rows)
+    for pair in range(options.pairs):
         sides: list[Callable[[], None]] = [
-            lambda: found.ours.append(_by_batches(asked, found)),
-            lambda: found.bare.append(_by_one_statement(asked, place)),
+            lambda: timings.ours.append(_time_batches(options, timings)),
+            lambda: timings.bare.append(_time_one_statement(options, url)),
         ]
+        # Alternate which side is first: the second may find warm caches.
         for side in sides if pair % 2 else reversed(sides):
-            _undo(asked, place)
+            _undo_expiry(options, url)
             side()
     for _ in range(EMPTY_RUNS):
-        began = time.perf_counter()
-        assert not list(_batches(asked))
-        found.empty.append(time.perf_counter() - began)
-    _undo(asked, place)
-    return found
+        start = time.perf_counter()
+        assert not list(_expire_batches(options))
+        timings.empty.append(time.perf_counter() - start)
+    _undo_expiry(options, url)
+    return timings
 
 
-def _batches(asked: argparse.Namespace) -> Iterator[int]:
+def _expire_batches(options: argparse.Namespace) -> Iterator[int]:
     from approvals_app.decisions.deadlines import expire_approvals
     from audit_app.base.actors import Actor
     from sessions_app.expiry import expire_sessions
 
     by = Actor.system("bench")
-    if asked.of == "sessions":
-        return expire_sessions(by=by, older_than=WEEK, batch_size=asked.batch_size)
-    return expire_approvals(by=by, batch_size=asked.batch_size)
+    if options.of == "sessions":
+        return expire_sessions(by=by, older_than=OLDER_THAN, batch_size=options.batch_size)
+    return expire_approvals(by=by, batch_size=options.batch_size)
 
 
-def _by_batches(asked: argparse.Namespace, found: Measured) -> float:
-    began = last = time.perf_counter()
-    done = 0
-    for batch in _batches(asked):
+def _time_batches(options: argparse.Namespace, timings: Timings) -> float:
+    start = last = time.perf_counter()
+    expired = 0
+    for batch in _expire_batches(options):
         now = time.perf_counter()
-        found.transactions.append(now - last)
-        last, done = now, done + batch
-    if done != asked.overdue:
-        raise SystemExit(f"{done} were expired, and {asked.overdue} are overdue.")
-    return time.perf_counter() - began
+        timings.transactions.append(now - last)
+        last, expired = now, expired + batch
+    if expired != options.overdue:
+        raise SystemExit(f"{expired} were expired, and {options.overdue} are overdue.")
+    return time.perf_counter() - start
 
 
-def _by_one_statement(asked: argparse.Namespace, place: str) -> float:
-    with psycopg.connect(place) as connection:
-        began = time.perf_counter()
-        for each in EXPIRED[asked.of]:
-            done = connection.execute(each.written(BARE).encode()).rowcount
-            if done != asked.overdue:
-                raise SystemExit(f"{done} were expired, and {asked.overdue} are overdue.")
+def _time_one_statement(options: argparse.Namespace, url: str) -> float:
+    with psycopg.connect(url) as connection:
+        start = time.perf_counter()
+        for each in EXPIRING_TABLES[options.of]:
+            expired = connection.execute(each.render(BARE).encode()).rowcount
+            if expired != options.overdue:
+                raise SystemExit(f"{expired} were expired, and {options.overdue} are overdue.")
         connection.commit()
-        return time.perf_counter() - began
+        return time.perf_counter() - start
 
 
-def _undo(asked: argparse.Namespace, place: str) -> None:
-    """Make them overdue again, as if nothing had happened to the tables."""
-    with psycopg.connect(place, autocommit=True) as admin:
+def _undo_expiry(options: argparse.Namespace, url: str) -> None:
+    """Make the expired rows overdue again, and vacuum, so that every run starts from the same."""
+    with psycopg.connect(url, autocommit=True) as admin:
         admin.execute("SET session_replication_role = replica")
-        for each in EXPIRED[asked.of]:
-            admin.execute(each.written(UNDO).encode())
+        for each in EXPIRING_TABLES[options.of]:
+            admin.execute(each.render(UNDO).encode())
         admin.execute("DELETE FROM audit_events WHERE seq > 1")
-        tables = ", ".join(each.table for each in EXPIRED[asked.of])
+        tables = ", ".join(each.table for each in EXPIRING_TABLES[options.of])
         admin.execute(f"VACUUM (ANALYZE) {tables}, audit_events".encode())
         admin.execute("CHECKPOINT")
 
 
-def _told(found: list[Measured], asked: argparse.Namespace) -> None:
-    print(f"\n{asked.overdue:,} overdue {asked.of}, {asked.batch_size:,} a transaction\n")
+def _print_results(timings: list[Timings], options: argparse.Namespace) -> None:
+    print(f"\n{options.overdue:,} overdue {options.of}, {options.batch_size:,} a transaction\n")
     print(
         "| among | ours, rows/s | one statement, rows/s | ratio | spread | longest transaction ms"
     )
     print("| --- | --- | --- | --- | --- | --- |")
-    for one in found:
-        ours, bare = (asked.overdue / statistics.median(times) for times in (one.ours, one.bare))
-        ratio = f"{statistics.median(one.ratios):.2f}" if one.spread <= SPREAD else "too noisy"
+    for one in timings:
+        ours, bare = (options.overdue / statistics.median(times) for times in (one.ours, one.bare))
+        ratio = (
+            f"{statistics.median(one.ratios):.2f}" if one.spread <= NOISY_SPREAD else "too noisy"
+        )
         longest = 1000 * max(one.transactions)
         print(
             f"| {one.rows:,} | {ours:,.0f} | {bare:,.0f} | {ratio} | {one.spread:.0%} "
             f"| {longest:.0f} |"
         )
-    for one in found:
+    for one in timings:
         empty = 1000 * statistics.median(one.empty)
         print(f"\nAn empty run among {one.rows:,}: {empty:.1f} ms")
-    if len(found) > 1:
-        cost = statistics.median(found[-1].ours) / statistics.median(found[0].ours)
-        print(f"\nThe cost among {found[-1].rows:,} over that among {found[0].rows:,}: {cost:.2f}")
+    if len(timings) > 1:
+        cost = statistics.median(timings[-1].ours) / statistics.median(timings[0].ours)
+        print(
+            f"\nThe cost among {timings[-1].rows:,} over that among {timings[0].rows:,}: {cost:.2f}"
+        )
 
 
 if __name__ == "__main__":

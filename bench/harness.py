@@ -1,5 +1,5 @@
-"""Two sides measured in pairs: one after the other within seconds, so that both had the same
-machine; what counts is the ratio of each pair, their median, and how far they lie apart."""
+"""Measures two sides in pairs: one right after the other, so that both had the same machine. The
+result is the median of the pairs' ratios, with their spread."""
 
 import itertools
 import statistics
@@ -11,26 +11,26 @@ from typing import Any, Protocol
 from bench.machine import Meter
 
 NOISY_SPREAD = 0.25
-"""Spread of the ratios, relative to their median, above which there is no figure."""
+"""Spread of the ratios, relative to their median, above which no figure is given."""
 
-NOISY_OTHERS = 0.10
-"""Share of the machine that others may take, in the median of the runs."""
+NOISY_OTHER_LOAD = 0.10
+"""Share of the machine's CPU that other processes may use, in the median of the runs."""
 
-LEAST_PAIRS = 5
+MIN_PAIRS = 5
 WARM_UP_SECONDS = 1.0
 SETTLE_SECONDS = 0.1
-"""For what was under way when the last run ended."""
+"""Pause for work that was still in flight when the last run ended."""
 
-A_RUN = 10_000_000
-"""Numbers that a run may use up: no two requests of a database have the same."""
+NUMBERS_PER_RUN = 10_000_000
+"""Request numbers reserved for a run: no two requests to a database have the same."""
 
-_firsts = itertools.count(100_000_000_000, A_RUN)
-"""Twelve digits, so that a number can be the last part of a UUID."""
+_first_numbers = itertools.count(100_000_000_000, NUMBERS_PER_RUN)
+"""Twelve digits, so that a number can be the last group of a UUID."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one side did in one run."""
+    """One run of one side; ``client_cpu`` in seconds."""
 
     done: int
     seconds: float
@@ -44,45 +44,45 @@ class Run:
 
 
 class Side(Protocol):
-    """Something that is done again and again, from so many connections at once."""
+    """An operation that is repeated over several connections at once."""
 
     def run(self, seconds: float, first: int) -> Run:
-        """Do it for so long; the requests are numbered from ``first``. Raises BenchError where one
-        of them failed."""
+        """Repeat it for ``seconds``; requests are numbered from ``first``. Raises BenchError where
+        one of them fails."""
 
 
 Prepare = Callable[[int, int], None]
-"""``prepare(first, count)`` makes what the requests with these numbers use up."""
+"""``prepare(first, count)`` inserts the rows that the requests with these numbers consume."""
 
 
 @dataclass(slots=True)
-class Measured:
-    """One side over all pairs."""
+class Measurement:
+    """One side, as the medians over all pairs."""
 
     name: str
     per_second: float = 0.0
     p50_ms: float = 0.0
     p99_ms: float = 0.0
     cpu_ms: dict[str, float] = field(default_factory=dict)
-    """Milliseconds of CPU a request, by who used it."""
+    """Milliseconds of CPU per request, by process."""
     statements: int | None = None
     round_trips: int | None = None
     memory_mb: dict[str, float] = field(default_factory=dict)
 
 
-Contender = tuple[Measured, Side, Prepare | None]
+Contender = tuple[Measurement, Side, Prepare | None]
 
 
 @dataclass(slots=True)
 class Comparison:
-    """Us beside another, in one operation."""
+    """One operation of ours compared with another's."""
 
     operation: str
-    ours: Measured
-    other: Measured
+    ours: Measurement
+    other: Measurement
     ratios: list[float]
     others: float
-    """Share of the machine that neither side used, but somebody did."""
+    """Share of the machine's CPU that other processes used."""
     note: str = ""
 
     @property
@@ -95,27 +95,27 @@ class Comparison:
 
     @property
     def noise(self) -> str:
-        """Why there is no figure; empty if there is one."""
-        if len(self.ratios) < LEAST_PAIRS:
-            return f"a trial: {LEAST_PAIRS} pairs are the least"
+        """Why no figure is given; "" if one is."""
+        if len(self.ratios) < MIN_PAIRS:
+            return f"a trial: {MIN_PAIRS} pairs are the least"
         if self.spread > NOISY_SPREAD:
             return f"too noisy: the ratios spread by {self.spread:.0%}"
-        if self.others > NOISY_OTHERS:
+        if self.others > NOISY_OTHER_LOAD:
             return f"too noisy: others used {self.others:.0%} of the machine"
         return ""
 
     def as_json(self) -> dict[str, Any]:
-        told = {"ratio": self.ratio, "spread": self.spread, "noise": self.noise}
-        return asdict(self) | told
+        summary = {"ratio": self.ratio, "spread": self.spread, "noise": self.noise}
+        return asdict(self) | summary
 
 
 @dataclass(frozen=True, slots=True)
 class Harness:
-    """How long and how often; and whose CPU is counted, by name and first process."""
+    """The length and number of the runs, and the process trees whose CPU is counted, by name."""
 
     seconds: float
     pairs: int
-    watched: Mapping[str, int]
+    processes: Mapping[str, int]
 
     def compare(
         self,
@@ -123,48 +123,49 @@ class Harness:
         ours: "Contender",
         other: "Contender",
     ) -> Comparison:
-        """Pairs of runs, either side first in every other one, after a run of each to warm up."""
-        runs: tuple[list[_Metered], list[_Metered]] = ([], [])
+        """Run pairs, alternating which side is first, after a warm-up run of each."""
+        runs: tuple[list[_MeteredRun], list[_MeteredRun]] = ([], [])
         sides = (ours, other)
-        rates = [self._once(*side[1:], WARM_UP_SECONDS, expected=0).run.rate for side in sides]
+        # The warm-up also tells how many rows to prepare for the first timed run.
+        rates = [self._run_once(*side[1:], WARM_UP_SECONDS, expected=0).run.rate for side in sides]
         for number in range(self.pairs):
-            for which in (0, 1) if number % 2 == 0 else (1, 0):
-                _, side, prepare = sides[which]
-                metered = self._once(side, prepare, self.seconds, expected=rates[which])
-                rates[which] = max(rates[which], metered.run.rate)
-                runs[which].append(metered)
-        for (measured, _, _), of_side in zip(sides, runs, strict=True):
-            _sum_up(measured, of_side)
+            for index in (0, 1) if number % 2 == 0 else (1, 0):
+                _, side, prepare = sides[index]
+                metered = self._run_once(side, prepare, self.seconds, expected=rates[index])
+                rates[index] = max(rates[index], metered.run.rate)
+                runs[index].append(metered)
+        for (measured, _, _), side_runs in zip(sides, runs, strict=True):
+            _summarize(measured, side_runs)
         ratios = [mine.run.rate / theirs.run.rate for mine, theirs in zip(*runs, strict=True)]
         others = statistics.median(metered.cpu["others"] for metered in runs[0] + runs[1])
         return Comparison(operation, ours[0], other[0], ratios, others)
 
-    def _once(
+    def _run_once(
         self, side: Side, prepare: Prepare | None, seconds: float, *, expected: float
-    ) -> "_Metered":
-        first = next(_firsts)
+    ) -> "_MeteredRun":
+        first = next(_first_numbers)
         if prepare is not None:
-            # Half as many again as it did at its best, or what no side of this kind reaches; and
-            # pgbench knows no run of less than a second.
+            # 1.5 times the best rate so far, or a rate that no side reaches; at least a second's
+            # worth, since pgbench can't run for less.
             prepare(first, int(max(seconds, 1.0) * (1.5 * expected or 3000)) + 100)
         time.sleep(SETTLE_SECONDS)
-        meter = Meter(self.watched)
+        meter = Meter(self.processes)
         run = side.run(seconds, first)
-        return _Metered(run, meter.read(client=run.client_cpu, seconds=run.seconds))
+        return _MeteredRun(run, meter.read(client=run.client_cpu, seconds=run.seconds))
 
 
 @dataclass(frozen=True, slots=True)
-class _Metered:
+class _MeteredRun:
     run: Run
     cpu: dict[str, float]
 
 
-def next_first() -> int:
-    """The first of numbers that no run uses."""
-    return next(_firsts)
+def reserve_numbers() -> int:
+    """Reserve NUMBERS_PER_RUN request numbers; return the first."""
+    return next(_first_numbers)
 
 
-def _sum_up(measured: Measured, runs: list[_Metered]) -> None:
+def _summarize(measured: Measurement, runs: list[_MeteredRun]) -> None:
     median = statistics.median
     measured.per_second = median(one.run.rate for one in runs)
     measured.p50_ms = median(one.run.p50_ms for one in runs)

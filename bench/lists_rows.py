@@ -1,9 +1,9 @@
-"""The rows of lists.py: so many sessions, tasks, approvals and events, one each eight seconds.
+"""The rows of lists.py: equal numbers of sessions, tasks, approvals and events, one per 8 seconds.
 
-``many`` made six of ten, ``few`` twenty that lie far apart, two hundred others the rest; half of
-the tasks are for finance, where ``payer`` and alice work. Of each column that a list is filtered by
-there is a frequent value and a rare one, whose rows lie far apart as well. What still waits, works
-or is claimed is the newest. Ids are made of numbers, so that no table is read to write another.
+``many`` made six of ten, ``few`` made twenty far apart, and two hundred others the rest; half of
+the tasks are for finance, where ``payer`` and alice work. Each filtered column has a frequent value
+and a rare one, whose rows lie far apart as well. Whatever is pending, active or claimed is newest.
+Ids are derived from numbers, so that filling one table reads no other.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 PARTS = 100
-"""Transactions that the trail is written by."""
+"""In how many transactions each table is filled."""
 
 PEOPLE = """
 INSERT INTO auth_group (name) SELECT 'finance' UNION ALL SELECT 'role' || g
@@ -113,7 +113,7 @@ UNION ALL
 SELECT conrelid::regclass::text, format('DROP CONSTRAINT %I', conname) FROM pg_constraint
 WHERE conname IN ('tasks_payload_is_its_columns', 'audit_events_entry_is_its_columns')
 """
-"""What takes ten times as long to write, and reading knows nothing of."""
+"""Checks and generated columns that make writing ten times slower and don't affect reads."""
 
 SECONDARY = """
 SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
@@ -122,8 +122,8 @@ WHERE indrelid = ANY(ARRAY['sessions', 'tasks', 'approvals', 'audit_events']::re
 """
 
 
-def statements(rows: int, parts: int = PARTS) -> Iterator[str]:
-    """What writes the rows, each in so many parts."""
+def generate_statements(rows: int, parts: int = PARTS) -> Iterator[str]:
+    """The statements that insert the rows, ``parts`` for each table."""
     yield from PEOPLE.split(";\n")
     for table in (SESSIONS, TASKS, APPROVALS, EVENTS):
         for part in range(parts):
@@ -135,13 +135,14 @@ def statements(rows: int, parts: int = PARTS) -> Iterator[str]:
 
 
 def fill(builder: "psycopg.Connection[Any]", rows: int) -> None:
-    """All of it; the indexes after the rows, which is much faster."""
+    """Fill the database."""
+    # Indexes are dropped first and built last, which is much faster.
     secondary = builder.execute(SECONDARY).fetchall()
     for name, _ in secondary:
         builder.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
     for table, change in builder.execute(UNCHECKED).fetchall():
         builder.execute(f"ALTER TABLE {table} {change}".encode())
-    for statement in statements(rows):
+    for statement in generate_statements(rows):
         builder.execute(statement.encode())
         builder.commit()
     for _, definition in secondary:

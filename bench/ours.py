@@ -1,4 +1,4 @@
-"""What we are measured by: our operations, each as a request, with what it needs made ahead."""
+"""Our operations as requests, with the rows that they need prepared in advance."""
 
 import json
 import logging
@@ -20,26 +20,26 @@ from psycopg import sql
 
 from bench import serving
 from bench.clients import Request
-from bench.copies import copy
+from bench.copies import insert_copies
 from bench.harness import SETTLE_SECONDS, Prepare
-from bench.serving import Served
+from bench.serving import RunningServer
 from orchestrator.ops.embedded_postgres import Server
 
-ASKED: dict[str, Any] = {"task_type": "refund_approval", "data": {"amount": "42.50"}}
-TASK = {"target": "finance", "task": ASKED}
-READ = 100
-"""Tasks of the agent that reads them: five pages."""
+TASK_FIELDS: dict[str, Any] = {"task_type": "refund_approval", "data": {"amount": "42.50"}}
+ROUTE_BODY = {"target": "finance", "task": TASK_FIELDS}
+TASKS_TO_READ = 100
+"""Tasks of the reading agent: five pages."""
 
 TO_DECIDE, TO_READ = "1", "2"
-"""What tasks are made ahead for: the first digit of all their identities."""
+"""What prepared tasks are for: the first digit of all their ids."""
 
-PASSWORD = "bench"  # noqa: S105  # of somebody in a database that is thrown away
+PASSWORD = "bench"  # noqa: S105  # of a user in a throw-away database
 JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A request that stands for one operation; ``prepare`` makes what it uses up."""
+    """A request that stands for one operation; ``prepare`` inserts the rows it consumes."""
 
     name: str
     request: Request
@@ -47,31 +47,31 @@ class Operation:
     note: str = ""
 
 
-def identity(purpose: str, kind: str) -> str:
-    """Of something that is made ahead: a UUID that ends with its number."""
+def make_id(purpose: str, kind: str) -> str:
+    """The template of a prepared row's id: a UUID that ends with ``{n}``."""
     return f"{purpose}{kind:0>7}-0000-4000-8000-{{n}}"
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A task that waits, of which others are made."""
+    """A pending task that others are copied from."""
 
     task: UUID
     approval: UUID
     trace: UUID
     events: tuple[UUID, UUID]
-    """That it was routed, and that the approval was requested."""
+    """task.routed and approval.requested."""
     digest: str
 
-    def replaced(self, purpose: str) -> dict[str, str]:
-        agents = (self.task, self.approval, self.trace, *self.events)
+    def replacements(self, purpose: str) -> dict[str, str]:
+        ids = (self.task, self.approval, self.trace, *self.events)
         kinds = ("a", "b", "c", "d", "e")
-        return {str(one): identity(purpose, kind) for one, kind in zip(agents, kinds, strict=True)}
+        return {str(one): make_id(purpose, kind) for one, kind in zip(ids, kinds, strict=True)}
 
 
 @dataclass(slots=True)
 class World:
-    """The agents, the person and the templates in our database; no server yet."""
+    """The agents, the reviewer and the templates in our database; no server yet."""
 
     admin: "psycopg.Connection[tuple[object, ...]]"
     asking_key: str
@@ -80,9 +80,9 @@ class World:
     session: UUID
     cookies: dict[str, str] = field(default_factory=dict)
 
-    def log_in(self, served: Served) -> None:
-        """Alice, whom the tasks wait for, by the form in the admin."""
-        with httpx2.Client(base_url=served.url, timeout=60) as browser:
+    def log_in(self, web: RunningServer) -> None:
+        """Log in alice, who can decide on the tasks, through the admin's form."""
+        with httpx2.Client(base_url=web.url, timeout=60) as browser:
             browser.get("/admin/login/").raise_for_status()
             form = {"username": "alice", "password": PASSWORD, "next": "/admin/"}
             form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
@@ -90,53 +90,64 @@ class World:
             self.cookies = {name: browser.cookies[name] for name in ("csrftoken", "sessionid")}
 
     def prepare(self, first: int, count: int) -> None:
-        """Make tasks that wait for alice, with these numbers."""
-        copies_of(self.admin, self.waiting, TO_DECIDE, range(first, first + count))
+        """Insert tasks that wait for alice, with these numbers."""
+        copy_template(self.admin, self.waiting, TO_DECIDE, range(first, first + count))
 
 
-def operations(world: World) -> list[Operation]:
-    asking = {"Authorization": f"Bearer {world.asking_key}"}
-    reading = {"Authorization": f"Bearer {world.reading_key}"}
-    once = JSON | asking | {"Idempotency-Key": "bench-{n}"}
+def list_operations(world: World) -> list[Operation]:
+    routing_headers = {"Authorization": f"Bearer {world.asking_key}"}
+    reading_headers = {"Authorization": f"Bearer {world.reading_key}"}
+    write_headers = JSON | routing_headers | {"Idempotency-Key": "bench-{n}"}
     cookie = "; ".join(f"{name}={value}" for name, value in world.cookies.items())
-    person = JSON | {"Cookie": cookie, "X-CSRFToken": world.cookies["csrftoken"]}
-    seen = json.dumps({"payload_digest": world.waiting.digest})
-    a_task = identity(TO_READ, "a").replace("{n}", f"{1:012}")
+    person_headers = JSON | {"Cookie": cookie, "X-CSRFToken": world.cookies["csrftoken"]}
+    decision = json.dumps({"payload_digest": world.waiting.digest})
+    task_id = make_id(TO_READ, "a").replace("{n}", f"{1:012}")
     return [
         Operation(
-            "POST /tasks/route", Request("POST", "/tasks/route", json.dumps(TASK), headers=once)
+            "POST /tasks/route",
+            Request("POST", "/tasks/route", json.dumps(ROUTE_BODY), headers=write_headers),
         ),
         Operation(
             "POST /sessions",
-            Request("POST", "/sessions", json.dumps({"agent_role": "bench"}), headers=once),
+            Request(
+                "POST", "/sessions", json.dumps({"agent_role": "bench"}), headers=write_headers
+            ),
         ),
         Operation(
-            "GET /sessions/{id}", Request("GET", f"/sessions/{world.session}", headers=asking)
+            "GET /sessions/{id}",
+            Request("GET", f"/sessions/{world.session}", headers=routing_headers),
         ),
-        Operation("GET /tasks/{id}", Request("GET", f"/tasks/{a_task}", headers=reading)),
-        Operation("GET /tasks (20)", Request("GET", "/tasks?page_size=20", headers=reading)),
+        Operation("GET /tasks/{id}", Request("GET", f"/tasks/{task_id}", headers=reading_headers)),
+        Operation(
+            "GET /tasks (20)", Request("GET", "/tasks?page_size=20", headers=reading_headers)
+        ),
         Operation(
             "POST /approvals/{id}/approve",
-            Request("POST", f"/approvals/{identity(TO_DECIDE, 'b')}/approve", seen, headers=person),
+            Request(
+                "POST",
+                f"/approvals/{make_id(TO_DECIDE, 'b')}/approve",
+                decision,
+                headers=person_headers,
+            ),
             world.prepare,
         ),
     ]
 
 
 @contextmanager
-def world(place: Path, server: Server) -> Iterator[World]:
-    """Our database, migrated and inhabited."""
-    os.environ.update(serving.environment(place, server))
+def prepare_world(folder: Path, server: Server) -> Iterator[World]:
+    """Migrate and populate our database."""
+    os.environ.update(serving.server_environment(folder, server))
     subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=serving.ROOT, check=True)
     import django
 
     django.setup()
     logging.disable(logging.INFO)
     with psycopg.connect(server.url, autocommit=True) as admin:
-        yield _inhabited(admin)
+        yield _populate(admin)
 
 
-def _inhabited(admin: "psycopg.Connection[tuple[object, ...]]") -> World:
+def _populate(admin: "psycopg.Connection[tuple[object, ...]]") -> World:
     from django.contrib.auth.models import Group, User
     from django.db import connection
 
@@ -148,22 +159,22 @@ def _inhabited(admin: "psycopg.Connection[tuple[object, ...]]") -> World:
     alice.groups.add(Group.objects.create(name="finance"))
     create_agent = partial(agents.create_agent, by=Actor.system("bench"), roles=["bench"])
     (asking, asking_key), (reading, reading_key) = create_agent("asks"), create_agent("reads")
-    waiting = template(asking.as_actor())
-    copies_of(admin, template(reading.as_actor()), TO_READ, range(1, READ + 1))
+    waiting = create_template(asking.as_actor())
+    copy_template(admin, create_template(reading.as_actor()), TO_READ, range(1, TASKS_TO_READ + 1))
     session = floor.open_session(by=asking.as_actor(), agent_role="bench", trace_id=uuid4())
     connection.close()
     return World(admin, asking_key.text, reading_key.text, waiting, session.pk)
 
 
-def template(by: object) -> Template:
-    """One task of this agent's that waits for finance."""
+def create_template(by: object) -> Template:
+    """Route one task of this agent's that waits for finance."""
     from audit_app.models import Event
     from sessions_app.tasks import operations as task_operations
     from sessions_app.tasks.routing import NewTask
 
     trace_id = uuid4()
     task = task_operations.route_task(
-        NewTask(to_role="finance", **ASKED, idempotency_key=str(trace_id)),
+        NewTask(to_role="finance", **TASK_FIELDS, idempotency_key=str(trace_id)),
         by=by,  # type: ignore[arg-type]
         trace_id=trace_id,
     )
@@ -172,29 +183,32 @@ def template(by: object) -> Template:
     return Template(task.pk, approval.pk, trace_id, (routed, requested), approval.payload_digest)
 
 
-def copies_of(
+def copy_template(
     admin: "psycopg.Connection[tuple[object, ...]]",
     template: Template,
     purpose: str,
     numbers: range,
 ) -> None:
-    """Tasks like ``template``, their approvals and the events of both."""
-    make = partial(copy, admin, replaced=template.replaced(purpose), numbers=numbers)
+    """Insert copies of ``template``: tasks, their approvals and the events of both."""
+    make = partial(
+        insert_copies, admin, replacements=template.replacements(purpose), numbers=numbers
+    )
     make("tasks", {"id": template.task})
     make("approvals", {"id": template.approval})
     for event in template.events:
         make("audit_events", {"id": event}, columns=["entry"])
 
 
-def rows(admin: "psycopg.Connection[tuple[object, ...]]") -> dict[str, int]:
-    """How many rows each table has, once nothing is under way any more."""
+def count_rows(admin: "psycopg.Connection[tuple[object, ...]]") -> dict[str, int]:
+    """The number of rows in each table."""
+    # Counts until two counts agree: work may still be in flight.
     tables = admin.execute("SELECT relname FROM pg_stat_user_tables ORDER BY relname").fetchall()
     counts = [
         sql.SQL("SELECT {}, count(*) FROM {}").format(str(name), sql.Identifier(str(name)))
         for (name,) in tables
     ]
-    counting, before = sql.SQL(" UNION ALL ").join(counts), None
-    while before != (counted := {str(name): n for name, n in admin.execute(counting)}):
-        before = counted
+    statement, before = sql.SQL(" UNION ALL ").join(counts), None
+    while before != (current := {str(name): n for name, n in admin.execute(statement)}):
+        before = current
         time.sleep(SETTLE_SECONDS)
-    return {name: int(str(count)) for name, count in counted.items()}
+    return {name: int(str(count)) for name, count in current.items()}

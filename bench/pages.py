@@ -1,15 +1,15 @@
-"""How long the admin's pages take at size: ``python -m bench.pages [--tasks 200000 20000]``.
+"""The latency of the admin's pages at size: ``python -m bench.pages [--tasks 200000 20000]``.
 
-For each number of tasks a database of its own is filled, 5,000 of them waiting, the others decided
-at one rate over the months before, each with its votes and its trail. Three people ask for every
-page, one request at a time, in one process through the whole of Django: alice, for whom two
-decisions wait; bob, for whom half of them do; and root, who may read everything. Before each page
-a piece of work that is always the same is timed: where it takes much longer than it did at its
-best, others used the machine, and the page is marked.
+For each number, a database is filled with so many tasks: 5,000 are pending, the others were decided
+at a constant rate over the months before, each with its votes and events. Three people request
+every page, one request at a time, in one process through all of Django: alice, who has two pending
+decisions; bob, who has half of them; and root, who may read everything. Before each page a fixed
+piece of work is timed: where it takes much longer than its best, other processes used the machine,
+and the page is marked.
 
-The rows are written by a few statements without triggers, as a replica would apply them; every
-CHECK holds. Payloads are jsonb's text: the database asks no more of them, and they are as long.
-``--place`` keeps the databases for the next time.
+The rows are inserted by a few statements without triggers, as on a replica; every CHECK holds.
+Payloads are jsonb's text, which the database accepts and which is as long. ``--place`` keeps the
+databases for the next run.
 """
 
 import argparse
@@ -24,16 +24,24 @@ from typing import Any
 
 import psycopg
 
-from bench.measuring import FRAMES, NOISY, database, run, server, sizes, yardstick
+from bench.measuring import (
+    NOISY_YARDSTICK,
+    TRANSACTION_STATEMENTS,
+    count_rows,
+    run_script,
+    run_server,
+    time_yardstick,
+    use_database,
+)
 
 WAITING = 5_000
-A_DAY = 1_000
-"""Tasks decided a day: more tasks are a longer past, not a busier day."""
+TASKS_PER_DAY = 1_000
+"""Tasks decided per day: more tasks mean a longer history, not busier days."""
 
 REQUESTS = 60
 WARM_UP = 3
 LIMIT_MS = 300
-MOST_QUERIES = 12
+MAX_QUERIES = 12
 TABLES = ("tasks", "approvals", "votes", "sessions", "audit_events")
 
 PEOPLE = """
@@ -59,7 +67,7 @@ SELECT gen_random_uuid(), person.id, 'View ' || v, 'type=refund_' || v || '&age=
 FROM auth_user person, generate_series(1, 30) v WHERE username IN ('alice', 'bob', 'root');
 """
 
-MADE = """
+GENERATED = """
 CREATE TEMP TABLE a AS SELECT id, row_number() OVER (ORDER BY length(name), name) AS n FROM agents;
 CREATE TEMP TABLE people AS SELECT person.id, person.username, team.name AS role,
     row_number() OVER (PARTITION BY team.name ORDER BY person.username) AS n,
@@ -185,7 +193,7 @@ UPDATE tasks SET version = 2 WHERE status IN ('rejected', 'expired');
 UPDATE approvals SET version = 2 WHERE status <> 'pending';
 """
 
-ODD = """
+OUTLIERS = """
 UPDATE tasks SET session_id = (SELECT session_id FROM tasks ORDER BY created_at DESC LIMIT 1)
 WHERE id IN (SELECT id FROM tasks ORDER BY created_at DESC LIMIT 2000);
 UPDATE tasks SET data = data || wide, payload = (payload::jsonb
@@ -220,20 +228,20 @@ FROM approvals WHERE notes = 'Not yet.';
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one person asks for, under a name that is the same at every size."""
+    """One page as one person requests it; ``name`` is the same at every size."""
 
-    who: str
+    person: str
     name: str
     path: str
 
 
 @dataclass(slots=True)
-class Measured:
+class PageTimings:
     page: Page
     queries: int
     times: list[float] = field(default_factory=list)
     slower: float = 1.0
-    """How much slower than at its best the yardstick was, right before."""
+    """How much slower than its best the yardstick was right before."""
 
     @property
     def p50(self) -> float:
@@ -254,26 +262,26 @@ def main() -> None:
     parser.add_argument("--who", nargs="+", default=["alice", "bob", "root"])
     parser.add_argument("--place", type=Path, help="a folder that keeps the databases")
     parser.add_argument("--explain", action="store_true", help="show the slowest statement of each")
-    asked = parser.parse_args()
-    with server(asked.place) as url:
-        found = {}
-        for tasks in asked.tasks:
-            place = database(url, f"pages_{tasks}", partial(_fill, tasks=tasks))
-            found[tasks] = _measured(asked)
-            _told(found[tasks], sizes(place, TABLES))
-        if len(found) > 1:
-            _compared(found[max(found)], found[min(found)], max(found), min(found))
+    options = parser.parse_args()
+    with run_server(options.place) as url:
+        timings = {}
+        for tasks in options.tasks:
+            database_url = use_database(url, f"pages_{tasks}", partial(_fill, tasks=tasks))
+            timings[tasks] = _measure(options)
+            _print_results(timings[tasks], count_rows(database_url, TABLES))
+        if len(timings) > 1:
+            _print_growth(timings[max(timings)], timings[min(timings)], max(timings), min(timings))
 
 
 def _fill(builder: "psycopg.Connection[Any]", tasks: int) -> None:
-    """All of it, without triggers; the constraints hold."""
-    values = {"tasks": tasks, "waiting": WAITING, "a_day": A_DAY}
-    for part in (PEOPLE, MADE, ROWS, TRAIL, ODD):
-        run(builder, part, values)
+    """Insert all rows, without triggers; the constraints hold."""
+    values = {"tasks": tasks, "waiting": WAITING, "a_day": TASKS_PER_DAY}
+    for part in (PEOPLE, GENERATED, ROWS, TRAIL, OUTLIERS):
+        run_script(builder, part, values)
 
 
-def _pages(who: str) -> Iterator[Page]:
-    """Every page that grows, or might: what ``who`` asks for."""
+def _list_pages(person: str) -> Iterator[Page]:
+    """Every page whose cost could grow with the data, as ``person`` requests it."""
     from django.contrib.auth.models import User
 
     from approvals_app.models import Approval
@@ -281,9 +289,11 @@ def _pages(who: str) -> Iterator[Page]:
     from audit_app.models import Event
     from sessions_app.models import AgentSession, Task
 
-    by = Actor.human(User.objects.get(username=who))
+    actor = Actor.human(User.objects.get(username=person))
     lists = "/admin/{}/"
-    waits = Approval.objects.filter(status="pending").visible_to(by).select_related("task__agent")
+    waits = (
+        Approval.objects.filter(status="pending").visible_to(actor).select_related("task__agent")
+    )
     one = waits.exclude(revision=21).order_by("-created_at")[0]
     role, kind, agent = one.approver_role, one.task.task_type, one.task.agent.name
     inbox = {
@@ -302,34 +312,34 @@ def _pages(who: str) -> Iterator[Page]:
         "saved view": "type=refund_1&age=1d&q=kettle",
     }
     for name, query in inbox.items():
-        yield Page(who, f"inbox: {name}", f"/admin/?{query}")
-    yield Page(who, "inbox: the list alone", "/admin/inbox/")
+        yield Page(person, f"inbox: {name}", f"/admin/?{query}")
+    yield Page(person, "inbox: the list alone", "/admin/inbox/")
     decision = "/admin/approvals_app/approval/{}/change/"
-    yield Page(who, "decision: plain", decision.format(one.pk))
-    done = Approval.objects.filter(status="approved").visible_to(by).order_by("-created_at")[0]
-    yield Page(who, "decision: made", decision.format(done.pk))
-    for often in waits.filter(revision=21):
-        yield Page(who, "decision: 20 before it", decision.format(often.pk))
+    yield Page(person, "decision: plain", decision.format(one.pk))
+    done = Approval.objects.filter(status="approved").visible_to(actor).order_by("-created_at")[0]
+    yield Page(person, "decision: made", decision.format(done.pk))
+    for revised in waits.filter(revision=21):
+        yield Page(person, "decision: 20 before it", decision.format(revised.pk))
     for large in waits.filter(task__payload__regex="item 8500"):
-        yield Page(who, "decision: 1 MB", decision.format(large.pk))
+        yield Page(person, "decision: 1 MB", decision.format(large.pk))
     for days in (7, 30, 90):
-        yield Page(who, f"dashboards: {days} days", f"/admin/dashboards/?days={days}")
+        yield Page(person, f"dashboards: {days} days", f"/admin/dashboards/?days={days}")
     timeline = "/admin/timeline/{}/{}/"
-    yield Page(who, "timeline: task", timeline.format("task", done.task_id))
-    yield Page(who, "timeline: trace", timeline.format("trace", done.trace_id))
+    yield Page(person, "timeline: task", timeline.format("task", done.task_id))
+    yield Page(person, "timeline: trace", timeline.format("trace", done.trace_id))
     session = Task.objects.get(pk=done.task_id).session_id
-    yield Page(who, "timeline: session", timeline.format("session", session))
-    newest = AgentSession.objects.visible_to(by).order_by("-created_at")[0]
-    yield Page(who, "timeline: newest session", timeline.format("session", newest.pk))
-    yield Page(who, "timeline: person", timeline.format("person", "alice"))
-    yield Page(who, "timeline: another person", timeline.format("person", "user30"))
-    yield Page(who, "timeline: nobody", timeline.format("person", "nobody"))
-    yield Page(who, "timeline: agent", timeline.format("agent", "agent7"))
-    yield Page(who, "timeline: agent, deep", timeline.format("agent", "agent7") + "?before=5000")
-    event = Event.objects.visible_to(by).filter(subject_id=done.pk)[0]
-    yield Page(who, "page of a task", f"/admin/sessions_app/task/{done.task_id}/change/")
-    yield Page(who, "page of a session", f"/admin/sessions_app/agentsession/{session}/change/")
-    yield Page(who, "page of an event", f"/admin/audit_app/event/{event.pk}/change/")
+    yield Page(person, "timeline: session", timeline.format("session", session))
+    newest = AgentSession.objects.visible_to(actor).order_by("-created_at")[0]
+    yield Page(person, "timeline: newest session", timeline.format("session", newest.pk))
+    yield Page(person, "timeline: person", timeline.format("person", "alice"))
+    yield Page(person, "timeline: another person", timeline.format("person", "user30"))
+    yield Page(person, "timeline: nobody", timeline.format("person", "nobody"))
+    yield Page(person, "timeline: agent", timeline.format("agent", "agent7"))
+    yield Page(person, "timeline: agent, deep", timeline.format("agent", "agent7") + "?before=5000")
+    event = Event.objects.visible_to(actor).filter(subject_id=done.pk)[0]
+    yield Page(person, "page of a task", f"/admin/sessions_app/task/{done.task_id}/change/")
+    yield Page(person, "page of a session", f"/admin/sessions_app/agentsession/{session}/change/")
+    yield Page(person, "page of an event", f"/admin/audit_app/event/{event.pk}/change/")
     searched = {
         "sessions_app/task": ("q=refund+kettle", "q=zeppelin", "status__exact=awaiting_approval"),
         "approvals_app/approval": ("q=refund+kettle", "q=zeppelin", "status__exact=pending"),
@@ -338,19 +348,19 @@ def _pages(who: str) -> Iterator[Page]:
     }
     for address, (some, nothing, narrowed) in searched.items():
         name, path = address.rpartition("/")[2], lists.format(address)
-        yield Page(who, f"list of {name}s", path)
-        yield Page(who, f"list of {name}s: page 20", f"{path}?p=20")
-        yield Page(who, f"list of {name}s: page 300", f"{path}?p=300")
-        yield Page(who, f"list of {name}s: search", f"{path}?{some}")
-        yield Page(who, f"list of {name}s: search, nothing", f"{path}?{nothing}")
-        yield Page(who, f"list of {name}s: filter", f"{path}?{narrowed}")
-    yield Page(who, "list of agents", lists.format("sessions_app/agent"))
-    yield Page(who, "policies", lists.format("policies"))
-    yield Page(who, "notifications", lists.format("notifications"))
-    yield Page(who, "standing in", lists.format("away"))
+        yield Page(person, f"list of {name}s", path)
+        yield Page(person, f"list of {name}s: page 20", f"{path}?p=20")
+        yield Page(person, f"list of {name}s: page 300", f"{path}?p=300")
+        yield Page(person, f"list of {name}s: search", f"{path}?{some}")
+        yield Page(person, f"list of {name}s: search, nothing", f"{path}?{nothing}")
+        yield Page(person, f"list of {name}s: filter", f"{path}?{narrowed}")
+    yield Page(person, "list of agents", lists.format("sessions_app/agent"))
+    yield Page(person, "policies", lists.format("policies"))
+    yield Page(person, "notifications", lists.format("notifications"))
+    yield Page(person, "standing in", lists.format("away"))
 
 
-def _measured(asked: argparse.Namespace) -> list[Measured]:
+def _measure(options: argparse.Namespace) -> list[PageTimings]:
     from django.contrib.auth.models import User
     from django.db import connection
     from django.test import Client
@@ -359,72 +369,76 @@ def _measured(asked: argparse.Namespace) -> list[Measured]:
     from orchestrator.server.gunicorn import tune_garbage_collection
 
     tune_garbage_collection()  # as the web process does
-    found, best = [], min(yardstick() for _ in range(5))
-    for who in asked.who:
+    timings, best = [], min(time_yardstick() for _ in range(5))
+    for person in options.who:
         client = Client(headers={"host": "localhost"})
-        client.force_login(User.objects.get(username=who))
-        for page in _pages(who):
-            if asked.only not in page.name:
+        client.force_login(User.objects.get(username=person))
+        for page in _list_pages(person):
+            if options.only not in page.name:
                 continue
             with CaptureQueriesContext(connection) as sent:
-                answer = client.get(page.path)
-            if answer.status_code != 200:
-                raise SystemExit(f"{page.path} of {who} answered {answer.status_code}.")
-            told = [q for q in sent.captured_queries if not q["sql"].startswith(FRAMES)]
-            one = Measured(page, len(told))
+                response = client.get(page.path)
+            if response.status_code != 200:
+                raise SystemExit(f"{page.path} of {person} answered {response.status_code}.")
+            queries = [
+                q for q in sent.captured_queries if not q["sql"].startswith(TRANSACTION_STATEMENTS)
+            ]
+            one = PageTimings(page, len(queries))
             for _ in range(WARM_UP - 1):
                 client.get(page.path)
-            now = yardstick()
+            now = time_yardstick()
             best = min(best, now)
             one.slower = now / best
             gc.collect()
-            for _ in range(asked.requests):
-                began = time.perf_counter()
+            for _ in range(options.requests):
+                start = time.perf_counter()
                 client.get(page.path).content  # noqa: B018  # a template is rendered by now
-                one.times.append(1000 * (time.perf_counter() - began))
-            found.append(one)
-            if asked.explain:
-                _slowest(one, told)
-    return found
+                one.times.append(1000 * (time.perf_counter() - start))
+            timings.append(one)
+            if options.explain:
+                _print_slowest(one, queries)
+    return timings
 
 
-def _told(found: list[Measured], rows: dict[str, int]) -> None:
+def _print_results(timings: list[PageTimings], rows: dict[str, int]) -> None:
     print()
     print(", ".join(f"{count:,} {table}" for table, count in rows.items()))
     print()
     print("| who | page | p50 ms | p95 ms | queries | |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for one in found:
-        said = []
+    for one in timings:
+        marks = []
         if one.p95 > LIMIT_MS:
-            said.append("too slow")
-        if one.queries > MOST_QUERIES:
-            said.append("too many")
-        if one.slower > NOISY:
-            said.append("noisy")
-        columns = f"| {one.page.who} | {one.page.name} | {one.p50:.0f} | {one.p95:.0f} "
-        print(f"{columns}| {one.queries} | {', '.join(said)} |")
-    noisy = sum(one.slower > NOISY for one in found)
-    if noisy * 4 > len(found):
+            marks.append("too slow")
+        if one.queries > MAX_QUERIES:
+            marks.append("too many")
+        if one.slower > NOISY_YARDSTICK:
+            marks.append("noisy")
+        columns = f"| {one.page.person} | {one.page.name} | {one.p50:.0f} | {one.p95:.0f} "
+        print(f"{columns}| {one.queries} | {', '.join(marks)} |")
+    noisy = sum(one.slower > NOISY_YARDSTICK for one in timings)
+    if noisy * 4 > len(timings):
         print("\nThe machine was too noisy for these figures to be used.")
 
 
-def _compared(large: list[Measured], small: list[Measured], most: int, fewest: int) -> None:
-    """How much longer a page takes where the past is longer."""
-    before = {(one.page.who, one.page.name): one for one in small}
+def _print_growth(
+    large: list[PageTimings], small: list[PageTimings], most: int, fewest: int
+) -> None:
+    """Print the ten pages that grow most with the number of tasks."""
+    before = {(one.page.person, one.page.name): one for one in small}
     ratios = [
         (one.p50 / before[key].p50, key)
         for one in large
-        if (key := (one.page.who, one.page.name)) in before
+        if (key := (one.page.person, one.page.name)) in before
     ]
     print(f"\nThe time at {most:,} tasks over that at {fewest:,}, at p50: the ten that grow most")
-    for ratio, (who, name) in sorted(ratios, reverse=True)[:10]:
-        print(f"  {ratio:.2f}  {who}, {name}")
+    for ratio, (person, name) in sorted(ratios, reverse=True)[:10]:
+        print(f"  {ratio:.2f}  {person}, {name}")
 
 
-def _slowest(one: Measured, told: list[dict[str, str]]) -> None:
-    print(f"{one.page.who} {one.page.name}: p50 {one.p50:.0f}, p95 {one.p95:.0f}, {one.queries}")
-    for query in sorted(told, key=lambda q: -float(q["time"]))[:2]:
+def _print_slowest(one: PageTimings, queries: list[dict[str, str]]) -> None:
+    print(f"{one.page.person} {one.page.name}: p50 {one.p50:.0f}, p95 {one.p95:.0f}, {one.queries}")
+    for query in sorted(queries, key=lambda q: -float(q["time"]))[:2]:
         if float(query["time"]) > 0.02:
             print(f"    {query['time']} {query['sql'][:3000]}")
 

@@ -1,4 +1,4 @@
-"""Us beside the limit, and us beside one peer."""
+"""Compares our operations with their limit, and with a peer's."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,153 +9,166 @@ import psycopg
 from bench import limit, ours, serving, wire
 from bench.clients import Wrk
 from bench.errors import BenchError
-from bench.harness import Comparison, Contender, Harness, Measured, next_first
+from bench.harness import Comparison, Contender, Harness, Measurement, reserve_numbers
 from bench.limit import Samples
-from bench.machine import memory_of
+from bench.machine import measure_memory
 from bench.ours import Operation, World
-from bench.peers import Case, Peer, database
-from bench.serving import Served
+from bench.peers import Case, Peer, create_database
+from bench.serving import RunningServer
 from orchestrator.ops.embedded_postgres import Server
 
 
 @dataclass(frozen=True, slots=True)
-class Ours:
-    """One of our operations, and what it asks of PostgreSQL."""
+class CountedOperation:
+    """One of our operations, with the statements that it sends to PostgreSQL."""
 
     operation: Operation
     samples: Samples
 
-    def measured(self) -> Measured:
+    def new_measurement(self) -> Measurement:
         counts = self.samples
-        return Measured("ours", statements=counts.statements, round_trips=counts.round_trips)
+        return Measurement("ours", statements=counts.statements, round_trips=counts.round_trips)
 
 
-def counted(
-    world: World, server: Server, told: dict[str, str], log: Path, *, only: str
-) -> list[Ours]:
-    """Our operations whose name holds ``only``, asked for a few times through a wire."""
+def count_statements(
+    world: World, server: Server, environment: dict[str, str], log: Path, *, only: str
+) -> list[CountedOperation]:
+    """Sample our operations whose names contain ``only`` through a wire."""
     with (
-        wire.tapped(server.application_url) as tap,
-        serving.gunicorn(log, told | {"DATABASE_URL": tap.url}) as served,
+        wire.open_wire(server.application_url) as tap,
+        serving.run_gunicorn(log, environment | {"DATABASE_URL": tap.url}) as web,
     ):
-        world.log_in(served)
+        world.log_in(web)
         return [
-            Ours(one, limit.samples(tap, served.url, one.request, one.prepare))
-            for one in ours.operations(world)
+            CountedOperation(one, limit.take_samples(tap, web.url, one.request, one.prepare))
+            for one in ours.list_operations(world)
             if only in one.name
         ]
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """Our server, running, and what is measured of it."""
+class Comparer:
+    """Compares our running server's operations with others'."""
 
-    us: list[Ours]
-    served: Served
+    operations: list[CountedOperation]
+    web: RunningServer
     server: Server
     world: World
     seconds: float
     pairs: int
     connections: int
 
-    def the_limit(self) -> Iterator[Comparison | str]:
-        """Each operation beside its limit, or why not. Raises BenchError without pgbench."""
-        program = limit.pgbench(self.server.pid)
-        harness = self._harness()
-        for one in self.us:
+    def compare_with_limit(self) -> Iterator[Comparison | str]:
+        """Compare each operation with its limit, or yield the reason why not.
+
+        Raises BenchError without pgbench.
+        """
+        program = limit.find_pgbench(self.server.pid)
+        harness = self._make_harness()
+        for one in self.operations:
             try:
-                yield self._beside_its_limit(harness, program, one)
+                yield self._compare_one_with_limit(harness, program, one)
             except BenchError as error:
                 yield f"{one.operation.name}: {error}"
 
-    def _beside_its_limit(self, harness: Harness, program: Path, one: Ours) -> Comparison:
-        script = limit.script(one.samples.alike, self.connections)
+    def _compare_one_with_limit(
+        self, harness: Harness, program: Path, one: CountedOperation
+    ) -> Comparison:
+        script = limit.write_script(one.samples.equal, self.connections)
         url = self.server.application_url
         bare = limit.Pgbench(program, url, script, self.connections)
-        self._leaves_the_same(bare, one.operation)
-        sent = len(one.samples.alike[-1].statements)
-        measured = Measured("limit", statements=sent, round_trips=sent)
-        return self._compared(harness, one, (measured, bare, one.operation.prepare))
+        self._check_same_effect(bare, one.operation)
+        sent = len(one.samples.equal[-1].statements)
+        measured = Measurement("limit", statements=sent, round_trips=sent)
+        return self._compare(harness, one, (measured, bare, one.operation.prepare))
 
-    def a_peer(
-        self, peer: Peer, place: Path, memory: dict[str, dict[str, float]]
+    def compare_with_peer(
+        self, peer: Peer, folder: Path, memory: dict[str, dict[str, float]]
     ) -> Iterator[Comparison | str]:
-        """Each of the peer's cases beside ours, or why not. Raises BenchError where it can't be
-        had at all."""
+        """Compare each of the peer's cases with ours, or yield the reason why not.
+
+        Raises BenchError where the peer can't be installed or started.
+        """
         peer.install()
-        known = {one.operation.name: one for one in self.us}
-        counts = self._counts(peer, place) if peer.on_postgres else {}
-        name = _slug(peer)
-        url = database(self.server, name)
+        operations = {one.operation.name: one for one in self.operations}
+        counts = self._count_statements(peer, folder) if peer.on_postgres else {}
+        name = _peer_slug(peer)
+        url = create_database(self.server, name)
         with (
-            peer.served(place, url, place / f"{name}.log") as served,
+            peer.serve(folder, url, folder / f"{name}.log") as server,
             psycopg.connect(url, autocommit=True) as admin,
         ):
-            harness = self._harness(**{peer.name: served.pid}, **served.beside)
-            for case in peer.cases(served, admin):
-                if case.ours not in known:
+            harness = self._make_harness(**{peer.name: server.pid}, **server.processes)
+            for case in peer.cases(server, admin):
+                if case.ours not in operations:
                     continue
                 try:
-                    yield self._beside_its_like(
-                        harness, known[case.ours], case, served.url, counts.get(case.ours)
+                    yield self._compare_one_with_peer(
+                        harness, operations[case.ours], case, server.url, counts.get(case.ours)
                     )
                 except BenchError as error:
                     yield f"{case.ours}: {error}"
-            memory[peer.name] = memory_of(served.pid)
+            memory[peer.name] = measure_memory(server.pid)
 
-    def _beside_its_like(
-        self, harness: Harness, one: Ours, case: Case, url: str, samples: Samples | None
+    def _compare_one_with_peer(
+        self, harness: Harness, one: CountedOperation, case: Case, url: str, samples: Samples | None
     ) -> Comparison:
-        measured = Measured("peer")
+        measured = Measurement("peer")
         if samples is not None:
             measured.statements = samples.statements
             measured.round_trips = samples.round_trips
         side = (measured, Wrk(url, case.request, self.connections), case.prepare)
-        comparison = self._compared(harness, one, side)
+        comparison = self._compare(harness, one, side)
         comparison.note = f"{case.request.method} {case.request.path}: {case.note}"
         return comparison
 
-    def _counts(self, peer: Peer, place: Path) -> dict[str, Samples]:
-        """What each case asks of PostgreSQL, in a database that is used for nothing else."""
-        name = f"{_slug(peer)}_counted"
-        url = database(self.server, name)
+    def _count_statements(self, peer: Peer, folder: Path) -> dict[str, Samples]:
+        """Count each case's statements, in a database that is used for nothing else."""
+        name = f"{_peer_slug(peer)}_counted"
+        url = create_database(self.server, name)
         with (
-            wire.tapped(url) as tap,
-            peer.served(place, tap.url, place / f"{name}.log") as served,
+            wire.open_wire(url) as tap,
+            peer.serve(folder, tap.url, folder / f"{name}.log") as server,
             psycopg.connect(url, autocommit=True) as admin,
         ):
             return {
-                case.ours: limit.samples(tap, served.url, case.request, case.prepare)
-                for case in peer.cases(served, admin)
-                if case.ours in {one.operation.name for one in self.us}
+                case.ours: limit.take_samples(tap, server.url, case.request, case.prepare)
+                for case in peer.cases(server, admin)
+                if case.ours in {one.operation.name for one in self.operations}
             }
 
-    def _harness(self, **further: int) -> Harness:
-        watched = {"web": self.served.pid, "database": self.server.pid, **further}
-        return Harness(self.seconds, self.pairs, watched)
+    def _make_harness(self, **further: int) -> Harness:
+        processes = {"web": self.web.pid, "database": self.server.pid, **further}
+        return Harness(self.seconds, self.pairs, processes)
 
-    def _compared(self, harness: Harness, one: Ours, other: Contender) -> Comparison:
-        # No checkpoint and no vacuum that is due anyway falls into either side's time.
+    def _compare(self, harness: Harness, one: CountedOperation, other: Contender) -> Comparison:
+        # So that no checkpoint or autovacuum that is due anyway falls into either side's time.
         for statement in ("VACUUM (ANALYZE)", "CHECKPOINT"):
             self.world.admin.execute(statement)
         operation = one.operation
-        mine = Wrk(self.served.url, operation.request, self.connections)
-        return harness.compare(operation.name, (one.measured(), mine, operation.prepare), other)
+        mine = Wrk(self.web.url, operation.request, self.connections)
+        return harness.compare(
+            operation.name, (one.new_measurement(), mine, operation.prepare), other
+        )
 
-    def _leaves_the_same(self, bare: limit.Pgbench, operation: Operation) -> None:
-        """Raises BenchError unless the limit inserts what the request inserts, row for row."""
-        left = []
-        for act in (lambda n: operation.request.send(self.served.url, n), bare.once):
-            first = next_first()
+    def _check_same_effect(self, bare: limit.Pgbench, operation: Operation) -> None:
+        """Raises BenchError unless the limit inserts as many rows per table as the request."""
+        inserted = []
+        for act in (lambda n: operation.request.send(self.web.url, n), bare.once):
+            first = reserve_numbers()
             if operation.prepare is not None:
                 operation.prepare(first, 2 * self.connections)
-            before = ours.rows(self.world.admin)
+            before = ours.count_rows(self.world.admin)
             act(first)
-            after = ours.rows(self.world.admin)
-            left.append({name: n - before[name] for name, n in after.items() if n != before[name]})
-        if left[0] != left[1]:
-            raise BenchError(f"{operation.name} leaves {left[0]}, but its limit leaves {left[1]}.")
+            after = ours.count_rows(self.world.admin)
+            inserted.append(
+                {name: n - before[name] for name, n in after.items() if n != before[name]}
+            )
+        if inserted[0] != inserted[1]:
+            raise BenchError(
+                f"{operation.name} leaves {inserted[0]}, but its limit leaves {inserted[1]}."
+            )
 
 
-def _slug(peer: Peer) -> str:
+def _peer_slug(peer: Peer) -> str:
     return peer.name.lower().replace(" ", "_")

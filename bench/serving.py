@@ -1,4 +1,4 @@
-"""PostgreSQL with full durability and our server as it is deployed, for as long as a block runs."""
+"""Runs PostgreSQL with full durability and our server as it is deployed, until a block ends."""
 
 import os
 import signal
@@ -19,43 +19,43 @@ from orchestrator.ops import embedded_postgres
 from orchestrator.ops.database_roles import Login, create_roles
 
 ROOT = Path(__file__).parents[1]
-START_SECONDS = 300
+START_TIMEOUT = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """A server that answers, ours or another's; ``pid`` is of its first process."""
+class RunningServer:
+    """A server that accepts requests, ours or another's; ``pid`` is its first process."""
 
     url: str
     pid: int
-    beside: Mapping[str, int] = field(default_factory=dict)
-    """Processes that it does not work without, by name."""
+    processes: Mapping[str, int] = field(default_factory=dict)
+    """Further processes that it needs, by name."""
 
 
-def end_what_was_started() -> None:
-    """Let SIGTERM end this process as Ctrl-C does, with every block that it is in."""
+def exit_on_sigterm() -> None:
+    """Make SIGTERM raise SystemExit, so that every block ends what it started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 @contextmanager
-def postgres(place: Path) -> Iterator[embedded_postgres.Server]:
-    """PostgreSQL under ``place``, in which our two roles are what they are in production."""
-    end_what_was_started()
-    server = embedded_postgres.start(place / "postgres")
+def run_postgres(folder: Path) -> Iterator[embedded_postgres.Server]:
+    """Run PostgreSQL under ``folder``, with our two roles set up as in production."""
+    exit_on_sigterm()
+    server = embedded_postgres.start(folder / "postgres")
     try:
         owner, application = Login.of(server.owner_url), Login.of(server.application_url)
         with psycopg.connect(server.url) as admin:
             create_roles(admin, owner=owner, application=application)
         yield server
     finally:
-        embedded_postgres.stop(place / "postgres")
+        embedded_postgres.stop(folder / "postgres")
 
 
-def environment(place: Path, server: embedded_postgres.Server) -> dict[str, str]:
-    """What our server is told: as deployed, but that nothing is refused for being too much."""
+def server_environment(folder: Path, server: embedded_postgres.Server) -> dict[str, str]:
+    """The environment of our server: as deployed, but without rate limits."""
     return {
         "TRIAL": "on",
-        "DATA_DIR": str(place),
+        "DATA_DIR": str(folder),
         "DATABASE_URL": server.application_url,
         "DATABASE_OWNER_URL": server.owner_url,
         "LOG_FORMAT": "json",
@@ -68,23 +68,25 @@ def environment(place: Path, server: embedded_postgres.Server) -> dict[str, str]
 
 
 @contextmanager
-def gunicorn(
-    log: Path, told: Mapping[str, str], *, port: int = 0, checkout: Path = ROOT
-) -> Iterator[Served]:
-    """Our server, as it is in ``checkout``, with what it is ``told`` by its environment, at any
-    port unless one is given."""
+def run_gunicorn(
+    log: Path, environment: Mapping[str, str], *, port: int = 0, checkout: Path = ROOT
+) -> Iterator[RunningServer]:
+    """Run our server as it is in ``checkout``, with ``environment``, on a free port unless one is
+    given."""
     command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/server/gunicorn.py"]
     port = port or free_port()
-    with running([*command, "orchestrator.asgi"], log, cwd=checkout, **told, PORT=str(port)) as pid:
-        yield answering(Served(f"http://127.0.0.1:{port}", pid), "/health", log)
+    with run_process(
+        [*command, "orchestrator.asgi"], log, cwd=checkout, **environment, PORT=str(port)
+    ) as pid:
+        yield wait_until_ready(RunningServer(f"http://127.0.0.1:{port}", pid), "/health", log)
 
 
 @contextmanager
-def running(command: list[str], log: Path, *, cwd: Path, **told: str) -> Iterator[int]:
-    """A process of ``command``, its words in ``log``; it is ended with the block."""
-    with log.open("a") as written:
+def run_process(command: list[str], log: Path, *, cwd: Path, **environment: str) -> Iterator[int]:
+    """Run ``command`` with its output in ``log``; terminate it when the block ends."""
+    with log.open("a") as output:
         process = subprocess.Popen(
-            command, cwd=cwd, env={**os.environ, **told}, stdout=written, stderr=written
+            command, cwd=cwd, env={**os.environ, **environment}, stdout=output, stderr=output
         )
     try:
         yield process.pid
@@ -97,25 +99,29 @@ def running(command: list[str], log: Path, *, cwd: Path, **told: str) -> Iterato
             process.wait()
 
 
-def answering(served: Served, path: str, log: Path, *, status: int = 200) -> Served:
-    """``served``, once it answers at ``path``. Raises BenchError with the last words in its
-    ``log`` where it ends, or stays silent."""
-    deadline = time.monotonic() + START_SECONDS
-    said: object = None
-    while time.monotonic() < deadline and not _has_ended(served.pid):
+def wait_until_ready(
+    server: RunningServer, path: str, log: Path, *, status: int = 200
+) -> RunningServer:
+    """Wait until ``server`` answers ``path`` with ``status``; return it.
+
+    Raises BenchError with the end of its ``log`` where it exits or never does.
+    """
+    deadline = time.monotonic() + START_TIMEOUT
+    outcome: object = None
+    while time.monotonic() < deadline and not _has_ended(server.pid):
         try:
-            said = httpx2.get(served.url + path, timeout=START_SECONDS).status_code
+            outcome = httpx2.get(server.url + path, timeout=START_TIMEOUT).status_code
         except httpx2.TransportError as error:
-            said = error
-        if said == status:
-            return served
+            outcome = error
+        if outcome == status:
+            return server
         time.sleep(0.1)
-    words = " ".join(log.read_text(errors="replace").split()[-60:])
-    raise BenchError(f"{served.url}{path} should answer {status}, but: {said}. {words}")
+    log_tail = " ".join(log.read_text(errors="replace").split()[-60:])
+    raise BenchError(f"{server.url}{path} should answer {status}, but: {outcome}. {log_tail}")
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether our child has, without reaping it."""
+    # WNOWAIT leaves the child to be reaped by run_process.
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

@@ -1,6 +1,6 @@
-"""This checkout beside others, on the same database and by turns:
-``python -m bench.versions ../before --connections 64``. What counts is the CPU that a request takes
-of the web processes and of PostgreSQL together: it says something on a machine that others use."""
+"""Compares this checkout with others, on the same database and taking turns:
+``python -m bench.versions ../before --connections 64``. What counts is the CPU per request of the
+web processes and PostgreSQL together, which means something even on a busy machine."""
 
 import argparse
 import itertools
@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import ours, serving
-from bench.clients import CONNECTIONS, Wrk, need_wrk
+from bench.clients import CONNECTIONS, Wrk, require_wrk
 from bench.errors import BenchError
-from bench.harness import Comparison, Harness, Measured
+from bench.harness import Comparison, Harness, Measurement
 
 HEAD = (
     "| operation | this: a second, CPU ms of web, database | other: the same | CPU, this/other |\n"
@@ -28,39 +28,41 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--only", default="", help="operations whose name holds this")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     try:
-        need_wrk()
-        with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as place:
+        require_wrk()
+        with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as folder:
             print(HEAD, flush=True)
-            for comparison in _compared(asked, Path(place)):
-                print(_row(comparison), flush=True)
+            for comparison in _compare_versions(options, Path(folder)):
+                print(_format_row(comparison), flush=True)
     except BenchError as error:
         sys.exit(str(error))
 
 
-def _compared(asked: argparse.Namespace, place: Path) -> Iterator[Comparison]:
-    with serving.postgres(place) as server, ours.world(place, server) as world:
-        told = serving.environment(place, server)
+def _compare_versions(options: argparse.Namespace, folder: Path) -> Iterator[Comparison]:
+    with serving.run_postgres(folder) as server, ours.prepare_world(folder, server) as world:
+        environment = serving.server_environment(folder, server)
         with ExitStack() as stack:
-            served = {
+            servers = {
                 checkout.name: stack.enter_context(
-                    serving.gunicorn(place / f"{checkout.name}.log", told, checkout=checkout)
+                    serving.run_gunicorn(
+                        folder / f"{checkout.name}.log", environment, checkout=checkout
+                    )
                 )
-                for checkout in (serving.ROOT, *map(Path.resolve, asked.others))
+                for checkout in (serving.ROOT, *map(Path.resolve, options.others))
             }
-            this, *others = served
-            world.log_in(served[this])
-            watched = {name: one.pid for name, one in served.items()} | {"database": server.pid}
-            harness = Harness(asked.seconds, asked.pairs, watched)
-            wanted = [one for one in ours.operations(world) if asked.only in one.name]
-            for one, other in itertools.product(wanted, others):
+            this, *others = servers
+            world.log_in(servers[this])
+            processes = {name: one.pid for name, one in servers.items()} | {"database": server.pid}
+            harness = Harness(options.seconds, options.pairs, processes)
+            operations = [one for one in ours.list_operations(world) if options.only in one.name]
+            for one, other in itertools.product(operations, others):
                 world.admin.execute("VACUUM (ANALYZE)")
                 world.admin.execute("CHECKPOINT")
                 sides = [
                     (
-                        Measured(name),
-                        Wrk(served[name].url, one.request, asked.connections),
+                        Measurement(name),
+                        Wrk(servers[name].url, one.request, options.connections),
                         one.prepare,
                     )
                     for name in (this, other)
@@ -68,7 +70,7 @@ def _compared(asked: argparse.Namespace, place: Path) -> Iterator[Comparison]:
                 yield harness.compare(one.name, *sides)
 
 
-def _row(comparison: Comparison) -> str:
+def _format_row(comparison: Comparison) -> str:
     sides, sums = [], []
     for side in (comparison.ours, comparison.other):
         web, database = side.cpu_ms[side.name], side.cpu_ms["database"]

@@ -1,8 +1,7 @@
-"""What a server asks of PostgreSQL, read on the wire between the two.
+"""Records what a server sends to PostgreSQL: statements, their texts, and round trips.
 
-The server under test is given the address of a ``Wire`` for PostgreSQL's. Each message is passed on
-as it came and noted, so that whatever speaks PostgreSQL's protocol is counted alike, by whichever
-driver: statements, their texts, and round trips. Nothing is timed through a wire.
+The server under test connects to a ``Wire`` instead of PostgreSQL. Each message is recorded and
+forwarded unchanged, so that every driver is counted alike. Nothing is timed through a wire.
 """
 
 import asyncio
@@ -23,28 +22,28 @@ from psycopg.types.json import Jsonb
 
 from bench.errors import BenchError
 
-JSON = {psycopg.adapters.types[name].oid for name in ("json", "jsonb")}
-SMALL = psycopg.adapters.types["int2"].oid
-STARTUP = 196608
-"""Version 3.0 of the protocol; what comes before it asks for encryption, which we don't have."""
+JSON_OIDS = {psycopg.adapters.types[name].oid for name in ("json", "jsonb")}
+SMALLINT_OID = psycopg.adapters.types["int2"].oid
+PROTOCOL_3 = 196608
+"""Version 3.0 of the protocol; earlier messages ask for encryption, which is declined."""
 
 
 @dataclass(slots=True)
-class Asked:
+class Statement:
     """One statement that was executed."""
 
     connection: int
     text: str
-    """With its parameters in it: of a statement that PostgreSQL had prepared, an ``EXECUTE``."""
+    """The SQL with its parameters; an ``EXECUTE`` for a prepared statement."""
     prepare: str = ""
-    """The ``PREPARE`` that such a text needs once a connection."""
+    """The ``PREPARE`` that an ``EXECUTE`` needs once per connection."""
     answer: dict[str, str] = field(default_factory=dict)
-    """The first row of the answer."""
+    """The first row of the result, by column."""
 
 
 @dataclass(slots=True)
-class _Parsed:
-    """A statement that was sent to be prepared, and what PostgreSQL described of it."""
+class _PreparedStatement:
+    """A statement from a Parse message, with its description by PostgreSQL."""
 
     text: str
     types: tuple[int, ...]
@@ -52,10 +51,10 @@ class _Parsed:
 
     @property
     def name(self) -> str:
-        """The same on every connection."""
-        told = f"{self.types}{self.text}".encode()
+        """A name that is the same on every connection."""
+        signature = f"{self.types}{self.text}".encode()
         return "bench_p" + "".join(
-            chr(97 + byte % 26) for byte in hashlib.sha256(told).digest()[:16]
+            chr(97 + byte % 26) for byte in hashlib.sha256(signature).digest()[:16]
         )
 
     @property
@@ -64,132 +63,136 @@ class _Parsed:
         return f"PREPARE {self.name}{f'({types})' if types else ''} AS {self.text}"
 
     def execute(self, values: list[str]) -> str:
-        given = f"({', '.join(values)})" if values else ""
-        return f"EXECUTE {self.name}{given}"
+        arguments = f"({', '.join(values)})" if values else ""
+        return f"EXECUTE {self.name}{arguments}"
 
 
 @dataclass(slots=True)
-class Said:
-    """What went over the wire between two looks."""
+class Traffic:
+    """What was sent over the wire since it was last taken."""
 
-    statements: list[Asked] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)
     trips: dict[int, int] = field(default_factory=dict)
-    """Round trips by connection: how often the server began to ask after it had been answered."""
+    """Round trips by connection: how often the server sent something after an answer."""
 
 
-class _Messages:
-    """One direction's whole messages, put together from pieces."""
+class _MessageReader:
+    """Assembles one direction's messages from the pieces that arrive."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._buffer = b""
 
-    def more(self, piece: bytes) -> None:
-        self._rest += piece
+    def feed(self, piece: bytes) -> None:
+        self._buffer += piece
 
     def skip(self, count: int) -> int:
-        """Leave out so many bytes, as far as they are there; how many were not."""
-        skipped = min(count, len(self._rest))
-        self._rest = self._rest[skipped:]
+        """Skip ``count`` bytes; return how many of them have not arrived yet."""
+        skipped = min(count, len(self._buffer))
+        self._buffer = self._buffer[skipped:]
         return count - skipped
 
     def next(self, *, typed: bool = True) -> tuple[bytes, bytes] | None:
-        """The next message, if all of it is there: its type, which the first ones of a connection
-        have none of, and its body."""
+        """The next complete message as (type, body), or None.
+
+        The first messages of a connection have no type: ``typed`` is False for them.
+        """
         kind = 1 if typed else 0
-        if len(self._rest) < kind + 4:
+        if len(self._buffer) < kind + 4:
             return None
-        (length,) = struct.unpack_from("!i", self._rest, kind)
-        if len(self._rest) < kind + length:
+        (length,) = struct.unpack_from("!i", self._buffer, kind)
+        if len(self._buffer) < kind + length:
             return None
-        message = self._rest[:kind], self._rest[kind + 4 : kind + length]
-        self._rest = self._rest[kind + length :]
+        message = self._buffer[:kind], self._buffer[kind + 4 : kind + length]
+        self._buffer = self._buffer[kind + length :]
         return message
 
 
-class _Conversation:
+class _Connection:
     """One connection of the server under test."""
 
-    def __init__(self, number: int, said: Said) -> None:
-        self.number, self.said = number, said
+    def __init__(self, number: int, traffic: Traffic) -> None:
+        self.number, self.traffic = number, traffic
         self._started = False
         self._refusals = 0
-        """Answers to come of one byte each: no encryption."""
-        self._answered = True
-        self._asking, self._answering = _Messages(), _Messages()
-        self._parsed: dict[bytes, _Parsed] = {}
-        self._bound: dict[bytes, tuple[_Parsed, list[str]]] = {}
-        self._described: deque[_Parsed] = deque()
-        """Of which a description was asked for, and did not come yet."""
-        self._last: Asked | None = None
+        """Outstanding one-byte answers that decline encryption."""
+        self._is_answered = True
+        self._requests, self._answers = _MessageReader(), _MessageReader()
+        self._prepared: dict[bytes, _PreparedStatement] = {}
+        self._portals: dict[bytes, tuple[_PreparedStatement, list[str]]] = {}
+        self._to_describe: deque[_PreparedStatement] = deque()
+        """Statements whose requested description has not arrived yet."""
+        self._last_statement: Statement | None = None
         self._columns: list[str] = []
 
-    def asks(self, piece: bytes) -> None:
-        if self._started and self._answered:
-            self.said.trips[self.number] = self.said.trips.get(self.number, 0) + 1
-        self._answered = False
-        self._asking.more(piece)
-        while message := self._asking.next(typed=self._started):
-            self._note(*message)
+    def read_request(self, piece: bytes) -> None:
+        if self._started and self._is_answered:
+            self.traffic.trips[self.number] = self.traffic.trips.get(self.number, 0) + 1
+        self._is_answered = False
+        self._requests.feed(piece)
+        while message := self._requests.next(typed=self._started):
+            self._handle_message(*message)
 
-    def is_answered(self, piece: bytes) -> None:
-        self._answered = True
-        self._answering.more(piece)
-        self._refusals = self._answering.skip(self._refusals)
-        while message := self._answering.next():
-            self._note_answer(*message)
+    def read_answer(self, piece: bytes) -> None:
+        self._is_answered = True
+        self._answers.feed(piece)
+        self._refusals = self._answers.skip(self._refusals)
+        while message := self._answers.next():
+            self._handle_answer(*message)
 
-    def _note_answer(self, kind: bytes, body: bytes) -> None:
-        last = self._last
-        if kind == b"t" and self._described:
+    def _handle_answer(self, kind: bytes, body: bytes) -> None:
+        last = self._last_statement
+        if kind == b"t" and self._to_describe:
             (count,) = struct.unpack_from("!H", body)
-            self._described[0].types = struct.unpack_from(f"!{count}I", body, 2)
+            self._to_describe[0].types = struct.unpack_from(f"!{count}I", body, 2)
         elif kind in (b"T", b"n"):
-            self._columns = _names(body) if kind == b"T" else []
-            if self._described:
-                self._described.popleft().columns = self._columns
+            self._columns = _parse_column_names(body) if kind == b"T" else []
+            if self._to_describe:
+                self._to_describe.popleft().columns = self._columns
         elif kind == b"D" and last is not None and not last.answer:
-            last.answer = dict(zip(self._columns, _values(body), strict=True))
+            last.answer = dict(zip(self._columns, _parse_values(body), strict=True))
 
-    def _note(self, kind: bytes, body: bytes) -> None:
+    def _handle_message(self, kind: bytes, body: bytes) -> None:
         if kind == b"":
-            self._started = struct.unpack_from("!i", body)[0] == STARTUP
+            self._started = struct.unpack_from("!i", body)[0] == PROTOCOL_3
             self._refusals += not self._started
         elif kind == b"Q":
-            self._executed(body.rstrip(b"\0").decode())
+            self._record_statement(body.rstrip(b"\0").decode())
         elif kind == b"P":
             name, text, rest = body.split(b"\0", 2)
             (count,) = struct.unpack_from("!H", rest)
             types = struct.unpack_from(f"!{count}I", rest, 2)
-            self._parsed[name] = _Parsed(text.decode(), types)
+            self._prepared[name] = _PreparedStatement(text.decode(), types)
         elif kind == b"B":
             portal, name, rest = body.split(b"\0", 2)
-            parsed = self._parsed[name]
-            self._bound[portal] = parsed, _parameters(rest, parsed.types)
+            parsed = self._prepared[name]
+            self._portals[portal] = parsed, _parse_parameters(rest, parsed.types)
         elif kind == b"D":
             name = body[1:].rstrip(b"\0")
-            self._described.append(self._parsed[name] if body[:1] == b"S" else self._bound[name][0])
+            self._to_describe.append(
+                self._prepared[name] if body[:1] == b"S" else self._portals[name][0]
+            )
         elif kind == b"E":
-            parsed, values = self._bound[body.split(b"\0", 1)[0]]
-            # Some drivers have it described once, others each time.
+            parsed, values = self._portals[body.split(b"\0", 1)[0]]
+            # Some drivers request the description once, others for every execution.
             self._columns = parsed.columns
-            self._executed(parsed.execute(values), parsed.prepare)
+            self._record_statement(parsed.execute(values), parsed.prepare)
 
-    def _executed(self, text: str, prepare: str = "") -> None:
-        self._last = Asked(self.number, text, prepare)
-        self.said.statements.append(self._last)
+    def _record_statement(self, text: str, prepare: str = "") -> None:
+        self._last_statement = Statement(self.number, text, prepare)
+        self.traffic.statements.append(self._last_statement)
 
 
 def _type_name(oid: int) -> str:
-    if oid == SMALL:
-        return "integer"  # the driver goes by the value, and by the next run it may be larger
-    known = psycopg.adapters.types.get(oid)
-    if known is None:
+    if oid == SMALLINT_OID:
+        return "integer"  # the driver chose it for the value, and a later value may be larger
+    info = psycopg.adapters.types.get(oid)
+    if info is None:
         return "unknown"
-    return f"{known.regtype}[]" if known.array_oid == oid else known.regtype
+    return f"{info.regtype}[]" if info.array_oid == oid else info.regtype
 
 
-def _parameters(body: bytes, types: tuple[int, ...]) -> list[str]:
-    """The parameters of a Bind message as literals."""
+def _parse_parameters(body: bytes, types: tuple[int, ...]) -> list[str]:
+    """The parameters of a Bind message as SQL literals."""
     (count,) = struct.unpack_from("!H", body)
     formats = struct.unpack_from(f"!{count}H", body, 2)
     at = 2 + 2 * count
@@ -202,19 +205,19 @@ def _parameters(body: bytes, types: tuple[int, ...]) -> list[str]:
         value = body[at : at + length] if length >= 0 else None
         at += max(0, length)
         binary = bool(formats and formats[number if len(formats) > 1 else 0])
-        literals.append(_literal(value, types[number] if number < len(types) else 0, binary))
+        literals.append(_format_literal(value, types[number] if number < len(types) else 0, binary))
     return literals
 
 
-def _literal(value: bytes | None, oid: int, binary: bool) -> str:
+def _format_literal(value: bytes | None, oid: int, binary: bool) -> str:
     if value is None:
         return "NULL"
     read = Transformer().get_loader(oid, Format.BINARY).load(value) if binary else value.decode()
-    return Literal(Jsonb(read) if binary and oid in JSON else read).as_string().strip()
+    return Literal(Jsonb(read) if binary and oid in JSON_OIDS else read).as_string().strip()
 
 
-def _names(body: bytes) -> list[str]:
-    """The columns that a RowDescription names."""
+def _parse_column_names(body: bytes) -> list[str]:
+    """The column names of a RowDescription message."""
     names, rest = [], body[2:]
     while rest:
         name, _, rest = rest.partition(b"\0")
@@ -223,8 +226,8 @@ def _names(body: bytes) -> list[str]:
     return names
 
 
-def _values(body: bytes) -> list[str]:
-    """The values of a DataRow as text; NULL is empty."""
+def _parse_values(body: bytes) -> list[str]:
+    """The values of a DataRow message as text; "" for NULL."""
     values, at = [], 2
     while at < len(body):
         (length,) = struct.unpack_from("!i", body, at)
@@ -235,13 +238,13 @@ def _values(body: bytes) -> list[str]:
 
 
 class Wire:
-    """A listener on loopback that passes on to the PostgreSQL of ``url``."""
+    """A proxy on loopback in front of the PostgreSQL at ``url``."""
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
-        self._said = Said()
-        self._conversations: list[_Conversation] = []
-        self._unread: Exception | None = None
+        self._traffic = Traffic()
+        self._connections: list[_Connection] = []
+        self._error: Exception | None = None
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(
             asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -250,70 +253,72 @@ class Wire:
 
     @property
     def url(self) -> str:
-        """The address to be given to the server under test."""
-        place = f"{self._parts.netloc.rpartition(':')[0]}:{self._port}"
-        return urlunsplit(self._parts._replace(netloc=place))
+        """The database URL for the server under test."""
+        netloc = f"{self._parts.netloc.rpartition(':')[0]}:{self._port}"
+        return urlunsplit(self._parts._replace(netloc=netloc))
 
-    def taken(self) -> Said:
-        """What was said since this was last asked for. Raises BenchError where it could not be
-        read; it was passed on all the same."""
-        if self._unread is not None:
-            raise BenchError(f"The wire could not be read: {self._unread!r}.") from self._unread
-        said = Said()
-        self._said, before = said, self._said
-        for conversation in self._conversations:
-            conversation.said = said
+    def take_traffic(self) -> Traffic:
+        """The traffic since the last call. Raises BenchError where it could not be parsed, though
+        it was forwarded all the same."""
+        if self._error is not None:
+            raise BenchError(f"The wire could not be read: {self._error!r}.") from self._error
+        fresh = Traffic()
+        # One assignment: the wire's own thread keeps writing to what the connections hold.
+        self._traffic, before = fresh, self._traffic
+        for connection in self._connections:
+            connection.traffic = fresh
         return before
 
     def run(self) -> None:
         self._loop.run_forever()
-        self._loop.run_until_complete(self._hang_up(asyncio.all_tasks(self._loop)))
+        self._loop.run_until_complete(self._close_connections(asyncio.all_tasks(self._loop)))
         self._loop.close()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
 
-    async def _hang_up(self, serving: set["asyncio.Task[None]"]) -> None:
+    async def _close_connections(self, serving: set["asyncio.Task[None]"]) -> None:
         self._server.close()
         for task in serving:
             task.cancel()
         await asyncio.gather(*serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        conversation = _Conversation(len(self._conversations), self._said)
-        self._conversations.append(conversation)
-        there = await asyncio.open_connection(self._parts.hostname, self._parts.port)
+        connection = _Connection(len(self._connections), self._traffic)
+        self._connections.append(connection)
+        upstream = await asyncio.open_connection(self._parts.hostname, self._parts.port)
 
-        async def answers() -> None:
-            while piece := await there[0].read(65536):
-                self._note(conversation.is_answered, piece)
+        async def forward_answers() -> None:
+            while piece := await upstream[0].read(65536):
+                self._handle_message(connection.read_answer, piece)
                 writer.write(piece)
             writer.close()
 
         with suppress(ConnectionError):
-            answering = asyncio.create_task(answers())
+            answer_task = asyncio.create_task(forward_answers())
             while piece := await reader.read(65536):
-                self._note(conversation.asks, piece)
-                there[1].write(piece)
-            there[1].close()
-            await answering
+                self._handle_message(connection.read_request, piece)
+                upstream[1].write(piece)
+            upstream[1].close()
+            await answer_task
 
-    def _note(self, read: Callable[[bytes], None], piece: bytes) -> None:
-        if self._unread is None:
+    def _handle_message(self, read: Callable[[bytes], None], piece: bytes) -> None:
+        if self._error is None:
             try:
                 read(piece)
             except Exception as error:
-                self._unread = error
+                # Recorded, not raised: forwarding must go on, and take_traffic reports it.
+                self._error = error
 
 
 @contextmanager
-def tapped(url: str) -> Iterator[Wire]:
-    """A wire to the PostgreSQL of ``url``, for as long as the block runs."""
+def open_wire(url: str) -> Iterator[Wire]:
+    """A wire to the PostgreSQL at ``url``, in a thread, until the block ends."""
     wire = Wire(url)
     thread = threading.Thread(target=wire.run, daemon=True)
     thread.start()
     try:
         yield wire
     finally:
-        wire.end()
+        wire.stop()
         thread.join()

@@ -1,11 +1,11 @@
-"""A small agent: it asks for something that needs a human's yes, waits, and says what was decided.
+"""A small agent: it routes a task that needs a human's approval, waits, and prints the decision.
 
     ORCHESTRATOR_KEY=ork_… python examples/agent.py refund
 
-The task goes to the role that executes such tasks; this agent only asks, and claims nothing. Every
-write has an Idempotency-Key made of this run's trace id, the same however often it is sent again,
-and no digest is trusted that was not computed here. Exit status: 0 approved, 3 rejected, 4 expired
-or withdrawn, 1 anything else; of several payloads, the highest.
+The task goes to the role that executes such tasks; this agent only routes it and claims nothing.
+Every write has an Idempotency-Key derived from this run's trace id, equal for all its retries, and
+the agent trusts only digests that it computed itself. Exit status: 0 approved, 3 rejected, 4
+expired or withdrawn, 1 anything else; of several payloads, the highest.
 """
 
 import argparse
@@ -32,7 +32,7 @@ say = partial(print, flush=True)
 
 
 class Refused(Exception):
-    """What stopped this run, in one sentence."""
+    """The reason why this run stopped, in one sentence."""
 
 
 class Orchestrator:
@@ -45,7 +45,8 @@ class Orchestrator:
         self.http = httpx2.Client(base_url=self.url, headers=headers, timeout=40)
 
     def call(self, method: str, path: str, **request: Any) -> httpx2.Response:
-        """One request, sent again while the server is away or busy: every write here has a key."""
+        """Send a request, and retry while the server is unavailable. Raises Refused."""
+        # Safe for writes too: each has an Idempotency-Key.
         for pause in PAUSES:
             after = ""
             try:
@@ -62,13 +63,13 @@ class Orchestrator:
         return answer
 
     def send(self, step: str, method: str, path: str, body: Any, **headers: str) -> Any:
-        """A write: ``step`` names it within this run, so that it happens once."""
+        """Send a write; ``step`` names it within this run, so that it takes effect once."""
         headers["Idempotency-Key"] = f"{self.trace_id}-{step}"
         return self.call(method, path, json=body, headers=headers).json()
 
 
 def run(orchestrator: Orchestrator, bodies: list[Any], role: str) -> int:
-    """Ask for all of ``bodies``, wait for every human they need, and tell the outcome."""
+    """Route all of ``bodies`` and wait for their decisions; return the exit status."""
     session = orchestrator.send("open", "POST", "/sessions", {"agent_role": role})["session_id"]
     orchestrator.send("activate", "PUT", f"/sessions/{session}", {"status": "active"})
     status = 1
@@ -76,14 +77,14 @@ def run(orchestrator: Orchestrator, bodies: list[Any], role: str) -> int:
         tasks = [_ask(orchestrator, session, n, body) for n, body in enumerate(bodies)]
         status = max(EXIT.get(_outcome(orchestrator, task), 4) for task in tasks)
     finally:
-        ended = {"status": "failed" if status else "completed"}
-        orchestrator.send("end", "PUT", f"/sessions/{session}", ended)
+        outcome = {"status": "failed" if status else "completed"}
+        orchestrator.send("end", "PUT", f"/sessions/{session}", outcome)
     say(f"the whole story: {orchestrator.url}/audit/events?trace_id={orchestrator.trace_id}")
     return status
 
 
 def resume(orchestrator: Orchestrator, task_id: str) -> int:
-    """Wait for what an earlier run asked: an agent that crashed has lost nothing."""
+    """Wait for a task of an earlier run; return the exit status."""
     return EXIT.get(_outcome(orchestrator, _show(orchestrator, task_id)), 4)
 
 
@@ -101,21 +102,21 @@ def _show(orchestrator: Orchestrator, task_id: str) -> Any:
 
 
 def _outcome(orchestrator: Orchestrator, task: Any) -> str:
-    """Wait for each approval of ``task``, those that are asked for meanwhile included."""
+    """Wait for each approval of ``task``, including those requested meanwhile."""
     query = {"task_id": task["task_id"], "page_size": "100"}
-    heard: set[str] = set()
+    decided: set[str] = set()
     while True:
-        found = orchestrator.call("GET", "/approvals", params=query).json()["approvals"]
-        approval = next((one for one in found if one["approval_id"] not in heard), None)
+        approvals = orchestrator.call("GET", "/approvals", params=query).json()["approvals"]
+        approval = next((one for one in approvals if one["approval_id"] not in decided), None)
         if approval is None:
             return "approved"
-        heard.add(approval["approval_id"])
+        decided.add(approval["approval_id"])
         if (status := _decision(orchestrator, approval, _digest(task))) != "approved":
             return status
 
 
 def _decision(orchestrator: Orchestrator, approval: Any, digest: str) -> str:
-    """What a human says; the server holds each request while they think."""
+    """Wait for a human's decision by long-poll; return the approval's status. Raises Refused."""
     approval_id = approval["approval_id"]
     until = approval["expires_at"][:16].replace("T", " ")
     say(f"decide: {orchestrator.url}/admin/approvals_app/approval/{approval_id}/change/")
@@ -123,7 +124,7 @@ def _decision(orchestrator: Orchestrator, approval: Any, digest: str) -> str:
     while approval["status"] == "pending":
         answer = orchestrator.call("GET", f"/approvals/{approval_id}", headers=HOLD)
         approval = answer.json()
-        # The preference may be ignored, or cut short by a server that is ending: never spin.
+        # The server may ignore the preference, or end its long-polls at shutdown: never spin.
         if approval["status"] == "pending" and answer.elapsed.total_seconds() < 1:
             time.sleep(1)
     if approval["payload_digest"] != digest:
@@ -135,7 +136,7 @@ def _decision(orchestrator: Orchestrator, approval: Any, digest: str) -> str:
 
 
 def _digest(task: Any) -> str:
-    """SHA-256 of the RFC 8785 text of what was asked: what a human's yes is bound to."""
+    """SHA-256 of the payload's RFC 8785 text: what a human's decision is bound to."""
     return hashlib.sha256(rfc8785.dumps({name: task[name] for name in PAYLOAD_FIELDS})).hexdigest()
 
 
@@ -147,8 +148,8 @@ def _describe_error(answer: httpx2.Response) -> str:
 
 
 def _body(payload: str) -> Any:
-    named = PAYLOADS / f"{payload}.json"
-    path = named if named.exists() else Path(payload)
+    example = PAYLOADS / f"{payload}.json"
+    path = example if example.exists() else Path(payload)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -163,14 +164,14 @@ def main() -> int:
     option("--key", default=os.environ.get("ORCHESTRATOR_KEY", ""))
     option("--role", default="support-agent")
     option("--task", metavar="ID", help="ask for nothing: wait for this one, asked before")
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
-        if not given.key.strip():
+        if not options.key.strip():
             raise Refused("An API key is needed: set ORCHESTRATOR_KEY, or give --key.")
-        orchestrator = Orchestrator(given.url, given.key.strip())
-        if given.task:
-            return resume(orchestrator, given.task)
-        return run(orchestrator, [_body(payload) for payload in given.payload], given.role)
+        orchestrator = Orchestrator(options.url, options.key.strip())
+        if options.task:
+            return resume(orchestrator, options.task)
+        return run(orchestrator, [_body(payload) for payload in options.payload], options.role)
     except (Refused, ValueError, httpx2.InvalidURL) as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,9 +1,9 @@
-"""A function whose every call needs somebody's yes: all that it takes is a decorator.
+"""A function whose every call needs approval: all it takes is a decorator.
 
     ORCHESTRATOR_KEY=ork_… PYTHONPATH=clients/python python examples/decorator.py 42.50
 
-The agent must hold the role finance, which it asks, and which executes. Exit status: 0 paid,
-3 not approved.
+The agent must hold the role finance, which is both the task's target and its executor. Exit status:
+0 paid, 3 not approved.
 """
 
 import sys
@@ -20,7 +20,7 @@ client = Client()
     description="Refund {amount} {currency} to customer {customer}.",
 )
 def refund(amount: str, currency: str, customer: int) -> str:
-    """What must not happen unseen."""
+    """Pay money back to a customer."""
     print(f"paying {amount} {currency} to customer {customer}", flush=True)
     return f"{amount} {currency} paid"
 

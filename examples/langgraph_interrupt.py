@@ -1,9 +1,9 @@
-"""LangGraph: people answer what ``interrupt()`` asks, in the orchestrator.
+"""LangGraph: people answer ``interrupt()`` in the orchestrator.
 
     ORCHESTRATOR_KEY=ork_… PYTHONPATH=clients/python python examples/langgraph_interrupt.py 42.50
 
-The agent must hold the role finance, which it asks, and which executes. Exit status: 0 paid,
-3 not approved.
+The agent must hold the role finance, which is both the task's target and its executor. Exit status:
+0 paid, 3 not approved.
 """
 
 import sys
@@ -21,13 +21,13 @@ from orchestrator_client import Client, NotApproved, require_approved
 
 
 class Decision(TypedDict):
-    """What ``interrupt()`` returns. Where people said yes, ``said`` is None."""
+    """What ``interrupt()`` returns. ``refusal`` is None where people approved."""
 
     task_id: str
-    said: str | None
+    refusal: str | None
 
 
-class Decided:
+class Approvals:
     """Runs a graph whose interrupts are arguments of ``Client.route_task``."""
 
     def __init__(self, client: Client) -> None:
@@ -36,24 +36,26 @@ class Decided:
     def invoke(
         self, graph: CompiledStateGraph[Any, Any, Any, Any], given: Any, thread_id: str
     ) -> Any:
-        """The graph's last state, once people have answered all that it asked.
+        """Run the graph until people have answered all its interrupts; return its last state.
 
-        What several branches ask is asked at once. With a lasting checkpointer, a process that
-        starts anew goes on with ``given=None`` and the same ``thread_id``: one interrupt of a
-        thread is one task, however often it is routed.
+        Interrupts of several branches are routed at once. With a persistent checkpointer, a
+        restarted process continues with ``given=None`` and the same ``thread_id``: an interrupt of
+        a thread is one task, however often it is routed.
         """
         state = graph.invoke(given, {"configurable": {"thread_id": thread_id}})
-        while asked := state.get("__interrupt__"):
-            tasks = {each.id: self._route(each.value, f"{thread_id}-{each.id}") for each in asked}
+        while interrupts := state.get("__interrupt__"):
+            tasks = {
+                each.id: self._route(each.value, f"{thread_id}-{each.id}") for each in interrupts
+            }
             resume = {each: self._decision(task_id) for each, task_id in tasks.items()}
             command: Command[Any] = Command(resume=resume)
             state = graph.invoke(command, {"configurable": {"thread_id": thread_id}})
         return state
 
     def execute(self, task_id: str, function: Callable[..., Any]) -> Any:
-        """Call ``function`` with exactly the data that was approved, and report what came of it.
+        """Call ``function`` with exactly the approved data, and report the result.
 
-        Raises orchestrator_client.Problem, and calls nothing, where the task was executed before.
+        Raises orchestrator_client.Problem, without a call, where the task was executed before.
         """
         task = self._client.claim(task_id)
         try:
@@ -64,8 +66,8 @@ class Decided:
         self._client.complete(task_id, result)
         return result
 
-    def _route(self, asked: dict[str, Any], key: str) -> str:
-        return self._client.route_task(**asked, idempotency_key=key)["task_id"]
+    def _route(self, arguments: dict[str, Any], key: str) -> str:
+        return self._client.route_task(**arguments, idempotency_key=key)["task_id"]
 
     def _decision(self, task_id: str) -> Decision:
         try:
@@ -73,8 +75,8 @@ class Decided:
         except NotApproved as no:
             if no.outcome == "changes_requested":
                 self._client.cancel(task_id, reason="The graph goes another way.")
-            return {"task_id": task_id, "said": str(no)}
-        return {"task_id": task_id, "said": None}
+            return {"task_id": task_id, "refusal": str(no)}
+        return {"task_id": task_id, "refusal": None}
 
 
 # The demonstration.
@@ -84,7 +86,7 @@ class State(TypedDict, total=False):
     amount: str
     customer: int
     task_id: str
-    told: str
+    outcome: str
 
 
 def refund(amount: str, currency: str, customer: int) -> str:
@@ -92,7 +94,7 @@ def refund(amount: str, currency: str, customer: int) -> str:
     return f"{amount} {currency} paid"
 
 
-def graph_of(decided: Decided) -> CompiledStateGraph[Any, Any, Any, Any]:
+def graph_of(approvals: Approvals) -> CompiledStateGraph[Any, Any, Any, Any]:
     def ask(state: State) -> Command[Literal["pay", "tell"]]:
         decision: Decision = interrupt(
             {
@@ -106,15 +108,15 @@ def graph_of(decided: Decided) -> CompiledStateGraph[Any, Any, Any, Any]:
                 },
             }
         )
-        if decision["said"] is not None:
-            return Command(goto="tell", update={"told": decision["said"]})
+        if decision["refusal"] is not None:
+            return Command(goto="tell", update={"outcome": decision["refusal"]})
         return Command(goto="pay", update={"task_id": decision["task_id"]})
 
     def pay(state: State) -> State:
-        return {"told": decided.execute(state["task_id"], refund)}
+        return {"outcome": approvals.execute(state["task_id"], refund)}
 
     def tell(state: State) -> State:
-        return {"told": f"Not paid. {state['told']}"}
+        return {"outcome": f"Not paid. {state['outcome']}"}
 
     graph = StateGraph(State)
     graph.add_node("ask", ask)
@@ -128,10 +130,10 @@ def graph_of(decided: Decided) -> CompiledStateGraph[Any, Any, Any, Any]:
 
 def main() -> int:
     with Client() as client:
-        decided = Decided(client)
-        given = {"amount": sys.argv[1], "customer": 1007}
-        state = decided.invoke(graph_of(decided), given, thread_id=str(uuid4()))
-    print(state["told"])
+        approvals = Approvals(client)
+        start = {"amount": sys.argv[1], "customer": 1007}
+        state = approvals.invoke(graph_of(approvals), start, thread_id=str(uuid4()))
+    print(state["outcome"])
     return 0 if "task_id" in state else 3
 
 

@@ -1,9 +1,9 @@
-"""OpenAI Agents SDK: people decide on the calls of tools, in the orchestrator.
+"""OpenAI Agents SDK: people decide on tool calls in the orchestrator.
 
     ORCHESTRATOR_KEY=ork_… PYTHONPATH=clients/python python examples/openai_agents_approval.py 42.50
 
-The agent must hold the role finance, which it asks, and which executes. No model is asked: the
-SDK's own ScriptedModel calls the tool. The last line is what the model was told.
+The agent must hold the role finance, which is both the task's target and its executor. No model is
+needed: the SDK's own ScriptedModel calls the tool. The last line is what the model was told.
 """
 
 import asyncio
@@ -23,20 +23,20 @@ from orchestrator_client import AsyncClient, NotApproved, require_approved
 
 
 class Approvals:
-    """Makes tools whose calls the role ``target`` must approve, and runs agents that have them."""
+    """Creates tools whose calls the role ``target`` must approve, and runs agents with them."""
 
     def __init__(self, client: AsyncClient, target: str) -> None:
         self._client = client
         self._target = target
         self._descriptions: dict[str, str] = {}
         self._approved: dict[str, str] = {}
-        """The tasks of the calls that may be executed, by the calls' ids."""
+        """The tasks of the approved calls, by the calls' ids."""
 
     def tool(self, function: Callable[..., Any], description: str) -> FunctionTool:
-        """A tool like that of ``function_tool``; ``description`` may have arguments' {names}.
+        """A tool like ``function_tool``'s; ``description`` may contain {names} of arguments.
 
-        It is called with exactly the data that was approved, which a reviewer may have edited, and
-        reports what came of it. What it raises ends the run.
+        It is called with exactly the approved data, which a reviewer may have edited, and its
+        result is reported. An exception ends the run.
         """
         inner = function_tool(function, failure_error_function=None)
         self._descriptions[inner.name] = description
@@ -46,8 +46,8 @@ class Approvals:
             try:
                 result = await inner.on_invoke_tool(context, json.dumps(task["data"]))
             except BaseException as error:
-                told = {"type": type(error).__name__, "detail": str(error)}
-                await self._client.fail(task["task_id"], told)
+                details = {"type": type(error).__name__, "detail": str(error)}
+                await self._client.fail(task["task_id"], details)
                 raise
             await self._client.complete(task["task_id"], result)
             return result
@@ -60,22 +60,22 @@ class Approvals:
             needs_approval=True,
         )
 
-    async def run(self, agent: Agent[Any], given: str) -> RunResult:
-        """``Runner.run``, once people have decided on every call; those of one turn at once."""
-        result = await Runner.run(agent, given)
+    async def run(self, agent: Agent[Any], prompt: str) -> RunResult:
+        """``Runner.run``, with people deciding on every call, on those of one turn at once."""
+        result = await Runner.run(agent, prompt)
         while calls := result.interruptions:
             state = result.to_state()
-            heard = await asyncio.gather(*(self._decision(call) for call in calls))
-            for call, said in zip(calls, heard, strict=True):
-                if said is None:
+            refusals = await asyncio.gather(*(self._decision(call) for call in calls))
+            for call, refusal in zip(calls, refusals, strict=True):
+                if refusal is None:
                     state.approve(call)
                 else:
-                    state.reject(call, rejection_message=said)
+                    state.reject(call, rejection_message=refusal)
             result = await Runner.run(agent, state)
         return result
 
     async def _decision(self, call: ToolApprovalItem) -> str | None:
-        """What people said against ``call``; None where they said yes."""
+        """Why people refused ``call``; None where they approved it."""
         name, data = str(call.name), json.loads(call.arguments or "{}")
         description = self._descriptions[name].format(**data)
         routed = await self._client.route_task(
@@ -102,9 +102,9 @@ def refund(amount: str, currency: str, customer: int) -> str:
 
 
 def model_of(amount: str) -> ScriptedModel:
-    """One that calls the tool, and then says good-bye."""
-    asked = {"amount": amount, "currency": "EUR", "customer": 1007}
-    call = function_call("refund", asked, call_id=f"call_{uuid4().hex}")
+    """A model that calls the tool once and then ends."""
+    arguments = {"amount": amount, "currency": "EUR", "customer": 1007}
+    call = function_call("refund", arguments, call_id=f"call_{uuid4().hex}")
     return ScriptedModel([[call], [assistant_message("Done.")]])
 
 

@@ -1,9 +1,9 @@
-"""Pydantic AI: people decide on the calls of tools, in the orchestrator.
+"""Pydantic AI: people decide on tool calls in the orchestrator.
 
     ORCHESTRATOR_KEY=ork_… PYTHONPATH=clients/python python examples/pydantic_ai_deferred.py 42.50
 
-The agent must hold the role finance, which it asks, and which executes. No model is asked: a
-FunctionModel calls the tool. The last line is what the model was told.
+The agent must hold the role finance, which is both the task's target and its executor. No model is
+needed: a FunctionModel calls the tool. The last line is what the model was told.
 """
 
 # Where pydantic_ai is not installed, its classes are Any.
@@ -32,27 +32,30 @@ from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolApp
 
 @dataclass
 class Approvals(AbstractCapability[Any]):
-    """Has the role ``target`` approve the calls of tools that have ``requires_approval=True``.
+    """Requires the role ``target`` to approve calls of tools with ``requires_approval=True``.
 
-    ``descriptions`` names these tools, and says with arguments' {names} what a call would do; calls
-    of others are left to whoever else decides. A tool is called with exactly the data that was
-    approved, which a reviewer may have edited; what came of it is reported.
+    ``descriptions`` maps the tools' names to what a call would do, with {names} of arguments; calls
+    of other tools are left to other handlers. A tool is called with exactly the approved data,
+    which a reviewer may have edited, and its result is reported.
     """
 
     client: AsyncClient
     target: str
     descriptions: dict[str, str]
     _claimed: dict[str, str] = field(default_factory=dict)
-    """The tasks that are being executed, by the ids of the calls."""
+    """The tasks being executed, by the calls' ids."""
 
     async def handle_deferred_tool_calls(
         self, ctx: RunContext[Any], *, requests: DeferredToolRequests
     ) -> DeferredToolResults:
         calls = [call for call in requests.approvals if call.tool_name in self.descriptions]
-        heard = await asyncio.gather(*(self._decision(call) for call in calls))
+        decisions = await asyncio.gather(*(self._decision(call) for call in calls))
         ids = [call.tool_call_id for call in calls]
-        # Claimed when all are decided: a lease does not last while people think.
-        results = {id_: await self._result(id_, said) for id_, said in zip(ids, heard, strict=True)}
+        # Claim only once all are decided: a lease would run out while people decide on the rest.
+        results = {
+            id_: await self._result(id_, decision)
+            for id_, decision in zip(ids, decisions, strict=True)
+        }
         return requests.build_results(approvals=results)
 
     async def wrap_tool_execute(
@@ -89,7 +92,7 @@ class Approvals(AbstractCapability[Any]):
         raise error
 
     async def _decision(self, call: ToolCallPart) -> str | ToolDenied:
-        """The approved task, or what people said against it."""
+        """The approved task's id, or why people refused."""
         data = call.args_as_dict()
         routed = await self.client.route_task(
             self.target,
@@ -106,11 +109,11 @@ class Approvals(AbstractCapability[Any]):
             return ToolDenied(str(no))
         return task_id
 
-    async def _result(self, call_id: str, said: str | ToolDenied) -> ToolApproved | ToolDenied:
-        if isinstance(said, ToolDenied):
-            return said
-        task = await self.client.claim(said)
-        self._claimed[call_id] = said
+    async def _result(self, call_id: str, decision: str | ToolDenied) -> ToolApproved | ToolDenied:
+        if isinstance(decision, ToolDenied):
+            return decision
+        task = await self.client.claim(decision)
+        self._claimed[call_id] = decision
         return ToolApproved(override_args=task["data"])
 
     async def _fail(self, task_id: str, error: BaseException) -> None:
@@ -127,19 +130,21 @@ def refund(amount: str, currency: str, customer: int) -> str:
 
 
 def model(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-    """Calls the tool with what the prompt says, and then repeats what it was told."""
+    """Call the tool with the prompt's text, and then repeat its result."""
     last = messages[-1].parts[-1]
     if isinstance(last, UserPromptPart):
-        asked = {"amount": last.content, "currency": "EUR", "customer": 1007}
-        return ModelResponse([ToolCallPart("refund", asked)])
-    told = last.model_response_str() if isinstance(last, ToolReturnPart) else "It did not work."
-    return ModelResponse([TextPart(told)])
+        arguments = {"amount": last.content, "currency": "EUR", "customer": 1007}
+        return ModelResponse([ToolCallPart("refund", arguments)])
+    output = last.model_response_str() if isinstance(last, ToolReturnPart) else "It did not work."
+    return ModelResponse([TextPart(output)])
 
 
 async def main() -> None:
     async with AsyncClient() as client:
-        described = {"refund": "Refund {amount} {currency} to customer {customer}."}
-        agent = Agent(FunctionModel(model), capabilities=[Approvals(client, "finance", described)])
+        descriptions = {"refund": "Refund {amount} {currency} to customer {customer}."}
+        agent = Agent(
+            FunctionModel(model), capabilities=[Approvals(client, "finance", descriptions)]
+        )
         agent.tool_plain(requires_approval=True)(refund)
         print((await agent.run(sys.argv[1])).output)
 

@@ -171,6 +171,10 @@ def _refuse_what_is_unsafe() -> None:
         return
     if len(SECRET_KEY) < 50 or SECRET_KEY.startswith("django-insecure"):
         raise ImproperlyConfigured("SECRET_KEY must be set to at least 50 random characters.")
+    if any(len(key) < 50 for key in SECRET_KEY_FALLBACKS):
+        raise ImproperlyConfigured(
+            "SECRET_KEY_FALLBACKS must list former keys, each of at least 50 characters."
+        )
     if not ALLOWED_HOSTS or "*" in ALLOWED_HOSTS:
         raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts that are served, without *.")
     if OIDC_AUDIENCE and not OIDC_ISSUER_URL:
@@ -191,6 +195,7 @@ DATABASES = {"default": database(DATABASE_URL or NOWHERE)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 SECRET_KEY = env.str("SECRET_KEY", default=_secret_of_the_trial() if TRIAL or DEBUG else "")
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=LOOPBACK if TRIAL or DEBUG else [])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 

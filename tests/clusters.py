@@ -14,7 +14,7 @@ from django.conf import settings
 
 from orchestrator.ops import embedded_postgres
 from orchestrator.ops.database_roles import Login, create_roles
-from tests.database import locked
+from tests.database import hold_lock
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,7 +32,7 @@ def copy_cluster(place: Path, *, migrated: bool = True) -> None:
 
 def _template(*, migrated: bool) -> Path:
     empty, full = (Path(settings.DATA_DIR) / name for name in ("cluster", "migrated-cluster"))
-    with locked("cluster"):
+    with hold_lock("cluster"):
         if not empty.exists():
             _make(empty)
         if migrated and not full.exists():

@@ -1,4 +1,11 @@
-"""The database between tests, and the people who are in most of them."""
+"""The database between tests, and the people who are in most of them.
+
+State of a whole run: the PostgreSQL that tests/environment.py starts, its migrated template, and
+DATA_DIR. State of each worker, from its first test to its last: one database copied from the
+template, its two roles, Django's connection as the application's role, and the notifier's thread.
+Every test finds the tables and the cache empty; sequences go on. A module that overrides the
+fixture ``database`` keeps its rows until it ends.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,7 +36,7 @@ FIRST = (
     "tests/browser/test_accessibility.py",
     "tests/clients/",
     "tests/fuzz/",
-    "tests/waiting/",
+    "tests/live/",
     "tests/browser/",
     "tests/commands/",
     "tests/protocol/",

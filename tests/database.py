@@ -33,7 +33,7 @@ def create_database(name: str) -> None:
     """
     migrated = Path(settings.DATA_DIR) / "template"
     connection.close()
-    with locked("template"), _administrator() as admin:
+    with hold_lock("template"), _administrator() as admin:
         if not migrated.exists():
             _recreate(admin, TEMPLATE, template="template1")
             connection.settings_dict["NAME"] = TEMPLATE
@@ -62,7 +62,7 @@ def drop_template(url: str) -> None:
 
 
 @contextmanager
-def locked(what: str) -> Iterator[None]:
+def hold_lock(what: str) -> Iterator[None]:
     """Only one process of a run makes ``what`` at a time."""
     with (Path(settings.DATA_DIR) / f"{what}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

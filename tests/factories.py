@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, User
 from approvals_app.decisions import operations as approval_operations
 from approvals_app.models import Approval, ApprovalPolicy
 from approvals_app.policy import operations as rulebook
-from approvals_app.policy.language import Rule
+from approvals_app.policy.language import Policy
 from audit_app.base.actors import Actor
 from sessions_app import agents, operations
 from sessions_app.models import Agent, AgentSession, Task
@@ -109,7 +109,7 @@ def session_in(status: str, agent: Agent) -> AgentSession:
     return session
 
 
-def approved(task: Task, by: User) -> Task:
+def approve_task(task: Task, by: User) -> Task:
     """``task`` after ``by`` approved what it waits for."""
     approval = the_approval(task)
     decision = approval_operations.approve(
@@ -118,7 +118,7 @@ def approved(task: Task, by: User) -> Task:
     return decision.task
 
 
-def aged(model: type[Any], **columns: Any) -> None:
+def set_columns(model: type[Any], **columns: Any) -> None:
     """Set ``columns`` of every row as if time had passed: no trigger fires, as in a replica."""
     assignments = ", ".join(f"{column} = %s" for column in columns)
     with without_guards() as cursor:
@@ -130,10 +130,10 @@ def policy(name: str = "policy", then: str = "require", **document: Any) -> Appr
     if asks := document.pop("asks", None):
         pairs = [each.split() for each in asks.split(", ")]
         document["approvals"] = [{"role": role, "count": int(count)} for count, role in pairs]
-    rule = Rule.parse({"name": name, "then": then, **document})
+    rule = Policy.parse({"name": name, "then": then, **document})
     return rulebook.create_policy(rule, by=OPS)
 
 
-def asked(task: Task, role: str) -> Approval:
+def find_approval(task: Task, role: str) -> Approval:
     """The approval of ``task`` that waits for ``role``."""
     return Approval.objects.pending().get(task=task, approver_role=role)

@@ -57,7 +57,7 @@ class Issuer:
         self.keys: dict[str, Any] = {}
         self.kids: dict[str, str] = {}
         self._published: list[dict[str, Any]] = []
-        self._process = self._started(0)
+        self._process = self._start_process(0)
         self.reset()
 
     def reset(self) -> None:
@@ -79,7 +79,7 @@ class Issuer:
         try:
             yield
         finally:
-            self._process = self._started(int(self.url.rpartition(":")[2]))
+            self._process = self._start_process(int(self.url.rpartition(":")[2]))
             self.publish(self._published)
 
     def jwk(self, kind: str, **changed: Any) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Issuer:
     ) -> None:
         self._tell(answer=answer, drip=drip, discovery=discovery or {})
 
-    def asked(self) -> list[str]:
+    def list_requests(self) -> list[str]:
         return self._control("GET", "/control?asked=0")
 
     def await_asked(self, count: int) -> list[str]:
@@ -134,7 +134,7 @@ class Issuer:
             headers={**({} if named is None else {"kid": named}), **(headers or {})},
         )
 
-    def _started(self, port: int) -> "subprocess.Popen[str]":
+    def _start_process(self, port: int) -> "subprocess.Popen[str]":
         started = subprocess.Popen(
             [sys.executable, "-m", "tests.issuer", "--port", str(port)],
             cwd=ROOT,

@@ -19,7 +19,7 @@ RETURNING position
 """
 
 
-def told_of(row, event, *, by, states=(None, None)):
+def record_event(row, event, *, by, states=(None, None)):
     """Write the honest event that brings ``row`` to its version, and change nothing."""
     of = (event, str(by), by.id, row.subject_type, row.pk, row.version)
     with connection.cursor() as cursor:
@@ -33,24 +33,24 @@ def writer():
     return psycopg.connect(database_url())
 
 
-def written_by(connection):
+def write_event(connection):
     return connection.execute(INSERT, [uuid4()]).fetchone()[0]
 
 
-def all_settled():
+def wait_until_stable():
     """Return once everything is: PostgreSQL's own upkeep has transactions in this database, too."""
     deadline = time.monotonic() + 30
     while event_log.has_unstable_events(event_log.find_end()):
         assert time.monotonic() < deadline
 
 
-def advanced(relay):
+def advance_once(relay):
     """How many events ``relay`` tells in one step, once all that there is can be told."""
-    all_settled()
+    wait_until_stable()
     return relay.advance()
 
 
-def caught_up(relay):
+def catch_up(relay):
     """Let ``relay`` tell all there is."""
     while relay.advance() or relay.waits_for_older_transactions():
         pass

@@ -1,4 +1,4 @@
-"""Approvals over HTTP: parse, call, render."""
+"""Approvals over HTTP."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from approvals_app.api.filters import ApprovalFilter
-from approvals_app.api.reads import read_approvals, read_votes, subscription_keys, unanswered
+from approvals_app.api.reads import find_unanswered, read_approvals, read_votes, subscription_keys
 from approvals_app.api.serializers import (
     ApproveSerializer,
     BreakGlassSerializer,
@@ -44,7 +44,7 @@ class ApprovalViewSet(OperationViewSet):
     list_name = "approvals"
 
     def list(self, request: Request) -> Response:
-        """The approvals that the caller may know of, newest first."""
+        """The approvals that the caller may see, newest first."""
         return self.listed_visible()
 
     @extend_schema(parameters=[PREFER])
@@ -57,12 +57,12 @@ class ApprovalViewSet(OperationViewSet):
         task = Task.objects.get(pk=approval.task_id)
         read_approvals([task])
         return self.held(
-            response, subscription_keys(task), answered=approval not in unanswered(task)
+            response, subscription_keys(task), answered=approval not in find_unanswered(task)
         )
 
     @extend_schema(request=RequestApprovalSerializer, responses={201: ApprovalSerializer})
     def create(self, request: Request) -> HttpResponse:
-        """Ask one more human about a task that waits already."""
+        """Request one more approval of a task that waits for approval."""
 
         def present(approval: Approval) -> Response:
             headers = {"Location": f"/approvals/{approval.pk}"}
@@ -75,31 +75,31 @@ class ApprovalViewSet(OperationViewSet):
     @extend_schema(request=ApproveSerializer, responses=ApprovalSerializer)
     @action(detail=True, methods=["post"])
     def approve(self, request: Request, pk: UUID) -> HttpResponse:
-        """A human says yes to exactly the payload whose digest they saw."""
+        """Approve exactly the payload whose digest the caller saw; humans only."""
         return self._decide(operations.approve, pk, ApproveSerializer)
 
     @extend_schema(request=DecisionSerializer, responses=ApprovalSerializer)
     @action(detail=True, methods=["post"])
     def reject(self, request: Request, pk: UUID) -> HttpResponse:
-        """A human says no."""
+        """Reject; humans only."""
         return self._decide(operations.reject, pk, DecisionSerializer)
 
     @extend_schema(request=RequestChangesSerializer, responses=ApprovalSerializer)
     @action(detail=True, methods=["post"])
     def request_changes(self, request: Request, pk: UUID) -> HttpResponse:
-        """A human asks the agent for a revision; until it comes, nobody can approve."""
+        """Ask the agent for a revision; nobody can approve until it comes. Humans only."""
         return self._decide(operations.request_changes, pk, RequestChangesSerializer)
 
     @extend_schema(request=WithdrawVoteSerializer, responses=ApprovalSerializer)
     @action(detail=True, methods=["post"])
     def withdraw_vote(self, request: Request, pk: UUID) -> HttpResponse:
-        """A human takes back what they said, until the decision is made."""
+        """Withdraw the caller's vote before the decision is made; humans only."""
         return self._decide(operations.withdraw_vote, pk, WithdrawVoteSerializer)
 
     @extend_schema(request=EditSerializer, responses=TaskSerializer)
     @action(detail=True, methods=["post"])
     def edit(self, request: Request, pk: UUID) -> HttpResponse:
-        """A human changes what will be done; somebody else has to approve the revision."""
+        """Revise the payload; somebody else has to approve the revision. Humans only."""
 
         def present(task: Task) -> Response:
             read_approvals([task])
@@ -110,37 +110,37 @@ class ApprovalViewSet(OperationViewSet):
     @extend_schema(request=DelegateSerializer, responses={201: DelegationSerializer})
     @action(detail=True, methods=["post"])
     def delegate(self, request: Request, pk: UUID) -> HttpResponse:
-        """A human lets somebody else vote on this one in their seat."""
+        """Let somebody else vote on this approval in the caller's seat; humans only."""
 
         def present(delegation: Delegation) -> Response:
             return Response(shaped(DelegationSerializer, delegation), status=201)
 
-        given = self.body(DelegateSerializer)
-        return self.answer(delegations.delegate, pk, present=present, **given)
+        body = self.body(DelegateSerializer)
+        return self.answer(delegations.delegate, pk, present=present, **body)
 
     @extend_schema(request=BreakGlassSerializer, responses={201: OverrideSerializer})
     @action(detail=True, methods=["post"])
     def break_glass(self, request: Request, pk: UUID) -> HttpResponse:
-        """A human with that right approves the whole task alone; the others review it after."""
+        """Approve the whole task alone, with that permission; the others review it afterwards."""
 
         def present(override: Override) -> Response:
             return Response(shaped(OverrideSerializer, override), status=201)
 
-        given = self.body(BreakGlassSerializer)
-        return self.answer(overrides.break_glass, pk, present=present, **given)
+        body = self.body(BreakGlassSerializer)
+        return self.answer(overrides.break_glass, pk, present=present, **body)
 
     @extend_schema(request=BulkSerializer, responses=BulkResultsSerializer)
     @action(detail=False, methods=["post"], pagination_class=None, filterset_class=None)
     def bulk(self, request: Request) -> HttpResponse:
-        """Several decisions, each an operation of its own: what one is refused, the others are not.
+        """Several decisions, each an operation of its own: a refused one does not stop the others.
 
-        With an Idempotency-Key, a repetition gives each one's first answer again.
+        With an Idempotency-Key, a repetition returns each decision's first answer again.
         """
         results = []
-        for number, wanted in enumerate(self.body(BulkSerializer)["decisions"]):
-            operation, approval_id = DECISIONS[wanted.pop("decision")], wanted.pop("approval_id")
+        for number, item in enumerate(self.body(BulkSerializer)["decisions"]):
+            operation, approval_id = DECISIONS[item.pop("decision")], item.pop("approval_id")
             answer = self.answer_one_of_many(
-                number, operation, approval_id, present=self._present, **wanted
+                number, operation, approval_id, present=self._present, **item
             )
             name = "approval" if answer.status < 400 else "problem"
             results.append({"approval_id": str(approval_id), name: json.loads(answer.body)})

@@ -1,4 +1,4 @@
-"""What approvals can be searched by."""
+"""The filters of lists of approvals."""
 
 import django_filters
 

@@ -1,4 +1,4 @@
-"""What the shapes of tasks and approvals need beside the rows, and what callers wait for."""
+"""Related rows that tasks and approvals are shown with, and what long polls wait for."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,34 +12,32 @@ from sessions_app.models import Task
 
 
 def read_approvals(tasks: Sequence[Task]) -> None:
-    """Read the approvals of all ``tasks``, oldest first, and their votes, in two queries at most.
-
-    Where nobody voted, as on most tasks that wait, the second query is not sent.
-    """
+    """Attach to ``tasks`` their approvals, oldest first, with votes, in two queries at most."""
     if not tasks:
         return
     ids = [task.pk for task in tasks]
     approvals = sorted(_approvals(tasks=ids), key=_age)
     attach(tasks, "approvals", approvals, "task_id")
+    # On most waiting tasks nobody has voted: the second query is not sent then.
     voted = any(approval.has_votes for approval in approvals)
     attach(approvals, "votes", _votes_of_all(tasks=ids) if voted else (), "approval_id")
 
 
 def read_votes(approvals: Sequence[Approval]) -> None:
-    """Read the votes on all ``approvals``, and who decided, who is most often one of the voters."""
+    """Attach to ``approvals`` their votes with voters, and who decided, in one query."""
     if not approvals:
         return
     votes = _votes(approvals=[each.pk for each in approvals])
     attach(approvals, "votes", votes, "approval_id")
+    # Whoever decided voted, too: no second query for them.
     voters = {vote.voter_id: vote.voter for vote in votes}
     for each in approvals:
         if each.decided_by_id in voters:
             each.decided_by = voters[each.decided_by_id]
 
 
-def unanswered(task: Task) -> list[Approval]:
-    """The pending approvals of ``task`` on which nobody has asked its agent for changes: the agent
-    can do nothing about them but wait."""
+def find_unanswered(task: Task) -> list[Approval]:
+    """The pending approvals of ``task`` without a request for changes: its agent can only wait."""
     pending = [each for each in task.approvals.all() if each.status == Approval.Status.PENDING]
     to_change = {
         each.revision
@@ -50,13 +48,13 @@ def unanswered(task: Task) -> list[Approval]:
 
 
 def waits_for_people(task: Task) -> bool:
-    """Whether nobody has decided on ``task``, or asked its agent for changes, yet."""
+    """Whether ``task`` waits for a decision and nobody has requested changes yet."""
     waits = task.status == Task.Status.AWAITING_APPROVAL
-    return waits and any(each.override_id is None for each in unanswered(task))
+    return waits and any(each.override_id is None for each in find_unanswered(task))
 
 
 def subscription_keys(task: Task) -> list[str]:
-    """The keys under which a decision on ``task`` is published, or a wish for changes."""
+    """The keys under which decisions on ``task`` and requests for changes are published."""
     return [str(task.pk), *(str(each.pk) for each in task.approvals.all())]
 
 

@@ -1,4 +1,4 @@
-"""Shapes of approvals on the wire: what is asked; what is answered is in task_serializers.py."""
+"""Serializers of requests about approvals; those of responses are in task_serializers.py."""
 
 from typing import Any
 
@@ -27,14 +27,14 @@ class RequestApprovalSerializer(RequestSerializer):
 
 
 class DigestField(serializers.RegexField):
-    """The SHA-256 of the payload that the caller saw."""
+    """The SHA-256 of the payload that the caller saw, in lowercase hex."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
             r"^[0-9a-f]{64}$",
             trim_whitespace=False,
             max_length=64,  # $ alone would let a newline follow
-            help_text="Of the payload that was seen.",
+            help_text="SHA-256 of the payload that the caller saw.",
             error_messages={"invalid": "It must be the lowercase hex SHA-256 of the payload."},
             **kwargs,
         )
@@ -47,13 +47,13 @@ class DecisionSerializer(RequestSerializer):
 
 class ApproveSerializer(DecisionSerializer):
     answer = JSONValueField(
-        required=False, help_text="Where the task is a question: what its schema asks for."
+        required=False, help_text="Required if the task is a question: valid by its schema."
     )
     typed = TextField(
         required=False,
         allow_blank=True,
         max_length=LONGEST_NOTES,
-        help_text="Where the policy wants a member of the payload typed out: its value.",
+        help_text="Required if the policy asks to type a member of the payload: its value.",
     )
 
 
@@ -72,7 +72,7 @@ class EditSerializer(ReviseTaskSerializer):
 
 
 class DelegateSerializer(RequestSerializer):
-    to = NameField(max_length=150, help_text="The username of somebody who works here.")
+    to = NameField(max_length=150, help_text="The username of a staff user.")
     reason = TextField(required=False, allow_blank=True, max_length=2_000)
 
 

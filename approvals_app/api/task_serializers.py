@@ -1,4 +1,4 @@
-"""Shapes of tasks on the wire, each with its approvals and their votes."""
+"""Serializers of tasks, with their approvals and votes."""
 
 import re
 from typing import Any
@@ -23,11 +23,11 @@ KEY = re.compile(r"[ -~]{1,255}")
 
 
 class VoteSerializer(serializers.Serializer[Any]):
-    """What one person said of an approval; withdrawn votes are in the trail alone."""
+    """One person's vote on an approval; withdrawn votes are only in the audit trail."""
 
     voter = serializers.CharField(source="voter.username")
     seat_of = serializers.CharField(
-        source="seat_of.username", help_text="In whose place; mostly the voter's own."
+        source="seat_of.username", help_text="The seat it is cast in; usually the voter's own."
     )
     choice = serializers.ChoiceField(Vote.Choice.values)
     notes = serializers.CharField()
@@ -36,7 +36,7 @@ class VoteSerializer(serializers.Serializer[Any]):
 
 
 class ApprovalSerializer(serializers.Serializer[Any]):
-    """An approval, on its own or within its task; the floor above makes the rows."""
+    """An approval, on its own or within its task."""
 
     approval_id = serializers.UUIDField(source="id")
     task_id = serializers.UUIDField()
@@ -50,12 +50,12 @@ class ApprovalSerializer(serializers.Serializer[Any]):
     decision_at = serializers.DateTimeField(allow_null=True)
     expires_at = serializers.DateTimeField()
     payload_digest = serializers.CharField(help_text="Lowercase hex SHA-256.")
-    revision = serializers.IntegerField(help_text="The revision of the task that it is about.")
-    needed = serializers.IntegerField(help_text="How many of the role must say yes.")
+    revision = serializers.IntegerField(help_text="The revision of the task that is decided on.")
+    needed = serializers.IntegerField(help_text="How many members of the role must approve.")
     deny_threshold = serializers.IntegerField(help_text="How many noes reject the task.")
     votes = VoteSerializer(many=True, source="votes_cast")
     escalated_to = serializers.UUIDField(
-        source="escalated_to_id", allow_null=True, help_text="What is waited for instead."
+        source="escalated_to_id", allow_null=True, help_text="The approval that replaces it."
     )
     override_id = serializers.UUIDField(
         allow_null=True, help_text="The break-glass override that it reviews."
@@ -64,9 +64,9 @@ class ApprovalSerializer(serializers.Serializer[Any]):
 
 
 class PolicyOfTaskSerializer(serializers.Serializer[Any]):
-    """Which version of which policy judged the present revision, and why."""
+    """The policy that decided on the present revision, and why."""
 
-    name = serializers.CharField(source="policy", help_text="Empty where none matched.")
+    name = serializers.CharField(source="policy", help_text="Empty if none matched.")
     version = serializers.IntegerField(source="policy_version", allow_null=True)
     verdict = serializers.ChoiceField(["approve", "require", "refuse", ""])
     why = serializers.CharField()
@@ -118,12 +118,12 @@ class RouteTaskSerializer(RequestSerializer):
     on_behalf_of = NameField(
         required=False,
         max_length=254,
-        help_text="The person whom the agent asks for, by username or e-mail: can't approve it.",
+        help_text="Username or e-mail of the person on whose behalf it asks; can't approve it.",
     )
 
 
 class KeyField(TextField):
-    """An Idempotency-Key, as the header has it without its quotes."""
+    """An Idempotency-Key, as in the header but without quotes."""
 
     default_error_messages = {"invalid": "It must be 1 to 255 visible ASCII characters."}
 
@@ -152,14 +152,14 @@ class ReviseTaskSerializer(RequestSerializer):
 
 
 class RevisionSerializer(serializers.Serializer[Any]):
-    """What a task asked for, or asks for now."""
+    """One revision of a task's payload."""
 
     revision = serializers.IntegerField(source="number")
     payload = JSONObjectField(source="read")
     payload_digest = serializers.CharField()
     edited_by = serializers.CharField(source="edited_by.username", default=None, allow_null=True)
     replaced_at = serializers.DateTimeField(
-        allow_null=True, default=None, help_text="Null: it is the present one."
+        allow_null=True, default=None, help_text="Null for the present revision."
     )
 
 
@@ -174,11 +174,13 @@ class RoutedTaskSerializer(serializers.Serializer[Any]):
 
 
 class RoutedOfManySerializer(serializers.Serializer[Any]):
-    status = serializers.IntegerField(help_text="What POST /tasks/route would have answered.")
+    status = serializers.IntegerField(
+        help_text="The status that POST /tasks/route would have returned."
+    )
     task = RoutedTaskSerializer(required=False)
     problem = JSONObjectField(required=False, help_text="Why this one was refused (RFC 9457).")
     replayed = serializers.BooleanField(
-        required=False, help_text="True: this key was answered so before."
+        required=False, help_text="True if this key was used before and this is its first answer."
     )
 
 

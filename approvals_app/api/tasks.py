@@ -1,4 +1,4 @@
-"""Tasks over HTTP: parse, call, render."""
+"""Tasks over HTTP."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -72,7 +72,7 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
     @extend_schema(parameters=[PREFER])
     def retrieve(self, request: Request, pk: UUID) -> Response:
         """One task, with its approvals and the digest of its payload; with Prefer: wait=N, as soon
-        as it is decided or changes are asked for."""
+        as it is decided or changes are requested."""
         task = Task.objects.known(self.actor, pk)
         response = self._present(task)
         if "Prefer" not in request.headers:
@@ -87,7 +87,7 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
     @action(detail=False, methods=["post"])
     def route(self, request: Request) -> HttpResponse:
         """Route a task to a role, once per Idempotency-Key however often it is sent."""
-        asked = self.body(RouteTaskSerializer)
+        body = self.body(RouteTaskSerializer)
         key = self.idempotency_key()
         if key is None:
             raise InvalidHeader(field="Idempotency-Key", reason="it is required here.")
@@ -98,7 +98,7 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
 
         return self.answer(
             task_operations.route_task,
-            NewTask(**asked, idempotency_key=key),
+            NewTask(**body, idempotency_key=key),
             present=present,
             trace_id=tracing.ensure(),
             session_id=self._session_id(),
@@ -115,12 +115,12 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
         filterset_class=None,
     )
     def route_batch(self, request: Request) -> Response:
-        """Route up to 500 tasks, each as POST /tasks/route would under its own key: what one is
-        refused, the others are not. A header Idempotency-Key is not heeded."""
+        """Route up to 500 tasks, each as by POST /tasks/route under its own key: a refused one does
+        not stop the others. The Idempotency-Key header is ignored."""
         parts = self.body(RouteBatchSerializer)["tasks"]
-        self.idempotency_key()  # one that is none is refused here, too
+        self.idempotency_key()  # a malformed one is refused here, too
         self.counted_as(len(parts))
-        asked: Any = request.data
+        data: Any = request.data
         renderer: Any = request.accepted_renderer
         shape = RoutedTaskSerializer()
 
@@ -132,7 +132,7 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
         return self.answer_each(
             route_tasks,
             [part if isinstance(part, ValidationError) else NewTask(**part) for part in parts],
-            asked["tasks"],
+            data["tasks"],
             path=request.path.removesuffix(":batch"),
             name="task",
             as_part_of=task_operations.route_task,
@@ -144,13 +144,13 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
     @extend_schema(request=ReviseTaskSerializer, responses=TaskSerializer)
     @action(detail=True, methods=["post"])
     def revise(self, request: Request, pk: UUID) -> HttpResponse:
-        """Ask for something else than before, while the task waits: votes so far are void."""
+        """Replace the payload while the task waits for approval; its votes become void."""
         return self._run(task_operations.revise_task, pk, **self.body(ReviseTaskSerializer))
 
     @extend_schema(responses=RevisionsSerializer)
     @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
     def revisions(self, request: Request, pk: UUID) -> Response:
-        """Every payload that the task had, oldest first; the last is the present one."""
+        """All revisions of the payload, oldest first; the last is the present one."""
         task: Task = self.visible().select_related("edited_by").one(pk)
         revisions = [shaped(RevisionSerializer, each) for each in task.all_revisions()]
         return Response({"revisions": revisions})
@@ -168,41 +168,41 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
     )
     @action(detail=True, methods=["post"])
     def complete(self, request: Request, pk: UUID) -> HttpResponse:
-        """Report a claimed task done; for a notification, acknowledge it."""
-        asked = self.body(CompleteSerializer)
-        return self._run(task_operations.complete, pk, session_id=self._session_id(), **asked)
+        """Report a claimed task as done, or acknowledge a notification."""
+        body = self.body(CompleteSerializer)
+        return self._run(task_operations.complete, pk, session_id=self._session_id(), **body)
 
     @extend_schema(request=FailSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER])
     @action(detail=True, methods=["post"])
     def fail(self, request: Request, pk: UUID) -> HttpResponse:
-        """Report a claimed task failed."""
-        asked = self.body(FailSerializer)
-        return self._run(task_operations.fail, pk, session_id=self._session_id(), **asked)
+        """Report a claimed task as failed."""
+        body = self.body(FailSerializer)
+        return self._run(task_operations.fail, pk, session_id=self._session_id(), **body)
 
     @extend_schema(request=CancelSerializer, responses=TaskSerializer)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: UUID) -> HttpResponse:
-        """Take back a task that the caller routed, with the approvals that it waits for."""
+        """Cancel a task that the caller routed; its pending approvals are withdrawn."""
         return self._run(task_operations.cancel, pk, **self.body(CancelSerializer))
 
-    def _run(self, operation: Any, pk: UUID, **given: Any) -> HttpResponse:
-        return self.answer(operation, pk, present=self._present, **given)
+    def _run(self, operation: Any, pk: UUID, **arguments: Any) -> HttpResponse:
+        return self.answer(operation, pk, present=self._present, **arguments)
 
     def _present(self, task: Task) -> Response:
         self.read_beside([task])
         return Response(self.shape(task))
 
     def _session_id(self) -> UUID | None:
-        given = self.request.headers.get("X-Session-Id")
-        if given is None:
+        header = self.request.headers.get("X-Session-Id")
+        if header is None:
             return None
-        if not UUID_TEXT.fullmatch(given):
+        if not UUID_TEXT.fullmatch(header):
             raise InvalidHeader(field="X-Session-Id", reason="it must be a UUID.")
-        return UUID(given)
+        return UUID(header)
 
 
 class SessionTaskViewSet(TasksViewSet):
     def list(self, request: Request, session_id: UUID) -> Response:
-        """The tasks that a session works on or routed, one per idempotency key."""
+        """The tasks that a session routed or works on, one per idempotency key."""
         session = AgentSession.objects.known(self.actor, session_id)
         return self.listed(self.visible().of_session(session))

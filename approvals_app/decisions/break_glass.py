@@ -1,4 +1,4 @@
-"""Break glass: one person approves alone, loudly, and the others review it afterwards."""
+"""Break glass: one person approves a task alone, and the others review it afterwards."""
 
 from uuid import UUID
 
@@ -16,16 +16,15 @@ from audit_app.trail.recording import create, perform
 
 @operation("approval.break_glass")
 def break_glass(approval_id: UUID, *, by: Actor, payload_digest: str, reason: str) -> Override:
-    """Approve the whole task now, without the others, for ``reason``.
+    """Approve the whole task now, alone, for ``reason``.
 
-    Every group that would have been asked is told, and asked to review it within
-    BREAK_GLASS_REVIEW: the full quorum, without whoever did it. Raises NotFound, what
-    policies.may_override raises, PayloadDigestMismatch, and ApprovalExpired where any of the
-    deadlines has passed.
+    Every group that was asked must review it within BREAK_GLASS_REVIEW, with its full quorum and
+    without the person who did it. Raises NotFound, what ``eligibility.check_may_override`` raises,
+    PayloadDigestMismatch, and ApprovalExpired if any of the deadlines has passed.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     now, task = clock(), approval.task
-    eligibility.may_override(approval, by, now)
+    eligibility.check_may_override(approval, by, now)
     if payload_digest != approval.payload_digest:
         raise PayloadDigestMismatch(approval)
     override = Override(
@@ -40,26 +39,26 @@ def break_glass(approval_id: UUID, *, by: Actor, payload_digest: str, reason: st
     )
     evidence = {"override_id": str(override.pk), "payload_digest": payload_digest, "reason": reason}
     create(override, EventType.OVERRIDE_OPENED, by=by, details=evidence | by.assurance.as_details())
-    asked = task.approvals.blocking().filter(revision=task.revision, escalated_to=None)
-    decided = {"decided_by_id": int(by.id), "at": now, "notes": reason}
-    wanted = list(asked.order_by("id").select_for_update(no_key=True, of=("self",)))
-    for each in wanted:
+    blocking = task.approvals.blocking().filter(revision=task.revision, escalated_to=None)
+    decision = {"decided_by_id": int(by.id), "at": now, "notes": reason}
+    approvals = list(blocking.order_by("id").select_for_update(no_key=True, of=("self",)))
+    for each in approvals:
         if each.status == Approval.Status.PENDING:
             if each.expires_at <= now:
                 raise ApprovalExpired(each, expires_at=each.expires_at.isoformat())
-            perform(each.approve, by=by, details=evidence, **decided)
+            perform(each.approve, by=by, details=evidence, **decision)
     operations.conclude(approval, by=by, at=now)
-    roles = sorted({each.approver_role for each in wanted})
+    roles = sorted({each.approver_role for each in approvals})
     for role in roles:
-        theirs = [each for each in wanted if each.approver_role == role]
-        operations.ask(
+        same_role = [each for each in approvals if each.approver_role == role]
+        operations.create_approval(
             task,
-            Requirement(role, max(each.needed for each in theirs)),
+            Requirement(role, max(each.needed for each in same_role)),
             by=by,
             now=now,
             override=override,
             expires_at=override.review_due_at,
-            deny_threshold=min(each.deny_threshold for each in theirs),
+            deny_threshold=min(each.deny_threshold for each in same_role),
             reason="Reviews what was approved alone.",
         )
     return override

@@ -1,4 +1,4 @@
-"""Several decisions at once, each through its own operation and with its own digest."""
+"""Several decisions in one request, each its own operation with its own digest."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ DECISIONS: dict[str, Operation[..., Approval]] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one of them: the approval as it is now, or why it was refused."""
+    """The result of one decision: the approval as it is now, or the error that refused it."""
 
     approval_id: UUID
     approval: Approval | None = None
@@ -29,14 +29,14 @@ class Outcome:
 def decide(decisions: Iterable[dict[str, Any]], *, by: Actor) -> Iterator[Outcome]:
     """Make each of ``decisions`` ({approval_id, decision, payload_digest, notes?}) in order.
 
-    A refused one stops nothing and is told of in its place; the database being away stops all that
-    follow, which were not begun.
+    A refused decision does not stop the others. An unreachable database does: the rest is not
+    attempted.
     """
-    for wanted in decisions:
-        given = dict(wanted)
-        approval_id, decision = given.pop("approval_id"), given.pop("decision")
+    for item in decisions:
+        arguments = dict(item)
+        approval_id, decision = arguments.pop("approval_id"), arguments.pop("decision")
         try:
-            approval = DECISIONS[decision](approval_id, by=by, **given)
+            approval = DECISIONS[decision](approval_id, by=by, **arguments)
         except OrchestratorError as refusal:
             yield Outcome(approval_id, refusal=refusal)
         else:

@@ -1,4 +1,4 @@
-"""Time's work on this floor, in bulk: deadlines that passed, reminders that are due."""
+"""Applies passed deadlines and sends due reminders, in batches."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,7 +17,8 @@ from audit_app.trail.operation import clock
 from audit_app.trail.recording import perform
 from sessions_app.models import Task
 
-# Tasks are locked before approvals, as everywhere; with SKIP LOCKED nobody waits for anybody.
+# Tasks are locked before approvals, as everywhere. SKIP LOCKED: several workers share the rows, and
+# a row that somebody decides on is left for the next run.
 DUE = """
 SELECT approval.id, task.id,
     approval.at_deadline -> 'escalate' ->> 0 IS NULL
@@ -39,10 +40,10 @@ FOR NO KEY UPDATE OF task, approval SKIP LOCKED
 
 
 def expire_approvals(*, by: Actor, batch_size: int) -> Iterator[int]:
-    """Do what each overdue approval says of its deadline; yield each batch's size.
+    """Apply the timeout action of each overdue approval; yield each batch's size.
 
-    Mostly that is the end: it expires with its task, and the other approvals that the task waits
-    for are withdrawn. Or another group is asked, or nobody is needed, where a policy says so.
+    By default the approval and its task expire, and the task's other approvals are withdrawn. A
+    policy may instead escalate to another group or approve without a human.
     """
 
     def batch(limit: int) -> int:
@@ -51,15 +52,15 @@ def expire_approvals(*, by: Actor, batch_size: int) -> Iterator[int]:
             due = cursor.fetchall()
         for approval, _, ends in due:
             if not ends:
-                _go_on(approval, by=by)
-        _end([row for row in due if row[2]], by=by)
+                _apply_deadline_action(approval, by=by)
+        _expire_with_tasks([row for row in due if row[2]], by=by)
         return len(due)
 
     return in_batches(batch, batch_size)
 
 
 def remind(*, by: Actor, batch_size: int) -> Iterator[int]:
-    """Remind the people whose decision is due soon; yield each batch's size."""
+    """Record the reminders that are due, for notifications to send; yield each batch's size."""
 
     def batch(limit: int) -> int:
         with connection.cursor() as cursor:
@@ -74,11 +75,12 @@ def remind(*, by: Actor, batch_size: int) -> Iterator[int]:
     return in_batches(batch, batch_size)
 
 
-def _end(due: list[tuple[UUID, UUID, bool]], *, by: Actor) -> None:
+def _expire_with_tasks(due: list[tuple[UUID, UUID, bool]], *, by: Actor) -> None:
+    """Expire the approvals and tasks of rows of DUE, all locked, in one statement each."""
     if not due:
         return
     tasks = list({task for _, task, _ in due})
-    # perform_all passes over what somebody holds; nobody is to be asked about these any more.
+    # perform_all skips locked rows, but no approval may be left pending: wait for their locks here.
     held = Approval.objects.pending().blocking().filter(task__in=tasks).order_by("id")
     list(held.select_for_update(no_key=True, of=("self",)).values_list("pk"))
     perform_all(
@@ -102,19 +104,23 @@ def _end(due: list[tuple[UUID, UUID, bool]], *, by: Actor) -> None:
     )
 
 
-def _go_on(approval_id: UUID, *, by: Actor) -> None:
-    """Ask the next group, or take silence for a yes, as the approval says. Its row and its task's
-    are locked; an earlier one of the same batch may have changed them."""
+def _apply_deadline_action(approval_id: UUID, *, by: Actor) -> None:
+    """Escalate, approve without a human, or expire, as the approval's terms say.
+
+    The caller has locked its row and its task's.
+    """
     approval = Approval.objects.select_related("task", "override").get(pk=approval_id)
+    # An earlier approval of the same batch may have changed this one.
     if approval.status != Approval.Status.PENDING:
         return
     now = clock()
     if approval.at_deadline["escalate"]:
         _escalate(approval, by=by)
         return
-    against = any(vote.choice != Vote.Choice.YES for vote in eligibility.voices(approval))
+    # Silence is a yes only where nobody objected, and never an answer to a question.
+    against = any(vote.choice != Vote.Choice.YES for vote in eligibility.load_votes(approval))
     if against or questions.is_question(approval.task.task_type):
-        _end([(approval.pk, approval.task_id, True)], by=by)
+        _expire_with_tasks([(approval.pk, approval.task_id, True)], by=by)
         return
     details = {"reason": "Nobody decided in time, which the policy takes for a yes."}
     perform(approval.approve_at_deadline, by=by, details=details, at=now)
@@ -122,14 +128,17 @@ def _go_on(approval_id: UUID, *, by: Actor) -> None:
 
 
 def _escalate(approval: Approval, *, by: Actor) -> None:
-    """Whoever is asked next, is asked once: where the role is asked already, by as many."""
+    """Expire ``approval`` in favour of one by the next role, new or already pending.
+
+    A role has at most one pending approval of a task: one that needs fewer votes is replaced.
+    """
     step, *rest = approval.at_deadline["escalate"]
     now = clock()
     waiting = approval.task.approvals.pending().blocking().exclude(pk=approval.pk)
-    there = waiting.filter(approver_role=step["role"]).select_for_update(no_key=True).first()
-    enough = there is not None and there.needed >= step["count"]
-    asked = there.pk if there and enough else None
-    replaced = [approval] if enough or there is None else [approval, there]
+    existing = waiting.filter(approver_role=step["role"]).select_for_update(no_key=True).first()
+    enough = existing is not None and existing.needed >= step["count"]
+    existing_id = existing.pk if existing and enough else None
+    replaced = [approval] if enough or existing is None else [approval, existing]
     terms: dict[str, Any] = {
         "expires_at": now + timedelta(seconds=step["seconds"]),
         "at_deadline": approval.at_deadline | {"escalate": rest},
@@ -140,17 +149,17 @@ def _escalate(approval: Approval, *, by: Actor) -> None:
         "look_for": approval.look_for,
         "type_out": approval.type_out,
     }
-    following = Approval(**terms)  # for its id, which the expired one names
+    following = Approval(**terms)  # for its id, to which the expired one refers
     for each in replaced:
         perform(
             each.expire,
             by=by,
             details={"reason": "The deadline passed.", "escalated_to": step["role"]},
-            escalated_to_id=asked or following.pk,
+            escalated_to_id=existing_id or following.pk,
         )
-    if asked is None:
+    if existing_id is None:
         requirement = Requirement(step["role"], step["count"])
         reason = f"{approval.approver_role} did not decide in time."
-        operations.ask(
+        operations.create_approval(
             approval.task, requirement, by=by, now=now, id=following.pk, reason=reason, **terms
         )

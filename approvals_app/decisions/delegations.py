@@ -1,7 +1,7 @@
-"""Somebody else votes in a person's seat: on one approval, or on all of them while they are away.
+"""Delegations: somebody else votes in a person's seat, on one approval or for a time.
 
-What was delegated can't be passed on, and excludes whom it excludes: neither the person nor their
-delegate may be one whom separation of duties bars (vote_obstacle() in the database).
+A delegated seat can't be delegated further. Separation of duties must bar neither the delegator nor
+the delegate (vote_obstacle() in the database).
 """
 
 from datetime import datetime
@@ -30,23 +30,26 @@ from audit_app.trail.recording import create, perform
 def delegate(approval_id: UUID, *, by: Actor, to: str, reason: str = "") -> Delegation:
     """Let the person called ``to`` vote on one approval in the caller's seat.
 
-    Raises NotFound, what policies.voting_seat raises, UnknownPerson, DelegateExcluded.
+    Raises NotFound, what ``eligibility.voting_seat`` raises, UnknownPerson, DelegateExcluded,
+    AlreadyDelegated.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     now = clock()
     if eligibility.voting_seat(approval, by, now) != int(by.id):
         raise DelegateExcluded(approval, name=to, why="what was delegated can't be passed on.")
-    person = _somebody_else(by, to)
+    person = _find_delegate(by, to)
     if why := eligibility.conflict_of_interest(approval, person.pk):
         raise DelegateExcluded(approval, name=to, why=why)
     mine = Delegation.objects.in_force().filter(delegator_id=int(by.id), approval=approval)
     if mine.exists():
         raise AlreadyDelegated(approval)
-    return _granted(by, person, starts_at=now, ends_at=None, reason=reason, approval=approval)
+    return _create_delegation(
+        by, person, starts_at=now, ends_at=None, reason=reason, approval=approval
+    )
 
 
 @operation("delegation.grant")
-def name_stand_in(
+def grant_delegation(
     *, by: Actor, to: str, starts_at: datetime, ends_at: datetime, reason: str = ""
 ) -> Delegation:
     """Let the person called ``to`` vote in the caller's seat from ``starts_at`` to ``ends_at``.
@@ -55,11 +58,11 @@ def name_stand_in(
     """
     if not by.is_human:
         raise HumansOnly(kind=by.kind)
-    # Two at once would both find nobody: they meet on the person's own row.
+    # Two at once would both find no overlap: they take turns at the delegator's row.
     User.objects.select_for_update(no_key=True).get(pk=by.id)
     if ends_at <= max(starts_at, clock()):
         raise Invalid(field="ends_at", reason="it must lie ahead, and after the start.")
-    person = _somebody_else(by, to)
+    person = _find_delegate(by, to)
     overlapping = Delegation.objects.filter(
         delegator_id=int(by.id),
         approval=None,
@@ -69,24 +72,24 @@ def name_stand_in(
     )
     if overlapping.exists():
         raise AlreadyDelegated()
-    return _granted(by, person, starts_at=starts_at, ends_at=ends_at, reason=reason)
+    return _create_delegation(by, person, starts_at=starts_at, ends_at=ends_at, reason=reason)
 
 
 @operation("delegation.end")
 def end_delegation(delegation_id: UUID, *, by: Actor) -> Delegation:
-    """End it now: by either of the two, or by whoever may change people.
+    """End a delegation now: as its delegator, its delegate, or somebody who may change users.
 
     Raises NotFound, NotDelegator, InvalidTransition.
     """
     delegation = Delegation.objects.visible_to(by).locked(delegation_id)
     concerned = (delegation.delegator_id, delegation.delegate_id)
-    if not by.is_human or (int(by.id) not in concerned and not _administers(by)):
+    if not by.is_human or (int(by.id) not in concerned and not _may_administer_people(by)):
         raise NotDelegator(delegation)
     perform(delegation.end, by=by)
     return delegation
 
 
-def _granted(
+def _create_delegation(
     by: Actor,
     person: User,
     *,
@@ -114,7 +117,7 @@ def _granted(
     return create(delegation, EventType.DELEGATION_GRANTED, by=by, details=details)
 
 
-def _somebody_else(by: Actor, name: str) -> User:
+def _find_delegate(by: Actor, name: str) -> User:
     people = User.objects.filter(Q(is_staff=True), username=name, is_active=True)
     person = people.exclude(pk=by.id).first()
     if person is None:
@@ -122,5 +125,5 @@ def _somebody_else(by: Actor, name: str) -> User:
     return person
 
 
-def _administers(by: Actor) -> bool:
+def _may_administer_people(by: Actor) -> bool:
     return User.objects.get(pk=by.id).has_perm("auth.change_user")

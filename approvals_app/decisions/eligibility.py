@@ -1,4 +1,4 @@
-"""Which tasks need whose yes, and who may give it. Asked by every door, answered in one place."""
+"""Who may vote on an approval, and who may override it. Every entry point asks here."""
 
 from datetime import datetime
 from typing import Any
@@ -31,24 +31,26 @@ from sessions_app.models import Task
 BREAK_GLASS = "approvals_app.break_glass"
 
 
-def voices(approval: Approval) -> list[Vote]:
-    """What was said in this decision so far, on all of its approvals: asked once, since whoever
-    holds the task's lock is the only one who can add to it."""
-    return _said(task=approval.task_id, revision=approval.revision, override=approval.override_id)
+def load_votes(approval: Approval) -> list[Vote]:
+    """The votes cast in the decision that ``approval`` belongs to, on all of its approvals, oldest
+    first."""
+    # Once is enough in an operation: only the holder of the task's lock can add a vote.
+    return _votes_in_decision(
+        task=approval.task_id, revision=approval.revision, override=approval.override_id
+    )
 
 
-_said: Prepared[Vote] = Prepared(
+_votes_in_decision: Prepared[Vote] = Prepared(
     lambda **decision: Vote.objects.in_one_decision(**decision).select_related("voter")
 )
 
 
 def voting_seat(approval: Approval, by: Actor, now: datetime) -> int:
-    """In whose seat ``by`` may vote on ``approval``: a user's id, their own where they can.
+    """The id of the user in whose seat ``by`` may vote on ``approval``: their own if they can.
 
-    Whoever decides holds the lock of the approval and its task, so that what vote_obstacle() says
-    still holds when the vote is cast; a page may ask without. Superusers are asked like anybody.
-    Raises HumansOnly, what _refusal makes of the obstacle, and what must_be_sure raises: last, so
-    that nobody proves who they are for a decision that is not theirs.
+    Callers that cast a vote hold the locks of the approval and its task; pages may ask without.
+    Being a superuser makes no difference. Raises HumansOnly, AlreadyDecided, ApprovalExpired,
+    NotEligible, SeparationOfDuties, OneVoiceEach, and what ``check_assurance`` raises.
     """
     if not by.is_human:
         raise HumansOnly(approval, kind=by.kind)
@@ -56,23 +58,24 @@ def voting_seat(approval: Approval, by: Actor, now: datetime) -> int:
         cursor.execute(BEST_SEAT, [approval.pk, int(by.id)])
         [(seat, code, reason)] = cursor.fetchall()
     if code:
-        raise _refusal(approval, code, reason)
-    must_be_sure(by, now, approval)
+        raise _build_refusal(approval, code, reason)
+    # Last: nobody has to sign in again for a decision that is not theirs.
+    check_assurance(by, now, approval)
     return int(seat)
 
 
-# First a seat that can be used, then one of which more is to be said than that it is not theirs.
+# A usable seat first; then the obstacle that says more than "not a member of the group".
 BEST_SEAT = """
 SELECT seat, code, reason FROM voting_seats(%s, %s)
 ORDER BY code IS NOT NULL, code = 'not_eligible', place, lent_at LIMIT 1
 """
 
 
-def _refusal(approval: Approval, code: str, reason: str) -> OrchestratorError:
-    """The error that vote_obstacle() names."""
+def _build_refusal(approval: Approval, code: str, reason: str) -> OrchestratorError:
+    """The error for a code of the SQL function vote_obstacle()."""
     match code:
         case "already_decided":
-            return already_decided(approval)
+            return build_already_decided(approval)
         case "approval_expired":
             return ApprovalExpired(approval, expires_at=approval.expires_at.isoformat())
         case "not_eligible":
@@ -84,66 +87,67 @@ def _refusal(approval: Approval, code: str, reason: str) -> OrchestratorError:
     raise AssertionError(code)
 
 
-def in_favour(approval: Approval, said: list[Vote]) -> int:
-    """How many of the voices ``said``, which are recorded, let ``approval`` be approved."""
-    yes = [v for v in said if v.approval_id == approval.pk and v.choice == Vote.Choice.YES]
+def count_in_favour(approval: Approval, votes: list[Vote]) -> int:
+    """How many of the recorded ``votes`` count towards approving ``approval``."""
+    yes = [v for v in votes if v.approval_id == approval.pk and v.choice == Vote.Choice.YES]
     if len(yes) < 2:
-        return len(yes)  # the last one was judged a moment ago
+        return len(yes)  # the last vote was checked when it was cast
+    # An earlier voter may have left the group since.
     with planned_once() as cursor:
         cursor.execute("SELECT count(*) FROM votes_in_favour(%s)", [approval.pk])
         [(count,)] = cursor.fetchall()
     return int(count)
 
 
-def must_be_in_time(task: Task, now: datetime) -> None:
-    """Raises ApprovalExpired where a deadline of ``task`` has passed, and nobody did yet what is to
-    happen then."""
+def check_deadlines(task: Task, now: datetime) -> None:
+    """Raise ApprovalExpired if a pending approval of ``task`` is past its deadline."""
+    # expire_approvals may run later: no decision waits for it.
     late = task.approvals.pending().blocking().filter(expires_at__lte=now).first()
     if late:
         raise ApprovalExpired(late, expires_at=late.expires_at.isoformat())
 
 
-def open_to_voices(approval: Approval) -> bool:
-    """Whether what was said of ``approval``, locked with its task, can still be taken back: what
-    speaks against a task counts on where others are asked instead."""
+def can_withdraw_votes(approval: Approval) -> bool:
+    """Whether votes on ``approval``, locked with its task, can still be withdrawn."""
     if approval.status == Approval.Status.PENDING:
         return True
+    # A no to an escalated approval still counts against the task, so it can be withdrawn.
     task = approval.task
     waits = task.status == Task.Status.AWAITING_APPROVAL and task.revision == approval.revision
     return approval.escalated_to_id is not None and waits
 
 
-def nobody_asks_for_changes(approval: Approval, said: list[Vote]) -> None:
-    """Raises ChangesRequested while somebody does."""
-    for vote in said:
+def check_no_changes_requested(approval: Approval, votes: list[Vote]) -> None:
+    """Raise ChangesRequested if one of ``votes`` requests changes."""
+    for vote in votes:
         if vote.choice == Vote.Choice.CHANGES:
             raise ChangesRequested(approval, by=vote.voter.get_username())
 
 
-def may_override(approval: Approval, by: Actor, now: datetime) -> None:
-    """Whether ``by`` may approve the whole task alone, in an emergency.
+def check_may_override(approval: Approval, by: Actor, now: datetime) -> None:
+    """Check that ``by`` may approve the whole task alone, in an emergency.
 
-    The right is given to a person or a group as such: a superuser does not have it by being one.
-    Raises HumansOnly, NoRightToOverride, AlreadyDecided, SeparationOfDuties, OverrideOverdue, and
-    what must_be_sure raises.
+    Raises HumansOnly, NoRightToOverride, AlreadyDecided, SeparationOfDuties, AnswerRequired (the
+    task is a question), OverrideOverdue, and what ``check_assurance`` raises.
     """
     if not by.is_human:
         raise HumansOnly(approval, kind=by.kind)
     if not may_break_glass(int(by.id)):
         raise NoRightToOverride(approval)
     if approval.status != Approval.Status.PENDING or approval.override_id:
-        raise already_decided(approval)
-    if why := _conflict_with_any(approval.task, int(by.id)):
+        raise build_already_decided(approval)
+    if why := _find_conflict_with_any(approval.task, int(by.id)):
         raise SeparationOfDuties(approval, why=why)
     if questions.is_question(approval.task.task_type):
         raise AnswerRequired(approval)
     if late := Override.objects.overdue().order_by("review_due_at").first():
         raise OverrideOverdue(approval, due=late.review_due_at.isoformat())
-    must_be_sure(by, now, approval)
+    check_assurance(by, now, approval)
 
 
 def may_break_glass(user_id: int) -> bool:
-    """As it is now; on a page, ``by.rights`` says as much of a moment ago."""
+    """Whether the active user has the permission to break the glass now, directly or by a group."""
+    # Not has_perm(), which is true for every superuser.
     right = {"codename": "break_glass", "content_type__app_label": "approvals_app"}
     given = Q(**{f"user_permissions__{k}": v for k, v in right.items()}) | Q(
         **{f"groups__permissions__{k}": v for k, v in right.items()}
@@ -152,14 +156,14 @@ def may_break_glass(user_id: int) -> bool:
 
 
 def conflict_of_interest(approval: Approval, person: int) -> str | None:
-    """Why ``person`` (a user's id) may not decide on ``approval``; None: separation of duties does
-    not exclude them."""
-    return _first("SELECT reason FROM conflict_of_interest(%s, %s)", [approval.pk, person])
+    """Why separation of duties bars ``person`` (a user's id) from deciding on ``approval``; None if
+    it does not."""
+    return _fetch_first("SELECT reason FROM conflict_of_interest(%s, %s)", [approval.pk, person])
 
 
-def _conflict_with_any(task: Task, person: int) -> str | None:
-    """Why ``person`` may not decide on ``task`` alone: for all of those who are asked."""
-    return _first(CONFLICT_WITH_ANY, [person, task.pk, task.revision])
+def _find_conflict_with_any(task: Task, person: int) -> str | None:
+    """Why ``person`` may not decide on ``task`` for everybody who is asked; None if they may."""
+    return _fetch_first(CONFLICT_WITH_ANY, [person, task.pk, task.revision])
 
 
 CONFLICT_WITH_ANY = """
@@ -171,28 +175,28 @@ LIMIT 1
 """
 
 
-def _first(statement: str, values: list[Any]) -> str | None:
+def _fetch_first(statement: str, values: list[Any]) -> str | None:
     with planned_once() as cursor:
         cursor.execute(statement, values)
-        found = cursor.fetchone()
-    return found[0] if found else None
+        row = cursor.fetchone()
+    return row[0] if row else None
 
 
-def must_be_sure(by: Actor, now: datetime, approval: Approval | None = None) -> None:
-    """Whether ``by`` has proved who they are well enough to decide on anything at ``now``.
+def check_assurance(by: Actor, now: datetime, approval: Approval | None = None) -> None:
+    """Check that ``by`` signed in recently and strongly enough to decide at ``now``.
 
-    A proof whose time nobody told is never recent. Raises ReauthenticationRequired,
-    SecondFactorRequired.
+    Raises ReauthenticationRequired, SecondFactorRequired.
     """
-    proof, limit = by.assurance, settings.REAUTHENTICATE_AFTER
-    if limit and (proof.authenticated_at is None or now - proof.authenticated_at > limit):
+    assurance, limit = by.assurance, settings.REAUTHENTICATE_AFTER
+    # An identity provider that does not tell when somebody signed in is never recent enough.
+    if limit and (assurance.authenticated_at is None or now - assurance.authenticated_at > limit):
         raise ReauthenticationRequired(approval)
-    if settings.REQUIRE_SECOND_FACTOR != "never" and not proof.second_factor:
+    if settings.REQUIRE_SECOND_FACTOR != "never" and not assurance.second_factor:
         raise SecondFactorRequired(approval)
 
 
-def already_decided(approval: Approval) -> AlreadyDecided:
-    """The conflict that tells the second reviewer who was first."""
+def build_already_decided(approval: Approval) -> AlreadyDecided:
+    """The error that tells the second reviewer who decided first, and when."""
     decider = approval.decided_by.get_username() if approval.decided_by else "nobody"
     at = approval.decision_at or approval.updated_at
     return AlreadyDecided(

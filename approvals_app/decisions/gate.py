@@ -1,4 +1,4 @@
-"""The approval gate: what this floor does inside the transactions of the floor below."""
+"""The approval gate: decides on tasks within the transactions of sessions_app."""
 
 from collections.abc import Sequence
 
@@ -17,10 +17,10 @@ class PolicyGate:
     """Implements ``sessions_app.gate.ApprovalGate`` by the policies in force."""
 
     def evaluate(self, tasks: Sequence[Task]) -> Sequence[PolicyDecision | OrchestratorError]:
-        return evaluation.judge_all(tasks)
+        return evaluation.evaluate_tasks(tasks)
 
     def check_revisable(self, task: Task) -> None:
-        eligibility.must_be_in_time(task, clock())
+        eligibility.check_deadlines(task, clock())
 
     def request_approvals(
         self, judged: Sequence[tuple[Task, PolicyDecision]], *, by: Actor
@@ -29,7 +29,7 @@ class PolicyGate:
             (task, verdict.plan) for task, verdict in judged if verdict.kind is Outcome.REQUIRE
         ]
         if waiting:
-            operations.ask_all(waiting, by=by)
+            operations.create_approvals(waiting, by=by)
 
     def withdraw_approvals(self, task: Task, *, by: Actor, why: str) -> None:
         operations.withdraw_pending(task, None, by=by, why=why)

@@ -1,4 +1,4 @@
-"""What can be done on this floor: people are asked, and say yes, no, or what should change."""
+"""Operations on approvals: request, approve, reject, request changes, withdraw, edit."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from approvals_app.decisions import eligibility, requirements
 from approvals_app.errors import ApprovalPending, NoVote, PayloadDigestMismatch, TaskNotWaiting
 from approvals_app.models import Approval, Override, Vote
 from approvals_app.payload import questions
-from approvals_app.policy.language import TO_ROLE, Requirement, Rule
+from approvals_app.policy.language import TO_ROLE, Policy, Requirement
 from audit_app.base.actors import Actor
 from audit_app.base.canonical import digest
 from audit_app.base.errors import AgentsOnly, Busy
@@ -27,9 +27,9 @@ from sessions_app.tasks.revisions import revise
 
 @operation("approval.request")
 def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -> Approval:
-    """Ask one more human about a task that waits already.
+    """Request one more approval of a task that waits for approval.
 
-    Raises AgentsOnly, NotFound, TaskNotWaiting, ApprovalPending (the role is asked already).
+    Raises AgentsOnly, NotFound, TaskNotWaiting, ApprovalPending (one for the role is pending).
     """
     if not by.is_agent:
         raise AgentsOnly(kind=by.kind)
@@ -37,10 +37,10 @@ def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -
     if task.status != Task.Status.AWAITING_APPROVAL:
         raise TaskNotWaiting(task, state=task.status, allowed=task.transitions_allowed())
     now = clock()
-    asked = terms(task, Rule.default(approver_role), now)
-    asked |= {"requested_by_id": UUID(by.id), "reason": reason}
+    terms = build_terms(task, Policy.default(approver_role), now)
+    terms |= {"requested_by_id": UUID(by.id), "reason": reason}
     try:
-        return ask(task, Requirement(approver_role), by=by, now=now, **asked)
+        return create_approval(task, Requirement(approver_role), by=by, now=now, **terms)
     except IntegrityError as error:
         if violated(error) == "approvals_one_pending_per_role":
             raise ApprovalPending(task, role=approver_role) from error
@@ -57,42 +57,42 @@ def approve(
     answer: Any = None,
     typed: str = "",
 ) -> Approval:
-    """Say yes to exactly the payload whose digest the reviewer saw.
+    """Cast a yes on exactly the payload whose digest the reviewer saw.
 
-    The last yes that an approval needs approves it, and the last approval that a task waits for
-    approves the task. Where the task is a question, ``answer`` is the answer; where its policy
-    wants something typed out, ``typed`` is that. Raises NotFound, what policies.voting_seat raises,
+    The last yes that an approval needs approves it, and the last approval that a task needs
+    approves the task. ``answer`` answers a question; ``typed`` is the value that the policy
+    requires to be typed. Raises NotFound, what ``eligibility.voting_seat`` raises,
     PayloadDigestMismatch, ChangesRequested, AnswerRequired, AnswerInvalid, LookFirst, NotTyped.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     now = clock()
-    answer = questions.answered(approval.task, answer)
-    said = {"payload_digest": payload_digest, "notes": notes, "answer": answer, "typed": typed}
-    voices = _cast(approval, Vote.Choice.YES, by=by, now=now, **said)
-    if eligibility.in_favour(approval, voices) >= approval.needed:
-        _decide(approval, approval.approve, voices[-1], by=by, at=now)
+    answer = questions.validate_answer(approval.task, answer)
+    vote = {"payload_digest": payload_digest, "notes": notes, "answer": answer, "typed": typed}
+    votes = _cast_vote(approval, Vote.Choice.YES, by=by, now=now, **vote)
+    if eligibility.count_in_favour(approval, votes) >= approval.needed:
+        _decide(approval, approval.approve, votes[-1], by=by, at=now)
         conclude(approval, by=by, at=now)
     return approval
 
 
 @operation("approval.reject")
 def reject(approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = "") -> Approval:
-    """Say no: as many noes as the policy wants, one by default, in all groups that are asked, end
-    the task, and nobody else is asked any more.
+    """Cast a no. ``deny_threshold`` noes, one by default, from all groups together reject the task
+    and withdraw its other approvals.
 
-    Raises as ``approve`` does.
+    Raises NotFound, what ``eligibility.voting_seat`` raises, and PayloadDigestMismatch.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     now = clock()
-    said = {"payload_digest": payload_digest, "notes": notes}
-    voices = _cast(approval, Vote.Choice.NO, by=by, now=now, **said)
-    if sum(vote.choice == Vote.Choice.NO for vote in voices) >= approval.deny_threshold:
-        _decide(approval, approval.reject, voices[-1], by=by, at=now)
+    vote = {"payload_digest": payload_digest, "notes": notes}
+    votes = _cast_vote(approval, Vote.Choice.NO, by=by, now=now, **vote)
+    if sum(each.choice == Vote.Choice.NO for each in votes) >= approval.deny_threshold:
+        _decide(approval, approval.reject, votes[-1], by=by, at=now)
         if approval.override is None:
             perform(approval.task.reject, by=by, details=_evidence(approval))
         else:
             perform(approval.override.condemn, by=by, details=_evidence(approval))
-            _stop(approval.task, by=by, because=approval)
+            _cancel_unless_claimed(approval.task, by=by, because=approval)
         why = "Another approver rejected the task."
         withdraw_pending(approval.task, approval.override, by=by, why=why)
     return approval
@@ -100,24 +100,26 @@ def reject(approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = ""
 
 @operation("approval.request_changes")
 def request_changes(approval_id: UUID, *, by: Actor, payload_digest: str, message: str) -> Approval:
-    """Ask the agent for changes: nobody can approve until it sends a revision, or until this voice
-    is withdrawn.
+    """Ask the agent for changes. Nobody can approve until it revises the task or this vote is
+    withdrawn.
 
-    Raises NotFound, what policies.voting_seat raises, and PayloadDigestMismatch.
+    Raises NotFound, what ``eligibility.voting_seat`` raises, and PayloadDigestMismatch.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
-    said = {"payload_digest": payload_digest, "notes": message}
-    _cast(approval, Vote.Choice.CHANGES, by=by, now=clock(), **said)
+    vote = {"payload_digest": payload_digest, "notes": message}
+    _cast_vote(approval, Vote.Choice.CHANGES, by=by, now=clock(), **vote)
     return approval
 
 
 @operation("approval.withdraw_vote")
 def withdraw_vote(approval_id: UUID, *, by: Actor, reason: str = "") -> Approval:
-    """Take back what the caller said, until the decision is made. Raises NotFound, AlreadyDecided,
-    NoVote."""
+    """Withdraw the caller's vote before the decision is made.
+
+    Raises NotFound, AlreadyDecided, NoVote.
+    """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
-    if not eligibility.open_to_voices(approval):
-        raise eligibility.already_decided(approval)
+    if not eligibility.can_withdraw_votes(approval):
+        raise eligibility.build_already_decided(approval)
     votes = Vote.objects.cast().filter(approval=approval)
     vote = votes.filter(voter_id=int(by.id)).first() if by.is_human else None
     if vote is None:
@@ -137,15 +139,14 @@ def edit(
     data: Any = None,
     context: Any = None,
 ) -> Task:
-    """Change what will be done: a new revision of the task, judged and asked about anew, which the
-    editor can't approve. None leaves a member as it is.
+    """Revise the task as a reviewer: the policies decide anew, and the editor can't approve it.
 
-    Raises NotFound, what policies.voting_seat raises, PayloadDigestMismatch, InvalidTransition,
-    NothingRevised.
+    None leaves a member as it is. Raises NotFound, what ``eligibility.voting_seat`` raises,
+    PayloadDigestMismatch, InvalidTransition, NothingRevised.
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     eligibility.voting_seat(approval, by, clock())
-    _same_payload(approval, payload_digest)
+    _check_digest(approval, payload_digest)
     given = {"description": description, "data": data, "context": context}
     changes = {name: value for name, value in given.items() if value is not None}
     details = {"notes": notes, "approval_id": str(approval.pk), **by.assurance.as_details()}
@@ -153,31 +154,37 @@ def edit(
     return approval.task
 
 
-def ask(
+def create_approval(
     task: Task, requirement: Requirement, *, by: Actor, now: datetime, **terms: Any
 ) -> Approval:
-    """Create one pending approval of ``task``: part of the operation that needs it.
+    """Create one pending approval of ``task``, within the caller's operation.
 
-    ``terms`` are further columns: those that ``terms`` makes of a plan, reason, override, …
+    ``terms`` are further columns: those of ``build_terms``, reason, override, …
     """
-    approval = _approval(task, requirement, now, terms)
-    return create(approval, EventType.APPROVAL_REQUESTED, by=by, details=_requested(approval))
+    approval = _build_approval(task, requirement, now, terms)
+    return create(
+        approval, EventType.APPROVAL_REQUESTED, by=by, details=_describe_request(approval)
+    )
 
 
-def ask_all(waiting: Iterable[tuple[Task, Rule]], *, by: Actor) -> None:
-    """Ask, for each task, everybody whom its plan names; in one statement, however many. The tasks
-    were changed a moment ago, which is when they begin to wait."""
+def create_approvals(waiting: Iterable[tuple[Task, Policy]], *, by: Actor) -> None:
+    """Create the approvals that each task needs by its policy, all in one statement.
+
+    The tasks were just created or revised: their deadlines count from ``updated_at``.
+    """
     approvals = [
-        _approval(task, requirement, task.updated_at, terms(task, plan, task.updated_at))
+        _build_approval(
+            task, requirement, task.updated_at, build_terms(task, plan, task.updated_at)
+        )
         for task, plan in waiting
-        for requirement in plan.asked_of(task.to_role)
+        for requirement in plan.requirements_for(task.to_role)
     ]
-    details = [_requested(approval) for approval in approvals]
+    details = [_describe_request(approval) for approval in approvals]
     create_all(approvals, EventType.APPROVAL_REQUESTED, by=by, details=details)
 
 
-def terms(task: Task, plan: Rule, now: datetime) -> dict[str, Any]:
-    """How long ``plan`` waits for a decision, what happens then, and what a decision is worth."""
+def build_terms(task: Task, plan: Policy, now: datetime) -> dict[str, Any]:
+    """The columns of an approval that ``plan`` sets: deadline, escalation, thresholds, care."""
     steps = [
         {
             "role": task.to_role if step.role == TO_ROLE else step.role,
@@ -199,15 +206,18 @@ def terms(task: Task, plan: Rule, now: datetime) -> dict[str, Any]:
 
 
 def next_reminder(approval: Approval, now: datetime) -> datetime | None:
-    """When the people who are asked are reminded next, after ``now``."""
+    """When the approvers are to be reminded next, after ``now``; None if never."""
     times = [approval.expires_at - timedelta(seconds=s) for s in approval.reminders]
     return min((at for at in times if at > now), default=None)
 
 
 def conclude(approval: Approval, *, by: Actor, at: datetime) -> None:
-    """What follows when ``approval``, just approved, is the last one that was waited for."""
+    """Approve the task, or uphold the override, if ``approval``, just approved, was the last one.
+
+    The task can be claimed for the shortest ``valid_for`` of its approvals.
+    """
     task, override = approval.task, approval.override
-    rows = _asked(task=task.pk, revision=approval.revision, override=approval.override_id)
+    rows = _approval_states(task=task.pk, revision=approval.revision, override=approval.override_id)
     if any(status == Approval.Status.PENDING for status, _ in rows):
         return
     if override:
@@ -219,7 +229,7 @@ def conclude(approval: Approval, *, by: Actor, at: datetime) -> None:
     perform(task.approve, by=by, details=details, until=until)
 
 
-_asked: Prepared[tuple[str, timedelta | None]] = Prepared(
+_approval_states: Prepared[tuple[str, timedelta | None]] = Prepared(
     lambda **decision: (
         Approval.objects.filter(**decision).order_by().values_list("status", "valid_for")
     )
@@ -227,17 +237,17 @@ _asked: Prepared[tuple[str, timedelta | None]] = Prepared(
 
 
 def withdraw_pending(task: Task, override: Override | None, *, by: Actor, why: str) -> None:
-    """Ask nobody about ``task``, which the caller has locked, any more; or nobody to review
-    ``override``."""
+    """Withdraw the pending approvals of ``task``, which the caller has locked: those it waits for,
+    or, with ``override``, those that review it."""
     pending = task.approvals.pending().filter(override=override).order_by("id")
     for approval in pending.select_for_update(no_key=True, of=("self",)):
         perform(approval.withdraw, by=by, details={"reason": why})
 
 
-def _approval(
+def _build_approval(
     task: Task, requirement: Requirement, now: datetime, terms: dict[str, Any]
 ) -> Approval:
-    """A pending one, not saved."""
+    """A pending approval, not saved."""
     approval = Approval(
         task=task,
         approver_role=requirement.role,
@@ -251,8 +261,8 @@ def _approval(
     return approval
 
 
-def _requested(approval: Approval) -> dict[str, Any]:
-    """What the event of a new approval says."""
+def _describe_request(approval: Approval) -> dict[str, Any]:
+    """The details of the event of a new approval."""
     return {
         "task_id": str(approval.task_id),
         "payload_digest": approval.payload_digest,
@@ -262,7 +272,7 @@ def _requested(approval: Approval) -> dict[str, Any]:
     }
 
 
-def _cast(
+def _cast_vote(
     approval: Approval,
     choice: Vote.Choice,
     *,
@@ -273,15 +283,17 @@ def _cast(
     answer: Any = None,
     typed: str = "",
 ) -> list[Vote]:
-    """One voice, in the voter's own seat or in that of whom they stand in for; return all that were
-    given in this decision, this one last."""
-    said = eligibility.voices(approval)
+    """Cast a vote in the caller's own seat or a delegator's.
+
+    Returns all votes of the decision, the new one last. Raises as ``approve`` does, and Busy.
+    """
+    votes = eligibility.load_votes(approval)
     seat = eligibility.voting_seat(approval, by, now)
-    _same_payload(approval, payload_digest)
-    looked = requirements.looked(approval, by, now)
+    _check_digest(approval, payload_digest)
+    review_time = requirements.measure_review_time(approval, by, now)
     if choice is Vote.Choice.YES:
-        eligibility.nobody_asks_for_changes(approval, said)
-        requirements.must_be_careful(approval, looked, typed)
+        eligibility.check_no_changes_requested(approval, votes)
+        requirements.check_requirements(approval, review_time, typed)
     vote = Vote(
         approval=approval,
         voter_id=int(by.id),
@@ -303,11 +315,11 @@ def _cast(
     }
     if answer is not None:
         details["answer"] = answer
-    if looked is not None:
-        details["looked_seconds"] = int(looked.total_seconds())
+    if review_time is not None:
+        details["looked_seconds"] = int(review_time.total_seconds())
     try:
-        return [*said, create(vote, EventType.VOTE_CAST, by=by, details=details)]
-    except IntegrityError as error:  # a group, an owner or a delegation changed since we looked
+        return [*votes, create(vote, EventType.VOTE_CAST, by=by, details=details)]
+    except IntegrityError as error:  # a group, an owner or a delegation changed meanwhile
         raise Busy from error
 
 
@@ -323,13 +335,13 @@ def _decide(
     perform(decision, by=by, details=details, decided_by_id=int(by.id), at=at, notes=vote.notes)
 
 
-def _stop(task: Task, *, by: Actor, because: Approval) -> None:
-    """What the review condemned is not begun; what somebody began already is theirs to end."""
+def _cancel_unless_claimed(task: Task, *, by: Actor, because: Approval) -> None:
+    # A claimed task is already being executed: its agent has to end it.
     if task.status == Task.Status.APPROVED:
         perform(task.cancel, by=by, details=_evidence(because))
 
 
-def _same_payload(approval: Approval, payload_digest: str) -> None:
+def _check_digest(approval: Approval, payload_digest: str) -> None:
     if payload_digest != approval.payload_digest:
         raise PayloadDigestMismatch(approval)
 

@@ -1,4 +1,4 @@
-"""What is over for long is removed, in bulk; what happened stays in the trail, the removal too."""
+"""Removes finished rows past retention, in batches. The trail keeps their events."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,13 +25,13 @@ AND NOT EXISTS (
 OLD_SESSION = """
 session.status = ANY(%(session_ended)s) AND session.updated_at < clock_timestamp() - %(older_than)s
 """
-OLD_RECEIPT = "created_at < clock_timestamp() - make_interval(secs => %(ttl)s)"
+OLD_RESPONSE = "created_at < clock_timestamp() - make_interval(secs => %(ttl)s)"
 
 LOCK_TASKS = f"""
 SELECT task.id FROM tasks AS task WHERE {OLD_TASK}
 ORDER BY task.updated_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """  # noqa: S608  # put together from pieces of ours; values are parameters
-# A task goes with all of its approvals or not at all: where one is held, the task stays as well.
+# A task is removed with all of its approvals or not at all: if one of them is locked, it stays.
 LOCK_APPROVALS = """
 WITH held AS MATERIALIZED (
     SELECT id FROM approvals WHERE task_id = ANY(%(tasks)s) FOR UPDATE SKIP LOCKED
@@ -45,9 +45,9 @@ AND NOT EXISTS (SELECT FROM tasks WHERE session_id = session.id)
 AND NOT EXISTS (SELECT FROM tasks WHERE claimed_session_id = session.id)
 ORDER BY session.updated_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """  # noqa: S608  # as above
-REMOVE_RECEIPTS = f"""
+REMOVE_RESPONSES = f"""
 DELETE FROM request_receipts WHERE id IN (
-    SELECT id FROM request_receipts WHERE {OLD_RECEIPT}
+    SELECT id FROM request_receipts WHERE {OLD_RESPONSE}
     ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 """  # noqa: S608  # as above
 COUNT = f"""
@@ -61,36 +61,34 @@ SELECT (SELECT count(*) FROM old),
     (SELECT count(*) FROM sessions AS session WHERE {OLD_SESSION}
         AND NOT EXISTS (SELECT FROM staying WHERE session_id = session.id)
         AND NOT EXISTS (SELECT FROM staying WHERE claimed_session_id = session.id)),
-    (SELECT count(*) FROM request_receipts WHERE {OLD_RECEIPT})
+    (SELECT count(*) FROM request_receipts WHERE {OLD_RESPONSE})
 """  # noqa: S608  # as above
 KINDS = ("tasks", "approvals", "sessions", "receipts")
 
 
 def count_old(*, older_than: timedelta) -> dict[str, int]:
-    """What ``purge`` would remove now, if nobody held any of it."""
+    """How many rows of each of KINDS ``purge`` would remove now, if none of them is locked."""
     with connection.cursor() as cursor:
-        cursor.execute(COUNT, _conditions(older_than))
+        cursor.execute(COUNT, _build_params(older_than))
         return dict(zip(KINDS, cursor.fetchone(), strict=True))
 
 
 def purge(*, by: Actor, older_than: timedelta, batch_size: int) -> Iterator[Counter[str]]:
-    """Remove what has not changed for ``older_than``; yield what each batch removed.
+    """Remove rows that have not changed for ``older_than``; yield each batch's counts by kind.
 
-    Finished tasks whose approvals are all decided, with them; finished sessions to which no
-    remaining task refers; receipts past IDEMPOTENCY_TTL_SECONDS. Never an event. Tasks are locked
-    before approvals, as everywhere, and what somebody holds is left for the next run.
+    Removes finished tasks with their approvals if all of these are decided, finished sessions to
+    which no remaining task refers, and stored responses past IDEMPOTENCY_TTL_SECONDS; never an
+    event. Locked rows are left for the next run.
     """
-    conditions = _conditions(older_than)
-    for batch in (_tasks, _sessions, _receipts):
-        yield from _until_nothing_is_left(batch, by, conditions | {"limit": batch_size})
+    conditions = _build_params(older_than)
+    for batch in (_remove_tasks, _remove_sessions, _remove_responses):
+        yield from _run_batches(batch, by, conditions | {"limit": batch_size})
 
 
 Batch = Callable[[Actor, dict[str, Any]], Counter[str]]
 
 
-def _until_nothing_is_left(
-    batch: Batch, by: Actor, params: dict[str, Any]
-) -> Iterator[Counter[str]]:
+def _run_batches(batch: Batch, by: Actor, params: dict[str, Any]) -> Iterator[Counter[str]]:
     while True:
         with transaction.atomic(durable=True):
             removed = batch(by, params)
@@ -99,10 +97,11 @@ def _until_nothing_is_left(
         yield removed
 
 
-def _tasks(by: Actor, params: dict[str, Any]) -> Counter[str]:
-    locked = _ids(LOCK_TASKS, params)
-    whole = {"tasks": _ids(LOCK_APPROVALS, {"tasks": locked})}
-    _what_belongs_to(whole, by)
+def _remove_tasks(by: Actor, params: dict[str, Any]) -> Counter[str]:
+    # Tasks before approvals, as everywhere.
+    locked = _select_ids(LOCK_TASKS, params)
+    whole = {"tasks": _select_ids(LOCK_APPROVALS, {"tasks": locked})}
+    _remove_votes_and_delegations(whole, by)
     approvals = remove_all(
         Approval,
         EventType.APPROVAL_PURGED,
@@ -124,20 +123,20 @@ def _tasks(by: Actor, params: dict[str, Any]) -> Counter[str]:
     return Counter(tasks=tasks, approvals=approvals)
 
 
-def _what_belongs_to(whole: dict[str, list[UUID]], by: Actor) -> None:
-    """Votes and delegations go with their approvals, in whatever state they are."""
-    theirs = "row.approval_id IN (SELECT id FROM approvals WHERE task_id = ANY(%(tasks)s))"
-    belongings: tuple[tuple[type[Subject], EventType], ...] = (
+def _remove_votes_and_delegations(whole: dict[str, list[UUID]], by: Actor) -> None:
+    """Remove the votes and delegations of the tasks' approvals, in whatever state they are."""
+    condition = "row.approval_id IN (SELECT id FROM approvals WHERE task_id = ANY(%(tasks)s))"
+    dependents: tuple[tuple[type[Subject], EventType], ...] = (
         (Vote, EventType.VOTE_PURGED),
         (Delegation, EventType.DELEGATION_PURGED),
     )
-    for model, event in belongings:
+    for model, event in dependents:
         states = [str(state) for state in model.Status.values]  # type: ignore[attr-defined]
-        remove_all(model, event, by=by, condition=theirs, params=dict(whole), states=states)
+        remove_all(model, event, by=by, condition=condition, params=dict(whole), states=states)
 
 
-def _sessions(by: Actor, params: dict[str, Any]) -> Counter[str]:
-    """The second statement looks again, since a task may have been routed before the lock."""
+def _remove_sessions(by: Actor, params: dict[str, Any]) -> Counter[str]:
+    # The condition is checked again: a task may have been routed before the session was locked.
     sessions = remove_all(
         AgentSession,
         EventType.SESSION_PURGED,
@@ -145,24 +144,24 @@ def _sessions(by: Actor, params: dict[str, Any]) -> Counter[str]:
         condition="""row.id = ANY(%(sessions)s)
             AND NOT EXISTS (SELECT FROM tasks WHERE session_id = row.id)
             AND NOT EXISTS (SELECT FROM tasks WHERE claimed_session_id = row.id)""",
-        params={"sessions": _ids(LOCK_SESSIONS, params)},
+        params={"sessions": _select_ids(LOCK_SESSIONS, params)},
     )
     return Counter(sessions=sessions)
 
 
-def _receipts(by: Actor, params: dict[str, Any]) -> Counter[str]:
+def _remove_responses(by: Actor, params: dict[str, Any]) -> Counter[str]:
     with connection.cursor() as cursor:
-        cursor.execute(REMOVE_RECEIPTS, params)
+        cursor.execute(REMOVE_RESPONSES, params)
         return Counter(receipts=cursor.rowcount)
 
 
-def _ids(statement: str, params: dict[str, Any]) -> list[UUID]:
+def _select_ids(statement: str, params: dict[str, Any]) -> list[UUID]:
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
-        return [found for (found,) in cursor.fetchall()]
+        return [pk for (pk,) in cursor.fetchall()]
 
 
-def _conditions(older_than: timedelta) -> dict[str, Any]:
+def _build_params(older_than: timedelta) -> dict[str, Any]:
     return {
         "older_than": older_than,
         "task_ended": ended_states(Task),

@@ -1,24 +1,21 @@
-"""Sending what notices.py noted: one message a place at a time, in our own words, looked at again.
+"""Sends the notices that recipients.py recorded: all that is due at a destination in one message.
 
-What an agent wrote is not in a message, but for the name of the task's type, and there is one link
-a sentence, to a page that asks before it does anything: whoever reads mail for others follows
-links. A row is taken for LEASE before it is sent, so that two workers don't send it both, and what
-a worker began that died is sent by another: at least once.
+A message is composed when it is sent, from the present state. It contains nothing that an agent
+wrote but names, and one link a sentence, to a page that changes nothing by being opened: mail
+scanners follow links. Workers lease rows for LEASE while they send them; the rows of a worker that
+died are sent again, so delivery is at least once.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.mail import EmailMessage
 from django.db import connection
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -28,24 +25,22 @@ from procrastinate.types import JSONDict
 
 from approvals_app.models import Approval
 from approvals_app.notifications import channels, schedule
-from approvals_app.notifications.models import Notice, NoticeChannel, NoticeKind, NoticeSettings
-from audit_app.base import encryption
+from approvals_app.notifications.channels.base import NotSent
+from approvals_app.notifications.models import Notice, NoticeKind, NoticeSettings
 from audit_app.base.actors import Actor
 from audit_app.base.text_safety import UNSEEN, shorten
 from audit_app.trail.operation import clock
 from sessions_app.models import Task
 
-log = structlog.get_logger("orchestrator.notices")
-
 QUEUE = "notices"
 LEASE = timedelta(minutes=5)
-"""Longer than any place takes; then the row is somebody else's to send."""
+"""Longer than sending takes; after it, another worker may send the row."""
 PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720)]
-"""After each failure; after the one behind the last, a day is nearly over, and that is the end."""
-KEPT = timedelta(days=30)
-AT_A_TIME = 200
-LISTED = 20
-REMOVED_AT_A_TIME = 5_000
+"""The pause after each failure; the failure after the last, nearly a day later, is final."""
+RETENTION = timedelta(days=30)
+BATCH_SIZE = 200
+MAX_LISTED = 20
+PURGE_BATCH_SIZE = 5_000
 LONGEST_NAME = 60
 NOT_PLAIN = re.compile(r"[^\w\s+-]+")
 """What a mail program or a chat could take for a link, a mention or markup."""
@@ -58,7 +53,7 @@ UPDATE notices SET due_at = now() + %s::interval WHERE id IN (
     ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED)
 RETURNING id
 """
-DECIDING = {
+SENTENCES = {
     NoticeKind.WORK: "A decision on {task} is needed from {role} by {until}.",
     NoticeKind.REMINDER: "Reminder: a decision on {task} is needed from {role} by {until}.",
     NoticeKind.ESCALATION: ("The deadline for {task} passed; {role} must now decide by {until}."),
@@ -66,7 +61,7 @@ DECIDING = {
         "{person} approved {task} alone (break glass); {role} must review it by {until}."
     ),
 }
-BECAME = {
+OUTCOMES = {
     Task.Status.REJECTED: "rejected",
     Task.Status.EXPIRED: "not decided in time",
     Task.Status.CANCELLED: "cancelled",
@@ -74,8 +69,8 @@ BECAME = {
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One thing to tell: a sentence, and where to look."""
+class Message:
+    """One notice in words: a sentence, and the path of the page about it."""
 
     sentence: str
     path: str
@@ -85,223 +80,160 @@ class Line:
         return f"{settings.PUBLIC_URL.rstrip('/')}{self.path}"
 
 
-class NotSent(Exception):
-    """A place did not take a message; why, without anything secret."""
+def defer_delivery(destinations: Iterable[str]) -> None:
+    """Queue a job for each of ``destinations``; it runs once the present transaction commits."""
+    jobs: list[JSONDict] = [{"place": destination} for destination in sorted(destinations)]
+    if jobs:
+        deliver.batch_defer(*jobs)
 
 
-def defer(places: Iterable[str]) -> None:
-    """Have what is due at ``places`` sent, once the present transaction commits."""
-    wanted: list[JSONDict] = [{"place": place} for place in sorted(places)]
-    if wanted:
-        deliver.batch_defer(*wanted)
-
-
+# The queue keeps the name of the parameter, across upgrades, too.
 @app.task(queue=QUEUE, name="notices.deliver")
 def deliver(place: str) -> None:
-    """Send what is due at ``place``, all of it in one message."""
-    rows = _claimed(place)
+    """Send all notices that are due at one destination, in one message."""
+    rows = _claim_rows(place)
     if rows:
-        lines = _still_so(rows)
-        told = [row for row in rows if row.pk in lines]
-        _settle(set(rows) - set(told), dropped_at=Now())
-        if told:
-            _tell(place, told, [lines[row.pk] for row in told])
+        messages = _compose_messages(rows)
+        relevant = [row for row in rows if row.pk in messages]
+        _update_rows(set(rows) - set(relevant), dropped_at=Now())
+        if relevant:
+            _send_messages(place, relevant, [messages[row.pk] for row in relevant])
 
 
 @app.periodic(cron="* * * * *")
 @app.task(queue=QUEUE, name="notices.sweep", queueing_lock="notices.sweep")
 def sweep(timestamp: int) -> None:
-    """What became due by the clock is sent, and what is long over is removed."""
+    """Queue what is due by now (digests, quiet hours, retries); remove what is past retention."""
     due = Notice.objects.due().order_by().values_list("place", flat=True).distinct()
-    places = list(due[:10_000])
-    if places:
-        defer(places)
-    old = Notice.objects.settled().filter(created_at__lt=clock() - KEPT).order_by("created_at")
-    Notice.objects.filter(
-        pk__in=list(old.values_list("pk", flat=True)[:REMOVED_AT_A_TIME])
-    ).delete()
+    destinations = list(due[:10_000])
+    if destinations:
+        defer_delivery(destinations)
+    old = (
+        Notice.objects.filter_finished()
+        .filter(created_at__lt=clock() - RETENTION)
+        .order_by("created_at")
+    )
+    Notice.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:PURGE_BATCH_SIZE])).delete()
 
 
-def shared_place(role: str, url: str) -> str:
-    """How a channel that a role shares is called, without its secrets."""
-    return f"shared:{sha256(url.encode()).hexdigest()[:16]}:{role}"
+def sanitize_name(text: str) -> str:
+    """A name that others chose, as one short line that no program takes for a link or markup."""
+    visible = UNSEEN.sub(lambda match: f" U+{ord(match[0]):04X} ", text)
+    return shorten(NOT_PLAIN.sub("·", visible), LONGEST_NAME)
 
 
-def plain(text: str) -> str:
-    """A name that others gave, on one line and cut, with nothing hidden in it, and nothing that
-    could be taken for a link, a mention or markup."""
-    shown = UNSEEN.sub(lambda found: f" U+{ord(found[0]):04X} ", text)
-    return shorten(NOT_PLAIN.sub("·", shown), LONGEST_NAME)
-
-
-def _claimed(place: str) -> list[Notice]:
+def _claim_rows(destination: str) -> list[Notice]:
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM, [f"{LEASE.total_seconds()} seconds", place, AT_A_TIME])
+        cursor.execute(CLAIM, [f"{LEASE.total_seconds()} seconds", destination, BATCH_SIZE])
         ids = [pk for (pk,) in cursor.fetchall()]
     return list(Notice.objects.filter(pk__in=ids).select_related("person").order_by("id"))
 
 
-def _still_so(rows: list[Notice]) -> dict[int, Line]:
-    """What is to be said of each of ``rows``, which are of one place, as things stand now. Left out
-    are those of which there is nothing to be said to this person any more."""
+def _compose_messages(rows: list[Notice]) -> dict[int, Message]:
+    """The message of each of ``rows``, which have one destination, by the row's id.
+
+    Leaves out what does not concern the person any more: decided, out of their group, deactivated.
+    """
     person = rows[0].person
     if person is not None and not person.is_active:
         return {}
-    about = {row.subject_id for row in rows}
-    approvals = _to_decide(person, about)
-    tasks = _asked_for(person, about) if person else {}
-    zone = _zone(person)
-    lines = {}
+    subjects = {row.subject_id for row in rows}
+    approvals = _find_approvals(person, subjects)
+    tasks = _find_tasks(person, subjects) if person else {}
+    zone = ZoneInfo(NoticeSettings.load(person).time_zone)
+    messages = {}
     for row in rows:
-        line: Line | None = None
-        if row.kind in DECIDING and row.subject_id in approvals:
-            line = _decision_line(NoticeKind(row.kind), approvals[row.subject_id], zone)
+        message: Message | None = None
+        if row.kind in SENTENCES and row.subject_id in approvals:
+            message = _compose_decision(NoticeKind(row.kind), approvals[row.subject_id], zone)
         elif row.kind == NoticeKind.DECISION and row.subject_id in tasks:
-            line = _outcome_line(tasks[row.subject_id])
+            message = _compose_outcome(tasks[row.subject_id])
         elif row.kind == NoticeKind.WEBHOOK and person and person.is_superuser:
-            said = "A webhook was paused or disabled; its receiver gets no events."
-            line = Line(said, reverse("admin:audit_app_webhook_change", args=[row.subject_id]))
+            sentence = "A webhook was paused or disabled; its receiver gets no events."
+            page = reverse("admin:audit_app_webhook_change", args=[row.subject_id])
+            message = Message(sentence, page)
         elif row.kind == NoticeKind.TEST:
-            said = "This is a test: notifications will arrive here."
-            line = Line(said, reverse("admin:index"))
-        if line is not None:
-            lines[row.pk] = line
-    return lines
+            sentence = "This is a test: notifications will arrive here."
+            message = Message(sentence, reverse("admin:index"))
+        if message is not None:
+            messages[row.pk] = message
+    return messages
 
 
-def _to_decide(person: User | None, about: set[UUID]) -> dict[UUID, Approval]:
-    """Those on which ``person``, or of a role that shares a place anybody, can still decide."""
+def _find_approvals(person: User | None, ids: set[UUID]) -> dict[UUID, Approval]:
+    """Those of ``ids`` on which ``person`` can still vote; without one, on which anybody can."""
     if person is not None:
-        found = Approval.objects.waiting_for(Actor.human(person))
+        approvals = Approval.objects.waiting_for(Actor.human(person))
     else:
-        found = Approval.objects.undecided()
-    known = found.filter(pk__in=about).select_related("task", "override__opened_by")
-    return {approval.pk: approval for approval in known}
+        approvals = Approval.objects.undecided()
+    rows = approvals.filter(pk__in=ids).select_related("task", "override__opened_by")
+    return {approval.pk: approval for approval in rows}
 
 
-def _asked_for(person: User, about: set[UUID]) -> dict[UUID, Task]:
-    """Those tasks that ``person`` asked for, or answers for."""
-    names = Q(on_behalf_of__iexact=person.username)
+def _find_tasks(person: User, ids: set[UUID]) -> dict[UUID, Task]:
+    """Those of ``ids`` that an agent of ``person`` routed, or any agent on their behalf."""
+    on_behalf = Q(on_behalf_of__iexact=person.username)
     if person.email:
-        names |= Q(on_behalf_of__iexact=person.email)
-    found = Task.objects.filter(Q(agent__owner=person) | names, pk__in=about)
-    return {task.pk: task for task in found.select_related("agent")}
+        on_behalf |= Q(on_behalf_of__iexact=person.email)
+    tasks = Task.objects.filter(Q(agent__owner=person) | on_behalf, pk__in=ids)
+    return {task.pk: task for task in tasks.select_related("agent")}
 
 
-def _decision_line(kind: NoticeKind, approval: Approval, zone: ZoneInfo) -> Line:
+def _compose_decision(kind: NoticeKind, approval: Approval, zone: ZoneInfo) -> Message:
     until = f"{approval.expires_at.astimezone(zone):%Y-%m-%d %H:%M} {zone.key}"
-    alone = approval.override.opened_by.get_username() if approval.override else ""
-    named = {"task": approval.task.task_type, "role": approval.approver_role, "person": alone}
-    words = {name: plain(text) for name, text in named.items()}
+    opened_by = approval.override.opened_by.get_username() if approval.override else ""
+    names = {"task": approval.task.task_type, "role": approval.approver_role, "person": opened_by}
+    words = {name: sanitize_name(text) for name, text in names.items()}
     page = reverse("admin:approvals_app_approval_change", args=[approval.pk])
-    return Line(DECIDING[kind].format(**words, until=until), page)
+    return Message(SENTENCES[kind].format(**words, until=until), page)
 
 
-def _outcome_line(task: Task) -> Line:
-    became = BECAME.get(Task.Status(task.status), "approved")
-    what, role, agent = (plain(t) for t in (task.task_type, task.to_role, task.agent.name))
-    said = f"What {agent} asked of {role}, {what}, was {became}."
-    return Line(said, f"{reverse('admin:index')}?tab=asked")
+def _compose_outcome(task: Task) -> Message:
+    outcome = OUTCOMES.get(Task.Status(task.status), "approved")
+    names = (task.task_type, task.to_role, task.agent.name)
+    task_type, role, agent = (sanitize_name(name) for name in names)
+    sentence = f"What {agent} asked of {role}, {task_type}, was {outcome}."
+    return Message(sentence, f"{reverse('admin:index')}?tab=asked")
 
 
-def _tell(place: str, rows: list[Notice], lines: list[Line]) -> None:
-    subject, body = _message(lines)
+def _send_messages(destination: str, rows: list[Notice], messages: list[Message]) -> None:
+    subject, body = _join_messages(messages)
+    channel = channels.find_channel(destination)
     try:
-        if not _sent(place, rows[0].person, subject, body):
-            _settle(rows, dropped_at=Now())
+        if not (channel and channel.send(destination, rows[0].person, subject=subject, body=body)):
+            _update_rows(rows, dropped_at=Now())
             return
     except NotSent as error:
-        _failed(rows, str(error))
+        _schedule_retry(rows, str(error))
         return
-    _settle(rows, sent_at=Now(), failure="")
+    _update_rows(rows, sent_at=Now(), failure="")
 
 
-def _message(lines: list[Line]) -> tuple[str, str]:
-    if len(lines) == 1:
-        return lines[0].sentence, f"{lines[0].sentence}\n\n{lines[0].link}\n"
-    parts = [f"{line.sentence}\n{line.link}\n" for line in lines[:LISTED]]
-    if len(lines) > LISTED:
-        rest = Line(f"And {len(lines) - LISTED} more.", reverse("admin:index"))
-        parts.append(f"{rest.sentence}\n{rest.link}\n")
-    return f"{len(lines)} things to know", "\n".join(parts)
+def _join_messages(messages: list[Message]) -> tuple[str, str]:
+    """The subject and the body of one message that holds all of ``messages``."""
+    if len(messages) == 1:
+        return messages[0].sentence, f"{messages[0].sentence}\n\n{messages[0].link}\n"
+    parts = [f"{each.sentence}\n{each.link}\n" for each in messages[:MAX_LISTED]]
+    if len(messages) > MAX_LISTED:
+        more = Message(f"And {len(messages) - MAX_LISTED} more.", reverse("admin:index"))
+        parts.append(f"{more.sentence}\n{more.link}\n")
+    return f"{len(messages)} things to know", "\n".join(parts)
 
 
-def _sent(place: str, person: User | None, subject: str, body: str) -> bool:
-    """Whether there is such a place still, and it took the message. Raises NotSent."""
-    kind, _, name = place.partition(":")
-    if kind == "email":
-        return person is not None and _mailed(person, subject, body)
-    if kind == "channel":
-        channel = NoticeChannel.objects.filter(pk=name, person=person).first()
-        return channel is not None and _sent_to_own(channel, subject, body)
-    role = name.partition(":")[2]
-    for url in settings.NOTICE_CHANNELS.get(role, ()):
-        if shared_place(role, url) == place:
-            _reach(place, url, subject, body, own=False)
-            return True
-    return False
-
-
-def _mailed(person: User, subject: str, body: str) -> bool:
-    if not (person.email and settings.EMAIL_CONFIGURED and _wish(person).by_email):
-        return False
-    headers = {"Auto-Submitted": "auto-generated"}
-    message = EmailMessage(subject, body, to=[person.email], headers=headers)
-    try:
-        message.send()
-    except (OSError, ValueError) as error:
-        log.warning("notice", place="email", failure=type(error).__name__)
-        raise NotSent("The mail server did not accept it.") from None
-    return True
-
-
-def _sent_to_own(channel: NoticeChannel, subject: str, body: str) -> bool:
-    try:
-        url = channels.opened(channel.sealed)
-    except encryption.DecryptionFailed:
-        raise NotSent("SECRET_KEY changed, so the address can't be read. Add it again.") from None
-    _reach(f"channel:{channel.pk}", url, subject, body, own=True)
-    return True
-
-
-def _reach(place: str, url: str, subject: str, body: str, *, own: bool) -> None:
-    """Raises NotSent. Whatever a service's own code raises holds up no other place, and may quote
-    the address: only its kind is logged."""
-    try:
-        taken = channels.send(url, title=subject, body=body, own=own)
-    except channels.ChannelRefused:
-        raise NotSent("The operator no longer allows this address.") from None
-    except Exception as error:
-        log.warning("notice", place=place, failure=type(error).__name__)
-        raise NotSent("The service could not be reached.") from None
-    if not taken:
-        log.warning("notice", place=place, failure="refused")
-        raise NotSent("The service could not be reached or did not accept it.")
-
-
-def _settle(rows: Iterable[Notice], **columns: Any) -> None:
+def _update_rows(rows: Iterable[Notice], **columns: Any) -> None:
     ids = [row.pk for row in rows]
     if ids:
         Notice.objects.filter(pk__in=ids).update(**columns)
 
 
-def _failed(rows: list[Notice], why: str) -> None:
-    """Try again later, the longer it fails the later; after a day no more."""
-    now, wish = clock(), _wish(rows[0].person)
+def _schedule_retry(rows: list[Notice], failure: str) -> None:
+    """Have ``rows`` sent again after the next of PAUSES, or give them up after the last."""
+    now, preferences = clock(), NoticeSettings.load(rows[0].person)
     for failures in sorted({row.failures for row in rows}):
         alike = [row for row in rows if row.failures == failures]
-        columns: dict[str, Any] = {"failures": F("failures") + 1, "failure": why}
+        columns: dict[str, Any] = {"failures": F("failures") + 1, "failure": failure}
         if failures < len(PAUSES):
-            columns["due_at"] = schedule.calm(wish, now + PAUSES[failures])
+            columns["due_at"] = schedule.after_quiet_hours(preferences, now + PAUSES[failures])
         else:
             columns["given_up_at"] = Now()
-        _settle(alike, **columns)
-
-
-def _wish(person: User | None) -> NoticeSettings:
-    known = NoticeSettings.objects.filter(person=person).first() if person else None
-    return known or NoticeSettings()
-
-
-def _zone(person: User | None) -> ZoneInfo:
-    return ZoneInfo(_wish(person).time_zone)
+        _update_rows(alike, **columns)

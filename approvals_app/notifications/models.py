@@ -1,27 +1,27 @@
-"""What a person wants to be told of, where and when; and what they were told.
+"""People's notification preferences and channels, and the notices sent to them.
 
-None of it is a fact of the work: it is not in the trail, of which it is told, and nothing is
-decided by it.
+Notices follow from the audit trail and are not part of it; no decision depends on them.
 """
 
 import uuid
 from typing import Self
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import models
 from django.db.models.functions import Now
 
 
 class NoticeQuerySet(models.QuerySet["Notice"]):
     def open(self) -> Self:
-        """Those that are still to be sent."""
+        """Notices still to be sent."""
         return self.filter(sent_at=None, dropped_at=None, given_up_at=None)
 
     def due(self) -> Self:
         return self.open().filter(due_at__lte=Now())
 
-    def settled(self) -> Self:
-        """Those of which nothing is to be done any more."""
+    def filter_finished(self) -> Self:
+        """Notices that were sent, dropped or given up."""
         return self.exclude(sent_at=None, dropped_at=None, given_up_at=None)
 
 
@@ -35,13 +35,13 @@ class NoticeKind(models.TextChoices):
     TEST = "test", "A test of yours"
 
     @classmethod
-    def chosen_from(cls) -> "list[NoticeKind]":
-        """Those that a person can have or not."""
+    def list_selectable(cls) -> "list[NoticeKind]":
+        """The kinds that a person can switch off."""
         return [kind for kind in cls if kind is not cls.TEST]
 
 
 class NoticeSettings(models.Model):
-    """How one person wants to be told. Whoever has none is told by e-mail, at once."""
+    """One person's preferences. Without a row, the defaults apply: by e-mail, at once."""
 
     class Digest(models.TextChoices):
         AT_ONCE = "at_once", "At once"
@@ -88,11 +88,17 @@ class NoticeSettings(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"how {self.person_id} is told"
+        return f"preferences of {self.person_id}"
+
+    @classmethod
+    def load(cls, person: User | None) -> "NoticeSettings":
+        """The stored preferences of ``person``, or the defaults, which are not saved."""
+        stored = cls.objects.filter(person=person).first() if person else None
+        return stored or cls(person=person)
 
 
 class NoticeChannel(models.Model):
-    """A chat, or another place, to which one person is told beside e-mail."""
+    """A person's own channel beside e-mail, reached by an apprise URL."""
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, db_comment="Identity."
@@ -121,8 +127,10 @@ class NoticeChannel(models.Model):
 
 
 class Notice(models.Model):
-    """That one event is told at one place: a person's e-mail, a channel of theirs, or a channel
-    that a role shares. It holds no words: they are found when it is sent, as things stand then."""
+    """One event to be sent to one destination: a person's e-mail or channel, or a role's channel.
+
+    It has no text: delivery.py composes the message from the state at the time of sending.
+    """
 
     id = models.BigAutoField(primary_key=True, db_comment="Identity.")
     event_id = models.UUIDField(db_comment="The event of the trail that is told.")

@@ -1,8 +1,8 @@
-"""Who is told of what happened: one relay of the trail, with a row for each event and place.
+"""Who is notified of an event: a consumer of the trail that records a notice for each destination.
 
-It writes nothing else, and in the transaction of the relay's own cursor; that an event is told at a
-place is unique, so that one which is read twice is told once. What is due at once is a job beside
-it; everything else (quiet hours, digests, what failed) is found by the clock, in notifying.py.
+The notices are written in the transaction that advances the consumer, and are unique by event and
+destination, so that an event that is read twice is sent once. Notices that are due now get a job;
+delivery.sweep finds the others (quiet hours, digests, retries).
 """
 
 from collections import defaultdict
@@ -12,21 +12,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Q
 
 from approvals_app.models import Approval
 from approvals_app.notifications import channels, delivery, schedule
-from approvals_app.notifications.models import Notice, NoticeChannel, NoticeKind, NoticeSettings
+from approvals_app.notifications.models import Notice, NoticeKind, NoticeSettings
 from audit_app.base.events import EventType
 from audit_app.live.consumers import consumer
 from audit_app.models import Event
 from audit_app.trail.operation import clock
 from sessions_app.models import Task
 
-ASKED = {EventType.APPROVAL_REQUESTED.value, EventType.APPROVAL_REMINDED.value}
+REQUESTS = {EventType.APPROVAL_REQUESTED.value, EventType.APPROVAL_REMINDED.value}
 OUTCOMES = {
     EventType.TASK_APPROVED.value,
     EventType.TASK_REJECTED.value,
@@ -39,12 +38,13 @@ CROSS JOIN LATERAL approval_voters(asked.id) AS voter
 """
 BATCH = 1_000
 
-channels.must_be_known(settings.NOTICE_CHANNELS)
+# At import, so that a wrong setting of a channel stops the start and not a delivery.
+channels.load_channels()
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One event, and who is to know of it."""
+class Recipients:
+    """One event, and the people or the role to notify of it."""
 
     event: Event
     kind: NoticeKind
@@ -55,38 +55,42 @@ class Told:
 
 
 @consumer("notices")
-def tell(events: list[Event]) -> None:
-    """Note who is told of ``events``, where and when; read again, they change nothing."""
-    told = [*_asked(events), *_decided(events), *_of_webhooks(events)]
-    if told:
+def record_notices(events: list[Event]) -> None:
+    """Record who is notified of ``events``, where and when. Repeating it changes nothing."""
+    recipients = [
+        *_find_requests(events),
+        *_find_outcomes(events),
+        *_find_stopped_webhooks(events),
+    ]
+    if recipients:
         now = clock()
-        rows = [*_to_people(told, now), *_to_roles(told, now)]
+        rows = [*_build_personal_notices(recipients, now), *_build_shared_notices(recipients, now)]
         Notice.objects.bulk_create(rows, batch_size=BATCH, ignore_conflicts=True)
-        delivery.defer({row.place for row in rows if row.due_at <= now})
+        delivery.defer_delivery({row.place for row in rows if row.due_at <= now})
 
 
-def try_out(person: User, place: str) -> None:
-    """Send something to one place of ``person``, so that they see whether it arrives."""
+def send_test(person: User, destination: str) -> None:
+    """Send a test message to one destination of ``person``."""
     row = {"event_id": uuid4(), "subject_id": uuid4(), "kind": NoticeKind.TEST}
-    Notice.objects.create(place=place, person=person, due_at=clock(), **row)
-    delivery.defer({place})
+    Notice.objects.create(place=destination, person=person, due_at=clock(), **row)
+    delivery.defer_delivery({destination})
 
 
-def _asked(events: list[Event]) -> Iterator[Told]:
-    """New work, escalations, reviews of overrides, and reminders: for whoever may vote. Whether
-    they still may is looked at when it is sent."""
-    asking = [event for event in events if event.event_type in ASKED]
-    if not asking:
+def _find_requests(events: list[Event]) -> Iterator[Recipients]:
+    """New work, escalations, reviews of overrides, and reminders: for those who may vote."""
+    # delivery.py checks again, when it sends, whether they still may.
+    requests = [event for event in events if event.event_type in REQUESTS]
+    if not requests:
         return
-    found = Approval.objects.filter(pk__in=[event.subject_id for event in asking])
-    approvals = {row.pk: row for row in found.pending().prefetch_related("escalated_from")}
-    voters = _voters(approvals)
-    for event in asking:
+    pending = Approval.objects.pending().filter(pk__in=[event.subject_id for event in requests])
+    approvals = {row.pk: row for row in pending.prefetch_related("escalated_from")}
+    voters = _load_voters(approvals)
+    for event in requests:
         approval = approvals.get(event.subject_id)
         if approval is not None:
-            yield Told(
+            yield Recipients(
                 event,
-                _kind(event, approval),
+                _classify(event, approval),
                 approval.pk,
                 frozenset(voters[approval.pk]),
                 approval.approver_role,
@@ -94,7 +98,7 @@ def _asked(events: list[Event]) -> Iterator[Told]:
             )
 
 
-def _kind(event: Event, approval: Approval) -> NoticeKind:
+def _classify(event: Event, approval: Approval) -> NoticeKind:
     if event.event_type == EventType.APPROVAL_REMINDED:
         return NoticeKind.REMINDER
     if approval.override_id is not None:
@@ -102,8 +106,8 @@ def _kind(event: Event, approval: Approval) -> NoticeKind:
     return NoticeKind.ESCALATION if approval.escalated_from.all() else NoticeKind.WORK
 
 
-def _voters(approvals: Iterable[UUID]) -> dict[UUID, set[int]]:
-    """Everybody who may vote on each of ``approvals`` now, by its id."""
+def _load_voters(approvals: Iterable[UUID]) -> dict[UUID, set[int]]:
+    """The ids of the users who may vote on each of ``approvals`` now, by its id."""
     voters: dict[UUID, set[int]] = defaultdict(set)
     with connection.cursor() as cursor:
         cursor.execute(VOTERS, [list(approvals)])
@@ -112,85 +116,86 @@ def _voters(approvals: Iterable[UUID]) -> dict[UUID, set[int]]:
     return voters
 
 
-def _decided(events: list[Event]) -> Iterator[Told]:
-    """What became of a task: for the agent's owner, and for the person in whose name it asked."""
+def _find_outcomes(events: list[Event]) -> Iterator[Recipients]:
+    """Outcomes of tasks that waited for approval: for the agent's owner, and the person on whose
+    behalf it asked."""
     waited = Task.Status.AWAITING_APPROVAL
-    over = [e for e in events if e.event_type in OUTCOMES and e.from_state == waited]
-    if not over:
+    decided = [e for e in events if e.event_type in OUTCOMES and e.from_state == waited]
+    if not decided:
         return
-    rows = Task.objects.filter(pk__in=[event.subject_id for event in over])
+    rows = Task.objects.filter(pk__in=[event.subject_id for event in decided])
     tasks = {task.pk: task for task in rows.select_related("agent")}
-    named = people_named(task.on_behalf_of for task in tasks.values())
-    for event in over:
+    people_by_name = find_people(task.on_behalf_of for task in tasks.values())
+    for event in decided:
         task = tasks.get(event.subject_id)
         if task is None:
             continue
-        people = set(named[task.on_behalf_of.lower()])
+        people = set(people_by_name[task.on_behalf_of.lower()])
         if task.agent.owner_id is not None:
             people.add(task.agent.owner_id)
-        yield Told(event, NoticeKind.DECISION, task.pk, frozenset(people))
+        yield Recipients(event, NoticeKind.DECISION, task.pk, frozenset(people))
 
 
-def people_named(names: Iterable[str]) -> dict[str, set[int]]:
-    """The active people whom ``names`` mean, by username or e-mail, under the name in small
-    letters."""
-    wanted = {name for name in names if name}
+def find_people(names: Iterable[str]) -> dict[str, set[int]]:
+    """The ids of the active users with these usernames or e-mail addresses, by lowercase name."""
+    distinct = {name for name in names if name}
     found: dict[str, set[int]] = defaultdict(set)
-    if not wanted:
+    if not distinct:
         return found
-    same = Q()
-    for name in wanted:
-        same |= Q(username__iexact=name) | Q(email__iexact=name)
-    people = User.objects.filter(same, is_active=True).values_list("pk", "username", "email")
+    matching = Q()
+    for name in distinct:
+        matching |= Q(username__iexact=name) | Q(email__iexact=name)
+    people = User.objects.filter(matching, is_active=True).values_list("pk", "username", "email")
     for pk, *both in people:
         for name in both:
             found[name.lower()].add(pk)
     return found
 
 
-def _of_webhooks(events: list[Event]) -> Iterator[Told]:
+def _find_stopped_webhooks(events: list[Event]) -> Iterator[Recipients]:
     stopped = [event for event in events if event.event_type in WEBHOOKS]
     if stopped:
         administrators = User.objects.filter(is_active=True, is_superuser=True)
         people = frozenset(administrators.values_list("pk", flat=True))
         for event in stopped:
-            yield Told(event, NoticeKind.WEBHOOK, event.subject_id, people)
+            yield Recipients(event, NoticeKind.WEBHOOK, event.subject_id, people)
 
 
-def _to_people(told: list[Told], now: datetime) -> Iterator[Notice]:
-    everybody = set[int]().union(*(each.people for each in told))
+def _build_personal_notices(recipients: list[Recipients], now: datetime) -> Iterator[Notice]:
+    everybody = set[int]().union(*(each.people for each in recipients))
     people = User.objects.in_bulk(everybody)
-    wishes = NoticeSettings.objects.in_bulk(everybody)
-    further = defaultdict(list)
-    for channel, person in NoticeChannel.objects.filter(person__in=everybody).values_list(
-        "pk", "person"
-    ):
-        further[person].append(f"channel:{channel}")
-    for each in told:
+    stored = NoticeSettings.objects.in_bulk(everybody)
+    preferences = {
+        person: stored.get(pk) or NoticeSettings(person=person) for pk, person in people.items()
+    }
+    reached_by = [
+        channel.personal_destinations(preferences) for channel in channels.load_channels().values()
+    ]
+    for each in recipients:
         for pk in sorted(each.people & people.keys()):
-            wish = wishes.get(pk) or NoticeSettings(person=people[pk])
-            if each.kind in wish.without or not people[pk].is_active:
+            wanted = preferences[people[pk]]
+            if each.kind in wanted.without or not people[pk].is_active:
                 continue
-            due = schedule.told_at(wish, now, each.deadline)
-            by_email = wish.by_email and people[pk].email and settings.EMAIL_CONFIGURED
-            places = [f"email:{pk}"] if by_email else []
-            for place in [*places, *further[pk]]:
-                yield _row(each, place, due, person_id=pk)
+            due = schedule.send_at(wanted, now, each.deadline)
+            for destinations in reached_by:
+                for destination in destinations.get(pk, ()):
+                    yield _build_notice(each, destination, due, person_id=pk)
 
 
-def _to_roles(told: list[Told], now: datetime) -> Iterator[Notice]:
-    for each in told:
-        for url in settings.NOTICE_CHANNELS.get(each.role, ()) if each.role else ():
-            yield _row(each, delivery.shared_place(each.role, url), now)
+def _build_shared_notices(recipients: list[Recipients], now: datetime) -> Iterator[Notice]:
+    for each in recipients:
+        for channel in channels.load_channels().values() if each.role else ():
+            for destination in channel.role_destinations(each.role):
+                yield _build_notice(each, destination, now)
 
 
-def _row(told: Told, place: str, due: datetime, **person: Any) -> Notice:
+def _build_notice(recipients: Recipients, destination: str, due: datetime, **person: Any) -> Notice:
     return Notice(
-        event_id=told.event.pk,
-        place=place,
-        kind=told.kind,
-        subject_id=told.subject_id,
-        deadline_at=told.deadline,
+        event_id=recipients.event.pk,
+        place=destination,
+        kind=recipients.kind,
+        subject_id=recipients.subject_id,
+        deadline_at=recipients.deadline,
         due_at=due,
         **person,
     )

@@ -1,4 +1,4 @@
-"""When a person is told: their quiet hours and their digests, in their own time zone."""
+"""When a person is notified: quiet hours and digests, in their own time zone."""
 
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
@@ -9,54 +9,56 @@ from approvals_app.notifications.models import NoticeSettings
 DAY = timedelta(days=1)
 
 
-def zones() -> list[str]:
-    """What a person can choose from."""
+def list_time_zones() -> list[str]:
+    """The names of the time zones that a person can choose."""
     return sorted(zone for zone in available_timezones() if "/" in zone or zone == "UTC")
 
 
-def told_at(wish: NoticeSettings, now: datetime, deadline: datetime | None) -> datetime:
-    """When ``wish`` wants what happened ``now`` to be told.
+def send_at(preferences: NoticeSettings, now: datetime, deadline: datetime | None) -> datetime:
+    """When to send a notice of an event that happened ``now``.
 
-    What is due before then is told at once, where they want that.
+    ``preferences`` may ask for what is due before the next digest to be sent at once.
     """
-    at = calm(wish, _digested(wish, now))
-    urgent = wish.urgent_at_once and deadline is not None and now < deadline <= at
+    at = after_quiet_hours(preferences, _next_digest(preferences, now))
+    urgent = preferences.urgent_at_once and deadline is not None and now < deadline <= at
     return now if urgent else at
 
 
-def calm(wish: NoticeSettings, at: datetime) -> datetime:
-    """``at``, or the end of the quiet hours in which it lies."""
-    begins, ends = wish.quiet_from, wish.quiet_until
-    if begins is None or ends is None or begins == ends:
+def after_quiet_hours(preferences: NoticeSettings, at: datetime) -> datetime:
+    """``at``, or the end of the quiet hours that it falls in."""
+    start, end = preferences.quiet_from, preferences.quiet_until
+    if start is None or end is None or start == end:
         return at
-    local = at.astimezone(ZoneInfo(wish.time_zone))
+    local = at.astimezone(ZoneInfo(preferences.time_zone))
     hour = local.time()
-    over_midnight = begins > ends
-    quiet = hour >= begins or hour < ends if over_midnight else begins <= hour < ends
-    return _next(local, ends) if quiet else at
+    over_midnight = start > end
+    quiet = hour >= start or hour < end if over_midnight else start <= hour < end
+    return _next_time(local, end) if quiet else at
 
 
-def _digested(wish: NoticeSettings, now: datetime) -> datetime:
-    local = now.astimezone(ZoneInfo(wish.time_zone))
-    match wish.digest:
+def _next_digest(preferences: NoticeSettings, now: datetime) -> datetime:
+    """When the next digest after ``now`` is due; ``now`` without digests."""
+    local = now.astimezone(ZoneInfo(preferences.time_zone))
+    match preferences.digest:
         case NoticeSettings.Digest.HOURLY:
-            # Hours are counted in UTC: the clock that is set back has one twice, not none. Of a
-            # zone that is half an hour off, the half hours are full.
+            # Counted in UTC, so that each of the two hours at the end of daylight saving time has
+            # its digest. Full hours are local: those of India are half hours in UTC.
             past = timedelta(minutes=local.minute, seconds=local.second)
             return (now - past).replace(microsecond=0) + timedelta(hours=1)
         case NoticeSettings.Digest.DAILY:
-            return _next(local, time(wish.digest_hour))
+            return _next_time(local, time(preferences.digest_hour))
     return now
 
 
-def _next(local: datetime, hour: time) -> datetime:
-    """The next time that the clock shows ``hour`` after ``local``."""
-    return min(at for at in _times(local, hour) if at > local.astimezone(ZoneInfo("UTC")))
+def _next_time(local: datetime, hour: time) -> datetime:
+    """The first time after ``local`` at which the local clock shows ``hour``."""
+    return min(at for at in _list_times(local, hour) if at > local.astimezone(ZoneInfo("UTC")))
 
 
-def _times(local: datetime, hour: time) -> Iterator[datetime]:
-    """When the clock shows ``hour`` on that day and the next: twice where it is set back, and where
-    it jumps over it, when it would have."""
+def _list_times(local: datetime, hour: time) -> Iterator[datetime]:
+    """When the local clock shows ``hour`` on the day of ``local`` and the next."""
+    # Twice when the clock is set back (fold); when it skips the hour, fold 0 gives an instant that
+    # the clock shows under another hour.
     day: date = local.date()
     for on in (day, day + DAY):
         for fold in (0, 1):

@@ -1,4 +1,4 @@
-"""A person's own page: of what they are told, where and when. Nobody sees another's."""
+"""A person's own notification page: preferences, channels, and what could not be delivered."""
 
 from datetime import timedelta
 from typing import Any, cast
@@ -16,6 +16,8 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from approvals_app.notifications import channels, recipients, schedule
+from approvals_app.notifications.channels import apprise
+from approvals_app.notifications.channels.email import EMAIL
 from approvals_app.notifications.models import Notice, NoticeChannel, NoticeKind, NoticeSettings
 from audit_app.http.serializers import UUID_TEXT
 
@@ -26,12 +28,12 @@ RECENT = timedelta(days=7)
 HOURS = [(hour, f"{hour:02}:00") for hour in range(24)]
 
 
-class WishForm(forms.Form):
-    """Of what, when and how much at a time."""
+class PreferencesForm(forms.Form):
+    """The preferences of one person; ``kinds`` are those that are not switched off."""
 
     by_email = forms.BooleanField(required=False)
     kinds = forms.MultipleChoiceField(
-        choices=[(kind.value, kind.label) for kind in NoticeKind.chosen_from()], required=False
+        choices=[(kind.value, kind.label) for kind in NoticeKind.list_selectable()], required=False
     )
     time_zone = forms.CharField(max_length=64)
     quiet_from = forms.TimeField(required=False)
@@ -42,7 +44,7 @@ class WishForm(forms.Form):
 
     def clean_time_zone(self) -> str:
         given: str = self.cleaned_data["time_zone"]
-        if given not in schedule.zones():
+        if given not in schedule.list_time_zones():
             raise forms.ValidationError("Choose a time zone from the list, such as Europe/Berlin.")
         return given
 
@@ -54,113 +56,119 @@ class WishForm(forms.Form):
 
 
 class ChannelForm(forms.Form):
-    url = forms.CharField(max_length=channels.LONGEST)
+    url = forms.CharField(max_length=apprise.LONGEST)
 
 
 def notifications(request: HttpRequest) -> HttpResponse:
-    """What the reader wants to be told, where, and what did not reach them."""
+    """Show the page, and save what was submitted. 400 with the reason if it is refused."""
     assert isinstance(request.user, User), "the admin lets nobody else in"
-    person, refused = request.user, ""
-    form = WishForm(request.POST if request.POST.get("action") == "save" else None)
+    person, error = request.user, ""
+    form = PreferencesForm(request.POST if request.POST.get("action") == "save" else None)
     if request.method == "POST":
         try:
-            messages.success(request, _acted(request, person, form))
+            messages.success(request, _run_action(request, person, form))
             return redirect("pages:notifications")
-        except (forms.ValidationError, channels.ChannelRefused) as error:
-            refused = " ".join(getattr(error, "messages", [str(error)]))
-    wish = NoticeSettings.objects.filter(person=person).first() or NoticeSettings(person=person)
+        except (forms.ValidationError, apprise.ChannelRefused) as refusal:
+            error = " ".join(getattr(refusal, "messages", [str(refusal)]))
+    preferences = NoticeSettings.load(person)
     context = {
         "title": "Notifications",
-        "refused": refused,
-        "shown": _shown(wish, form),
-        "kinds": NoticeKind.chosen_from(),
+        "error": error,
+        "values": _build_form_values(preferences, form),
+        "kinds": NoticeKind.list_selectable(),
         "digests": NoticeSettings.Digest.choices,
         "hours": HOURS,
-        "zones": schedule.zones(),
+        "zones": schedule.list_time_zones(),
         "email": person.email,
         "mail_is_sent": settings.EMAIL_CONFIGURED,
         "channels": NoticeChannel.objects.filter(person=person)[:MOST_CHANNELS],
-        "schemes": channels.allowed(),
+        "schemes": apprise.list_schemes(),
         "full": NoticeChannel.objects.filter(person=person).count() >= MOST_CHANNELS,
-        "missed": _missed(person),
+        "undelivered": _find_undelivered(person),
     }
     frame = admin.site.each_context(request)
     template = "admin/approvals_app/notifications.html"
-    return TemplateResponse(request, template, frame | context, status=400 if refused else 200)
+    return TemplateResponse(request, template, frame | context, status=400 if error else 200)
 
 
-def _acted(request: HttpRequest, person: User, form: WishForm) -> str:
+def _run_action(request: HttpRequest, person: User, form: PreferencesForm) -> str:
     match request.POST.get("action"):
         case "save":
-            return _saved(person, form)
+            return _save_preferences(person, form)
         case "add":
-            return _added(person, ChannelForm(request.POST))
+            return _add_channel(person, ChannelForm(request.POST))
         case "remove":
-            if not NoticeChannel.objects.filter(person=person, pk=_named(request)).delete()[0]:
+            if not NoticeChannel.objects.filter(
+                person=person, pk=_parse_channel_id(request)
+            ).delete()[0]:
                 raise Http404(NOT_YOURS)
             return "Removed."
         case "test_email" if person.email and settings.EMAIL_CONFIGURED:
-            recipients.try_out(person, f"email:{person.pk}")
+            recipients.send_test(person, EMAIL.destination_of(person))
             return "A test is on its way to your e-mail."
         case "test":
-            channel = NoticeChannel.objects.filter(person=person, pk=_named(request)).first()
+            channel = NoticeChannel.objects.filter(
+                person=person, pk=_parse_channel_id(request)
+            ).first()
             if channel is None:
                 raise Http404(NOT_YOURS)
-            recipients.try_out(person, f"channel:{channel.pk}")
+            recipients.send_test(person, f"channel:{channel.pk}")
             return f"A test is on its way to {channel.service}."
     raise forms.ValidationError("This action is not available.")
 
 
-def _saved(person: User, form: WishForm) -> str:
+def _save_preferences(person: User, form: PreferencesForm) -> str:
     if not form.is_valid():
-        said = [str(text) for texts in form.errors.values() for text in texts]
-        raise forms.ValidationError(said)
-    given = dict(form.cleaned_data)
-    kinds = given.pop("kinds")
-    without = [kind.value for kind in NoticeKind.chosen_from() if kind.value not in kinds]
-    NoticeSettings.objects.update_or_create(person=person, defaults=given | {"without": without})
+        errors = [str(text) for texts in form.errors.values() for text in texts]
+        raise forms.ValidationError(errors)
+    values = dict(form.cleaned_data)
+    kinds = values.pop("kinds")
+    without = [kind.value for kind in NoticeKind.list_selectable() if kind.value not in kinds]
+    NoticeSettings.objects.update_or_create(person=person, defaults=values | {"without": without})
     return "Saved. This applies to new events."
 
 
-def _added(person: User, form: ChannelForm) -> str:
+def _add_channel(person: User, form: ChannelForm) -> str:
     if not form.is_valid():
-        raise channels.ChannelRefused(channels.NOT_KNOWN)
+        raise apprise.ChannelRefused(apprise.NOT_KNOWN)
     url = form.cleaned_data["url"]
-    plugin = channels.understood(url)
+    plugin = apprise.parse_url(url)
     with transaction.atomic():
-        # Two windows that add at once take turns at the person's row.
+        # Two requests at once would both pass the limit: they take turns at the person's row.
         User.objects.select_for_update(no_key=True).get(pk=person.pk)
         if NoticeChannel.objects.filter(person=person).count() >= MOST_CHANNELS:
-            said = f"You already have {MOST_CHANNELS} channels; remove one first."
-            raise channels.ChannelRefused(said)
+            message = f"You already have {MOST_CHANNELS} channels; remove one first."
+            raise apprise.ChannelRefused(message)
         NoticeChannel.objects.create(
             person=person,
-            sealed=channels.sealed(url),
-            masked=channels.masked(url),
+            sealed=apprise.encrypt_url(url),
+            masked=apprise.mask_url(url),
             service=str(plugin.service_name)[:100],
         )
     return "Added. Send a test to check it."
 
 
-def _named(request: HttpRequest) -> UUID:
+def _parse_channel_id(request: HttpRequest) -> UUID:
     given = request.POST.get("channel", "")
     if not UUID_TEXT.fullmatch(given):
         raise Http404(NOT_YOURS)
     return UUID(given)
 
 
-def _shown(wish: NoticeSettings, form: WishForm) -> dict[str, Any]:
-    """What the form shows: what was sent, where that could not be kept, or what is kept."""
+def _build_form_values(preferences: NoticeSettings, form: PreferencesForm) -> dict[str, Any]:
+    """What the form shows: what was submitted if it was refused, else what is stored."""
     if form.is_bound:
         given = cast("QueryDict", form.data)
         return {name: given.get(name, "") for name in form.fields} | {
             "kinds": given.getlist("kinds"),
             "digest_hour": _hour(given.get("digest_hour", "")),
         }
-    return {name: getattr(wish, name) for name in form.fields if name != "kinds"} | {
-        "kinds": [kind.value for kind in NoticeKind.chosen_from() if kind not in wish.without],
-        "quiet_from": f"{wish.quiet_from:%H:%M}" if wish.quiet_from else "",
-        "quiet_until": f"{wish.quiet_until:%H:%M}" if wish.quiet_until else "",
+    return {name: getattr(preferences, name) for name in form.fields if name != "kinds"} | {
+        "kinds": [
+            kind.value for kind in NoticeKind.list_selectable() if kind not in preferences.without
+        ],
+        "quiet_from": f"{preferences.quiet_from:%H:%M}" if preferences.quiet_from else "",
+        "quiet_until": f"{preferences.quiet_until:%H:%M}" if preferences.quiet_until else "",
     }
 
 
@@ -168,25 +176,20 @@ def _hour(given: str) -> int:
     return next((hour for hour, _ in HOURS if str(hour) == given), 0)
 
 
-def _missed(person: User) -> list[dict[str, Any]]:
-    """What could not be sent lately, newest first; SHOWN at most."""
+def _find_undelivered(person: User) -> list[dict[str, Any]]:
+    """Recent notices that failed and were not sent since, newest first; SHOWN at most."""
     since = timezone.now() - RECENT
     rows = Notice.objects.filter(
         Q(given_up_at__isnull=False) | Q(sent_at=None, dropped_at=None, failures__gt=0),
         person=person,
         created_at__gt=since,
     )
-    names = {
-        f"channel:{pk}": f"{service} {masked}"
-        for pk, service, masked in NoticeChannel.objects.filter(person=person).values_list(
-            "pk", "service", "masked"
-        )
-    }
+    labels: dict[str, str] = {}
+    for channel in channels.load_channels().values():
+        labels |= channel.labels(person)
     return [
         {
-            "where": "e-mail"
-            if row.place.startswith("email:")
-            else names.get(row.place, "removed"),
+            "where": labels.get(row.place, "removed"),
             "what": NoticeKind(row.kind).label,
             "at": row.created_at,
             "why": row.failure,

@@ -1,4 +1,4 @@
-"""What changed between two JSON values, line by line of their indented texts."""
+"""Line diffs of two pretty-printed JSON values."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -14,29 +14,32 @@ from sessions_app.models import TaskRevision
 
 AROUND = 3
 SAME = "="
-"""The sign of a line that stands for several which are the same in both."""
+"""The sign of a line that stands for several unchanged lines."""
 
 Line = tuple[str, str]
-"""``+``, ``-``, a blank or ``=``, and the text."""
+"""The sign (``+``, ``-``, a space or ``=``) and the text."""
 
 
-def lines_of(before: Any, after: Any, most: int = 5_000) -> list[Line]:
-    """The lines of ``after`` against those of ``before``; None is nothing at all.
+def diff_lines(before: Any, after: Any, most: int = 5_000) -> list[Line]:
+    """The diff from ``before`` to ``after``; None stands for no value.
 
-    Longer values than ``most`` lines are not compared, and one line says so.
+    Values of more than ``most`` lines together are not compared: one line says so.
     """
+    # SequenceMatcher takes quadratic time at worst, and agents choose the values.
     old, new = _lines(before), _lines(after)
     if len(old) + len(new) > most:
         return [(SAME, f"{len(old):,} lines became {len(new):,}: too long to compare here.")]
     return list(chain.from_iterable(_hunks(old, new)))
 
 
-def of_tasks(ids: Iterable[UUID]) -> dict[UUID, list[Line]]:
-    """What the present revision of each of those tasks changed, where it is not the first. Of their
-    past no more is read than the revision before, all in one statement."""
+def diff_tasks(ids: Iterable[UUID]) -> dict[UUID, list[Line]]:
+    """The diff of each task's current revision from the one before it, by task id.
+
+    Leaves out tasks that were never revised. Sends one query.
+    """
     before = TaskRevision.objects.filter(task__in=list(ids), number=F("task__revision") - 1)
     now = before.values_list("task_id", "payload", "task__payload")
-    return {task: lines_of(json.loads(old), json.loads(new)) for task, old, new in now}
+    return {task: diff_lines(json.loads(old), json.loads(new)) for task, old, new in now}
 
 
 def _lines(value: Any) -> list[str]:
@@ -47,13 +50,13 @@ def _hunks(old: list[str], new: list[str]) -> Iterator[list[Line]]:
     matcher = SequenceMatcher(None, old, new, autojunk=False)
     for kind, first, last, begin, end in matcher.get_opcodes():
         if kind == "equal":
-            yield _folded(old[first:last], at_start=first == 0, at_end=last == len(old))
+            yield _fold_equal_lines(old[first:last], at_start=first == 0, at_end=last == len(old))
         else:
             yield [*(("-", line) for line in old[first:last])]
             yield [*(("+", line) for line in new[begin:end])]
 
 
-def _folded(lines: list[str], *, at_start: bool, at_end: bool) -> list[Line]:
+def _fold_equal_lines(lines: list[str], *, at_start: bool, at_end: bool) -> list[Line]:
     head, tail = (0 if at_start else AROUND), (0 if at_end else AROUND)
     hidden = len(lines) - head - tail
     if hidden < 2:

@@ -1,4 +1,4 @@
-"""Source code with its parts told apart by colour (Pygments), every character to be seen."""
+"""Highlights source code with Pygments and marks its invisible characters."""
 
 from django.utils.safestring import SafeString, mark_safe
 from pygments.lexers import get_lexer_by_name
@@ -22,12 +22,15 @@ CLASSES = (
 )
 
 
-def code(text: str, language: str) -> SafeString:
-    """``text`` in ``language`` (a name that Pygments knows); very long text in one colour."""
+def highlight_code(text: str, language: str) -> SafeString:
+    """``text`` as highlighted HTML. ``language`` is the name of a Pygments lexer.
+
+    Text longer than LONGEST characters is not highlighted.
+    """
     inner: str = visible(text)
     if len(text) <= LONGEST:
         lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
-        # Unprocessed: what get_tokens() strips (a byte order mark, say) would be hidden.
+        # get_tokens() strips a byte order mark, for example, and would so hide it.
         tokens = lexer.get_tokens_unprocessed(text)
         inner = "".join(_piece(kind, piece) for _, kind, piece in tokens)
     return mark_safe(f'<pre tabindex="0" class="o-code">{inner}</pre>')  # noqa: S308  # escaped

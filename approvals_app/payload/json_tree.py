@@ -1,4 +1,4 @@
-"""A JSON value as HTML that opens and closes: nested, whole, and searchable on its page."""
+"""Renders a JSON value as collapsible HTML that the page can search."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -15,26 +15,30 @@ ROWS_SHOWN = 25
 MOST_COLUMNS = 12
 
 
-def tree(value: Any) -> SafeString:
-    """``value`` whole: objects and lists within each other as parts that open, lists of like
-    objects as tables, every text escaped with its unseen characters marked."""
-    return mark_safe("".join(_drawn(value, 0)))  # noqa: S308  # escaped, piece by piece
+def render_tree(value: Any) -> SafeString:
+    """All of ``value`` as HTML: nested objects and lists collapse, lists of similar objects become
+    tables. Every text is escaped, with its invisible characters marked."""
+    return mark_safe("".join(_render(value, 0)))  # noqa: S308  # escaped, piece by piece
 
 
-def _drawn(value: Any, level: int) -> Iterator[str]:
+def _render(value: Any, level: int) -> Iterator[str]:
     match value:
         case {} if value:
-            yield from _inside(_members(value, level), _of(len(value), "member"), value, level)
+            yield from _wrap_details(
+                _render_members(value, level), _count_of(len(value), "member"), value, level
+            )
         case [_, *_]:
-            columns = _columns(value)
-            inner = _table(value, columns) if columns else _items(value, level)
-            yield from _inside(inner, _of(len(value), "row" if columns else "item"), value, level)
+            columns = _find_columns(value)
+            inner = _render_table(value, columns) if columns else _render_items(value, level)
+            yield from _wrap_details(
+                inner, _count_of(len(value), "row" if columns else "item"), value, level
+            )
         case _:
-            yield _plain(value)
+            yield _render_scalar(value)
 
 
-def _plain(value: Any) -> str:
-    """What has nothing within."""
+def _render_scalar(value: Any) -> str:
+    """A value without members."""
     match value:
         case "":
             return '<span class="o-quiet">empty text</span>'
@@ -48,8 +52,8 @@ def _plain(value: Any) -> str:
             return f"<code>{escape(json.dumps(value))}</code>"
 
 
-def _inside(inner: Iterator[str], words: str, value: Any, level: int) -> Iterator[str]:
-    """The outermost part has nothing to close it by."""
+def _wrap_details(inner: Iterator[str], words: str, value: Any, level: int) -> Iterator[str]:
+    # The outermost level can't be collapsed.
     if level == 0:
         yield from inner
         return
@@ -59,26 +63,26 @@ def _inside(inner: Iterator[str], words: str, value: Any, level: int) -> Iterato
     yield "</details>"
 
 
-def _members(value: dict[str, Any], level: int) -> Iterator[str]:
+def _render_members(value: dict[str, Any], level: int) -> Iterator[str]:
     yield '<dl class="o-fields">'
     for name in sorted(value):
         yield f"<div><dt>{visible(name)}</dt><dd>"
-        yield from _drawn(value[name], level + 1)
+        yield from _render(value[name], level + 1)
         yield "</dd></div>"
     yield "</dl>"
 
 
-def _items(value: Sequence[Any], level: int) -> Iterator[str]:
+def _render_items(value: Sequence[Any], level: int) -> Iterator[str]:
     yield "<ol>"
     for item in value:
         yield "<li>"
-        yield from _drawn(item, level + 1)
+        yield from _render(item, level + 1)
         yield "</li>"
     yield "</ol>"
 
 
-def _columns(value: Sequence[Any]) -> list[str]:
-    """The columns of a list of like objects, each with plain values; empty: it is no table."""
+def _find_columns(value: Sequence[Any]) -> list[str]:
+    """The columns of a list of similar flat objects; empty if the list is not a table."""
     if len(value) < 2 or not all(isinstance(item, dict) and item for item in value):
         return []
     names = list(dict.fromkeys(name for item in value for name in item))
@@ -88,24 +92,25 @@ def _columns(value: Sequence[Any]) -> list[str]:
     return names if plain else []
 
 
-def _table(value: Sequence[dict[str, Any]], columns: list[str]) -> Iterator[str]:
-    yield from _rows(value[:ROWS_SHOWN], columns)
+def _render_table(value: Sequence[dict[str, Any]], columns: list[str]) -> Iterator[str]:
+    yield from _render_rows(value[:ROWS_SHOWN], columns)
     if others := value[ROWS_SHOWN:]:
-        yield f'<details class="o-node"><summary>{_of(len(others), "row")} more</summary>'
-        yield from _rows(others, columns)
+        yield f'<details class="o-node"><summary>{_count_of(len(others), "row")} more</summary>'
+        yield from _render_rows(others, columns)
         yield "</details>"
 
 
-def _rows(value: Sequence[dict[str, Any]], columns: list[str]) -> Iterator[str]:
+def _render_rows(value: Sequence[dict[str, Any]], columns: list[str]) -> Iterator[str]:
+    # Focusable, so that the keyboard can scroll a wide table.
     yield '<div class="o-sideways" tabindex="0" role="group" aria-label="Table">'
     yield '<table class="o-grid">'
     heads = "".join(f'<th scope="col">{visible(name)}</th>' for name in columns)
     yield f"<thead><tr>{heads}</tr></thead><tbody>"
     for item in value:
-        cells = (_plain(item[name]) if name in item else "" for name in columns)
+        cells = (_render_scalar(item[name]) if name in item else "" for name in columns)
         yield f"<tr><td>{'</td><td>'.join(cells)}</td></tr>"
     yield "</tbody></table></div>"
 
 
-def _of(count: int, what: str) -> str:
+def _count_of(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -1,8 +1,8 @@
-"""Questions that an agent asks of a human: a form in, an answer out.
+"""Questions that an agent asks a human: a form in, an answer out.
 
-A task whose type is ``question`` or ends in ``_question`` is one. ``data.question`` is its text and
-``data.schema``, where it is given, the JSON Schema of the answer: an object of plain fields, as in
-MCP's elicitation, so that any form can show it. Without a schema the answer is a text.
+A task is a question if its type is ``question`` or ends in ``_question``. ``data.question`` is the
+text; the optional ``data.schema`` is the JSON Schema of the answer: an object of plain fields, as
+in MCP elicitation, so that any form can show it. Without a schema, the answer is a text.
 """
 
 import re
@@ -79,8 +79,8 @@ FORM = {
         },
     },
 }
-"""What a form may be: no pattern, reference or nesting, so that judging an answer is cheap and
-nobody is asked for what can't be shown. The validator is jsonschema's, for draft 2020-12."""
+"""The JSON Schema (draft 2020-12) of the schemas that agents may send: no pattern, reference or
+nesting, so that validating an answer is cheap and every field can be shown."""
 
 _forms = jsonschema.Draft202012Validator(FORM)
 
@@ -89,8 +89,8 @@ def is_question(task_type: str) -> bool:
     return task_type == QUESTION or task_type.endswith(SUFFIX)
 
 
-def must_be_askable(task: Task) -> None:
-    """Raises QuestionInvalid where ``task`` is a question that no form can ask."""
+def check_question(task: Task) -> None:
+    """Raise QuestionInvalid if ``task`` is a question that can't be shown as a form."""
     if not is_question(task.task_type):
         return
     data = task.data if isinstance(task.data, dict) else {}
@@ -99,9 +99,9 @@ def must_be_askable(task: Task) -> None:
     if "schema" not in data:
         return
     for error in _forms.iter_errors(data["schema"]):
-        place = ".".join(["task.data.schema", *(str(part) for part in error.absolute_path)])
+        path = ".".join(["task.data.schema", *(str(part) for part in error.absolute_path)])
         reason = "it is not an object of plain fields (string, number, integer, boolean)."
-        raise QuestionInvalid(field=place[:200], reason=reason)
+        raise QuestionInvalid(field=path[:200], reason=reason)
     unknown = set(data["schema"].get("required", ())) - set(data["schema"]["properties"])
     if unknown:
         reason = f"it requires {sorted(unknown)[0]!r}, which is no field of it."
@@ -109,15 +109,18 @@ def must_be_askable(task: Task) -> None:
 
 
 def form_of(task: Task) -> dict[str, Any] | None:
-    """The JSON Schema of the answer that ``task`` asks for; None: it is no question."""
+    """The JSON Schema of the answer; None if ``task`` is not a question."""
     if not is_question(task.task_type):
         return None
     schema: dict[str, Any] = task.data.get("schema", TEXT)
     return schema
 
 
-def answered(task: Task, answer: Any) -> Any:
-    """``answer`` as it is kept. Raises AnswerRequired, AnswerInvalid."""
+def validate_answer(task: Task, answer: Any) -> Any:
+    """Return ``answer`` if it answers ``task``; None if ``task`` is not a question.
+
+    Raises AnswerRequired, AnswerInvalid.
+    """
     form = form_of(task)
     if form is None:
         if answer is not None:
@@ -125,17 +128,18 @@ def answered(task: Task, answer: Any) -> Any:
         return None
     if answer is None:
         raise AnswerRequired(field="answer")
+    # The form itself does not forbid other members, but nobody would see them.
     closed = {"additionalProperties": False} if form["type"] == "object" else {}
     for error in jsonschema.Draft202012Validator(form | closed).iter_errors(answer):
-        place = ".".join(["answer", *(str(part) for part in error.absolute_path)])
-        raise AnswerInvalid(field=place[:200], reason=_plainly(error))
+        path = ".".join(["answer", *(str(part) for part in error.absolute_path)])
+        raise AnswerInvalid(field=path[:200], reason=_describe_error(error))
     return answer
 
 
-def _plainly(error: jsonschema.ValidationError) -> str:
-    """The library quotes the whole answer, which may be long."""
-    wanted = str(error.validator_value)[:200]
-    return f"it does not satisfy {error.validator}: {wanted}."
+def _describe_error(error: jsonschema.ValidationError) -> str:
+    # Not error.message, which quotes the whole answer.
+    expected = str(error.validator_value)[:200]
+    return f"it does not satisfy {error.validator}: {expected}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +159,11 @@ class Field:
         return f"answer.{self.name}"
 
 
-def fields(task: Task, given: Mapping[str, str]) -> list[Field]:
-    """The form that ``task`` asks with, filled with what was ``given``; empty: no question."""
+def build_fields(task: Task, given: Mapping[str, str]) -> list[Field]:
+    """The fields of the form of ``task``, filled from ``given`` (names of inputs to their texts).
+
+    Empty if ``task`` is not a question.
+    """
     form = form_of(task)
     if form is None:
         return []
@@ -173,20 +180,20 @@ def fields(task: Task, given: Mapping[str, str]) -> list[Field]:
             tuple(about.get("enum", ())),
             given.get(f"answer.{name}", _default(about)),
         )
-        for name, about in _in_order(form)
+        for name, about in _order_fields(form)
     ]
 
 
-def _in_order(form: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """What is required first, in the order in which the schema requires it: members of an object
-    have no order once they are stored."""
+def _order_fields(form: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Required fields first, in the order of ``required``; then the others by name."""
+    # jsonb keeps the order of an array, but not that of an object's members.
     required = list(form.get("required", ()))
     names = [*required, *sorted(form["properties"].keys() - set(required))]
     return [(name, form["properties"][name]) for name in names]
 
 
-def answer_in(task: Task, given: Mapping[str, str]) -> Any:
-    """The answer that a page's form gave; None: the task is no question. Raises AnswerInvalid."""
+def parse_answer(task: Task, given: Mapping[str, str]) -> Any:
+    """The answer in a submitted form; None if ``task`` is not a question. Raises AnswerInvalid."""
     form = form_of(task)
     if form is None:
         return None
@@ -198,14 +205,14 @@ def answer_in(task: Task, given: Mapping[str, str]) -> Any:
         if about["type"] == "boolean":
             answer[name] = text == "true"
         elif text:
-            answer[name] = _number(text, name) if about["type"] in NUMBERS else text
+            answer[name] = _parse_number(text, name) if about["type"] in NUMBERS else text
     return answer
 
 
 NUMBERS = ("number", "integer")
 
 
-def _number(text: str, name: str) -> int | float:
+def _parse_number(text: str, name: str) -> int | float:
     if re.fullmatch(r"-?[0-9]{1,15}", text):
         return int(text)
     if re.fullmatch(r"-?[0-9]{1,15}\.[0-9]{1,15}", text):

@@ -1,8 +1,8 @@
-"""What a task carries, drawn by its kind: a mail as a mail, a plan as its changes.
+"""Renders a payload by its content: an e-mail as an e-mail, a Terraform plan as its changes.
 
-Each renderer draws some members of ``data`` and leaves the others to the tree below it, so that
-none can hide anything. The first that fits draws; an operator's own template for a type
-(PAYLOAD_TEMPLATES) comes before all, and beside it everything is in the tree.
+Each renderer shows some members of ``data``; the JSON tree below it shows all others, so that no
+renderer can hide anything. The first renderer that accepts the data is used. An operator's template
+for the task type (PAYLOAD_TEMPLATES) takes precedence, and the tree below it shows the whole data.
 """
 
 import logging
@@ -18,7 +18,7 @@ from django.conf import settings
 from django.template import Context, Engine, TemplateDoesNotExist
 from django.utils.safestring import SafeString
 
-from approvals_app.payload.diffs import lines_of
+from approvals_app.payload.diffs import diff_lines
 from audit_app.base.text_safety import visible
 
 log = logging.getLogger(__name__)
@@ -40,26 +40,26 @@ MOST_LINES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
-    """``data`` as its page shows it: by ``template`` with ``parts``, and what it leaves over.
+class Rendering:
+    """How a page shows ``data``: ``template`` with ``context``, then ``remaining`` as a tree.
 
-    ``problem`` says why an operator's template did not do.
+    ``problem`` tells the reviewer that an operator's template failed; empty: none did.
     """
 
     name: str = ""
     template: str = ""
-    parts: dict[str, Any] = field(default_factory=dict)
-    rest: Any = None
+    context: dict[str, Any] = field(default_factory=dict)
+    remaining: Any = None
     problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Renderer:
-    """``draws(data)`` returns the parts for the template and what they leave over, or None where
-    ``data`` is nothing for it."""
+    """``render(data)`` returns the template's context and the remaining members, or None if the
+    renderer does not accept ``data``."""
 
     name: str
-    draws: Callable[[Data], tuple[dict[str, Any], Any] | None]
+    render: Callable[[Data], tuple[dict[str, Any], Any] | None]
 
     @property
     def template(self) -> str:
@@ -67,31 +67,33 @@ class Renderer:
 
 
 RENDERERS: list[Renderer] = []
-"""In the order in which they are asked."""
+"""In order of precedence."""
 
 
 def renderer(name: str) -> Callable[[Callable[[Data], Any]], Callable[[Data], Any]]:
-    def register(draws: Callable[[Data], Any]) -> Callable[[Data], Any]:
-        RENDERERS.append(Renderer(name, draws))
-        return draws
+    """Register the decorated function as the renderer called ``name``, after those before it."""
+
+    def register(render: Callable[[Data], Any]) -> Callable[[Data], Any]:
+        RENDERERS.append(Renderer(name, render))
+        return render
 
     return register
 
 
-def draw(task_type: str, payload: Data) -> Drawing:
-    """How the ``data`` of ``payload`` is shown."""
+def render(task_type: str, payload: Data) -> Rendering:
+    """Choose how to show the ``data`` of ``payload``. A failing operator's template is logged."""
     data, problem = payload["data"], ""
     try:
-        if own := _operators(task_type, payload):
-            return Drawing("operator", "", {"html": own}, data)
-    except Exception as error:  # whatever a template of somebody else's does
+        if html := _render_operator_template(task_type, payload):
+            return Rendering("operator", "", {"html": html}, data)
+    except Exception as error:  # an operator's template can raise anything
         log.exception("The template of %s failed.", task_type)
         problem = f"The template of this type failed ({type(error).__name__}); this is all of it."
     if isinstance(data, Mapping):
         for each in RENDERERS:
-            if drawn := each.draws(data):
-                return Drawing(each.name, each.template, drawn[0], drawn[1], problem)
-    return Drawing(rest=data, problem=problem)
+            if rendered := each.render(data):
+                return Rendering(each.name, each.template, rendered[0], rendered[1], problem)
+    return Rendering(remaining=data, problem=problem)
 
 
 @renderer("plan")
@@ -102,38 +104,39 @@ def plan(data: Data) -> tuple[dict[str, Any], Any] | None:
     changes = (inside or data).get("resource_changes")
     if not isinstance(changes, list) or not changes or not all(map(_is_change, changes)):
         return None
-    shown = [_change(each) for each in changes]
+    shown = [_describe_change(each) for each in changes]
     counts: dict[str, int] = {}
     for each in shown:
         counts[each["does"]] = counts.get(each["does"], 0) + 1
-    left = _without(data, "plan" if inside else "resource_changes")
+    remaining = _without(data, "plan" if inside else "resource_changes")
     if inside and (others := _without(inside, "resource_changes")):
-        left["plan"] = others
-    return {"changes": shown, "counts": counts}, left
+        remaining["plan"] = others
+    return {"changes": shown, "counts": counts}, remaining
 
 
 @renderer("mail")
 def mail(data: Data) -> tuple[dict[str, Any], Any] | None:
+    """An e-mail: ``subject``, an address, and ``text``, ``body`` or ``html``."""
     if not isinstance(data.get("subject"), str) or not any(name in data for name in ADDRESSES):
         return None
     body = next((name for name in BODIES if isinstance(data.get(name), str)), None)
     if body is None and not isinstance(data.get("html"), str):
         return None
-    people = {name: _texts(data[name]) for name in ADDRESSES if _texts(data.get(name))}
-    drawn = {*people, "subject", *filter(None, [body])}
-    parts = {
+    people = {name: _read_texts(data[name]) for name in ADDRESSES if _read_texts(data.get(name))}
+    rendered = {*people, "subject", *filter(None, [body])}
+    context = {
         "people": [(name.replace("_", " "), texts) for name, texts in people.items()],
         "subject": data["subject"],
         "text": data[body] if body else "",
     }
     if isinstance(data.get("html"), str):
-        parts["html"] = data["html"]
-        drawn.add("html")
-    attached = data.get("attachments")
-    if isinstance(attached, list) and attached and all(isinstance(each, str) for each in attached):
-        parts["attachments"] = attached
-        drawn.add("attachments")
-    return parts, _without(data, *drawn)
+        context["html"] = data["html"]
+        rendered.add("html")
+    names = data.get("attachments")
+    if isinstance(names, list) and names and all(isinstance(each, str) for each in names):
+        context["attachments"] = names
+        rendered.add("attachments")
+    return context, _without(data, *rendered)
 
 
 @renderer("command")
@@ -141,16 +144,17 @@ def command(data: Data) -> tuple[dict[str, Any], Any] | None:
     """A shell command: ``argv``, a list, or ``command``, a text."""
     argv, line = data.get("argv"), data.get("command")
     if isinstance(argv, list) and argv and all(isinstance(each, str) for each in argv):
-        line, drawn = shlex.join(argv), "argv"
+        line, rendered = shlex.join(argv), "argv"
     elif isinstance(line, str) and line:
-        drawn = "command"
+        rendered = "command"
     else:
         return None
     where = [name for name in ("user", "host", "cwd") if isinstance(data.get(name), str)]
-    parts = {"line": line, "sudo": data.get("sudo") is True}
-    parts |= {name: data[name] for name in where}
+    context = {"line": line, "sudo": data.get("sudo") is True}
+    context |= {name: data[name] for name in where}
+    # A sudo that is not a boolean is left to the tree: it is not silently taken for false.
     also = ["sudo"] if isinstance(data.get("sudo"), bool) else []
-    return parts, _without(data, drawn, *where, *also)
+    return context, _without(data, rendered, *where, *also)
 
 
 @renderer("statement")
@@ -160,13 +164,13 @@ def statement(data: Data) -> tuple[dict[str, Any], Any] | None:
     if not isinstance(data.get(name), str) or (name == "query" and "database" not in data):
         return None
     where = [n for n in ("database", "host", "engine") if isinstance(data.get(n), str)]
-    parts = {"sql": data[name], "where": [(n, data[n]) for n in where]}
-    return parts, _without(data, name, *where)
+    context = {"sql": data[name], "where": [(n, data[n]) for n in where]}
+    return context, _without(data, name, *where)
 
 
 @renderer("patch")
 def patch(data: Data) -> tuple[dict[str, Any], Any] | None:
-    """A change of code: ``diff`` or ``patch``, in the unified format."""
+    """A code change: ``diff`` or ``patch``, in the unified format."""
     for name in ("diff", "patch"):
         text = data.get(name)
         if isinstance(text, str) and re.search(r"^@@ |^(\+\+\+|---) ", text, re.MULTILINE):
@@ -174,15 +178,16 @@ def patch(data: Data) -> tuple[dict[str, Any], Any] | None:
     return None
 
 
-def _operators(task_type: str, payload: Data) -> SafeString | None:
-    """What an operator's own template makes of ``payload``; None: there is none of this type."""
+def _render_operator_template(task_type: str, payload: Data) -> SafeString | None:
+    """Render the operator's template for ``task_type``; None if there is none."""
+    # Agents choose the task type: a name with a path separator must not leave the folder.
     if not settings.PAYLOAD_TEMPLATES or not FILE_NAME.fullmatch(task_type):
         return None
     try:
         template = _engine(settings.PAYLOAD_TEMPLATES).get_template(f"{task_type}.html")
     except TemplateDoesNotExist:
         return None
-    return template.render(Context({name: _seen(payload[name]) for name in payload}))
+    return template.render(Context({name: _mark_unseen(payload[name]) for name in payload}))
 
 
 @cache
@@ -196,7 +201,7 @@ def _engine(folder: Path) -> Engine:
 
 
 class _Text(str):
-    """A text that a template writes with every character to be seen."""
+    """Text that a template renders with its invisible characters marked."""
 
     __slots__ = ()
 
@@ -204,14 +209,15 @@ class _Text(str):
         return visible(str(self))
 
 
-def _seen(value: Any) -> Any:
+def _mark_unseen(value: Any) -> Any:
+    """``value`` with every text in it, keys included, as ``_Text``."""
     match value:
         case str():
             return _Text(value)
         case dict():
-            return {_Text(name): _seen(inner) for name, inner in value.items()}
+            return {_Text(name): _mark_unseen(inner) for name, inner in value.items()}
         case list():
-            return [_seen(inner) for inner in value]
+            return [_mark_unseen(inner) for inner in value]
     return value
 
 
@@ -225,24 +231,24 @@ def _is_change(value: Any) -> bool:
     )
 
 
-def _change(found: Data) -> dict[str, Any]:
-    change = found["change"]
-    does = ACTIONS.get(tuple(change["actions"]), " and ".join(change["actions"]))
+def _describe_change(resource: Data) -> dict[str, Any]:
+    change = resource["change"]
+    action = ACTIONS.get(tuple(change["actions"]), " and ".join(change["actions"]))
     before, after = change.get("before"), change.get("after")
-    others = _without(found, "address", "change")
+    others = _without(resource, "address", "change")
     if more := _without(change, "actions", "before", "after"):
         others["change"] = more
-    known = before is not None or after is not None
+    has_values = before is not None or after is not None
     return {
-        "address": found["address"],
-        "does": does,
-        "lines": lines_of(before, after, MOST_LINES) if known else [],
+        "address": resource["address"],
+        "does": action,
+        "lines": diff_lines(before, after, MOST_LINES) if has_values else [],
         "others": others,
     }
 
 
-def _texts(value: Any) -> list[str]:
-    """A text, or a list of nothing else, as a list; anything else is not drawn."""
+def _read_texts(value: Any) -> list[str]:
+    """A text or a list of texts, as a list; empty for anything else."""
     if isinstance(value, str) and value:
         return [value]
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):

@@ -1,8 +1,8 @@
-"""Conditions of policies: CEL (github.com/google/cel-spec) over what a task asks for.
+"""Conditions of policies: CEL (github.com/google/cel-spec) over a task's payload.
 
-Payloads come from agents, and a comprehension over a hostile one can take minutes, while the
-library holds the interpreter's lock. So whatever loops or searches is evaluated in a small process
-of its own, which is killed when it is late; the rest costs microseconds and stays here.
+Payloads come from agents, and a comprehension over a hostile one can take minutes while the library
+holds the GIL. So conditions that loop or search are evaluated in a child process, which is killed
+at TIME_LIMIT; all others take microseconds and are evaluated in this process.
 """
 
 import atexit
@@ -39,51 +39,51 @@ CALLED: Final = FUNCTIONS | {"all", "exists", "exists_one", "map", "filter"}
 OBJECTS: Final = frozenset({"data", "context"})
 LONGEST = 2_000
 TIME_LIMIT: Final = 0.25
-"""Seconds for one evaluation that could take longer."""
+"""Seconds for one evaluation in the child process."""
 START_LIMIT: Final = 5.0
-"""Seconds for the process that evaluates to begin."""
+"""Seconds for the child process to start."""
 
 MEMBER = re.compile(r"\s*\.\s*([A-Za-z_]\w*)")
 BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 LOOPS = re.compile(r"\b(?:all|exists|exists_one|map|filter|matches)\b")
-"""Looked for in the whole text, texts and comments too: what is evaluated outside for nothing costs
-a little, and a loop that a comment or an odd quotation hides would cost a worker."""
+"""Searched in the whole text, with its strings and comments: a needless evaluation in the child is
+cheap, but a loop that an odd quotation hides from a smarter search would block a worker."""
 TEXTS = re.compile(r'"(?:\\.|[^"\\])*"' + r"|'(?:\\.|[^'\\])*'")
 
 
 class ConditionInvalid(ValueError):
-    """The text is no condition; says why in one sentence."""
+    """The text is not a valid condition; the message says why in one sentence."""
 
 
 class ConditionFailed(Exception):
-    """The condition gave no answer for this task; says why in a few words."""
+    """The condition can't be evaluated on this task; the message says why in one sentence."""
 
 
-class Asked:
-    """What conditions may ask of one task: the VARIABLES of ``facts``.
+class Facts:
+    """The variables of one task's conditions: the VARIABLES of ``facts``.
 
-    What they ask for becomes values of the library's once, however many conditions ask, and nothing
-    else does: of a hostile payload that takes a second, with the interpreter's lock held.
+    Each set of variables is converted to CEL values once, and unused members never: converting a
+    hostile payload takes a second and holds the GIL.
     """
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         self._facts = facts
         self._prepared: dict[frozenset[str], Any] = {}
 
-    def plain(self, needs: frozenset[str]) -> dict[str, Any]:
-        """The variables, and of those of which members are named, nothing but these members."""
-        return {name: self._named(name, needs) for name in needs if "." not in name}
+    def select(self, needs: frozenset[str]) -> dict[str, Any]:
+        """The variables in ``needs``, reduced to the members that ``needs`` names, if any."""
+        return {name: self._select_members(name, needs) for name in needs if "." not in name}
 
-    def prepared(self, needs: frozenset[str]) -> Any:
-        """The same, ready to be asked. Raises ConditionFailed where a value can't be that."""
+    def cel_context(self, needs: frozenset[str]) -> Any:
+        """The same as a CEL context. Raises ConditionFailed if a value can't be converted."""
         if needs not in self._prepared:
             try:
-                self._prepared[needs] = cel.Context(self.plain(needs))
+                self._prepared[needs] = cel.Context(self.select(needs))
             except Exception as error:
-                raise ConditionFailed(_said(error)) from None
+                raise ConditionFailed(_describe_error(error)) from None
         return self._prepared[needs]
 
-    def _named(self, name: str, needs: frozenset[str]) -> Any:
+    def _select_members(self, name: str, needs: frozenset[str]) -> Any:
         whole = self._facts[name]
         members = {need.partition(".")[2] for need in needs if need.startswith(f"{name}.")}
         if not members or not isinstance(whole, dict):
@@ -100,7 +100,7 @@ class Condition:
         try:
             self._program = cel.compile(text)
         except Exception as error:
-            raise ConditionInvalid(_said(error)) from None
+            raise ConditionInvalid(_describe_error(error)) from None
         self.text = text
         bare = TEXTS.sub('""', text)
         bound = set(BOUND.findall(bare))
@@ -113,40 +113,44 @@ class Condition:
                 raise ConditionInvalid(f"there is no function called {name}.")
         self._loops = LOOPS.search(text) is not None
         needs = frozenset(self._program.variables()) & frozenset(VARIABLES)
-        self.needs = needs.union(*(_members(name, text) for name in needs & OBJECTS))
+        self.needs = needs.union(*(_find_members(name, text) for name in needs & OBJECTS))
 
-    def holds(self, asked: Asked) -> bool:
-        """Whether it holds for what is asked. Raises ConditionFailed when it errors, says something
-        else than true or false, or takes longer than TIME_LIMIT."""
+    def holds(self, variables: Facts) -> bool:
+        """Whether the condition is true of ``variables``.
+
+        Raises ConditionFailed if it errors, is not a boolean, or takes longer than TIME_LIMIT.
+        """
         if self._loops:
-            return _evaluator.holds(self.text, asked.plain(self.needs))
-        return _holds(self._program, asked.prepared(self.needs))
+            return _evaluator.holds(self.text, variables.select(self.needs))
+        return _execute(self._program, variables.cel_context(self.needs))
 
 
-def _members(name: str, text: str) -> set[str]:
-    """``data.amount`` and whatever else of ``data`` a condition asks for by name; nothing when it
-    asks, or might ask, for more. Texts and comments count, too: one member too many is no harm."""
-    found = set()
+def _find_members(name: str, text: str) -> set[str]:
+    """The members of ``name`` that a condition reads, as ``data.amount``; empty if it may read all.
+
+    Strings and comments count, too: one member too many does no harm.
+    """
+    members = set()
     for after in re.split(rf"\b{name}\b", text)[1:]:
         member = MEMBER.match(after)
         if not member or member[1] in CALLED:
             return set()
-        found.add(f"{name}.{member[1]}")
-    return found
+        members.add(f"{name}.{member[1]}")
+    return members
 
 
-def _holds(program: Any, facts: Any) -> bool:
+def _execute(program: Any, facts: Any) -> bool:
     try:
         answer = program.execute(facts)
     except Exception as error:
-        raise ConditionFailed(_said(error)) from None
+        raise ConditionFailed(_describe_error(error)) from None
     if not isinstance(answer, bool):
         raise ConditionFailed("it says neither true nor false.")
     return answer
 
 
-def _said(error: Exception) -> str:
-    """The library's words on one line, without its advice."""
+def _describe_error(error: Exception) -> str:
+    """The library's message as one printable sentence, without its advice."""
     if isinstance(error, KeyError):
         return f"there is no {str(error)[:100].strip(chr(39))}."
     text = " ".join(str(error).split())
@@ -154,16 +158,19 @@ def _said(error: Exception) -> str:
     text = re.split(r"\. | — | expecting | \| ", text)[0]
     if "Recursion limit" in text:
         return "it is nested too deeply."
-    unfit = re.match(r"Undefined variable or function: '(\w+)'", text)
-    if unfit and unfit[1] in FUNCTIONS:
-        return f"{unfit[1]} can't be asked of what it was given."
+    overload = re.match(r"Undefined variable or function: '(\w+)'", text)
+    if overload and overload[1] in FUNCTIONS:
+        return f"{overload[1]} can't be asked of what it was given."
     printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return printable[:200].rstrip(".") + "."
 
 
 class _Evaluator:
-    """The process that evaluates what may take long: begun when it is first needed, by each server
-    process for itself, one evaluation at a time; ended and forgotten when it is late."""
+    """The child process that evaluates conditions which may take long.
+
+    Each server process starts its own at first use. One evaluation at a time; a late one kills the
+    child, and the next starts another.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -191,7 +198,7 @@ class _Evaluator:
             self.stop()
             return "its evaluation broke off."
         except BaseException:
-            self.stop()  # or the answer that nobody waited for would be the next one's
+            self.stop()  # or the next caller would read this answer
             raise
         return answer
 
@@ -201,7 +208,7 @@ class _Evaluator:
         until = time.monotonic() + limit
         into, out = process.stdin.fileno(), process.stdout.fileno()
         sent, received = 0, b""
-        pipes = select.poll()  # unlike select(), it takes the thousandth open file too
+        pipes = select.poll()  # select() fails for descriptors above 1,023
         pipes.register(out, select.POLLIN)
         pipes.register(into, select.POLLOUT)
         while not received.endswith(b"\n"):
@@ -233,7 +240,7 @@ class _Evaluator:
             )
             assert self._process.stdin
             os.set_blocking(self._process.stdin.fileno(), False)
-            self._exchange(self._process, b'["true", {}]\n', START_LIMIT)  # it has begun
+            self._exchange(self._process, b'["true", {}]\n', START_LIMIT)  # wait until it answers
         return self._process
 
     def stop(self) -> None:
@@ -248,11 +255,11 @@ class _Evaluator:
         process.wait()
 
     def forget(self) -> None:
-        """In a forked child: the process is the parent's, and the lock may be held for ever by a
-        thread that is not here."""
+        """Let go of the process in a forked server process: it belongs to the parent."""
+        # The lock may be held by a thread that does not exist here and would never release it.
         process, self._process, self._lock = self._process, None, threading.Lock()
         if process:
-            process.returncode = 0  # nothing that the child could wait for
+            process.returncode = 0  # or Popen would try to wait for another process's child
             for pipe in (process.stdin, process.stdout):
                 if pipe:
                     pipe.close()
@@ -264,14 +271,14 @@ os.register_at_fork(after_in_child=_evaluator.forget)
 
 
 def _serve() -> None:
-    """The other process: a line with a condition and facts in, a line with the answer out."""
+    """Runs in the child: reads lines of JSON [condition, facts], writes one answer a line."""
     programs: dict[str, Any] = {}
     for line in sys.stdin.buffer:
         text, facts = json.loads(line)
         if text not in programs:
             programs[text] = cel.compile(text)
         try:
-            answer: bool | str = _holds(programs[text], facts)
+            answer: bool | str = _execute(programs[text], facts)
         except ConditionFailed as failure:
             answer = str(failure)
         sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")

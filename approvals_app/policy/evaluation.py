@@ -1,4 +1,4 @@
-"""What the policies in force say of a task."""
+"""Evaluates the policies in force on tasks."""
 
 import functools
 import time
@@ -17,57 +17,63 @@ from audit_app.base.prepared import Prepared
 from sessions_app.gate import Outcome, PolicyDecision
 from sessions_app.models import Task
 
-_read: dict[UUID, language.Rule] = {}
-"""Each policy as this process last read it; used while its version is still the present one."""
+_compiled: dict[UUID, language.Policy] = {}
+"""Compiled policies by id; an entry is used as long as its version is the current one."""
 
 
-JUDGING_LIMIT = 5.0
-"""Seconds after which no further task of several is judged: conditions on hostile payloads take
-long, and a transaction waits meanwhile."""
+EVALUATION_LIMIT = 5.0
+"""Seconds after which no further task of a batch is evaluated: conditions on hostile payloads take
+long, and a transaction is open meanwhile."""
 
 
-def judge(
+def evaluate_task(
     task: Task,
-    read: Callable[[], Sequence[language.Rule]] | None = None,
+    read: Callable[[], Sequence[language.Policy]] | None = None,
     names: dict[UUID, str] | None = None,
 ) -> PolicyDecision:
-    """What the policies in force say of ``task`` as it is asked for now: exactly one verdict.
+    """The decision of the policies in force on ``task``.
 
-    ``read`` gives the policies and ``names`` remembers those of agents, where several are judged.
+    A batch passes ``read``, which returns the policies, and ``names``, a cache of agents' names, so
+    that both are read once.
     """
     if task.task_type == Task.NOTIFICATION:
         return PolicyDecision(Outcome.APPROVE, "A notification asks for nothing.")
-    facts = _Facts(task, {} if names is None else names)
-    return language.verdict((read or in_force)(), facts, settings.APPROVAL_DEFAULT)
+    facts = _TaskFacts(task, {} if names is None else names)
+    return language.evaluate((read or load_policies)(), facts, settings.APPROVAL_DEFAULT)
 
 
-def judge_all(tasks: Sequence[Task]) -> list[PolicyDecision | OrchestratorError]:
-    """The verdict on each of ``tasks``, all by the same policies in force, or what refuses it:
-    QuestionInvalid, or NotJudgedYet once JUDGING_LIMIT has passed."""
-    read, names, until = functools.cache(in_force), dict[UUID, str](), time.monotonic()
-    until += JUDGING_LIMIT
-    said: list[PolicyDecision | OrchestratorError] = []
+def evaluate_tasks(tasks: Sequence[Task]) -> list[PolicyDecision | OrchestratorError]:
+    """The decision on each of ``tasks``, or the error that refuses it, in order.
+
+    The errors are QuestionInvalid, and NotJudgedYet once EVALUATION_LIMIT has passed; the first
+    task is always evaluated. All tasks are evaluated by the same policies.
+    """
+    read, names, until = functools.cache(load_policies), dict[UUID, str](), time.monotonic()
+    until += EVALUATION_LIMIT
+    decisions: list[PolicyDecision | OrchestratorError] = []
     for task in tasks:
         try:
-            questions.must_be_askable(task)
-            if said and time.monotonic() > until:
+            questions.check_question(task)
+            if decisions and time.monotonic() > until:
                 raise NotJudgedYet
-            said.append(judge(task, read, names))
+            decisions.append(evaluate_task(task, read, names))
         except OrchestratorError as refusal:
-            said.append(refusal)
-    return said
+            decisions.append(refusal)
+    return decisions
 
 
-def in_force() -> list[language.Rule]:
-    """The active policies, first one first. Which they are is asked of the database every time, so
-    that a change needs no restart; a policy is read and compiled once a version."""
+def load_policies() -> list[language.Policy]:
+    """The active policies, in order of evaluation."""
+    # Ids and versions are read every time, so that a change applies at once in every process.
     active = _active()
-    stale = [pk for pk, version in active if pk not in _read or _read[pk].version != version]
+    stale = [
+        pk for pk, version in active if pk not in _compiled or _compiled[pk].version != version
+    ]
     if stale:
         for policy in ApprovalPolicy.objects.filter(pk__in=stale):
-            _read[policy.pk] = as_rule(policy)
-    found = [_read[pk] for pk, _ in active if pk in _read]
-    return sorted(found, key=lambda rule: (rule.priority, rule.name))
+            _compiled[policy.pk] = compile_policy(policy)
+    policies = [_compiled[pk] for pk, _ in active if pk in _compiled]
+    return sorted(policies, key=lambda policy: (policy.priority, policy.name))
 
 
 _active: Prepared[tuple[UUID, int]] = Prepared(
@@ -75,13 +81,13 @@ _active: Prepared[tuple[UUID, int]] = Prepared(
 )
 
 
-def as_rule(policy: ApprovalPolicy) -> language.Rule:
-    """The policy, compiled. Raises RuleInvalid, which no saved policy does."""
-    return language.Rule.parse(policy.document, version=policy.version, id=str(policy.pk))
+def compile_policy(policy: ApprovalPolicy) -> language.Policy:
+    """``policy`` as the language has it. Raises RuleInvalid, which no saved policy does."""
+    return language.Policy.parse(policy.document, version=policy.version, id=str(policy.pk))
 
 
-class _Facts(dict[str, Any]):
-    """What a condition may ask of a task; the agent's name is only read where one does."""
+class _TaskFacts(dict[str, Any]):
+    """The variables of conditions on a task; reads the agent's name only if a condition does."""
 
     def __init__(self, task: Task, names: dict[UUID, str]) -> None:
         super().__init__({name: getattr(task, name) for name in Task.PAYLOAD_FIELDS})

@@ -1,7 +1,7 @@
-"""The language of policies: a document in, a Rule out, and one verdict on each task.
+"""The policy language: parses documents to policies, and evaluates policies on a task.
 
-A rule matches by the task's type and roles, where ``*`` stands for any characters and ``?`` for
-one, and by a condition in CEL; docs/policies.md describes the document.
+A policy matches by the task's type and roles, with the wildcards ``*`` and ``?``, and by a CEL
+condition. docs/policies.md describes the document.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from approvals_app.policy.conditions import Asked, Condition, ConditionFailed, ConditionInvalid
+from approvals_app.policy.conditions import Condition, ConditionFailed, ConditionInvalid, Facts
 from audit_app.base.durations import parse_duration
 from audit_app.base.errors import Invalid
 from audit_app.base.text_safety import UNSEEN
@@ -19,14 +19,14 @@ from sessions_app.gate import Outcome, PolicyDecision
 T = TypeVar("T")
 
 TO_ROLE: Final = "$to_role"
-"""In place of a role: the one that the task is addressed to."""
+"""Stands for the role that the task is addressed to."""
 
 REJECT: Final = "reject"
 APPROVE_WITHOUT_A_HUMAN: Final = "approve_without_a_human"
 HIGH: Final = "high"
 NORMAL: Final = "normal"
 LOW: Final = "low"
-LONGEST_LOOK = timedelta(minutes=5)
+LONGEST_REVIEW_TIME = timedelta(minutes=5)
 PATH = re.compile(r"(data|context)(\.[A-Za-z0-9_-]{1,100}){1,8}")
 LONGEST_NAME = 150
 LONGEST_DESCRIPTION = 2_000
@@ -55,7 +55,7 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Escalation:
-    """Whom to ask when the deadline before has passed, and for how long."""
+    """Whom to ask after the previous deadline, and for how long."""
 
     role: str
     count: int
@@ -63,8 +63,8 @@ class Escalation:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One policy; ``version`` and ``id`` are those of the stored one, None those of a draft."""
+class Policy:
+    """One policy. ``version`` and ``id`` are None unless it is stored."""
 
     name: str
     kind: Outcome
@@ -88,28 +88,32 @@ class Rule:
     id: str | None = None
 
     @classmethod
-    def default(cls, role: str) -> "Rule":
-        """What is asked for where no policy says more: one person of ``role``."""
+    def default(cls, role: str) -> "Policy":
+        """The requirement where no policy says more: one person of ``role``."""
         return cls(name="", kind=Outcome.REQUIRE, approvals=(Requirement(role),))
 
     @classmethod
-    def parse(cls, document: Any, *, version: int | None = None, id: str | None = None) -> "Rule":
-        """The rule that ``document`` is. Raises RuleInvalid, naming the field."""
+    def parse(cls, document: Any, *, version: int | None = None, id: str | None = None) -> "Policy":
+        """Parse and check ``document``. Raises RuleInvalid, which names the field."""
         top = _Reader(document, "")
-        name = top.required("name", _name)
-        priority = top.optional("priority", _whole(-FARTHEST_PRIORITY, FARTHEST_PRIORITY), 0)
-        description = top.optional("description", _text(LONGEST_DESCRIPTION), "")
+        name = top.read_required("name", _name)
+        priority = top.read_optional("priority", _whole(-FARTHEST_PRIORITY, FARTHEST_PRIORITY), 0)
+        description = top.read_optional("description", _text(LONGEST_DESCRIPTION), "")
         nothing: Mapping[str, Any] = {}
-        when = _Reader(top.optional("when", _mapping, nothing), "when.")
-        globs = {n: when.optional(n, _glob, "*") for n in ("task_type", "from_role", "to_role")}
-        condition = when.optional("condition", _condition, "")
-        when.nothing_else()
-        kind = Outcome(top.required("then", _one_of(*(kind.value for kind in Outcome))))
-        asked: dict[str, Any] = globs | (_asked(top) if kind is Outcome.REQUIRE else {})
+        when = _Reader(top.read_optional("when", _mapping, nothing), "when.")
+        globs = {
+            n: when.read_optional(n, _glob, "*") for n in ("task_type", "from_role", "to_role")
+        }
+        condition = when.read_optional("condition", _condition, "")
+        when.refuse_other_keys()
+        kind = Outcome(top.read_required("then", _one_of(*(kind.value for kind in Outcome))))
+        fields: dict[str, Any] = globs | (
+            _read_requirements(top) if kind is Outcome.REQUIRE else {}
+        )
         if kind is Outcome.REQUIRE:
-            top.nothing_else()
+            top.refuse_other_keys()
         else:
-            top.nothing_else(f"it has no place in a policy that says {kind}.")
+            top.refuse_other_keys(f"it has no place in a policy that says {kind}.")
         return cls(
             name=name,
             kind=kind,
@@ -118,11 +122,11 @@ class Rule:
             condition=condition,
             version=version,
             id=id,
-            **asked,
+            **fields,
         )
 
     def as_document(self) -> dict[str, Any]:
-        """What ``parse`` makes this rule of again: defaults left out, always in the same order."""
+        """The document that ``parse`` reads as this policy: without defaults, in a fixed order."""
         when = {n: getattr(self, n) for n in ("task_type", "from_role", "to_role")}
         when = {name: glob for name, glob in when.items() if glob != "*"}
         if self.condition:
@@ -139,105 +143,107 @@ class Rule:
         if self.deny_threshold != 1:
             document["deny_threshold"] = self.deny_threshold
         if self.deadline:
-            document["deadline"] = written(self.deadline)
+            document["deadline"] = format_duration(self.deadline)
         if self.reminders:
-            document["reminders"] = [written(reminder) for reminder in self.reminders]
+            document["reminders"] = [format_duration(reminder) for reminder in self.reminders]
         if self.escalate:
             document["escalate"] = [
-                {"role": step.role, "count": step.count, "deadline": written(step.deadline)}
+                {"role": step.role, "count": step.count, "deadline": format_duration(step.deadline)}
                 for step in self.escalate
             ]
         if self.on_timeout != REJECT:
             document["on_timeout"] = self.on_timeout
         if self.valid_for:
-            document["valid_for"] = written(self.valid_for)
+            document["valid_for"] = format_duration(self.valid_for)
         if self.risk != NORMAL:
             document["risk"] = self.risk
         if self.look_for:
-            document["look_for"] = written(self.look_for)
+            document["look_for"] = format_duration(self.look_for)
         if self.type_out:
             document["type_out"] = self.type_out
         return document
 
     @property
-    def called(self) -> str:
-        """What it is called in a sentence."""
+    def title(self) -> str:
+        """Its name in a sentence."""
         return f"Policy {self.name}" + (f" (version {self.version})" if self.version else "")
 
-    def is_about(self, facts: Mapping[str, Any]) -> bool:
-        """Whether the type and the roles match; the condition is not asked."""
+    def applies_to(self, facts: Mapping[str, Any]) -> bool:
+        """Whether the type and the roles match; does not evaluate the condition."""
         return (
             matches(self.task_type, facts["task_type"])
             and matches(self.from_role, facts["from_role"])
             and matches(self.to_role, facts["to_role"])
         )
 
-    def asked_of(self, to_role: str) -> list[Requirement]:
-        """Who is asked for a task addressed to ``to_role``, each role once: two names of one role
-        ask for the larger number."""
+    def requirements_for(self, to_role: str) -> list[Requirement]:
+        """Who must approve a task addressed to ``to_role``, each role once."""
+        # $to_role and the role's own name may both be listed: the larger count applies to both.
         counts: dict[str, int] = {}
-        for asked in self.approvals:
-            role = to_role if asked.role == TO_ROLE else asked.role
-            counts[role] = max(counts.get(role, 0), asked.count)
+        for required in self.approvals:
+            role = to_role if required.role == TO_ROLE else required.role
+            counts[role] = max(counts.get(role, 0), required.count)
         return [Requirement(role, count) for role, count in counts.items()]
 
-    def asks_for(self, to_role: str) -> str:
-        """``2 of finance and 1 of legal``."""
-        asked = [f"{each.count} of {each.role}" for each in self.asked_of(to_role)]
-        return f"{', '.join(asked[:-1])} and {asked[-1]}" if len(asked) > 1 else asked[0]
+    def describe_requirements(self, to_role: str) -> str:
+        """The requirements in words: ``2 of finance and 1 of legal``."""
+        parts = [f"{each.count} of {each.role}" for each in self.requirements_for(to_role)]
+        return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
-def verdict(rules: Sequence[Rule], facts: Mapping[str, Any], default: str) -> PolicyDecision:
-    """What the first of ``rules`` (by priority, then name) that matches says of a task.
+def evaluate(policies: Sequence[Policy], facts: Mapping[str, Any], default: str) -> PolicyDecision:
+    """The decision of the first of ``policies`` (by priority, then name) that matches a task.
 
-    ``facts`` are the task's members that a condition may ask for. A condition that fails asks a
-    human: the rule's own. Where the rule would have asked nobody, those after it are asked, lest an
-    agent escapes them by what it leaves out, and at the least one human of the role that the task
-    is addressed to. Where none matches, types that ask by themselves do, and ``default``
-    (APPROVAL_DEFAULT) decides on the others.
+    ``facts`` holds the conditions' variables; ``default`` is APPROVAL_DEFAULT. If none matches,
+    tasks of the types in ``asks_by_itself`` need a human, and ``default`` decides on the others. If
+    a condition fails, a human is asked: those whom its policy names, or else those of the policies
+    after it, or one person of the role that the task is addressed to.
     """
-    asked, failed = Asked(facts), None
-    for rule in sorted(rules, key=lambda rule: (rule.priority, rule.name)):
-        if not rule.is_about(facts):
+    variables, failed = Facts(facts), None
+    for policy in sorted(policies, key=lambda policy: (policy.priority, policy.name)):
+        if not policy.applies_to(facts):
             continue
         try:
-            if not rule.condition or _compiled(rule.condition).holds(asked):
-                said = _said_by(rule, facts)
-                return said if failed is None else _after(failed, said)
+            if not policy.condition or _compile_condition(policy.condition).holds(variables):
+                decision = _decide(policy, facts)
+                return decision if failed is None else _keep_stricter(failed, decision)
         except ConditionFailed as failure:
-            failed = failed or _failed(rule, facts, str(failure))
-            if rule.kind is Outcome.REQUIRE:
-                return _failed(rule, facts, str(failure))
-    return failed or _by_default(facts, default)
+            failed = failed or _decide_on_failure(policy, facts, str(failure))
+            if policy.kind is Outcome.REQUIRE:
+                return _decide_on_failure(policy, facts, str(failure))
+            # Go on: an agent must not escape a later policy by leaving out what this one reads.
+    return failed or _decide_by_default(facts, default)
 
 
 def asks_by_itself(task_type: str) -> bool:
-    """Whether a task of this type asks a human where no policy matches, whatever the default is."""
+    """Whether tasks of this type need a human if no policy matches, whatever the default is."""
     return task_type in ASKING_TYPES or task_type.endswith(ASKING_SUFFIXES)
 
 
 def matches(glob: str, text: str) -> bool:
-    """Whether ``text`` is all of ``glob``, in time proportional to their product at worst."""
+    """Whether ``glob`` matches all of ``text``, in time proportional to their product at worst."""
+    # Not fnmatch, where brackets are wildcards, too.
     head, _, tail = glob.partition("*")
-    if not tail and "?" not in head:  # as nearly all are: a name, or how names begin
+    if not tail and "?" not in head:  # nearly every glob: a name or a prefix
         return text.startswith(head) if "*" in glob else text == head
-    at, star, mark, place = 0, -1, 0, 0
-    while place < len(text):
+    # Only the last star needs to backtrack: whatever an earlier one matched, can stay.
+    at, star, retry_at, position = 0, -1, 0, 0
+    while position < len(text):
         if at < len(glob) and glob[at] == "*":
-            star, mark = at, place
+            star, retry_at = at, position
             at += 1
-        elif at < len(glob) and glob[at] in ("?", text[place]):
-            at, place = at + 1, place + 1
+        elif at < len(glob) and glob[at] in ("?", text[position]):
+            at, position = at + 1, position + 1
         elif star >= 0:
-            mark += 1
-            at, place = star + 1, mark
+            retry_at += 1
+            at, position = star + 1, retry_at
         else:
             return False
     return not glob[at:].strip("*")
 
 
-def written(length: timedelta) -> str:
-    """A length of time as people write it, in the largest unit that it is a whole number of."""
+def format_duration(length: timedelta) -> str:
+    """``length`` as in a policy file, in the largest unit that divides it: ``4h``, ``90m``."""
     seconds = int(length.total_seconds())
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds % size == 0:
@@ -245,36 +251,42 @@ def written(length: timedelta) -> str:
     return f"{seconds}s"
 
 
-def _said_by(rule: Rule, facts: Mapping[str, Any]) -> PolicyDecision:
-    what = {
+def _decide(policy: Policy, facts: Mapping[str, Any]) -> PolicyDecision:
+    action = {
         Outcome.APPROVE: "approves this without a human",
         Outcome.REFUSE: "refuses this",
-        Outcome.REQUIRE: f"requires {rule.asks_for(facts['to_role'])}" if rule.approvals else "",
-    }[rule.kind]
-    because = f": {rule.condition} holds." if rule.condition else "."
+        Outcome.REQUIRE: f"requires {policy.describe_requirements(facts['to_role'])}"
+        if policy.approvals
+        else "",
+    }[policy.kind]
+    because = f": {policy.condition} holds." if policy.condition else "."
     return PolicyDecision(
-        rule.kind, f"{rule.called} {what}{because}", rule.name, rule.version, _plan(rule, facts)
+        policy.kind,
+        f"{policy.title} {action}{because}",
+        policy.name,
+        policy.version,
+        _plan(policy, facts),
     )
 
 
-def _failed(rule: Rule, facts: Mapping[str, Any], failure: str) -> PolicyDecision:
-    plan = _plan(rule, facts) or Rule.default(facts["to_role"])
+def _decide_on_failure(policy: Policy, facts: Mapping[str, Any], failure: str) -> PolicyDecision:
+    plan = _plan(policy, facts) or Policy.default(facts["to_role"])
     why = (
-        f"The condition of {rule.called[0].lower()}{rule.called[1:]} could not be evaluated, so "
-        f"a human is asked: {failure} It requires {plan.asks_for(facts['to_role'])}."
+        f"The condition of {policy.title[0].lower()}{policy.title[1:]} could not be evaluated, so "
+        f"a human is asked: {failure} It requires {plan.describe_requirements(facts['to_role'])}."
     )
-    return PolicyDecision(Outcome.REQUIRE, why, rule.name, rule.version, plan)
+    return PolicyDecision(Outcome.REQUIRE, why, policy.name, policy.version, plan)
 
 
-def _after(failed: PolicyDecision, said: PolicyDecision) -> PolicyDecision:
-    """What a later rule says, unless that would be less than to ask a human."""
-    if said.kind is Outcome.APPROVE:
+def _keep_stricter(failed: PolicyDecision, decision: PolicyDecision) -> PolicyDecision:
+    """The decision of a later policy, unless that would ask nobody."""
+    if decision.kind is Outcome.APPROVE:
         return failed
-    before = f"The condition of policy {failed.policy}, which comes first, could not be evaluated."
-    return replace(said, why=f"{said.why} {before}")
+    note = f"The condition of policy {failed.policy}, which comes first, could not be evaluated."
+    return replace(decision, why=f"{decision.why} {note}")
 
 
-def _by_default(facts: Mapping[str, Any], default: str) -> PolicyDecision:
+def _decide_by_default(facts: Mapping[str, Any], default: str) -> PolicyDecision:
     role, task_type = facts["to_role"], facts["task_type"]
     if asks_by_itself(task_type):
         why = f"No policy matches; {task_type} tasks always need a human: 1 of {role}."
@@ -284,121 +296,122 @@ def _by_default(facts: Mapping[str, Any], default: str) -> PolicyDecision:
         return PolicyDecision(
             Outcome.APPROVE, f"No policy matches and APPROVAL_DEFAULT is {default}."
         )
-    return PolicyDecision(Outcome.REQUIRE, why, plan=Rule.default(role))
+    return PolicyDecision(Outcome.REQUIRE, why, plan=Policy.default(role))
 
 
-def _plan(rule: Rule, facts: Mapping[str, Any]) -> Rule | None:
-    return rule if rule.kind is Outcome.REQUIRE else None
+def _plan(policy: Policy, facts: Mapping[str, Any]) -> Policy | None:
+    return policy if policy.kind is Outcome.REQUIRE else None
 
 
 _conditions: dict[str, Condition] = {}
 MOST_CONDITIONS = 10_000
 
 
-def _compiled(text: str) -> Condition:
-    """Compiled once a process; drafts that are tried must not fill it."""
+def _compile_condition(text: str) -> Condition:
     if text not in _conditions:
         if len(_conditions) >= MOST_CONDITIONS:
-            _conditions.clear()
+            _conditions.clear()  # people trying out drafts must not fill the memory
         _conditions[text] = Condition(text)
     return _conditions[text]
 
 
-# Reading documents: each reader takes a value and raises ValueError with the reason.
+# Reading documents: each read function returns the value or raises ValueError with the reason.
 
 
 class _Reader:
-    """One mapping of the document: every key is asked for, and what is left over is refused."""
+    """Reads one mapping of the document, key by key, and refuses the keys that nobody read."""
 
-    def __init__(self, document: Any, place: str) -> None:
+    def __init__(self, document: Any, prefix: str) -> None:
         if not isinstance(document, Mapping):
-            raise RuleInvalid(field=place.rstrip(".") or "policy", reason="it must be a mapping.")
-        self._left = dict(document)
-        self._place = place
+            raise RuleInvalid(field=prefix.rstrip(".") or "policy", reason="it must be a mapping.")
+        self._unread = dict(document)
+        self._prefix = prefix
 
-    def required(self, name: str, read: Callable[[Any], T]) -> T:
-        if name not in self._left:
-            raise RuleInvalid(field=f"{self._place}{name}", reason="it is missing.")
+    def read_required(self, name: str, read: Callable[[Any], T]) -> T:
+        if name not in self._unread:
+            raise RuleInvalid(field=f"{self._prefix}{name}", reason="it is missing.")
         return self._read(name, read)
 
-    def optional(self, name: str, read: Callable[[Any], T], default: T) -> T:
-        return self._read(name, read) if name in self._left else default
+    def read_optional(self, name: str, read: Callable[[Any], T], default: T) -> T:
+        return self._read(name, read) if name in self._unread else default
 
-    def nothing_else(self, reason: str = "there is no such key.") -> None:
-        for name in self._left:
-            raise RuleInvalid(field=f"{self._place}{_quoted(name)}", reason=reason)
+    def refuse_other_keys(self, reason: str = "there is no such key.") -> None:
+        for name in self._unread:
+            raise RuleInvalid(field=f"{self._prefix}{_quote(name)}", reason=reason)
 
-    def list_of(self, name: str, most: int, read: Callable[[Any, str], T]) -> tuple[T, ...]:
-        if name not in self._left:
+    def read_list(self, name: str, most: int, read: Callable[[Any, str], T]) -> tuple[T, ...]:
+        if name not in self._unread:
             return ()
-        items = self._left.pop(name)
-        place = f"{self._place}{name}"
+        items = self._unread.pop(name)
+        path = f"{self._prefix}{name}"
         if not isinstance(items, list) or not 1 <= len(items) <= most:
-            raise RuleInvalid(field=place, reason=f"it must be a list of 1 to {most}.")
-        return tuple(read(item, f"{place}[{index}]") for index, item in enumerate(items))
+            raise RuleInvalid(field=path, reason=f"it must be a list of 1 to {most}.")
+        return tuple(read(item, f"{path}[{index}]") for index, item in enumerate(items))
 
     def _read(self, name: str, read: Callable[[Any], T]) -> T:
         try:
-            return read(self._left.pop(name))
+            return read(self._unread.pop(name))
         except ValueError as error:
-            raise RuleInvalid(field=f"{self._place}{name}", reason=str(error)) from None
+            raise RuleInvalid(field=f"{self._prefix}{name}", reason=str(error)) from None
 
 
-def _asked(top: _Reader) -> dict[str, Any]:
-    approvals = top.list_of("approvals", MOST_APPROVALS, _requirement)
+def _read_requirements(top: _Reader) -> dict[str, Any]:
+    approvals = top.read_list("approvals", MOST_APPROVALS, _requirement)
     if not approvals:
         raise RuleInvalid(field="approvals", reason="it must say who is asked.")
-    roles = [asked.role for asked in approvals]
+    roles = [required.role for required in approvals]
     for index, role in enumerate(roles):
         if role in roles[:index]:
             raise RuleInvalid(field=f"approvals[{index}].role", reason=f"{role} is there twice.")
-    deadline = top.optional("deadline", _duration, None)
-    reminders = top.list_of("reminders", MOST_REMINDERS, _reminder)
+    deadline = top.read_optional("deadline", _duration, None)
+    reminders = top.read_list("reminders", MOST_REMINDERS, _reminder)
     for index, reminder in enumerate(reminders):
         if deadline and reminder >= deadline:
             reason = "it must be shorter than the deadline."
             raise RuleInvalid(field=f"reminders[{index}]", reason=reason)
     return {
         "approvals": approvals,
-        "deny_threshold": top.optional("deny_threshold", _whole(1, MOST_PEOPLE), 1),
+        "deny_threshold": top.read_optional("deny_threshold", _whole(1, MOST_PEOPLE), 1),
         "deadline": deadline,
         "reminders": tuple(sorted(set(reminders), reverse=True)),
-        "escalate": top.list_of("escalate", MOST_ESCALATIONS, _escalation),
-        "on_timeout": top.optional("on_timeout", _one_of(REJECT, APPROVE_WITHOUT_A_HUMAN), REJECT),
-        "valid_for": top.optional("valid_for", _duration, None),
-        "risk": top.optional("risk", _one_of(HIGH, NORMAL, LOW), NORMAL),
-        "look_for": top.optional("look_for", _glance, None),
-        "type_out": top.optional("type_out", _path, ""),
+        "escalate": top.read_list("escalate", MOST_ESCALATIONS, _escalation),
+        "on_timeout": top.read_optional(
+            "on_timeout", _one_of(REJECT, APPROVE_WITHOUT_A_HUMAN), REJECT
+        ),
+        "valid_for": top.read_optional("valid_for", _duration, None),
+        "risk": top.read_optional("risk", _one_of(HIGH, NORMAL, LOW), NORMAL),
+        "look_for": top.read_optional("look_for", _review_time, None),
+        "type_out": top.read_optional("type_out", _path, ""),
     }
 
 
-def _quoted(key: Any) -> str:
-    """The beginning of a key that may be anything, fit to be shown."""
+def _quote(key: Any) -> str:
+    """The first 100 characters of a key, which may be anything, without control characters."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(key)[:100])
 
 
-def _requirement(item: Any, place: str) -> Requirement:
-    reader = _Reader(item, f"{place}.")
-    role = reader.required("role", _name)
-    found = Requirement(role, reader.optional("count", _whole(1, MOST_PEOPLE), 1))
-    reader.nothing_else()
-    return found
+def _requirement(item: Any, path: str) -> Requirement:
+    reader = _Reader(item, f"{path}.")
+    role = reader.read_required("role", _name)
+    requirement = Requirement(role, reader.read_optional("count", _whole(1, MOST_PEOPLE), 1))
+    reader.refuse_other_keys()
+    return requirement
 
 
-def _escalation(item: Any, place: str) -> Escalation:
-    reader = _Reader(item, f"{place}.")
-    role = reader.required("role", _name)
-    count = reader.optional("count", _whole(1, MOST_PEOPLE), 1)
-    found = Escalation(role, count, reader.required("deadline", _duration))
-    reader.nothing_else()
-    return found
+def _escalation(item: Any, path: str) -> Escalation:
+    reader = _Reader(item, f"{path}.")
+    role = reader.read_required("role", _name)
+    count = reader.read_optional("count", _whole(1, MOST_PEOPLE), 1)
+    escalation = Escalation(role, count, reader.read_required("deadline", _duration))
+    reader.refuse_other_keys()
+    return escalation
 
 
-def _reminder(item: Any, place: str) -> timedelta:
+def _reminder(item: Any, path: str) -> timedelta:
     try:
         return _duration(item)
     except ValueError as error:
-        raise RuleInvalid(field=place, reason=str(error)) from None
+        raise RuleInvalid(field=path, reason=str(error)) from None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -413,6 +426,7 @@ def _text(longest: int) -> Callable[[Any], str]:
             raise ValueError("it must be a text.")
         if len(value) > longest:
             raise ValueError(f"it is longer than {longest:,} characters.")
+        # PostgreSQL's text and jsonb hold neither NUL nor lone surrogates.
         if re.search(r"[\0\ud800-\udfff]", value):
             raise ValueError("it has characters that can't be kept.")
         return value
@@ -461,17 +475,17 @@ def _one_of(*values: str) -> Callable[[Any], str]:
 def _duration(value: Any) -> timedelta:
     if not isinstance(value, str) or len(value) > LONGEST_NAME:
         raise ValueError("it must be a length of time, for example 4h.")
-    found = parse_duration(value)
-    if found > LONGEST_DURATION:
-        raise ValueError(f"it must be at most {written(LONGEST_DURATION)}.")
-    return found
+    length = parse_duration(value)
+    if length > LONGEST_DURATION:
+        raise ValueError(f"it must be at most {format_duration(LONGEST_DURATION)}.")
+    return length
 
 
-def _glance(value: Any) -> timedelta:
-    found = _duration(value)
-    if found > LONGEST_LOOK:
-        raise ValueError(f"it must be at most {written(LONGEST_LOOK)}.")
-    return found
+def _review_time(value: Any) -> timedelta:
+    length = _duration(value)
+    if length > LONGEST_REVIEW_TIME:
+        raise ValueError(f"it must be at most {format_duration(LONGEST_REVIEW_TIME)}.")
+    return length
 
 
 def _path(value: Any) -> str:

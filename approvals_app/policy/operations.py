@@ -1,4 +1,4 @@
-"""Policies are made, changed and retired: one at a time in the admin, or all of a file at once."""
+"""Creates, changes and retires policies: one at a time, or all of a file at once."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,107 +8,112 @@ from django.db import connection
 from approvals_app.errors import PolicyAdministratorsOnly, PolicyNameTaken, PolicyUnknown
 from approvals_app.models import ApprovalPolicy
 from approvals_app.policy import evaluation
-from approvals_app.policy.language import Rule
+from approvals_app.policy.language import Policy
 from audit_app.base.actors import Actor, may_administer
 from audit_app.base.errors import StaleVersion
 from audit_app.base.events import EventType
 from audit_app.trail.operation import operation
 from audit_app.trail.recording import create, perform
 
-NAMED = ("name", "priority", "description")
+COLUMNS = ("name", "priority", "description")
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('approval_policies'))"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What ``apply`` would do, or did, to one policy: create, change, retire or restore it."""
+    """One step of applying a file; ``what`` is create, change, retire or restore."""
 
     what: str
     name: str
-    before: Rule | None
-    after: Rule | None
+    before: Policy | None
+    after: Policy | None
 
 
 @operation("policy.create")
-def create_policy(rule: Rule, *, by: Actor) -> ApprovalPolicy:
+def create_policy(policy: Policy, *, by: Actor) -> ApprovalPolicy:
     """Put a new policy in force. Raises PolicyAdministratorsOnly, PolicyNameTaken."""
-    _may_change(by)
-    _alone()
-    if ApprovalPolicy.objects.filter(name=rule.name).exists():
-        raise PolicyNameTaken(name=rule.name)
-    return _created(rule, by=by)
+    _check_may_change(by)
+    _lock_all()
+    if ApprovalPolicy.objects.filter(name=policy.name).exists():
+        raise PolicyNameTaken(name=policy.name)
+    return _create(policy, by=by)
 
 
 @operation("policy.change")
-def change_policy(rule: Rule, *, by: Actor, expected_version: int | None = None) -> ApprovalPolicy:
-    """Make the policy of this name say what ``rule`` says. Nothing is recorded where it does.
+def change_policy(
+    policy: Policy, *, by: Actor, expected_version: int | None = None
+) -> ApprovalPolicy:
+    """Change the stored policy of this name to ``policy``; record nothing if it is the same.
 
     Raises PolicyAdministratorsOnly, PolicyUnknown, StaleVersion.
     """
-    _may_change(by)
-    policy = _locked(rule.name)
-    if expected_version is not None and policy.version != expected_version:
-        raise StaleVersion(policy, what="policy")
-    if evaluation.as_rule(policy).as_document() != rule.as_document():
-        _changed(policy, rule, by=by)
-    return policy
+    _check_may_change(by)
+    stored = _lock_policy(policy.name)
+    if expected_version is not None and stored.version != expected_version:
+        raise StaleVersion(stored, what="policy")
+    if evaluation.compile_policy(stored).as_document() != policy.as_document():
+        _change(stored, policy, by=by)
+    return stored
 
 
 @operation("policy.retire")
 def retire_policy(name: str, *, by: Actor) -> ApprovalPolicy:
-    """Take a policy out of force; it stays, with its history, and its name stays taken.
+    """Take a policy out of force. Its row, history and name are kept.
 
     Raises PolicyAdministratorsOnly, PolicyUnknown, InvalidTransition.
     """
-    _may_change(by)
-    policy = _locked(name)
-    perform(policy.retire, by=by, details=_told(policy))
+    _check_may_change(by)
+    policy = _lock_policy(name)
+    perform(policy.retire, by=by, details=_describe_policy(policy))
     return policy
 
 
 @operation("policy.restore")
 def restore_policy(name: str, *, by: Actor) -> ApprovalPolicy:
-    """Put a retired policy in force again, as it was. Raises as ``retire_policy`` does."""
-    _may_change(by)
-    policy = _locked(name)
-    perform(policy.restore, by=by, details=_told(policy))
+    """Put a retired policy in force again, unchanged. Raises as ``retire_policy`` does."""
+    _check_may_change(by)
+    policy = _lock_policy(name)
+    perform(policy.restore, by=by, details=_describe_policy(policy))
     return policy
 
 
 @operation("policy.apply")
-def apply_rules(rules: Iterable[Rule], *, by: Actor) -> list[Change]:
-    """Make the policies in force exactly ``rules``, all at once or not at all; return what changed.
+def apply_policies(policies: Iterable[Policy], *, by: Actor) -> list[Change]:
+    """Make ``policies`` the policies in force, all or none; return the changes.
 
     Raises PolicyAdministratorsOnly.
     """
-    _may_change(by)
-    _alone()
-    wanted = {rule.name: rule for rule in rules}
-    changes = plan(wanted.values())
+    _check_may_change(by)
+    _lock_all()
+    wanted = {policy.name: policy for policy in policies}
+    changes = plan_changes(wanted.values())
     for change in changes:
         if change.what == "create":
-            _created(wanted[change.name], by=by)
+            _create(wanted[change.name], by=by)
             continue
-        policy = _locked(change.name)
+        stored = _lock_policy(change.name)
         if change.what == "restore":
-            perform(policy.restore, by=by, details=_told(policy))
-        if change.after and evaluation.as_rule(policy).as_document() != change.after.as_document():
-            _changed(policy, change.after, by=by)
+            perform(stored.restore, by=by, details=_describe_policy(stored))
+        if (
+            change.after
+            and evaluation.compile_policy(stored).as_document() != change.after.as_document()
+        ):
+            _change(stored, change.after, by=by)
         if change.what == "retire":
-            perform(policy.retire, by=by, details=_told(policy))
+            perform(stored.retire, by=by, details=_describe_policy(stored))
     return changes
 
 
-def plan(rules: Iterable[Rule]) -> list[Change]:
-    """What ``apply_rules`` would do now, in the order of names; empty: nothing."""
-    wanted = {rule.name: rule for rule in rules}
-    there = {policy.name: policy for policy in ApprovalPolicy.objects.all()}
+def plan_changes(policies: Iterable[Policy]) -> list[Change]:
+    """The changes that ``apply_policies`` would make now, by name."""
+    wanted = {policy.name: policy for policy in policies}
+    stored = {row.name: row for row in ApprovalPolicy.objects.all()}
     changes = []
-    for name in sorted(wanted.keys() | there.keys()):
-        after, policy = wanted.get(name), there.get(name)
-        before = evaluation.as_rule(policy) if policy else None
-        active = policy is not None and policy.status == ApprovalPolicy.Status.ACTIVE
-        if policy is None:
+    for name in sorted(wanted.keys() | stored.keys()):
+        after, row = wanted.get(name), stored.get(name)
+        before = evaluation.compile_policy(row) if row else None
+        active = row is not None and row.status == ApprovalPolicy.Status.ACTIVE
+        if row is None:
             changes.append(Change("create", name, None, after))
         elif after is None:
             changes += [Change("retire", name, before, None)] if active else []
@@ -119,40 +124,47 @@ def plan(rules: Iterable[Rule]) -> list[Change]:
     return changes
 
 
-def _may_change(by: Actor) -> None:
+def _check_may_change(by: Actor) -> None:
     if not may_administer(by, "approvals_app.change_approvalpolicy"):
         raise PolicyAdministratorsOnly
 
 
-def _alone() -> None:
-    """Policies as a whole have no row to lock."""
+def _lock_all() -> None:
+    # A new policy has no row to lock yet: everybody who creates one meets here.
     with connection.cursor() as cursor:
         cursor.execute(LOCK)
 
 
-def _locked(name: str) -> ApprovalPolicy:
+def _lock_policy(name: str) -> ApprovalPolicy:
     policy = ApprovalPolicy.objects.select_for_update(no_key=True).filter(name=name).first()
     if policy is None:
         raise PolicyUnknown(name=name)
     return policy
 
 
-def _created(rule: Rule, *, by: Actor) -> ApprovalPolicy:
-    policy = ApprovalPolicy(
-        name=rule.name, priority=rule.priority, description=rule.description, rule=_body(rule)
+def _create(policy: Policy, *, by: Actor) -> ApprovalPolicy:
+    row = ApprovalPolicy(
+        name=policy.name,
+        priority=policy.priority,
+        description=policy.description,
+        rule=_build_rule(policy),
     )
-    return create(policy, EventType.POLICY_CREATED, by=by, details=_told(policy))
+    return create(row, EventType.POLICY_CREATED, by=by, details=_describe_policy(row))
 
 
-def _changed(policy: ApprovalPolicy, rule: Rule, *, by: Actor) -> None:
-    after = {"priority": rule.priority, "description": rule.description, "rule": _body(rule)}
-    perform(policy.change, by=by, details={"name": policy.name, **after}, **after)
+def _change(stored: ApprovalPolicy, policy: Policy, *, by: Actor) -> None:
+    after = {
+        "priority": policy.priority,
+        "description": policy.description,
+        "rule": _build_rule(policy),
+    }
+    perform(stored.change, by=by, details={"name": stored.name, **after}, **after)
 
 
-def _told(policy: ApprovalPolicy) -> dict[str, object]:
-    return {name: getattr(policy, name) for name in (*NAMED, "rule")}
+def _describe_policy(policy: ApprovalPolicy) -> dict[str, object]:
+    return {name: getattr(policy, name) for name in (*COLUMNS, "rule")}
 
 
-def _body(rule: Rule) -> dict[str, object]:
-    """What is kept as one: everything but what is a column of its own."""
-    return {name: value for name, value in rule.as_document().items() if name not in NAMED}
+def _build_rule(policy: Policy) -> dict[str, object]:
+    """The column ``rule``: the members of the document that have no column of their own."""
+    return {name: value for name, value in policy.as_document().items() if name not in COLUMNS}

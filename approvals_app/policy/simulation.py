@@ -1,4 +1,4 @@
-"""What policies would have said of the tasks of the last days, beside what was said then."""
+"""Compares what policies would decide on recent tasks with what was decided."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ import orjson
 from django.conf import settings
 from django.db import connection, transaction
 
-from approvals_app.policy.language import Rule, verdict
+from approvals_app.policy.language import Policy, evaluate
 from sessions_app.gate import Outcome, PolicyDecision
 from sessions_app.models import Task
 
@@ -26,8 +26,8 @@ ORDER BY task.created_at DESC, task.id DESC LIMIT %s
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
-    """One task of which another thing would be said."""
+class ChangedTask:
+    """One task on which the policies would decide otherwise."""
 
     task_id: UUID
     task_type: str
@@ -39,15 +39,18 @@ class Changed:
 
 @dataclass(slots=True)
 class Report:
-    """Counts over ``tasks`` past tasks. ``moves`` counts pairs (verdict then, verdict now);
-    ``asked`` counts people who would be asked, by role and hour of the day (UTC)."""
+    """Counts over ``tasks`` past tasks.
+
+    ``moves`` counts pairs (outcome then, outcome now); ``asked`` counts the people who would be
+    asked, by role and hour of the day (UTC).
+    """
 
     days: int
     tasks: int = 0
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)
     policies: Counter[str] = field(default_factory=Counter)
     asked: Counter[tuple[str, int]] = field(default_factory=Counter)
-    changed: list[Changed] = field(default_factory=list)
+    changed: list[ChangedTask] = field(default_factory=list)
     failed: int = 0
 
     @property
@@ -103,55 +106,54 @@ class Report:
 
 
 def simulate(
-    rules: Sequence[Rule],
+    policies: Sequence[Policy],
     *,
     days: int,
     most: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Judge the tasks of the last ``days`` by ``rules``, newest first, ``most`` of them at most.
+    """Evaluate ``policies`` on the tasks of the last ``days``, newest first, ``most`` at most.
 
-    Reads the payload as it is now (a task that was revised is judged by its last revision), holds
-    up no writer, changes nothing.
+    A revised task is evaluated by its last revision. Changes nothing and takes no locks.
     """
     report = Report(days)
-    ordered = sorted(rules, key=lambda rule: (rule.priority, rule.name))
-    for rows in _past(days, most):
+    ordered = sorted(policies, key=lambda policy: (policy.priority, policy.name))
+    for rows in _fetch_past_tasks(days, most):
         for row in rows:
-            _judge(row, ordered, report)
+            _evaluate_row(row, ordered, report)
         progress(f"Judged {report.tasks:,} tasks")
     return report
 
 
-def _judge(row: tuple[Any, ...], rules: Sequence[Rule], report: Report) -> None:
+def _evaluate_row(row: tuple[Any, ...], policies: Sequence[Policy], report: Report) -> None:
     task_id, payload, agent, before, _, hour = row
     facts = orjson.loads(payload)
     facts["agent"] = agent
-    said = verdict(rules, facts, settings.APPROVAL_DEFAULT)
-    before, after = before or "unknown", said.kind.value
+    decision = evaluate(policies, facts, settings.APPROVAL_DEFAULT)
+    before, after = before or "unknown", decision.kind.value
     report.tasks += 1
     report.moves[before, after] += 1
-    report.policies[said.policy or "none"] += 1
-    report.failed += "could not be evaluated" in said.why
-    for role, count in _asked(said, facts):
+    report.policies[decision.policy or "none"] += 1
+    report.failed += "could not be evaluated" in decision.why
+    for role, count in _people_asked(decision, facts):
         report.asked[role, hour] += count
     if before != after and len(report.changed) < EXAMPLES:
         report.changed.append(
-            Changed(task_id, facts["task_type"], before, after, said.policy, said.why)
+            ChangedTask(task_id, facts["task_type"], before, after, decision.policy, decision.why)
         )
 
 
-def _asked(said: PolicyDecision, facts: dict[str, Any]) -> Iterable[tuple[str, int]]:
-    if said.kind is not Outcome.REQUIRE:
+def _people_asked(decision: PolicyDecision, facts: dict[str, Any]) -> Iterable[tuple[str, int]]:
+    if decision.kind is not Outcome.REQUIRE:
         return ()
-    return [(asked.role, asked.count) for asked in said.plan.asked_of(facts["to_role"])]
+    return [(each.role, each.count) for each in decision.plan.requirements_for(facts["to_role"])]
 
 
-def _past(days: int, most: int | None) -> Iterator[list[tuple[Any, ...]]]:
+def _fetch_past_tasks(days: int, most: int | None) -> Iterator[list[tuple[Any, ...]]]:
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION READ ONLY")
         cursor.execute("SET LOCAL statement_timeout = '60s'")
-        # Judging happens between fetches: the transaction is idle then, and not forgotten.
+        # The transaction is idle while a batch is evaluated; that is no reason to end it.
         cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         cursor.execute(f"DECLARE past NO SCROLL CURSOR FOR {PAST}", [days, Task.NOTIFICATION, most])
         while True:

@@ -1,4 +1,4 @@
-"""The reviewers' pages: what waits for them, and the page that a decision is made on."""
+"""The reviewers' pages: the list of approvals, the decision page, editing and bulk decisions."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -32,8 +32,8 @@ from approvals_app.errors import (
 )
 from approvals_app.models import Approval
 from approvals_app.payload import questions
-from approvals_app.review import decision as dossier
 from approvals_app.review import inbox, presence
+from approvals_app.review.decision import list_delegates, load_decision
 from approvals_app.review.forms import LONGEST_NOTES, DecisionForm, EditForm
 from audit_app.base import text_safety
 from audit_app.base.errors import Conflict, Invalid, NotFound, OrchestratorError
@@ -41,10 +41,10 @@ from audit_app.base.text_safety import badge, in_a_list, moment, visible
 from audit_app.http.serializers import UUID_TEXT
 from audit_app.ui.admin_base import RecentFilter, RoleFilter, WordsAdmin, actor_of
 
-MOST_AT_ONCE = 50
-PROOFS_MISSING = (ReauthenticationRequired, SecondFactorRequired)
-NOTES_KEPT = "notes_kept"
-PROVED = "Confirmed. Nothing was decided yet: choose again."
+MAX_BULK_DECISIONS = 50
+MISSING_PROOFS = (ReauthenticationRequired, SecondFactorRequired)
+DRAFT_NOTES = "notes_kept"
+IDENTITY_CONFIRMED = "Confirmed. Nothing was decided yet: choose again."
 
 
 class ApproverRoleFilter(RoleFilter):
@@ -53,9 +53,9 @@ class ApproverRoleFilter(RoleFilter):
 
 @admin.register(Approval)
 class ApprovalAdmin(WordsAdmin):
-    """Every approval that the reader may know of; its page is where it is decided."""
+    """Every approval that the reader may see. Each is decided on its page."""
 
-    list_display = ("asked", "asks", "role", "state", "requested", "decided")
+    list_display = ("task_name", "requester", "role", "state", "requested_at", "decider")
     list_filter = ("status", ApproverRoleFilter, RecentFilter)
     exported = (
         "id",
@@ -78,11 +78,11 @@ class ApprovalAdmin(WordsAdmin):
         return super().get_queryset(request).select_related("task__agent", "decided_by")
 
     @admin.display(description="Approval")
-    def asked(self, approval: Approval) -> SafeString:
+    def task_name(self, approval: Approval) -> SafeString:
         return in_a_list(approval.task.title)
 
     @admin.display(description="Requested by")
-    def asks(self, approval: Approval) -> SafeString:
+    def requester(self, approval: Approval) -> SafeString:
         return visible(f"{approval.task.agent.name} ({approval.task.from_role})")
 
     @admin.display(description="Of")
@@ -94,11 +94,11 @@ class ApprovalAdmin(WordsAdmin):
         return badge(approval.status)
 
     @admin.display(description="Requested")
-    def requested(self, approval: Approval) -> SafeString:
+    def requested_at(self, approval: Approval) -> SafeString:
         return moment(approval.created_at)
 
     @admin.display(description="Decided by")
-    def decided(self, approval: Approval) -> str:
+    def decider(self, approval: Approval) -> str:
         return approval.decided_by.get_username() if approval.decided_by else ""
 
     def change_view(
@@ -108,13 +108,14 @@ class ApprovalAdmin(WordsAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show everything about one approval; a POST decides on it, by the operation alone."""
+        """Show everything about one approval; a POST runs the operation that decides on it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
             approval_id = UUID(object_id)
         except ValueError:
             raise Http404("No approval has this id.") from None
+        # Django's own change form is never used: it would save the row without an operation.
         if request.method == "POST":
             return self._decide(request, approval_id)
         return self._page(request, approval_id)
@@ -131,87 +132,94 @@ class ApprovalAdmin(WordsAdmin):
     def _decide(self, request: HttpRequest, approval_id: UUID) -> HttpResponse:
         form = DecisionForm(request.POST)
         if not form.is_valid():
-            said = " ".join(str(error) for errors in form.errors.values() for error in errors)
-            return self._page(request, approval_id, refused=said, status=400)
+            problem = " ".join(str(error) for errors in form.errors.values() for error in errors)
+            return self._page(request, approval_id, refusal=problem, status=400)
         try:
-            done = _do(request, approval_id, form.cleaned_data)
+            message = _run_decision(request, approval_id, form.cleaned_data)
         except NotFound as error:
             raise Http404(str(error)) from error
-        except PROOFS_MISSING:
-            request.session[NOTES_KEPT] = {str(approval_id): form.cleaned_data["notes"]}
+        except MISSING_PROOFS:
+            # Keep the comment: the reviewer returns from the proof by a GET.
+            request.session[DRAFT_NOTES] = {str(approval_id): form.cleaned_data["notes"]}
             return redirect(f"{reverse('signin:prove')}?{urlencode({'next': request.path})}")
         except OrchestratorError as error:
-            return self._page(request, approval_id, refused=explained(error), status=_status(error))
-        messages.success(request, done)
+            return self._page(
+                request, approval_id, refusal=explain_refusal(error), status=_http_status(error)
+            )
+        messages.success(request, message)
         return redirect("admin:index")
 
     def edit_view(self, request: HttpRequest, approval_id: UUID) -> HttpResponse:
-        """Change what will be done; somebody else has to approve it then."""
+        """Edit the payload. Somebody else then has to approve the revision."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
-            found = dossier.read(approval_id, actor_of(request))
+            context = load_decision(approval_id, actor_of(request))
         except NotFound as error:
             raise Http404(str(error)) from error
-        refused, status = "", 200
+        refusal, status = "", 200
         if request.method == "POST":
             form = EditForm(request.POST)
             if form.is_valid():
-                given = form.cleaned_data
-                given["data"], given["context"] = given.pop("data_json"), given.pop("context_json")
+                changes = form.cleaned_data
+                changes["data"], changes["context"] = (
+                    changes.pop("data_json"),
+                    changes.pop("context_json"),
+                )
                 try:
-                    operations.edit(approval_id, by=actor_of(request), **given)
-                except PROOFS_MISSING:
+                    operations.edit(approval_id, by=actor_of(request), **changes)
+                except MISSING_PROOFS:
                     proof = urlencode({"next": request.path})
                     return redirect(f"{reverse('signin:prove')}?{proof}")
                 except OrchestratorError as error:
-                    refused, status = explained(error), _status(error)
+                    refusal, status = explain_refusal(error), _http_status(error)
                 else:
-                    said = "Revision saved. Somebody else has to approve it."
-                    messages.success(request, said)
+                    message = "Revision saved. Somebody else has to approve it."
+                    messages.success(request, message)
                     return redirect("admin:index")
             else:
-                refused = " ".join(str(e) for errors in form.errors.values() for e in errors)
+                refusal = " ".join(str(e) for errors in form.errors.values() for e in errors)
                 status = 400
-        shown = {
-            "description": request.POST.get("description", found.payload["description"]),
-            "data": request.POST.get("data_json", text_safety.pretty(found.payload["data"])),
+        values = {
+            "description": request.POST.get("description", context.payload["description"]),
+            "data": request.POST.get("data_json", text_safety.pretty(context.payload["data"])),
             "context": request.POST.get(
-                "context_json", text_safety.pretty(found.payload["context"])
+                "context_json", text_safety.pretty(context.payload["context"])
             ),
             "notes": request.POST.get("notes", ""),
         }
-        obstacle = found.obstacle and not isinstance(found.obstacle, PROOFS_MISSING)
+        obstacle = context.obstacle and not isinstance(context.obstacle, MISSING_PROOFS)
         return self.page(
             request,
             "admin/approvals_app/edit.html",
             status=status,
-            title=f"Edit {found.task.task_type}",
-            dossier=found,
-            shown=shown,
-            refused=refused,
-            obstacle=obstacle and explained(found.obstacle),  # type: ignore[arg-type]
+            title=f"Edit {context.task.task_type}",
+            decision=context,
+            values=values,
+            refusal=refusal,
+            obstacle=obstacle and explain_refusal(context.obstacle),  # type: ignore[arg-type]
             longest_notes=LONGEST_NOTES,
         )
 
     def bulk_view(self, request: HttpRequest) -> HttpResponse:
-        """Several decisions: first each is shown with its digest, then each is made by itself."""
+        """Decide on several approvals: first show each with its digest, then decide one by one."""
         if request.method != "POST" or not self.has_view_permission(request):
             raise PermissionDenied
         ids = [UUID(text) for text in request.POST.getlist("approval") if UUID_TEXT.fullmatch(text)]
         decision = request.POST.get("decision")
-        if not ids or len(ids) > MOST_AT_ONCE:
-            messages.error(request, f"Select 1 to {MOST_AT_ONCE} requests.")
+        if not ids or len(ids) > MAX_BULK_DECISIONS:
+            messages.error(request, f"Select 1 to {MAX_BULK_DECISIONS} requests.")
             return redirect("admin:index")
         outcomes: dict[UUID, str] = {}
         if decision in DECISIONS:
+            # Only the comment is validated here: each approval has a digest of its own.
             form = DecisionForm(
                 {"decision": decision, "payload_digest": "0" * 64}
                 | {"notes": request.POST.get("notes", "")}
             )
             if not form.is_valid():
                 raise BadRequest("The comment can't be saved.")
-            wanted = [
+            requests = [
                 {
                     "approval_id": pk,
                     "decision": decision,
@@ -220,10 +228,11 @@ class ApprovalAdmin(WordsAdmin):
                 }
                 for pk in ids
             ]
-            for outcome in decide(wanted, by=actor_of(request)):
+            for outcome in decide(requests, by=actor_of(request)):
                 refusal = outcome.refusal
-                outcomes[outcome.approval_id] = explained(refusal) if refusal else ""
-        rows = inbox.several(actor_of(request), ids)
+                outcomes[outcome.approval_id] = explain_refusal(refusal) if refusal else ""
+        # Loaded after the decisions, so that the page shows their outcome.
+        rows = inbox.load_rows(actor_of(request), ids)
         items = [{"row": row, "outcome": outcomes.get(row.approval.pk)} for row in rows]
         return self.page(
             request,
@@ -232,92 +241,97 @@ class ApprovalAdmin(WordsAdmin):
             items=items,
             decided=bool(outcomes),
             decision=decision,
-            refused=sum(bool(said) for said in outcomes.values()),
-            done=sum(not said for said in outcomes.values()),
+            refused=sum(bool(text) for text in outcomes.values()),
+            done=sum(not text for text in outcomes.values()),
             notes=request.POST.get("notes", ""),
             longest_notes=LONGEST_NOTES,
         )
 
     def _page(
-        self, request: HttpRequest, approval_id: UUID, *, refused: str = "", status: int = 200
+        self, request: HttpRequest, approval_id: UUID, *, refusal: str = "", status: int = 200
     ) -> HttpResponse:
         try:
-            found = dossier.read(approval_id, actor_of(request))
+            decision = load_decision(approval_id, actor_of(request))
         except NotFound as error:
             raise Http404(str(error)) from error
-        looked = timedelta()
-        if found.approval.status == Approval.Status.PENDING:
-            looked = presence.looked(approval_id, request.user)
-        obstacle, kept = found.obstacle, ""
-        if isinstance(obstacle, PROOFS_MISSING):
-            obstacle = None  # whoever tries to decide is asked for the proof then
-        elif str(approval_id) in request.session.get(NOTES_KEPT, {}):
-            kept = request.session.pop(NOTES_KEPT)[str(approval_id)]
+        # A view counts only while there is something to decide: min_review_time is measured by it.
+        view_time = timedelta()
+        if decision.approval.status == Approval.Status.PENDING:
+            view_time = presence.record_view(approval_id, request.user)
+        obstacle, draft = decision.obstacle, ""
+        if isinstance(obstacle, MISSING_PROOFS):
+            obstacle = None  # the proof is asked for when they decide
+        elif str(approval_id) in request.session.get(DRAFT_NOTES, {}):
+            # They come back from proving who they are: give them their comment back.
+            draft = request.session.pop(DRAFT_NOTES)[str(approval_id)]
             if obstacle is None:
-                messages.info(request, PROVED)
+                messages.info(request, IDENTITY_CONFIRMED)
         context = {
-            "title": found.task.task_type,
-            "dossier": found,
-            "approval": found.approval,
-            "task": found.task,
-            "refused": refused,
-            "obstacle": obstacle and explained(obstacle),
-            "notes": request.POST.get("notes", kept),
+            "title": decision.task.task_type,
+            "decision": decision,
+            "approval": decision.approval,
+            "task": decision.task,
+            "refusal": refusal,
+            "obstacle": obstacle and explain_refusal(obstacle),
+            "notes": request.POST.get("notes", draft),
             "longest_notes": LONGEST_NOTES,
-            "own": found.voice_of(actor_of(request)),
-            "can_take_back": eligibility.open_to_voices(found.approval),
+            "own_vote": decision.vote_of(actor_of(request)),
+            "can_withdraw": eligibility.can_withdraw_votes(decision.approval),
             "can_break_glass": eligibility.BREAK_GLASS in actor_of(request).rights,
-            "delegates": dossier.delegates(actor_of(request)) if not obstacle else [],
-            "fields": questions.fields(found.task, request.POST),
-            "to_type": requirements.to_type(found.approval),
+            "delegates": list_delegates(actor_of(request)) if not obstacle else [],
+            "fields": questions.build_fields(decision.task, request.POST),
+            "to_type": requirements.text_to_type(decision.approval),
             "typed": request.POST.get("typed", ""),
-            "look_left": requirements.seconds_left(found.approval, looked),
+            "seconds_left": requirements.seconds_left(decision.approval, view_time),
         }
         return self.page(request, "admin/approvals_app/decision.html", status=status, **context)
 
 
-def _do(request: HttpRequest, approval_id: UUID, given: dict[str, Any]) -> str:
-    """Run the one operation that the form asks for; what to say when it is done."""
-    by, notes = actor_of(request), given["notes"]
-    seen = {"by": by, "payload_digest": given["payload_digest"]}
-    match given["decision"]:
+def _run_decision(request: HttpRequest, approval_id: UUID, form: dict[str, Any]) -> str:
+    """Run the operation that the form asks for; return the message for the reviewer.
+
+    Raises OrchestratorError where the operation refuses.
+    """
+    by, notes = actor_of(request), form["notes"]
+    bound = {"by": by, "payload_digest": form["payload_digest"]}
+    match form["decision"]:
         case "approve":
             task = Approval.objects.visible_to(by).select_related("task").one(approval_id).task
-            answer = questions.answer_in(task, request.POST)
-            said = {"notes": notes, "answer": answer, "typed": given["typed"]}
-            approval = operations.approve(approval_id, **said, **seen)
+            answer = questions.parse_answer(task, request.POST)
+            arguments = {"notes": notes, "answer": answer, "typed": form["typed"]}
+            approval = operations.approve(approval_id, **arguments, **bound)
             missing = approval.needed - sum(v.choice == "yes" for v in approval.votes_cast)
             if missing > 0:
                 return f"Your approval is recorded. {missing} more needed."
             return "Request approved."
         case "reject":
-            approval = operations.reject(approval_id, notes=notes, **seen)
+            approval = operations.reject(approval_id, notes=notes, **bound)
             if approval.status == Approval.Status.PENDING:
                 return "Your rejection is recorded. More are needed to reject the task."
             return "Request rejected."
         case "request_changes":
-            operations.request_changes(approval_id, message=notes, **seen)
+            operations.request_changes(approval_id, message=notes, **bound)
             return "Changes requested. Approval is blocked until the agent sends a revision."
         case "withdraw_vote":
             operations.withdraw_vote(approval_id, by=by, reason=notes)
             return "Vote withdrawn."
         case "delegate":
-            delegations.delegate(approval_id, by=by, to=given["to"].strip(), reason=notes)
-            return f"{given['to'].strip()} can now decide for you."
+            delegations.delegate(approval_id, by=by, to=form["to"].strip(), reason=notes)
+            return f"{form['to'].strip()} can now decide for you."
         case _:
-            break_glass.break_glass(approval_id, reason=notes, **seen)
+            break_glass.break_glass(approval_id, reason=notes, **bound)
             return "Approved without the others. They were notified to review it."
 
 
-def _status(error: OrchestratorError) -> int:
+def _http_status(error: OrchestratorError) -> int:
     return 409 if isinstance(error, Conflict) else 400 if isinstance(error, Invalid) else 403
 
 
-def explained(error: OrchestratorError) -> str:
-    """Why a decision can't be made, to the person who wanted to make it."""
+def explain_refusal(error: OrchestratorError) -> str:
+    """Say why a decision can't be made, to the person who tried to make it."""
     match error:
         case AlreadyDecided():
-            return _who_was_first(error.data)
+            return _describe_outcome(error.data)
         case ApprovalExpired():
             return "The deadline has passed; this can no longer be decided."
         case PayloadDigestMismatch():
@@ -338,12 +352,12 @@ def explained(error: OrchestratorError) -> str:
             return str(error)
 
 
-def _who_was_first(told: dict[str, Any]) -> str:
-    at = timezone.localtime(datetime.fromisoformat(told["decision_at"]))
+def _describe_outcome(data: dict[str, Any]) -> str:
+    at = timezone.localtime(datetime.fromisoformat(data["decision_at"]))
     when = f"on {at:%-d %B %Y at %H:%M %Z}"
-    match told["state"]:
-        case "approved" | "rejected" as done:
-            return f"{told['decided_by']} {done} this {when}."
+    match data["state"]:
+        case "approved" | "rejected" as verb:
+            return f"{data['decided_by']} {verb} this {when}."
         case "expired":
             return f"Expired {when}, before anybody decided."
         case _:

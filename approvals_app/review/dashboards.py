@@ -1,8 +1,8 @@
-"""How the work goes: what waits and for how long, how fast people decide, and how they decide.
+"""The dashboards: what is pending and for how long, how fast and how people decide.
 
-Each figure is one statement over a window of days, of what the reader may know: an approver sees
-the groups that they are in, whoever may view everything sees all. Over a long window that is up to
-a second of the database's time, which is spent once a minute for each that may see the same.
+Each figure is one statement over a window of days, limited to what the reader may see: approvers
+see their own groups, auditors see everything. A long window can cost the database a second, so the
+figures are cached for a minute per set of rights.
 """
 
 import hashlib
@@ -19,28 +19,30 @@ from audit_app.base.actors import Actor
 from audit_app.models import CommandRun
 
 WINDOWS = (7, 30, 90)
-MOST = 10
-MOST_PEOPLE = 50
-LATEST = 100
-"""Voices of a person, the newest, of which half were given, and looked for, within a time."""
+MAX_ROWS = 10
+MAX_PEOPLE = 50
+LATEST_VOTES = 100
+"""How many of a person's newest votes the median times are computed from."""
 
-KEPT_SECONDS = 60
-EXPIRY = ("expire_approvals", "expire_sessions", "remind_approvals", "release_leases")
+CACHE_SECONDS = 60
+SCHEDULED_COMMANDS = ("expire_approvals", "expire_sessions", "remind_approvals", "release_leases")
 AGES = (
     ("under an hour", timedelta(hours=1)),
     ("under a day", timedelta(days=1)),
     ("under three days", timedelta(days=3)),
     ("under a week", timedelta(days=7)),
 )
-BAR = 380
-OLDER = "a week and more"
+BAR_WIDTH = 380
+OLDEST_AGE = "a week and more"
 
-WAITING = """
+# Each statement filters by what the reader may see: %(all)s is true for auditors.
+WAITING_SQL = """
 SELECT approver_role, width_bucket(now() - created_at, %(ages)s::interval[]), count(*)
 FROM approvals WHERE status = 'pending' AND (%(all)s OR approver_role = ANY(%(roles)s))
 GROUP BY 1, 2
 """
-DECIDED = """
+# MATERIALIZED: both halves of the UNION read it, and the join must not run twice.
+DECIDED_SQL = """
 WITH ended AS MATERIALIZED (
     SELECT task.task_type, (at AT TIME ZONE 'UTC')::date AS day, how, CASE
         WHEN decided_by_id IS NOT NULL THEN extract(epoch FROM at - told.created_at)::float4
@@ -67,7 +69,7 @@ SELECT 'type', task_type, NULL, count(*)::float8,
     percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds)
     FROM ended WHERE seconds IS NOT NULL GROUP BY task_type
 """
-ROUTED = """
+ROUTED_SQL = """
 SELECT agent.name, sum(asked)::int, sum(approved)::int, sum(refused)::int FROM (
     SELECT agent_id, count(*) AS asked, count(*) FILTER (WHERE verdict = 'approve') AS approved,
         count(*) FILTER (WHERE verdict = 'refuse') AS refused
@@ -75,7 +77,8 @@ SELECT agent.name, sum(asked)::int, sum(approved)::int, sum(refused)::int FROM (
       AND (%(all)s OR to_role = ANY(%(roles)s)) GROUP BY 1) AS routed
 JOIN agents AS agent ON agent.id = agent_id GROUP BY 1 ORDER BY 2 DESC, 1
 """
-PACE = """
+# The medians look at LATEST_VOTES per person: the join with audit_events costs too much for all.
+PACE_SQL = """
 WITH busiest AS (
     SELECT voter_id, count(*) AS voices, avg((choice = 'yes')::int) AS yes,
         count(*) FILTER (WHERE status = 'withdrawn') AS withdrawn
@@ -95,7 +98,7 @@ FROM busiest JOIN auth_user AS person ON person.id = voter_id CROSS JOIN LATERAL
         ON event.subject_type = 'vote' AND event.subject_id = vote.id AND event.seq = 1) AS pace
 ORDER BY 2 DESC, 1
 """
-HOWS = (
+OUTCOMES = (
     "approved",
     "rejected",
     "timed out",
@@ -107,7 +110,7 @@ HOWS = (
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Figures with their names: what a chart draws, and what is read instead of it."""
+    """Named figures, for a chart and for the table that says the same in text."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
@@ -118,35 +121,38 @@ class Table:
 
     @property
     def bars(self) -> list[dict[str, Any]]:
-        """The second column as bars from the left, in units of the drawing."""
-        most = max((row[1] for row in self.rows), default=0) or 1
+        """The second column as horizontal bars, in the chart's units."""
+        largest = max((row[1] for row in self.rows), default=0) or 1
         return [
             {"name": row[0], "count": row[1], "y": index * 28, "text": index * 28 + 16}
-            | {"width": round(BAR * row[1] / most), "end": 178 + round(BAR * row[1] / most)}
-            for index, row in enumerate(self.rows[:MOST])
+            | {
+                "width": round(BAR_WIDTH * row[1] / largest),
+                "end": 178 + round(BAR_WIDTH * row[1] / largest),
+            }
+            for index, row in enumerate(self.rows[:MAX_ROWS])
         ]
 
     @property
     def height(self) -> int:
-        return 28 * min(len(self.rows), MOST)
+        return 28 * min(len(self.rows), MAX_ROWS)
 
     @property
     def columns_of_days(self) -> list[dict[str, Any]]:
-        """Each day as a column of its parts (the third column and after), the first at the foot."""
-        most = max((row[1] for row in self.rows), default=0) or 1
+        """Each day as a stacked column of its outcomes (third column on), the first at the foot."""
+        largest = max((row[1] for row in self.rows), default=0) or 1
         room = 1180 // max(len(self.rows), 1)
-        gap = max(2, room // 5)
-        found = []
+        gap = max(2, room // 5)  # at 90 days a column is 13 units wide
+        days = []
         for index, row in enumerate(self.rows):
             foot, parts = 110.0, []
-            for how, count in zip(self.columns[2:], row[2:], strict=True):
-                tall = 100 * count / most
-                foot -= tall
+            for outcome, count in zip(self.columns[2:], row[2:], strict=True):
+                height = 100 * count / largest
+                foot -= height
                 if count:
-                    parts.append({"how": how, "count": count, "y": foot, "height": tall})
-            place = {"x": 10 + index * room, "wide": room - gap}
-            found.append({"day": row[0], "parts": parts} | place)
-        return found
+                    parts.append({"how": outcome, "count": count, "y": foot, "height": height})
+            position = {"x": 10 + index * room, "wide": room - gap}
+            days.append({"day": row[0], "parts": parts} | position)
+        return days
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,39 +169,39 @@ class Figures:
     at: datetime
 
 
-def lately(actor: Actor, days: int) -> Figures:
-    """``figures`` as they were KEPT_SECONDS ago at most, where this process read them for whoever
-    may see the same."""
+def load_figures(actor: Actor, days: int) -> Figures:
+    """The figures over ``days`` days, at most CACHE_SECONDS old."""
+    # Readers with the same rights share a cache entry.
     scope = repr((actor.auditor, actor.roles, actor.id, days))
     key = f"dashboards:{hashlib.sha256(scope.encode()).hexdigest()}"
-    found: Figures | None = cache.get(key)
-    if found is None:
-        found = figures(actor, days)
-        cache.set(key, found, KEPT_SECONDS)
-    return found
+    figures: Figures | None = cache.get(key)
+    if figures is None:
+        figures = compute_figures(actor, days)
+        cache.set(key, figures, CACHE_SECONDS)
+    return figures
 
 
-def figures(actor: Actor, days: int) -> Figures:
-    """All of it over the last ``days`` days, in five statements."""
+def compute_figures(actor: Actor, days: int) -> Figures:
+    """All figures over the last ``days`` days, in five statements."""
     scope = {
         "all": actor.auditor,
         "roles": list(actor.roles),
         "me": int(actor.id),
         "window": timedelta(days=days),
-        "most": MOST_PEOPLE,
-        "latest": LATEST,
+        "most": MAX_PEOPLE,
+        "latest": LATEST_VOTES,
         "ages": [age for _, age in AGES],
     }
-    waiting = _rows(WAITING, scope)
-    decided = _rows(DECIDED, scope)
-    routed = _rows(ROUTED, scope)
+    waiting = _fetch_rows(WAITING_SQL, scope)
+    decided = _fetch_rows(DECIDED_SQL, scope)
+    routed = _fetch_rows(ROUTED_SQL, scope)
     return Figures(
         days=days,
-        waiting_by_role=Table(("Group", "Waiting"), _summed(waiting, 0)),
-        waiting_by_age=Table(("Age", "Waiting"), _by_age(waiting)),
-        decisions=Table(("Day", "Decisions", *HOWS), _by_day(decided, days)),
-        speed=Table(("Type", "Decided", "Median", "p95"), _by_type(decided)),
-        agents=Table(("Agent", "Tasks"), [row[:2] for row in routed[:MOST]]),
+        waiting_by_role=Table(("Group", "Waiting"), _sum_by(waiting, 0)),
+        waiting_by_age=Table(("Age", "Waiting"), _count_by_age(waiting)),
+        decisions=Table(("Day", "Decisions", *OUTCOMES), _count_by_day(decided, days)),
+        speed=Table(("Type", "Decided", "Median", "p95"), _summarize_by_type(decided)),
+        agents=Table(("Agent", "Tasks"), [row[:2] for row in routed[:MAX_ROWS]]),
         policies=Table(
             ("By policies, without a human", "Tasks"),
             [("approved", sum(r[2] for r in routed)), ("refused", sum(r[3] for r in routed))],
@@ -209,66 +215,66 @@ def figures(actor: Actor, days: int) -> Figures:
                 "Median answer time",
                 "Median view time",
             ),
-            [_paced(row) for row in _rows(PACE, scope)],
+            [_format_pace(row) for row in _fetch_rows(PACE_SQL, scope)],
         ),
-        runs=list(CommandRun.objects.filter(command__in=EXPIRY).order_by("command")),
+        runs=list(CommandRun.objects.filter(command__in=SCHEDULED_COMMANDS).order_by("command")),
         at=timezone.now(),
     )
 
 
-def _rows(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+def _fetch_rows(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-        return found
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
-def _summed(rows: Sequence[tuple[Any, ...]], by: int) -> list[tuple[Any, ...]]:
+def _sum_by(rows: Sequence[tuple[Any, ...]], by: int) -> list[tuple[Any, ...]]:
     sums: dict[Any, int] = {}
     for row in rows:
         sums[row[by]] = sums.get(row[by], 0) + row[-1]
     return sorted(sums.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
-def _by_age(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    sums = dict(_summed(rows, 1))
-    names = [name for name, _ in AGES] + [OLDER]
+def _count_by_age(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    sums = dict(_sum_by(rows, 1))
+    names = [name for name, _ in AGES] + [OLDEST_AGE]
     return [(name, sums.get(index, 0)) for index, name in enumerate(names)]
 
 
-def _by_day(rows: Sequence[tuple[Any, ...]], length_in_days: int) -> list[tuple[Any, ...]]:
-    """Each day of the window (UTC), also where nothing was decided; nothing where it is empty."""
+def _count_by_day(rows: Sequence[tuple[Any, ...]], length_in_days: int) -> list[tuple[Any, ...]]:
+    """Every day of the window (UTC) with its decisions; [] where nothing was decided at all."""
     today = datetime.now(UTC).date()
-    last = (today - timedelta(days=ago) for ago in range(length_in_days - 1, -1, -1))
-    days: dict[str, dict[str, int]] = {day.isoformat(): {} for day in last}
-    for what, name, how, count, *_ in rows:
-        if what == "day":
-            days.setdefault(name, {})[how] = int(count)
+    dates = (today - timedelta(days=days_ago) for days_ago in range(length_in_days - 1, -1, -1))
+    days: dict[str, dict[str, int]] = {day.isoformat(): {} for day in dates}
+    for kind, name, outcome, count, *_ in rows:
+        if kind == "day":
+            days.setdefault(name, {})[outcome] = int(count)
     if not any(days.values()):
         return []
     return [
-        (day, sum(hows.values()), *(hows.get(how, 0) for how in HOWS))
-        for day, hows in sorted(days.items())
+        (day, sum(counts.values()), *(counts.get(outcome, 0) for outcome in OUTCOMES))
+        for day, counts in sorted(days.items())
     ]
 
 
-def _by_type(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    found = [
-        (name, int(count), length(half), length(most))
-        for what, name, _, count, half, most in rows
-        if what == "type"
+def _summarize_by_type(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    types = [
+        (name, int(count), format_duration(median), format_duration(p95))
+        for kind, name, _, count, median, p95 in rows
+        if kind == "type"
     ]
-    return sorted(found, key=lambda row: (-row[1], row[0]))[:MOST]
+    return sorted(types, key=lambda row: (-row[1], row[0]))[:MAX_ROWS]
 
 
-def _paced(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    name, voices, yes, withdrawn, answered, looked = row
+def _format_pace(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    name, votes, yes, withdrawn, answer_time, view_time = row
     share = f"{float(yes):.0%}"
-    return name, voices, share, withdrawn, length(answered), length(looked)
+    return name, votes, share, withdrawn, format_duration(answer_time), format_duration(view_time)
 
 
-def length(seconds: float | None) -> str:
-    """A length of time as people say it, to two figures or so."""
+def format_duration(seconds: float | None) -> str:
+    """A duration in words, to about two digits: "3.5 h"; "" for None."""
     if seconds is None:
         return ""
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):

@@ -1,4 +1,4 @@
-"""Everything about one decision, as its page shows it."""
+"""What the page of one decision shows."""
 
 import json
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from django.utils import timezone
 from approvals_app.decisions import eligibility
 from approvals_app.models import Approval, Vote
 from approvals_app.payload import renderers
-from approvals_app.payload.diffs import Line, lines_of, of_tasks
-from approvals_app.review.inbox import amount, sentence
-from approvals_app.review.timelines import known_among, states_of
+from approvals_app.payload.diffs import Line, diff_lines, diff_tasks
+from approvals_app.review.inbox import format_amount, summarize_task
+from approvals_app.review.timelines import filter_visible, list_states
 from audit_app.base import text_safety
 from audit_app.base.actors import Actor
 from audit_app.base.errors import OrchestratorError
@@ -24,21 +24,22 @@ from audit_app.ui.state_diagram import StateDiagram, build_state_diagram
 from sessions_app.models import Task
 from sessions_app.querysets import of_known_tasks
 
-TRAIL_SHOWN = 100
-BEFORE = 5
-LOOKED_BACK = 500
-SHOWN = ("description", "data", "context")
-DECIDED = ("approved", "rejected", "expired")
-APPROVED = ("approved", "claimed", "completed", "failed")
+MAX_EVENTS = 100
+MAX_SIMILAR = 5
+RECENT_TASKS = 500
+COMPARED_FIELDS = ("description", "data", "context")
+DECIDED_STATES = ("approved", "rejected", "expired")
+APPROVED_STATES = ("approved", "claimed", "completed", "failed")
 
 
 @dataclass(frozen=True, slots=True)
-class Dossier:
-    """Everything about one decision, as it is shown.
+class DecisionContext:
+    """What the page of one decision shows.
 
-    ``payload`` is read from the text whose digest is ``payload_digest``, so that nothing else than
-    what is shown can be approved with it. ``obstacle`` says why the reader can't decide; None: they
-    can. ``difference`` is what the present revision changed.
+    ``payload`` is parsed from the text whose digest is ``payload_digest``, so that a vote approves
+    exactly what is shown. ``obstacle`` says why the reader can't decide; None: they can.
+    ``difference`` is what the present revision changed. ``similar`` are the latest decisions on
+    tasks of the same type and agent, and ``last_approved`` is the last such task that was approved.
     """
 
     approval: Approval
@@ -49,36 +50,36 @@ class Dossier:
     trail_is_longer: bool
     obstacle: OrchestratorError | None
     difference: list[Line]
-    before: list[Approval]
-    last_time: Task | None
+    similar: list[Approval]
+    last_approved: Task | None
 
     @property
-    def drawing(self) -> renderers.Drawing:
-        """What it will do, by its kind."""
-        return renderers.draw(self.payload["task_type"], self.payload)
+    def rendering(self) -> renderers.Rendering:
+        """The payload, rendered for its task type."""
+        return renderers.render(self.payload["task_type"], self.payload)
 
     @property
     def machine(self) -> StateDiagram:
-        """The states of the task, the present one lit."""
-        return build_state_diagram(self.task, states_of(self.trail, self.task.pk))
+        """The states of the task, the present one highlighted."""
+        return build_state_diagram(self.task, list_states(self.trail, self.task.pk))
 
     @property
-    def findings(self) -> text_safety.SuspiciousText:
-        """What in the agent's words looks or speaks otherwise than it seems."""
+    def suspicious(self) -> text_safety.SuspiciousText:
+        """What in the agent's text may deceive the reader."""
         return text_safety.find_suspicious([self.payload, self.approval.reason])
 
     @property
-    def since_last_time(self) -> list[Line]:
-        """What differs from the last task of this type by this agent that was approved."""
-        if self.last_time is None:
+    def changes_since_last_approved(self) -> list[Line]:
+        """What differs from ``last_approved``; [] where there is none."""
+        if self.last_approved is None:
             return []
-        before = json.loads(self.last_time.payload)
-        before, now = ({n: each[n] for n in SHOWN} for each in (before, self.payload))
-        return lines_of(before, now)
+        before = json.loads(self.last_approved.payload)
+        before, now = ({n: each[n] for n in COMPARED_FIELDS} for each in (before, self.payload))
+        return diff_lines(before, now)
 
     @property
-    def asked(self) -> list[Approval]:
-        """This approval and those that are decided on together with it."""
+    def current(self) -> list[Approval]:
+        """This approval and those decided together with it: same revision, same override."""
         together = [self.approval, *self.others]
         same = [a for a in together if a.override_id == self.approval.override_id]
         return sorted(
@@ -87,13 +88,13 @@ class Dossier:
         )
 
     @property
-    def earlier(self) -> list[Approval]:
-        """Approvals of other revisions, or given before a review."""
-        asked = {a.pk for a in self.asked}
-        return [a for a in self.others if a.pk not in asked]
+    def earlier_approvals(self) -> list[Approval]:
+        """Approvals of other revisions, and those given before an override's review."""
+        current = {a.pk for a in self.current}
+        return [a for a in self.others if a.pk not in current]
 
-    def voice_of(self, actor: Actor) -> Vote | None:
-        """What ``actor`` said already, and can take back while the approval is pending."""
+    def vote_of(self, actor: Actor) -> Vote | None:
+        """The vote that ``actor`` already cast, and can withdraw while the approval is pending."""
         votes = self.approval.votes_cast
         return next((vote for vote in votes if str(vote.voter_id) == actor.id), None)
 
@@ -102,96 +103,107 @@ class Dossier:
         return self.approval.task
 
     @property
-    def sentence(self) -> str:
-        return sentence(self.task, self.payload["description"])
+    def summary(self) -> str:
+        return summarize_task(self.task, self.payload["description"])
 
     @property
-    def said(self) -> str:
-        """The agent's own words, where ``sentence`` is not already all of them."""
+    def full_description(self) -> str:
+        """The agent's description; "" where ``summary`` already shows all of it."""
         description: str = self.payload["description"]
-        return "" if description == self.sentence else description
+        return "" if description == self.summary else description
 
     @property
     def amount(self) -> str:
         data = self.payload["data"]
-        return amount(data.get("amount"), data.get("currency")) if isinstance(data, dict) else ""
+        return (
+            format_amount(data.get("amount"), data.get("currency"))
+            if isinstance(data, dict)
+            else ""
+        )
 
 
-def read(approval_id: UUID, actor: Actor) -> Dossier:
-    """Raises NotFound where ``actor`` may not know of the approval."""
+def load_decision(approval_id: UUID, actor: Actor) -> DecisionContext:
+    """Load one decision for ``actor``. Raises NotFound where they may not see the approval."""
     related = ("task__agent__owner", "task__session", "task__edited_by", "override__opened_by")
     visible = Approval.objects.visible_to(actor).select_related(
         *related, "decided_by", "requested_by"
     )
     approval: Approval = visible.one(approval_id)
     task = approval.task
-    others, before = _beside(approval, actor)
+    others, similar = _load_related(approval, actor)
+    # All votes in one query, however many approvals the task has.
     votes = Prefetch("votes", Vote.objects.select_related("voter", "seat_of"))
     prefetch_related_objects([approval, *others], votes)
-    latest = _trail(actor, trace_id=task.trace_id)
-    return Dossier(
+    latest = _query_events(actor, trace_id=task.trace_id)
+    return DecisionContext(
         approval=approval,
         payload=json.loads(task.payload),
         payload_digest=task.payload_digest,
         others=others,
-        trail=latest[:TRAIL_SHOWN][::-1],
-        trail_is_longer=len(latest) > TRAIL_SHOWN,
-        obstacle=_obstacle(approval, actor),
-        difference=of_tasks([task.pk]).get(task.pk, []) if task.revision > 1 else [],
-        before=before,
-        last_time=_last_time(task, actor),
+        trail=latest[:MAX_EVENTS][::-1],
+        trail_is_longer=len(latest) > MAX_EVENTS,
+        obstacle=_find_obstacle(approval, actor),
+        difference=diff_tasks([task.pk]).get(task.pk, []) if task.revision > 1 else [],
+        similar=similar,
+        last_approved=_find_last_approved(task, actor),
     )
 
 
-def _latest_of(actor: Actor, trace_id: UUID) -> "QuerySet[Event]":
-    """The latest of what happened in a trace, of which ``actor`` may know."""
+def _latest_events(actor: Actor, trace_id: UUID) -> "QuerySet[Event]":
+    """The newest events of a trace that ``actor`` may see, one more than are shown."""
     events = Event.objects.filter(trace_id=trace_id).order_by("-position")
-    return known_among(events, actor)[: TRAIL_SHOWN + 1]
+    return filter_visible(events, actor)[: MAX_EVENTS + 1]
 
 
-_trail: Prepared[Event] = Prepared(_latest_of)
+# Compiled once: every decision page runs this query.
+_query_events: Prepared[Event] = Prepared(_latest_events)
 
 
-def _beside(approval: Approval, actor: Actor) -> tuple[list[Approval], list[Approval]]:
-    """The other approvals of the task, oldest first; and the last decisions on what this agent
-    asked of this kind, among its latest tasks, newest first. One statement for both."""
-    every = Approval.objects.select_related("decided_by", "override").exclude(pk=approval.pk)
-    others = every.filter(task=approval.task_id).order_by()
+def _load_related(approval: Approval, actor: Actor) -> tuple[list[Approval], list[Approval]]:
+    """The other approvals of the task, oldest first; and the latest decisions on tasks of the same
+    type among the agent's recent ones, newest first."""
+    # One UNION instead of two statements: every reviewer loads this page for every decision.
+    candidates = Approval.objects.select_related("decided_by", "override").exclude(pk=approval.pk)
+    others = candidates.filter(task=approval.task_id).order_by()
     decided = (
-        every.filter(of_known_tasks(actor, "task"), task__in=_latest(approval.task))
-        .filter(override=None, status__in=DECIDED)
+        candidates.filter(
+            of_known_tasks(actor, "task"), task__in=_recent_similar_tasks(approval.task)
+        )
+        .filter(override=None, status__in=DECIDED_STATES)
         .exclude(task=approval.task_id)
-        .order_by("-updated_at")[:BEFORE]
+        .order_by("-updated_at")[:MAX_SIMILAR]
     )
-    found: list[Approval] = list(others.union(decided, all=True))
+    approvals: list[Approval] = list(others.union(decided, all=True))
     return (
         sorted(
-            (each for each in found if each.task_id == approval.task_id),
+            (each for each in approvals if each.task_id == approval.task_id),
             key=lambda each: (each.created_at, str(each.pk)),
         ),
         sorted(
-            (each for each in found if each.task_id != approval.task_id),
+            (each for each in approvals if each.task_id != approval.task_id),
             key=lambda each: each.updated_at,
             reverse=True,
         ),
     )
 
 
-def _last_time(task: Task, actor: Actor) -> Task | None:
-    """The last task like this one that was approved, of those that ``actor`` may read."""
-    others = Task.objects.filter(of_known_tasks(actor), pk__in=_latest(task), status__in=APPROVED)
+def _find_last_approved(task: Task, actor: Actor) -> Task | None:
+    """The last approved task of this type and agent that ``actor`` may see."""
+    others = Task.objects.filter(
+        of_known_tasks(actor), pk__in=_recent_similar_tasks(task), status__in=APPROVED_STATES
+    )
     return others.exclude(pk=task.pk).only("payload", "created_at").order_by("-created_at").first()
 
 
-def _latest(task: Task) -> "QuerySet[Any]":
-    """The ids of the tasks of one type among an agent's latest, so that nobody waits for a look
-    through all that it ever asked."""
-    latest = Task.objects.filter(agent=task.agent_id).order_by("-created_at", "-id")[:LOOKED_BACK]
+def _recent_similar_tasks(task: Task) -> "QuerySet[Any]":
+    """The ids of the agent's RECENT_TASKS that are of the same type."""
+    # An agent may have millions of tasks and none of this type: bound the scan.
+    latest = Task.objects.filter(agent=task.agent_id).order_by("-created_at", "-id")[:RECENT_TASKS]
     return Task.objects.filter(pk__in=latest.values("pk"), task_type=task.task_type).values("pk")
 
 
-def _obstacle(approval: Approval, actor: Actor) -> OrchestratorError | None:
-    """What the decision would be refused with if it were made now."""
+def _find_obstacle(approval: Approval, actor: Actor) -> OrchestratorError | None:
+    """The error that ``actor`` would get by deciding now; None: they can decide."""
     try:
         eligibility.voting_seat(approval, actor, timezone.now())
     except OrchestratorError as refusal:
@@ -199,9 +211,9 @@ def _obstacle(approval: Approval, actor: Actor) -> OrchestratorError | None:
     return None
 
 
-def delegates(actor: Actor) -> list[str]:
-    """To whom a seat may well be given: people of the reader's own groups. Others can be named,
-    too; who they are is not told."""
+def list_delegates(actor: Actor) -> list[str]:
+    """Usernames to suggest as delegates: active staff in the actor's own groups."""
+    # Others can be named too, but their names are not disclosed.
     people = User.objects.filter(is_active=True, is_staff=True, groups__name__in=actor.roles)
     names = people.exclude(pk=actor.id).order_by("username").values_list("username", flat=True)
     return list(names.distinct()[:200])

@@ -1,4 +1,4 @@
-"""What reviewers send, as it is read."""
+"""The reviewers' forms."""
 
 from io import BytesIO
 from types import SimpleNamespace
@@ -9,19 +9,19 @@ from rest_framework.exceptions import APIException
 from rest_framework.settings import api_settings
 
 LONGEST_NOTES = 20_000
-MAX_EDITED = 1_000_000
-SAID = ("approve", "reject", "request_changes", "withdraw_vote", "delegate", "break_glass")
-WORDS_NEEDED = {
+LONGEST_JSON = 1_000_000
+DECISIONS = ("approve", "reject", "request_changes", "withdraw_vote", "delegate", "break_glass")
+REQUIRED_COMMENTS = {
     "request_changes": "Write in the comment what should change.",
     "break_glass": "Give the reason for the emergency.",
 }
 
 
 class DecisionForm(forms.Form):
-    """What a reviewer sends: what they want to be done, of which payload, and what they say."""
+    """A reviewer's action on one payload, with their comment."""
 
     decision = forms.ChoiceField(
-        choices=[(name, name) for name in SAID],
+        choices=[(name, name) for name in DECISIONS],
         error_messages={"required": "Choose Approve or Reject."},
     )
     payload_digest = forms.RegexField(r"^[0-9a-f]{64}\Z")
@@ -30,25 +30,25 @@ class DecisionForm(forms.Form):
     typed = forms.CharField(required=False, max_length=LONGEST_NOTES)
 
     def clean_notes(self) -> str:
-        """A browser sends every line break as two characters; people meant one."""
         notes: str = self.cleaned_data["notes"]
+        # Browsers send every line break of a textarea as CRLF.
         return notes.replace("\r\n", "\n").strip()
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        wanted = WORDS_NEEDED.get(cleaned.get("decision", ""))
-        if wanted and not cleaned.get("notes") and "notes" not in self.errors:
-            raise forms.ValidationError(wanted)
+        required_comment = REQUIRED_COMMENTS.get(cleaned.get("decision", ""))
+        if required_comment and not cleaned.get("notes") and "notes" not in self.errors:
+            raise forms.ValidationError(required_comment)
         return cleaned
 
 
 class EditForm(forms.Form):
-    """Another payload, and why."""
+    """An edited payload, and the reason for the edit."""
 
     payload_digest = forms.RegexField(r"^[0-9a-f]{64}\Z")
     description = forms.CharField(required=False, max_length=LONGEST_NOTES, strip=False)
-    data_json = forms.CharField(max_length=MAX_EDITED, strip=False)
-    context_json = forms.CharField(max_length=MAX_EDITED, strip=False)
+    data_json = forms.CharField(max_length=LONGEST_JSON, strip=False)
+    context_json = forms.CharField(max_length=LONGEST_JSON, strip=False)
     notes = forms.CharField(required=False, max_length=LONGEST_NOTES, strip=False)
 
     clean_notes = DecisionForm.clean_notes
@@ -64,7 +64,8 @@ class EditForm(forms.Form):
         return self._object("context")
 
     def _object(self, name: str) -> Any:
-        """The JSON of a field, as strictly as the API reads it."""
+        """Parse a field's JSON. Raises ValidationError."""
+        # The API's own parser, so that the form accepts nothing that the API refuses.
         body = self.cleaned_data[f"{name}_json"].encode(errors="surrogatepass")
         parsers: Any = api_settings.DEFAULT_PARSER_CLASSES
         request = SimpleNamespace(META={"CONTENT_LENGTH": len(body)})

@@ -1,4 +1,4 @@
-"""What waits for a reviewer, what they decided and what they asked for, as their inbox lists it."""
+"""The inbox: what waits for a reviewer, what they decided, and what their agents requested."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -28,42 +28,42 @@ from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce, Left, Now
 
 from approvals_app.models import Approval, Override, Viewer, Vote
-from approvals_app.payload.diffs import Line, of_tasks
-from approvals_app.review.presence import LOOKING
+from approvals_app.payload.diffs import Line, diff_tasks
+from approvals_app.review.presence import PRESENCE_TIMEOUT
 from audit_app.base.actors import Actor
 from audit_app.base.text_safety import shorten
 from sessions_app.models import Task
 from sessions_app.querysets import of_known_tasks
 
 PAGE_SIZE = 20
-COUNTED = 99
-SENTENCE = 200
-BACK = 500
-"""How many of what is over are listed; the lists of tasks and approvals have the others."""
+MAX_COUNT = 99
+SUMMARY_LENGTH = 200
+MAX_HISTORY = 500
+"""How many rows the tabs of past decisions and requests list; the admin's lists have the rest."""
 
-OFFERED = 1_000
-"""Among how many, the most urgent ones, the filters look for what they offer."""
+FILTER_SAMPLE = 1_000
+"""How many of the most urgent approvals the filters take their options from."""
 
-MOST_OFFERED = 50
-MOST_WORDS = 8
-LONGEST_WORDS = 200
+MAX_OPTIONS = 50
+MAX_SEARCH_WORDS = 8
+LONGEST_SEARCH = 200
 LAST_PAGE = 10_000
 AMOUNT = re.compile(r"-?[0-9][0-9., ]{0,20}")
 CURRENCY = re.compile(r"[A-Za-z]{3}|[€$£¥]")
-BREAK = re.compile(r"[\s!-/:-@\[-`{-~]+")
-"""What parts words in a search: as tasks_words does in the database."""
+WORD_BREAK = re.compile(r"[\s!-/:-@\[-`{-~]+")
+"""Separates the words of a search, exactly as the SQL function tasks_words does."""
 
-BULKY = ("data", "context", "payload", "description", "result", "error")
-REACH = {
+LARGE_COLUMNS = ("data", "context", "payload", "description", "result", "error")
+COUNTED_MEMBERS = {
     "recipients": ("recipient", "recipients"),
     "rows": ("row", "rows"),
     "hosts": ("host", "hosts"),
     "resource_changes": ("resource change", "resource changes"),
     "count": ("item", "items"),
 }
-"""Members of a task's data that say how many it touches: a number, or a list of them."""
+"""Members of a task's data that say how many things it affects: a number, or a list of them."""
 
-EXPORTED = {
+CSV_COLUMNS = {
     "waiting": (
         "id",
         "task_id",
@@ -90,18 +90,20 @@ EXPORTED = {
     ),
     "asked": ("id", "task_type", "description", "agent__name", "to_role", "status", "created_at"),
 }
-"""The columns of each tab as a file."""
+"""The columns of each tab's CSV file."""
 
 AGES = {
     "1h": ("1 hour", timedelta(hours=1)),
     "1d": ("1 day", timedelta(days=1)),
     "7d": ("7 days", timedelta(days=7)),
 }
+# Normal risk, the default, sorts between high and low.
 RISK = Case(When(risk=Approval.Risk.HIGH, then=0), When(risk=Approval.Risk.LOW, then=2), default=1)
 URGENCY = ("expires_at", RISK, "created_at", "id")
-"""What is most urgent first."""
+"""Most urgent first."""
 
-ASKED = """
+# Newest first per agent, so that each branch reads at most MAX_HISTORY rows off its index.
+REQUESTS_SQL = """
 SELECT theirs.id FROM agents CROSS JOIN LATERAL (
     SELECT id FROM tasks WHERE agent_id = agents.id
     ORDER BY created_at DESC LIMIT %s) AS theirs
@@ -114,7 +116,8 @@ CROSS JOIN LATERAL (
     ORDER BY created_at DESC LIMIT %s) AS named
 WHERE auth_user.id = %s
 """
-HOLDING = """
+# The first half uses a partial index, whose condition and expression it must repeat exactly.
+SEARCH_SQL = """
 SELECT id FROM tasks WHERE status = 'awaiting_approval'
 AND tasks_words(description || ' ' || payload) @@ to_tsquery('pg_catalog.simple', %s)
 UNION ALL
@@ -126,7 +129,7 @@ AND tasks_words(tasks.description || ' ' || tasks.payload) @@ to_tsquery('pg_cat
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which tab of the inbox, which page of it, and what of it; as the page's address says it."""
+    """The tab of the inbox, its page and its filters, as the URL's query has them."""
 
     TABS: ClassVar[dict[str, str]] = {
         "waiting": "Waiting for me",
@@ -142,38 +145,39 @@ class Filters:
     page: int = 1
 
     @classmethod
-    def of(cls, given: Mapping[str, str]) -> "Filters":
-        """What an address says; what means nothing in it is left out. Raises ValueError where text
-        can't be looked for."""
-        text = {name: given.get(name, "").strip() for name in ("role", "type", "agent", "q")}
-        if any("\x00" in value or len(value) > LONGEST_WORDS for value in text.values()):
+    def parse(cls, query: Mapping[str, str]) -> "Filters":
+        """Parse a URL's query; unknown values are ignored. Raises ValueError where a text can't be
+        searched for."""
+        text = {name: query.get(name, "").strip() for name in ("role", "type", "agent", "q")}
+        # PostgreSQL's text can't hold U+0000.
+        if any("\x00" in value or len(value) > LONGEST_SEARCH for value in text.values()):
             raise ValueError
-        tab, age = given.get("tab", ""), given.get("age", "")
+        tab, age = query.get("tab", ""), query.get("age", "")
         return cls(
             tab=tab if tab in cls.TABS else "waiting",
             age=age if age in AGES else "",
-            page=_page_number(given.get("page", "1")),
+            page=_parse_page_number(query.get("page", "1")),
             **text,
         )
 
     @property
-    def narrowed(self) -> bool:
+    def is_narrowed(self) -> bool:
         return any((self.role, self.type, self.agent, self.age, self.q))
 
     @property
     def query(self) -> str:
-        """The address's query that says this, without the page."""
+        """The URL's query for these filters, without the page."""
         return self.to_page(1)
 
     def to_page(self, number: int) -> str:
-        named = {name: getattr(self, name) for name in ("role", "type", "agent", "age", "q")}
+        values = {name: getattr(self, name) for name in ("role", "type", "agent", "age", "q")}
         if self.tab != "waiting":
-            named["tab"] = self.tab
+            values["tab"] = self.tab
         if number > 1:
-            named["page"] = number
-        return urlencode({name: value for name, value in named.items() if value})
+            values["page"] = number
+        return urlencode({name: value for name, value in values.items() if value})
 
-    def matching(self, approvals: "QuerySet[Approval]") -> "QuerySet[Approval]":
+    def filter_approvals(self, approvals: "QuerySet[Approval]") -> "QuerySet[Approval]":
         if self.role:
             approvals = approvals.filter(approver_role=self.role)
         if self.type:
@@ -182,22 +186,22 @@ class Filters:
             approvals = approvals.filter(task__agent__name=self.agent)
         if self.age:
             approvals = approvals.filter(created_at__lte=Now() - AGES[self.age][1])
-        return approvals.filter(_holding(self.q)) if self.q else approvals
+        return approvals.filter(_matches_words(self.q)) if self.q else approvals
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One approval as the inbox shows it."""
+class WaitingRow:
+    """One approval that waits for the reader."""
 
     approval: Approval
-    sentence: str
+    summary: str
     amount: str
     reach: str = ""
     missing: int = 0
-    looking: list[str] = field(default_factory=list)
-    changes_asked: bool = False
+    viewer_names: list[str] = field(default_factory=list)
+    changes_requested: bool = False
     difference: list[Line] = field(default_factory=list)
-    """What the present revision changed, where several are decided at once."""
+    """What the present revision changed; only filled for bulk decisions."""
 
     @property
     def key(self) -> str:
@@ -205,11 +209,11 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """What the reader said of one approval, and what became of it."""
+class DecidedRow:
+    """One vote of the reader's, and the outcome."""
 
     vote: Vote
-    sentence: str
+    summary: str
     amount: str
     reach: str
 
@@ -219,15 +223,18 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A task of an agent of the reader's, or on their behalf; ``known``: they may open it."""
+class RequestRow:
+    """A task routed by an agent of the reader's or on their behalf.
+
+    ``is_visible``: they may open it.
+    """
 
     task: Task
-    sentence: str
+    summary: str
     amount: str
     reach: str
     waits_for: list[str]
-    known: bool
+    is_visible: bool
 
     @property
     def key(self) -> str:
@@ -236,15 +243,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a tab; how many more there are is not counted.
-
-    ``cut``: there are more than a tab lists.
-    """
+    """One page of a tab, without a total. ``is_truncated``: there is more than the tab lists."""
 
     rows: list[Any]
     number: int
     has_next: bool
-    cut: bool = False
+    is_truncated: bool = False
 
     @property
     def previous_number(self) -> int:
@@ -255,186 +259,204 @@ class Page:
         return self.number + 1
 
 
-def page(actor: Actor, filters: Filters) -> Page:
-    """One page of one tab in one query; the payloads, which may be large, stay where they are."""
+def load_page(actor: Actor, filters: Filters) -> Page:
+    """Load one page of one tab in one query, without the payloads, which may be large."""
     match filters.tab:
         case "decided":
-            return _decided(actor, filters.page)
+            return _load_decided_page(actor, filters.page)
         case "asked":
-            return _asked(actor, filters.page)
-    begin = (filters.page - 1) * PAGE_SIZE
-    waiting = filters.matching(Approval.objects.waiting_for(actor)).order_by(*URGENCY)
-    some = waiting.values("pk")[begin : begin + PAGE_SIZE + 1]
-    found = list(_shown(Approval.objects.filter(pk__in=some), actor).order_by(*URGENCY))
-    rows = [_row(approval) for approval in found[:PAGE_SIZE]]
-    return Page(rows, filters.page, has_next=len(found) > PAGE_SIZE)
+            return _load_requests_page(actor, filters.page)
+    start = (filters.page - 1) * PAGE_SIZE
+    # Choose the page's ids first, so that votes and viewers are only counted for these rows; the
+    # one row more tells whether there is a next page.
+    waiting = filters.filter_approvals(Approval.objects.waiting_for(actor)).order_by(*URGENCY)
+    page_ids = waiting.values("pk")[start : start + PAGE_SIZE + 1]
+    approvals = list(
+        _annotate_rows(Approval.objects.filter(pk__in=page_ids), actor).order_by(*URGENCY)
+    )
+    rows = [_build_waiting_row(approval) for approval in approvals[:PAGE_SIZE]]
+    return Page(rows, filters.page, has_next=len(approvals) > PAGE_SIZE)
 
 
-def several(actor: Actor, ids: Iterable[UUID]) -> list[Row]:
-    """Those of ``ids`` that ``actor`` may know of, in their order."""
+def load_rows(actor: Actor, ids: Iterable[UUID]) -> list[WaitingRow]:
+    """The rows of those of ``ids`` that ``actor`` may see, in the order of ``ids``."""
     ids = list(ids)
-    rows = _shown(Approval.objects.filter(of_known_tasks(actor, "task"), pk__in=ids), actor)
-    found = {row.pk: row for row in rows}
-    revised = [row.task_id for row in found.values() if row.revision > 1]
-    changed = of_tasks(revised) if revised else {}
+    rows = _annotate_rows(Approval.objects.filter(of_known_tasks(actor, "task"), pk__in=ids), actor)
+    by_id = {row.pk: row for row in rows}
+    revised = [row.task_id for row in by_id.values() if row.revision > 1]
+    differences = diff_tasks(revised) if revised else {}
     return [
-        _row(found[pk], difference=changed.get(found[pk].task_id, [])) for pk in ids if pk in found
+        _build_waiting_row(by_id[pk], difference=differences.get(by_id[pk].task_id, []))
+        for pk in ids
+        if pk in by_id
     ]
 
 
-def overrides(actor: Actor) -> list[Override]:
-    """What was approved alone, and has not been reviewed yet."""
-    open_ones = Override.objects.visible_to(actor).filter(status=Override.Status.OPEN)
-    told = open_ones.select_related("opened_by", "task").defer(*_bulky("task"))
-    return list(told.order_by("review_due_at")[:10])
+def list_open_overrides(actor: Actor) -> list[Override]:
+    """The ten overrides (break glass) whose review is due first."""
+    overrides = Override.objects.visible_to(actor).filter(status=Override.Status.OPEN)
+    listed = overrides.select_related("opened_by", "task").defer(*_large_columns("task"))
+    return list(listed.order_by("review_due_at")[:10])
 
 
-def waiting(actor: Actor) -> int:
-    """How many approvals wait for ``actor``, counted up to COUNTED + 1."""
-    counted: int = Approval.objects.waiting_for(actor).order_by()[: COUNTED + 1].count()
-    return counted
+def count_waiting(actor: Actor) -> int:
+    """How many approvals wait for ``actor``, counted up to MAX_COUNT + 1."""
+    count: int = Approval.objects.waiting_for(actor).order_by()[: MAX_COUNT + 1].count()
+    return count
 
 
-def offered(actor: Actor) -> dict[str, list[str]]:
-    """The roles, types and agents among what is most urgent, to choose from."""
-    urgent = Approval.objects.pending().asking(actor).order_by("expires_at")[:OFFERED]
-    asked = Approval.objects.filter(pk__in=urgent.values("pk"))
-    found = list(asked.values_list("approver_role", "task__task_type", "task__agent__name"))
+def list_filter_options(actor: Actor) -> dict[str, list[str]]:
+    """The roles, types and agents of the most urgent approvals, as options of the filters."""
+    urgent = Approval.objects.pending().asking(actor).order_by("expires_at")[:FILTER_SAMPLE]
+    sample = Approval.objects.filter(pk__in=urgent.values("pk"))
+    rows = list(sample.values_list("approver_role", "task__task_type", "task__agent__name"))
     columns = ("role", "type", "agent")
     return {
-        name: sorted({row[index] for row in found})[:MOST_OFFERED]
+        name: sorted({row[index] for row in rows})[:MAX_OPTIONS]
         for index, name in enumerate(columns)
     }
 
 
-def sentence(task: Task, said: str) -> str:
-    """What the task will do, in the agent's words or, where it has none, in ours."""
-    if said.strip():
-        return shorten(said, SENTENCE)
+def summarize_task(task: Task, description: str) -> str:
+    """What the task will do, in one sentence: the agent's description, or one of ours."""
+    if description.strip():
+        return shorten(description, SUMMARY_LENGTH)
     return f"{task.from_role} asks {task.to_role} for: {task.task_type.replace('_', ' ')}."
 
 
-def amount(value: Any, currency: Any) -> str:
-    """An amount that is obviously one, with its currency; else nothing."""
+def format_amount(value: Any, currency: Any) -> str:
+    """The amount with its currency; "" where ``value`` is not clearly an amount."""
     if not AMOUNT.fullmatch(str(value)):
         return ""
-    named = isinstance(currency, str) and CURRENCY.fullmatch(currency)
-    return f"{value} {currency}" if named else str(value)
+    has_currency = isinstance(currency, str) and CURRENCY.fullmatch(currency)
+    return f"{value} {currency}" if has_currency else str(value)
 
 
-def reach(counts: Iterable[tuple[str, Any]]) -> str:
-    """How many of what a task touches: the first of ``counts`` that is obviously a number."""
+def format_reach(counts: Iterable[tuple[str, Any]]) -> str:
+    """How many things a task affects, from the first of ``counts`` that is clearly a number."""
     for name, count in counts:
         if re.fullmatch(r"[0-9]{1,15}", str(count)):
-            return f"{int(count):,} {REACH[name][int(count) != 1]}"
+            return f"{int(count):,} {COUNTED_MEMBERS[name][int(count) != 1]}"
     return ""
 
 
-def exported(actor: Actor, filters: Filters) -> tuple["QuerySet[Any]", tuple[str, ...]]:
-    """What a tab lists with its filters, all pages of it, and the columns of it as a file."""
+def select_for_export(actor: Actor, filters: Filters) -> tuple["QuerySet[Any]", tuple[str, ...]]:
+    """All rows of a tab with its filters, and the columns of its CSV file."""
     rows: QuerySet[Any]
     match filters.tab:
         case "decided":
-            rows = _votes_of(actor)
+            rows = _latest_votes(actor)
         case "asked":
-            rows = _asked_by(actor)
+            rows = _latest_requests(actor)
         case _:
-            rows = filters.matching(Approval.objects.waiting_for(actor))
-    return rows, EXPORTED[filters.tab]
+            rows = filters.filter_approvals(Approval.objects.waiting_for(actor))
+    return rows, CSV_COLUMNS[filters.tab]
 
 
-def _votes_of(actor: Actor) -> "QuerySet[Vote]":
-    """The latest votes that ``actor`` cast, of what they may still know of."""
+def _latest_votes(actor: Actor) -> "QuerySet[Vote]":
+    """The latest votes that ``actor`` cast on approvals that they may still see."""
     mine = (
         Vote.objects.cast()
         .filter(voter_id=int(actor.id))
-        .order_by("-created_at")[:BACK]
+        .order_by("-created_at")[:MAX_HISTORY]
         .values("pk")
     )
     return Vote.objects.filter(of_known_tasks(actor, "approval__task"), pk__in=mine)
 
 
-def _decided(actor: Actor, number: int) -> Page:
+def _load_decided_page(actor: Actor, number: int) -> Page:
     """The votes that the reader cast, newest first."""
-    votes = _votes_of(actor).annotate(**_told("approval__task")).order_by("-created_at", "-id")
+    votes = (
+        _latest_votes(actor)
+        .annotate(**_summary_annotations("approval__task"))
+        .order_by("-created_at", "-id")
+    )
     votes = votes.select_related("approval__task__agent", "approval__decided_by")
-    return _of_what_is_over(votes.defer(*_bulky("approval__task")), number, _decided_row)
+    return _slice_history(
+        votes.defer(*_large_columns("approval__task")), number, _build_decided_row
+    )
 
 
-def _asked_by(actor: Actor) -> "QuerySet[Task]":
-    """The latest tasks that agents of ``actor``'s routed, or on ``actor``'s behalf."""
-    theirs = RawSQL(ASKED, [BACK, actor.id, BACK, actor.id])  # noqa: S611  # a constant
-    return Task.objects.filter(pk__in=theirs)
+def _latest_requests(actor: Actor) -> "QuerySet[Task]":
+    """The latest tasks routed by ``actor``'s agents or on ``actor``'s behalf."""
+    values = [MAX_HISTORY, actor.id, MAX_HISTORY, actor.id]
+    return Task.objects.filter(pk__in=RawSQL(REQUESTS_SQL, values))  # noqa: S611  # a constant
 
 
-def _asked(actor: Actor, number: int) -> Page:
-    """The tasks that the reader asked for, newest first."""
+def _load_requests_page(actor: Actor, number: int) -> Page:
+    """The tasks that the reader requested, newest first."""
     waits_for = Approval.objects.pending().filter(task=OuterRef("pk")).order_by("approver_role")
     tasks = (
-        _asked_by(actor)
+        _latest_requests(actor)
         .annotate(
-            **_told(""),
+            **_summary_annotations(""),
             waits_for=ArraySubquery(waits_for.values("approver_role")[:5]),
-            known=ExpressionWrapper(of_known_tasks(actor), BooleanField()),
+            is_visible=ExpressionWrapper(of_known_tasks(actor), BooleanField()),
         )
         .select_related("agent")
         .order_by("-created_at", "-id")
     )
-    return _of_what_is_over(tasks.defer(*BULKY), number, _asked_row)
+    return _slice_history(tasks.defer(*LARGE_COLUMNS), number, _build_request_row)
 
 
-def _of_what_is_over(rows: "QuerySet[Any]", number: int, row: Callable[[Any], Any]) -> Page:
-    begin = (number - 1) * PAGE_SIZE
-    found = list(rows[begin : min(begin + PAGE_SIZE + 1, BACK)]) if begin < BACK else []
-    shown = [row(one) for one in found[:PAGE_SIZE]]
-    more = len(found) > PAGE_SIZE
-    return Page(shown, number, has_next=more, cut=begin + len(found) >= BACK)
+def _slice_history(rows: "QuerySet[Any]", number: int, build_row: Callable[[Any], Any]) -> Page:
+    start = (number - 1) * PAGE_SIZE
+    # Deep offsets get slower with every page, so history ends at MAX_HISTORY.
+    sliced = (
+        list(rows[start : min(start + PAGE_SIZE + 1, MAX_HISTORY)]) if start < MAX_HISTORY else []
+    )
+    page_rows = [build_row(one) for one in sliced[:PAGE_SIZE]]
+    more = len(sliced) > PAGE_SIZE
+    return Page(page_rows, number, has_next=more, is_truncated=start + len(sliced) >= MAX_HISTORY)
 
 
-def _shown(approvals: "QuerySet[Approval]", actor: Actor) -> "QuerySet[Approval]":
-    """``approvals`` with what a row shows of them."""
+def _annotate_rows(approvals: "QuerySet[Approval]", actor: Actor) -> "QuerySet[Approval]":
+    """``approvals`` annotated with what a WaitingRow shows."""
     votes = Vote.objects.cast().filter(approval=OuterRef("pk"))
+    # A vote counts only while its voter and the seat's holder are active and still in the group.
     eligible = votes.filter(
         choice="yes",
         voter__is_active=True,
         seat_of__is_active=True,
         seat_of__groups__name=OuterRef("approver_role"),
     )
-    counted = eligible.order_by().values("approval").annotate(n=Count("pk", distinct=True))
-    looking = (
-        Viewer.objects.filter(approval=OuterRef("pk"), seen_at__gt=Now() - LOOKING)
+    yes_votes = eligible.order_by().values("approval").annotate(n=Count("pk", distinct=True))
+    viewers = (
+        Viewer.objects.filter(approval=OuterRef("pk"), seen_at__gt=Now() - PRESENCE_TIMEOUT)
         .exclude(user_id=actor.id)
         .order_by("user__username")
     )
-    asked = Vote.objects.cast().filter(
+    change_requests = Vote.objects.cast().filter(
         choice="changes",
         approval__task=OuterRef("task"),
         approval__revision=OuterRef("revision"),
         approval__status="pending",
     )
-    rows = approvals.select_related("task__agent").defer(*_bulky("task"))
+    rows = approvals.select_related("task__agent").defer(*_large_columns("task"))
     return rows.annotate(
-        yes=Coalesce(Subquery(counted.values("n")), 0),
-        looking=ArraySubquery(looking.values("user__username")[:3]),
-        changes_asked=Exists(asked),
-        **_told("task"),
+        yes=Coalesce(Subquery(yes_votes.values("n")), 0),
+        viewer_names=ArraySubquery(viewers.values("user__username")[:3]),
+        changes_requested=Exists(change_requests),
+        **_summary_annotations("task"),
     )
 
 
-def _told(task: str) -> dict[str, Any]:
-    """What a sentence about a task is made of, and no more of its payload than that."""
-    before = f"{task}__" if task else ""
-    data = f"{before}data"
-    counts = {f"reach_{name}": _CountOf(data, member=name) for name in REACH}
+def _summary_annotations(path: str) -> dict[str, Any]:
+    """What the summary of a task is made of. ``path`` leads to the task; "": the row is one."""
+    # A payload may be a megabyte: only these few bytes of it leave the database.
+    prefix = f"{path}__" if path else ""
+    data = f"{prefix}data"
+    counts = {f"reach_{name}": _MemberCount(data, member=name) for name in COUNTED_MEMBERS}
     return counts | {
-        "said": Left(f"{before}description", SENTENCE * 2),
+        "description_start": Left(f"{prefix}description", SUMMARY_LENGTH * 2),
         "amount": Left(KeyTextTransform("amount", data), 30),
         "currency": Left(KeyTextTransform("currency", data), 10),
     }
 
 
-class _CountOf(Func):
-    """How many a member of a JSON object says, or has; as text, since it may say anything."""
+# Evaluated in the database: the list itself may be long, only its length is sent.
+class _MemberCount(Func):
+    """A member of a JSON object that is a number, or the length of one that is a list; as text."""
 
     output_field = TextField()
     template = (
@@ -444,48 +466,51 @@ class _CountOf(Func):
     )
 
 
-def _holding(words: str) -> Q:
-    """What has all of ``words`` in its payload, or words that begin so: of what waits, by the
-    index, and of what is reviewed after an override, which is little."""
-    parts = [part for part in BREAK.split(words) if part][:MOST_WORDS]
-    if not parts:
+def _matches_words(words: str) -> Q:
+    """Match tasks whose description or payload has a word with each of ``words`` as its prefix."""
+    # Only pending tasks (a partial index) and the few whose override awaits review are searched.
+    prefixes = [prefix for prefix in WORD_BREAK.split(words) if prefix][:MAX_SEARCH_WORDS]
+    if not prefixes:
         return Q()
-    query = " & ".join(f"'{part}':*" for part in parts)
-    return Q(task_id__in=RawSQL(HOLDING, [query, query]))  # noqa: S611  # a constant
+    # WORD_BREAK leaves no quotes or operators in a word, so quoting it is safe.
+    query = " & ".join(f"'{prefix}':*" for prefix in prefixes)
+    return Q(task_id__in=RawSQL(SEARCH_SQL, [query, query]))  # noqa: S611  # a constant
 
 
-def _bulky(task: str) -> list[str]:
-    return [f"{task}__{name}" for name in BULKY]
+def _large_columns(path: str) -> list[str]:
+    return [f"{path}__{name}" for name in LARGE_COLUMNS]
 
 
-def _page_number(given: str) -> int:
-    if not given.isascii() or not given.isdigit() or len(given) > len(str(LAST_PAGE)):
+def _parse_page_number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(LAST_PAGE)):
         return 1
-    return min(max(int(given), 1), LAST_PAGE)
+    return min(max(int(text), 1), LAST_PAGE)
 
 
-def _row(found: Any, **more: Any) -> Row:
-    return Row(
-        approval=found,
-        missing=max(found.needed - found.yes, 0),
-        looking=found.looking,
-        changes_asked=found.changes_asked,
-        **more,
-        **_of_the_task(found.task, found),
+def _build_waiting_row(approval: Any, **extra: Any) -> WaitingRow:
+    return WaitingRow(
+        approval=approval,
+        missing=max(approval.needed - approval.yes, 0),
+        viewer_names=approval.viewer_names,
+        changes_requested=approval.changes_requested,
+        **extra,
+        **_summarize_row(approval.task, approval),
     )
 
 
-def _decided_row(vote: Any) -> Decided:
-    return Decided(vote, **_of_the_task(vote.approval.task, vote))
+def _build_decided_row(vote: Any) -> DecidedRow:
+    return DecidedRow(vote, **_summarize_row(vote.approval.task, vote))
 
 
-def _asked_row(task: Any) -> Asked:
-    return Asked(task, waits_for=task.waits_for, known=task.known, **_of_the_task(task, task))
+def _build_request_row(task: Any) -> RequestRow:
+    return RequestRow(
+        task, waits_for=task.waits_for, is_visible=task.is_visible, **_summarize_row(task, task)
+    )
 
 
-def _of_the_task(task: Task, found: Any) -> dict[str, Any]:
+def _summarize_row(task: Task, row: Any) -> dict[str, Any]:
     return {
-        "sentence": sentence(task, found.said),
-        "amount": amount(found.amount, found.currency),
-        "reach": reach((name, getattr(found, f"reach_{name}")) for name in REACH),
+        "summary": summarize_task(task, row.description_start),
+        "amount": format_amount(row.amount, row.currency),
+        "reach": format_reach((name, getattr(row, f"reach_{name}")) for name in COUNTED_MEMBERS),
     }

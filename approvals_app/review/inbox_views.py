@@ -1,4 +1,4 @@
-"""The admin's first page, which is the inbox, what keeps it up to date, and the sidebar."""
+"""The inbox page, the fragments that keep it up to date, and the admin's sidebar."""
 
 import hashlib
 from collections.abc import Callable
@@ -25,107 +25,111 @@ from audit_app.ui.admin_base import actor_of, may_read
 from audit_app.webhooks.admin import may_see_webhooks
 from sessions_app.admin import may_change_agents
 
-READING = (
+READER_PAGES = (
     ("Approvals", "approval_delegation", "approvals_app_approval"),
     ("Tasks", "task", "sessions_app_task"),
     ("Sessions", "manage_history", "sessions_app_agentsession"),
     ("Audit events", "receipt_long", "audit_app_event"),
 )
-WEBHOOKS = (("Webhooks", "webhook", "audit_app_webhook"),)
-AGENTS = (("Agents", "smart_toy", "sessions_app_agent"),)
-PEOPLE = (("People", "person", "auth_user"), ("Groups", "group", "auth_group"))
+WEBHOOK_PAGES = (("Webhooks", "webhook", "audit_app_webhook"),)
+AGENT_PAGES = (("Agents", "smart_toy", "sessions_app_agent"),)
+PEOPLE_PAGES = (("People", "person", "auth_user"), ("Groups", "group", "auth_group"))
 
 
-def staff(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Whoever may see the admin's first page."""
+def staff_only(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Allow whoever may see the admin's index."""
     wrapped: Callable[..., HttpResponseBase] = admin.site.admin_view(view)
     return wrapped
 
 
 def inbox_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The admin's first page is the inbox (UNFOLD["DASHBOARD_CALLBACK"])."""
-    actor, filters = actor_of(request), _filters(request.GET)
-    told = {
-        "overrides": inbox.overrides(actor),
-        "views": presence.saved(request.user),
-        "most_views": presence.MOST_VIEWS,
+    """The context of the admin's index, which is the inbox (UNFOLD["DASHBOARD_CALLBACK"])."""
+    actor, filters = actor_of(request), _parse_filters(request.GET)
+    page_context = {
+        "overrides": inbox.list_open_overrides(actor),
+        "views": presence.list_saved_views(request.user),
+        "most_views": presence.MAX_SAVED_VIEWS,
         "longest_name": models.LONGEST_NAME,
-        "longest_words": inbox.LONGEST_WORDS,
+        "longest_words": inbox.LONGEST_SEARCH,
         "ages": {name: words for name, (words, _) in inbox.AGES.items()},
-        "tabs": _tabs(filters),
+        "tabs": _build_tabs(filters),
     }
     if filters.tab == "waiting":
-        told["offered"] = inbox.offered(actor)
-    return context | told | _listed(request, filters) | {"title": "Inbox"}
+        page_context["offered"] = inbox.list_filter_options(actor)
+    return context | page_context | _build_list_context(request, filters) | {"title": "Inbox"}
 
 
 def inbox_list(request: HttpRequest) -> HttpResponse:
-    """What the inbox lists now, for a page that is open; 304 where it has all of that."""
+    """The list of the inbox, for an open page to refresh itself; 304 where nothing changed."""
     if request.method not in ("GET", "HEAD"):
         raise PermissionDenied
-    found = _listed(request, _filters(request.GET))
-    content = render_to_string("admin/approvals_app/inbox/list.html", found, request).encode()
+    list_context = _build_list_context(request, _parse_filters(request.GET))
+    content = render_to_string(
+        "admin/approvals_app/inbox/list.html", list_context, request
+    ).encode()
+    # The ETag is of the rendered text: relative times in it go stale like everything else.
     etag = quote_etag(hashlib.sha256(content).hexdigest())
-    answer = get_conditional_response(request, etag=etag, response=HttpResponse(content))
-    assert answer is not None  # there was a response to choose from
-    answer.headers["ETag"] = etag
-    return answer
+    response = get_conditional_response(request, etag=etag, response=HttpResponse(content))
+    assert response is not None  # there was a response to choose from
+    response.headers["ETag"] = etag
+    return response
 
 
 def inbox_csv(request: HttpRequest) -> HttpResponseBase:
-    """What a tab of the inbox lists, all of it, as a file."""
+    """All rows of a tab of the inbox, as a CSV file."""
     if request.method not in ("GET", "HEAD"):
         raise PermissionDenied
-    filters = _filters(request.GET)
-    rows, columns = inbox.exported(actor_of(request), filters)
+    filters = _parse_filters(request.GET)
+    rows, columns = inbox.select_for_export(actor_of(request), filters)
     return csv_export.download(rows, columns, time="created_at", name=f"inbox-{filters.tab}")
 
 
-def inbox_views(request: HttpRequest) -> HttpResponse:
-    """Give a name to what the inbox shows, or forget one."""
+def saved_views(request: HttpRequest) -> HttpResponse:
+    """Save the present filters under a name, or remove a saved view."""
     if request.method != "POST":
         raise PermissionDenied
-    given = request.POST
-    if "forget" in given:
-        if not UUID_TEXT.fullmatch(given["forget"]):
+    form = request.POST
+    if "forget" in form:
+        if not UUID_TEXT.fullmatch(form["forget"]):
             raise Http404
-        presence.forget(request.user, UUID(given["forget"]))
+        presence.delete_view(request.user, UUID(form["forget"]))
         messages.success(request, "View removed.")
-        return _to_inbox(_filters(QueryDict(given.get("query", ""))))
-    filters, name = _filters(QueryDict(given.get("query", ""))), given.get("name", "").strip()
+        return _redirect_to_inbox(_parse_filters(QueryDict(form.get("query", ""))))
+    filters, name = _parse_filters(QueryDict(form.get("query", ""))), form.get("name", "").strip()
     if not name or len(name) > models.LONGEST_NAME or not name.isprintable():
         messages.error(request, f"The name of a view has 1 to {models.LONGEST_NAME} characters.")
     elif len(filters.query) > models.LONGEST_QUERY:
         messages.error(request, "These filters are too long to save.")
     else:
         try:
-            presence.keep(request.user, name, filters.query)
+            presence.save_view(request.user, name, filters.query)
         except presence.TooManyViews:
-            most = f"You already have {presence.MOST_VIEWS} views; remove one first."
-            messages.error(request, most)
+            message = f"You already have {presence.MAX_SAVED_VIEWS} views; remove one first."
+            messages.error(request, message)
         else:
             messages.success(request, "View saved. Only you can see it.")
-    return _to_inbox(filters)
+    return _redirect_to_inbox(filters)
 
 
-def looking(request: HttpRequest, approval_id: UUID) -> HttpResponse:
-    """The reader has this decision's page open still; who else has is told."""
+def viewers(request: HttpRequest, approval_id: UUID) -> HttpResponse:
+    """Record that the reader still has this decision's page open; return who else has."""
     if request.method != "GET" or not may_read(request):
         raise PermissionDenied
+    # 404 for both unknown and invisible approvals, so that ids can't be probed.
     if not Approval.objects.filter(pk=approval_id).visible_to(actor_of(request)).exists():
         raise Http404
-    presence.looked(approval_id, request.user)
-    others = presence.others([approval_id], request.user).get(approval_id, [])
+    presence.record_view(approval_id, request.user)
+    others = presence.list_other_viewers([approval_id], request.user).get(approval_id, [])
     return JsonResponse({"looking": others})
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar (UNFOLD["SIDEBAR"]): what waits, what can be read, and who there is."""
+    """The sidebar (UNFOLD["SIDEBAR"]): the pages that the user may open."""
     if not request.user.is_authenticated:
         return []
-    items = [_inbox_item(request)]
+    items = [_build_inbox_item(request)]
     if may_read(request):
-        items += _items(READING)
+        items += _menu_items(READER_PAGES)
         items.append(
             {"title": "Dashboards", "icon": "bar_chart", "link": reverse("pages:dashboards")}
         )
@@ -140,80 +144,81 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     if may_read(request) or request.user.has_perm(CHANGE):
         items.append({"title": "Policies", "icon": "rule", "link": reverse("pages:policies")})
     if may_read(request) or may_change_agents(request):
-        items += _items(AGENTS)
+        items += _menu_items(AGENT_PAGES)
     if may_see_webhooks(request):
-        items += _items(WEBHOOKS)
+        items += _menu_items(WEBHOOK_PAGES)
     if request.user.has_perm("auth.view_user"):
-        items += _items(PEOPLE)
+        items += _menu_items(PEOPLE_PAGES)
     return [{"items": items}]
 
 
-def _items(pages: tuple[tuple[str, str, str], ...]) -> list[dict[str, Any]]:
+def _menu_items(pages: tuple[tuple[str, str, str], ...]) -> list[dict[str, Any]]:
     return [
         {"title": title, "icon": icon, "link": reverse(f"admin:{name}_changelist")}
         for title, icon, name in pages
     ]
 
 
-def _inbox_item(request: HttpRequest) -> dict[str, Any]:
+def _build_inbox_item(request: HttpRequest) -> dict[str, Any]:
     item = {"title": "Inbox", "icon": "inbox", "link": reverse("admin:index")}
-    if count := _waiting(request):
-        item |= {"badge": _counted(count), "badge_variant": "primary"}
+    if count := _count_waiting(request):
+        item |= {"badge": _format_count(count), "badge_variant": "primary"}
     return item
 
 
-def _listed(request: HttpRequest, filters: inbox.Filters) -> dict[str, Any]:
-    """What the list shows, on the whole page as on its own."""
+def _build_list_context(request: HttpRequest, filters: inbox.Filters) -> dict[str, Any]:
+    """The context of the list, both inside the page and on its own."""
     actor = actor_of(request)
-    count = _waiting(request)
-    page = inbox.page(actor, filters)
+    count = _count_waiting(request)
+    page = inbox.load_page(actor, filters)
     return {
         "page": page,
         "filters": filters,
         "roles": actor.roles,
-        "waiting": _counted(count) if count else "",
-        "back": inbox.BACK,
+        "waiting": _format_count(count) if count else "",
+        "back": inbox.MAX_HISTORY,
         "previous": filters.to_page(page.previous_number),
         "next": filters.to_page(page.next_number),
     }
 
 
-def _tabs(filters: inbox.Filters) -> list[dict[str, Any]]:
+def _build_tabs(filters: inbox.Filters) -> list[dict[str, Any]]:
     return [
         {"name": words, "query": inbox.Filters(tab=tab).query, "current": tab == filters.tab}
         for tab, words in inbox.Filters.TABS.items()
     ]
 
 
-def _waiting(request: HttpRequest) -> int:
-    """How much waits for the reader, asked of the database once a request."""
-    known: int | None = getattr(request, "waiting_count", None)
-    if known is None:
-        known = inbox.waiting(actor_of(request))
-        request.waiting_count = known  # type: ignore[attr-defined]
-    return known
+def _count_waiting(request: HttpRequest) -> int:
+    """How many approvals wait for the reader."""
+    # The sidebar and the page both need it: count once per request.
+    count: int | None = getattr(request, "waiting_count", None)
+    if count is None:
+        count = inbox.count_waiting(actor_of(request))
+        request.waiting_count = count  # type: ignore[attr-defined]
+    return count
 
 
-def _counted(count: int) -> str:
-    return str(count) if count <= inbox.COUNTED else f"{inbox.COUNTED}+"
+def _format_count(count: int) -> str:
+    return str(count) if count <= inbox.MAX_COUNT else f"{inbox.MAX_COUNT}+"
 
 
-def _filters(given: QueryDict) -> inbox.Filters:
+def _parse_filters(query: QueryDict) -> inbox.Filters:
     try:
-        return inbox.Filters.of(given)
+        return inbox.Filters.parse(query)
     except ValueError:
         raise BadRequest("The inbox can't search for that.") from None
 
 
-def _to_inbox(filters: inbox.Filters) -> HttpResponse:
+def _redirect_to_inbox(filters: inbox.Filters) -> HttpResponse:
     query = f"?{filters.query}" if filters.query else ""
     return redirect(reverse("admin:index") + query)
 
 
 app_name = "inbox"
 urlpatterns = [
-    path("inbox/", staff(inbox_list), name="list"),
-    path("inbox/csv/", staff(inbox_csv), name="csv"),
-    path("inbox/views/", staff(inbox_views), name="views"),
-    path("inbox/looking/<uuid:approval_id>/", staff(looking), name="looking"),
+    path("inbox/", staff_only(inbox_list), name="list"),
+    path("inbox/csv/", staff_only(inbox_csv), name="csv"),
+    path("inbox/views/", staff_only(saved_views), name="views"),
+    path("inbox/looking/<uuid:approval_id>/", staff_only(viewers), name="looking"),
 ]

@@ -1,6 +1,6 @@
-"""What a person keeps of how they look at their inbox, and who looks at what at the moment.
+"""Saved views of the inbox, and who has which decision page open.
 
-Neither is a fact of the work: nothing of it is in the trail, and nothing is decided by it.
+Neither is audited: these are conveniences, not facts about a decision.
 """
 
 from collections.abc import Iterable
@@ -14,11 +14,13 @@ from django.db.models.functions import Now
 from approvals_app.models import SavedView, Viewer
 
 Person = User | AnonymousUser
-MOST_VIEWS = 30
-LOOKING = timedelta(seconds=90)
-"""For how long after their page last said so somebody is shown as looking."""
+MAX_SAVED_VIEWS = 30
+PRESENCE_TIMEOUT = timedelta(seconds=90)
+"""How long after their page last reported somebody is still shown as a viewer."""
 
-LOOK = """
+# Written at most every 20 seconds per viewer; a pause of ten minutes starts the view time anew.
+# Each call also deletes up to 100 rows that are older than an hour, so no sweeper is needed.
+RECORD_VIEW_SQL = """
 WITH gone AS (
     DELETE FROM viewers WHERE id IN (
         SELECT id FROM viewers WHERE seen_at < now() - interval '1 hour'
@@ -38,53 +40,53 @@ SELECT now() - coalesce(
 
 
 class TooManyViews(Exception):
-    """There are as many saved views as one person may have."""
+    """The person already has MAX_SAVED_VIEWS saved views."""
 
 
-def looked(approval_id: UUID, user: Person) -> timedelta:
-    """``user`` has the page of an approval open: written at most every 20 seconds, and what is
-    older than an hour goes with it. For how long they have, without a break."""
+def record_view(approval_id: UUID, user: Person) -> timedelta:
+    """Record that ``user`` has the page of an approval open; return for how long without a break.
+
+    Zero for the first view.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(LOOK, {"approval": approval_id, "user": _id(user)})
-        length: timedelta = cursor.fetchone()[0]
-    return max(length, timedelta())
+        cursor.execute(RECORD_VIEW_SQL, {"approval": approval_id, "user": _user_id(user)})
+        view_time: timedelta = cursor.fetchone()[0]
+    return max(view_time, timedelta())
 
 
-def others(ids: Iterable[UUID], user: Person) -> dict[UUID, list[str]]:
-    """Who else looks at each of ``ids`` now, by username."""
-    found: dict[UUID, list[str]] = {}
-    looking = (
-        Viewer.objects.filter(approval_id__in=list(ids), seen_at__gt=Now() - LOOKING)
-        .exclude(user_id=_id(user))
+def list_other_viewers(ids: Iterable[UUID], user: Person) -> dict[UUID, list[str]]:
+    """Who else has the pages of ``ids`` open now: usernames by approval id, where there are any."""
+    names: dict[UUID, list[str]] = {}
+    viewers = (
+        Viewer.objects.filter(approval_id__in=list(ids), seen_at__gt=Now() - PRESENCE_TIMEOUT)
+        .exclude(user_id=_user_id(user))
         .order_by("user__username")
     )
-    for approval_id, name in looking.values_list("approval_id", "user__username"):
-        found.setdefault(approval_id, []).append(name)
-    return found
+    for approval_id, name in viewers.values_list("approval_id", "user__username"):
+        names.setdefault(approval_id, []).append(name)
+    return names
 
 
-def saved(user: Person) -> list[SavedView]:
-    return list(SavedView.objects.filter(user_id=_id(user))[:MOST_VIEWS])
+def list_saved_views(user: Person) -> list[SavedView]:
+    return list(SavedView.objects.filter(user_id=_user_id(user))[:MAX_SAVED_VIEWS])
 
 
-def keep(user: Person, name: str, query: str) -> None:
-    """Name ``query``, in the place of what had the name before.
-
-    Raises TooManyViews. Two windows that save at once take turns at the person's row.
-    """
+def save_view(user: Person, name: str, query: str) -> None:
+    """Save ``query`` under ``name``, replacing a view of that name. Raises TooManyViews."""
     with transaction.atomic():
-        User.objects.select_for_update(no_key=True).get(pk=_id(user))
-        mine = SavedView.objects.filter(user_id=_id(user))
-        if mine.count() >= MOST_VIEWS and not mine.filter(name=name).exists():
+        # Lock the person's row: two windows saving at once must not exceed the limit together.
+        User.objects.select_for_update(no_key=True).get(pk=_user_id(user))
+        mine = SavedView.objects.filter(user_id=_user_id(user))
+        if mine.count() >= MAX_SAVED_VIEWS and not mine.filter(name=name).exists():
             raise TooManyViews
-        mine.update_or_create(user_id=_id(user), name=name, defaults={"query": query})
+        mine.update_or_create(user_id=_user_id(user), name=name, defaults={"query": query})
 
 
-def forget(user: Person, pk: UUID) -> None:
-    """Remove one of ``user``'s own; what is another's, or gone, stays as it is."""
-    SavedView.objects.filter(user_id=_id(user), pk=pk).delete()
+def delete_view(user: Person, pk: UUID) -> None:
+    """Delete one of ``user``'s own views; nothing happens where it is another's or gone."""
+    SavedView.objects.filter(user_id=_user_id(user), pk=pk).delete()
 
 
-def _id(user: Person) -> int:
+def _user_id(user: Person) -> int:
     assert user.pk is not None, "nobody is signed in"
     return user.pk

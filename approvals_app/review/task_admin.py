@@ -1,4 +1,4 @@
-"""Tasks to read, each with its approvals."""
+"""The admin's pages of tasks: read-only, each with its approvals."""
 
 from typing import Any
 
@@ -24,12 +24,13 @@ RECENT_TASKS = 500
 
 
 class TaskTypeFilter(ExactFilter):
-    """The types of recent tasks: those of all time are not known without reading them all."""
+    """Offers the types of the newest RECENT_TASKS tasks."""
 
     title = parameter_name = "type"
     field = "task_type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        # SELECT DISTINCT over all tasks would read the whole table.
         tasks = Task.objects.listed_to(actor_of(request)).order_by("-created_at", "-id")
         types = set(tasks.values_list("task_type", flat=True)[:RECENT_TASKS])
         return [(name, name) for name in sorted(types)]
@@ -41,10 +42,10 @@ class TaskRoleFilter(RoleFilter):
 
 @admin.register(Task)
 class TaskAdmin(WordsAdmin):
-    """What agents ask of roles, the newest first."""
+    """The tasks that agents route to roles, newest first."""
 
-    list_display = ("what", "asks", "to", "state", "routed")
-    list_display_links = ("what",)
+    list_display = ("task_name", "requester", "target_role", "state", "routed_at")
+    list_display_links = ("task_name",)
     list_filter = ("status", TaskTypeFilter, TaskRoleFilter, RecentFilter)
     exported = (
         "id",
@@ -70,15 +71,15 @@ class TaskAdmin(WordsAdmin):
         return rows.select_related("agent", "session", "claimed_by", "claimed_session")
 
     @admin.display(description="Task")
-    def what(self, task: Task) -> SafeString:
+    def task_name(self, task: Task) -> SafeString:
         return in_a_list(task.title)
 
     @admin.display(description="Requested by")
-    def asks(self, task: Task) -> SafeString:
+    def requester(self, task: Task) -> SafeString:
         return visible(f"{task.agent.name} ({task.from_role})")
 
     @admin.display(description="Of")
-    def to(self, task: Task) -> SafeString:
+    def target_role(self, task: Task) -> SafeString:
         return visible(task.to_role)
 
     @admin.display(description="State")
@@ -86,7 +87,7 @@ class TaskAdmin(WordsAdmin):
         return badge(task.status)
 
     @admin.display(description="Routed")
-    def routed(self, task: Task) -> SafeString:
+    def routed_at(self, task: Task) -> SafeString:
         return moment(task.created_at)
 
     def detail(self, request: HttpRequest, row: Task) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""How our pages show what agents wrote (whole, escaped, nothing hidden), times and states."""
+"""Template filters for what agents wrote (whole, escaped, nothing hidden), times and states.
+
+Operators' own payload templates use them too: the names that templates use do not change.
+"""
 
 import re
 from datetime import datetime, timedelta
@@ -20,68 +23,69 @@ register = template.Library()
 URGENT = timedelta(hours=2)
 
 
-@register.filter
-def seen(text: Any) -> SafeString:
-    """``text`` escaped, each unseen character shown as a mark with its code."""
+@register.filter("seen")
+def visible(text: Any) -> SafeString:
+    """``text`` escaped, with every invisible character shown as a mark with its code."""
     return text_safety.visible(text)
 
 
 @register.filter
 def tree(value: Any) -> SafeString:
-    """A JSON value, whole, as parts that open."""
-    return json_tree.tree(value)
+    """A JSON value, whole, as a tree that unfolds."""
+    return json_tree.render_tree(value)
 
 
 @register.filter
 def code(text: str, language: str) -> SafeString:
-    """``text`` as source code, with the parts of the ``language`` told apart by colour."""
-    return highlighting.code(str(text), language)
+    """``text`` as source code, highlighted for ``language``."""
+    return highlighting.highlight_code(str(text), language)
 
 
 @register.filter
 def money(text: str) -> SafeString:
-    """An amount with its digits in threes, exactly as it is but for that."""
+    """An amount with its digits grouped in threes and otherwise unchanged."""
     number, _, currency = str(text).partition(" ")
     whole, point, rest = number.partition(".")
+    # Group only plain numbers of five digits or more; anything else stays as the agent wrote it.
     if not re.fullmatch(r"-?[0-9]{5,30}", whole):
-        return seen(text)
+        return visible(text)
     grouped = format_html('<data value="{}">{}</data>', text, f"{int(whole):,}{point}{rest}")
-    return format_html("{} {}", grouped, seen(currency)) if currency else grouped
+    return format_html("{} {}", grouped, visible(currency)) if currency else grouped
 
 
 @register.filter
 def pretty(value: Any) -> SafeString:
-    """A JSON value as indented text, keys in order."""
-    return seen(text_safety.pretty(value))
+    """A JSON value as indented text, with sorted keys."""
+    return visible(text_safety.pretty(value))
 
 
 @register.filter
 def who(actor: str) -> SafeString:
-    """Who did it, as an event names them."""
+    """The actor of an event."""
     return text_safety.who(actor)
 
 
 @register.filter
 def ago(at: datetime) -> SafeString:
-    """How long ago, in words; the exact time on hover."""
+    """The time since ``at`` in words; the exact time on hover."""
     if timezone.now() - at < timedelta(minutes=1):
         return _time(at, "just now")
     return _time(at, f"{timesince(at, depth=1)} ago")
 
 
-@register.filter
-def left(at: datetime) -> SafeString:
-    """How long until then, in words; the exact time on hover."""
+@register.filter("left")
+def time_left(at: datetime) -> SafeString:
+    """The time until ``at`` in words; the exact time on hover."""
     now = timezone.now()
     if at <= now:
         return _time(at, "passed", "o-urgent")
-    words = timesince(now, at, depth=1) if at - now > timedelta(minutes=1) else "a minute"
-    return _time(at, f"in {words}", "o-urgent" if at - now < URGENT else "")
+    text = timesince(now, at, depth=1) if at - now > timedelta(minutes=1) else "a minute"
+    return _time(at, f"in {text}", "o-urgent" if at - now < URGENT else "")
 
 
 @register.filter
 def later(length: timedelta) -> str:
-    """How long after the one before."""
+    """The time since the event before: "5 min later"."""
     seconds = length.total_seconds()
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
         if seconds >= size:
@@ -91,7 +95,7 @@ def later(length: timedelta) -> str:
 
 @register.filter
 def exact(at: datetime) -> SafeString:
-    """The time itself, in UTC to the second."""
+    """The exact time in UTC, to the second."""
     return _time(at, _to_the_second(at))
 
 
@@ -101,23 +105,25 @@ def state(status: str) -> SafeString:
     return badge(status)
 
 
-@register.filter
-def shown(value: Any) -> SafeString:
-    """One fact of a page, drawn as what it is."""
-    match value:
+@register.filter("shown")
+def display(value: Any) -> SafeString:
+    """One fact of a page, rendered by its type."""
+    match value:  # text from agents ends up in visible(), never in format_html's format
         case None | "":
-            return _quiet("none")
+            return _mute_text("none")
         case datetime():
             return format_html('{} <span class="o-quiet">{}</span>', exact(value), ago(value))
         case UUID():
             return format_html("<code>{}</code>", value)
         case Link():
-            return format_html('<a class="o-link" href="{}">{}</a>', value.href, seen(value.text))
+            return format_html(
+                '<a class="o-link" href="{}">{}</a>', value.href, visible(value.text)
+            )
         case _:
-            return seen(value)
+            return visible(value)
 
 
-def _quiet(words: str) -> SafeString:
+def _mute_text(words: str) -> SafeString:
     return format_html('<span class="o-quiet">{}</span>', words)
 
 

@@ -1,4 +1,4 @@
-"""Other products, and what one would write without any, each beside us in the same run."""
+"""The peers: other products, and plain implementations, measured beside ours in the same run."""
 
 import os
 import subprocess
@@ -15,77 +15,85 @@ from psycopg import sql
 from bench.clients import Request
 from bench.errors import BenchError
 from bench.harness import Prepare
-from bench.serving import ROOT, Served
+from bench.serving import ROOT, RunningServer
 from orchestrator.ops.embedded_postgres import Server
 
-INSTALLED = ROOT / ".data" / "bench-peers"
-INSTALL_SECONDS = 600
+PEERS_FOLDER = ROOT / ".data" / "bench-peers"
+INSTALL_TIMEOUT = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the peer does where we do ``ours``, the name of one of our operations."""
+    """A peer's request that corresponds to our operation of the name ``ours``."""
 
     ours: str
     request: Request
     note: str
-    """In which way it is the same, and in which it is not."""
+    """How it is the same, and how it differs."""
 
     prepare: Prepare | None = None
 
 
 class Peer(Protocol):
-    """One product. What it raises is BenchError: then it is left out, and the reason is said."""
+    """One product. Its methods raise BenchError: then it is left out, and the reason is printed."""
 
     name: str
     on_postgres: bool
-    """Whether it keeps its data in the database that it is given."""
+    """Whether it stores its data in the given PostgreSQL database."""
 
     def install(self) -> None:
-        """Make it ready to be started, in a place of its own under INSTALLED."""
+        """Install it, in a folder of its own under PEERS_FOLDER."""
 
-    def served(self, place: Path, database_url: str, log: Path) -> AbstractContextManager[Served]:
-        """The product as it is deployed, on a PostgreSQL database of its own."""
+    def serve(
+        self, folder: Path, database_url: str, log: Path
+    ) -> AbstractContextManager[RunningServer]:
+        """Run the product as it is deployed, on a PostgreSQL database of its own."""
 
-    def cases(self, served: Served, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
-        """What is compared; ``admin`` is a superuser's connection to its database."""
+    def cases(self, server: RunningServer, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
+        """The requests to compare; ``admin`` is a superuser's connection to its database."""
 
 
-def venv(name: str, *requirements: str) -> Path:
-    """The Python of an environment with exactly these; made once. Raises BenchError."""
-    place = INSTALLED / name
-    stamp, wanted = place / "requirements.txt", "\n".join(requirements) + "\n"
-    python = place / "bin" / "python"
+def create_venv(name: str, *requirements: str) -> Path:
+    """The Python of a virtual environment with exactly ``requirements``, created once.
+
+    Raises BenchError.
+    """
+    folder = PEERS_FOLDER / name
+    stamp, wanted = folder / "requirements.txt", "\n".join(requirements) + "\n"
+    python = folder / "bin" / "python"
     if stamp.exists() and stamp.read_text() == wanted:
         return python
     print(f"Installing {', '.join(requirements)} …", file=sys.stderr, flush=True)
-    run([sys.executable, "-m", "venv", "--clear", str(place)])
-    run([str(python), "-m", "pip", "install", "--quiet", *requirements])
+    run_program([sys.executable, "-m", "venv", "--clear", str(folder)])
+    run_program([str(python), "-m", "pip", "install", "--quiet", *requirements])
+    # Written last, so that an interrupted installation is repeated.
     stamp.write_text(wanted)
     return python
 
 
-def run(command: list[str], *, cwd: Path = ROOT, told: Mapping[str, str] | None = None) -> None:
-    """Run a program to its end. Raises BenchError with its last words where it fails."""
+def run_program(
+    command: list[str], *, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run a program to its end. Raises BenchError with its last line of output where it fails."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             cwd=cwd,
-            env={**os.environ, **(told or {})},
+            env={**os.environ, **(environment or {})},
             capture_output=True,
             text=True,
-            timeout=INSTALL_SECONDS,
+            timeout=INSTALL_TIMEOUT,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BenchError(f"{command[0]} did not get through: {error}") from error
-    if done.returncode:
-        words = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
-        raise BenchError(f"{Path(command[0]).name} failed: {words[-1]}")
+    if process.returncode:
+        lines = (process.stderr.strip() or process.stdout.strip() or "no output").splitlines()
+        raise BenchError(f"{Path(command[0]).name} failed: {lines[-1]}")
 
 
-def database(server: Server, name: str) -> str:
-    """The URL of a new database beside ours, with the settings of the same PostgreSQL."""
+def create_database(server: Server, name: str) -> str:
+    """Create a database beside ours, on the same PostgreSQL; return its URL."""
     with psycopg.connect(server.url, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     return f"{server.url.rpartition('/')[0]}/{name}"

@@ -1,4 +1,4 @@
-"""Everybody beside whom we are measured, in this order."""
+"""All peers, in the order in which they are measured."""
 
 from bench.peers import Peer
 from bench.peers.awaithumans import AwaitHumans

@@ -1,4 +1,4 @@
-"""awaithumans: a server that asks humans for agents, on PostgreSQL as it is deployed."""
+"""awaithumans: a server through which agents ask humans, on PostgreSQL as it is deployed."""
 
 import base64
 import json
@@ -13,18 +13,18 @@ import psycopg
 
 from bench import ours
 from bench.clients import Request
-from bench.copies import copy, numbered
-from bench.peers import Case, venv
-from bench.serving import ROOT, Served, answering, free_port, running
+from bench.copies import copy_id, insert_copies
+from bench.peers import Case, create_venv
+from bench.serving import ROOT, RunningServer, free_port, run_process, wait_until_ready
 
-PINNED = ("awaithumans[server]==0.1.12", "sqlalchemy==2.0.58")
-"""SQLAlchemy 2.1 takes another driver for its migrations than the one that it installs."""
+REQUIREMENTS = ("awaithumans[server]==0.1.12", "sqlalchemy==2.0.58")
+"""SQLAlchemy 2.1 selects a driver for its migrations that awaithumans does not install."""
 
-KEY = "the template's"
-"""Its idempotency key, of which each copy has its own."""
+TEMPLATE_KEY = "the template's"
+"""The template's idempotency key; each copy gets its own."""
 
 SCHEMA = {"type": "object", "properties": {"approved": {"type": "boolean"}}}
-ASKED = {
+TASK_BODY = {
     "task": "refund_approval",
     "payload": {"amount": "42.50"},
     "payload_schema": {"type": "object", "properties": {"amount": {"type": "string"}}},
@@ -41,42 +41,44 @@ class AwaitHumans:
         self._token = uuid4().hex
 
     def install(self) -> None:
-        venv("awaithumans", *PINNED)
+        create_venv("awaithumans", *REQUIREMENTS)
 
     @contextmanager
-    def served(self, place: Path, database_url: str, log: Path) -> Iterator[Served]:
+    def serve(self, folder: Path, database_url: str, log: Path) -> Iterator[RunningServer]:
         port = free_port()
-        program = venv("awaithumans", *PINNED).with_name("awaithumans")
+        program = create_venv("awaithumans", *REQUIREMENTS).with_name("awaithumans")
         command = [str(program), "serve", "--host", "127.0.0.1", "--port", str(port)]
-        told = {
+        environment = {
             "AWAITHUMANS_DATABASE_URL": database_url,
             "AWAITHUMANS_PAYLOAD_KEY": base64.urlsafe_b64encode(os.urandom(32)).decode(),
             "AWAITHUMANS_ADMIN_API_TOKEN": self._token,
             "AWAITHUMANS_PUBLIC_URL": f"http://127.0.0.1:{port}",
         }
-        with running(command, log, cwd=ROOT, **told) as pid:
-            yield answering(Served(f"http://127.0.0.1:{port}", pid), "/api/health", log)
+        with run_process(command, log, cwd=ROOT, **environment) as pid:
+            yield wait_until_ready(
+                RunningServer(f"http://127.0.0.1:{port}", pid), "/api/health", log
+            )
 
-    def cases(self, served: Served, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
+    def cases(self, server: RunningServer, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
         headers = ours.JSON | {"Authorization": f"Bearer {self._token}"}
 
         def creation(key: str) -> Request:
-            body = json.dumps(ASKED | {"idempotency_key": key})
+            body = json.dumps(TASK_BODY | {"idempotency_key": key})
             return Request("POST", "/api/tasks", body, headers)
 
         yield Case("POST /tasks/route", creation("bench-{n}"), "one task for a key, too")
 
-        waiting = creation(KEY).send(served.url, 0).json()["id"]
+        waiting = creation(TEMPLATE_KEY).send(server.url, 0).json()["id"]
         body = json.dumps({"response": {"approved": True}})
-        complete = Request("POST", f"/api/tasks/{numbered(waiting)}/complete", body, headers)
+        complete = Request("POST", f"/api/tasks/{copy_id(waiting)}/complete", body, headers)
 
         def prepare(first: int, count: int) -> None:
             numbers = range(first, first + count)
-            copy(
+            insert_copies(
                 admin,
                 "tasks",
                 {"id": waiting},
-                {waiting: numbered(waiting), KEY: numbered(waiting)},
+                {waiting: copy_id(waiting), TEMPLATE_KEY: copy_id(waiting)},
                 numbers,
             )
 
@@ -88,7 +90,7 @@ class AwaitHumans:
             prepare,
         )
 
-        done = creation("done").send(served.url, 0).json()["id"]
-        Request("POST", f"/api/tasks/{done}/complete", body, headers).send(served.url, 0)
+        done = creation("done").send(server.url, 0).json()["id"]
+        Request("POST", f"/api/tasks/{done}/complete", body, headers).send(server.url, 0)
         poll = Request("GET", f"/api/tasks/{done}/poll", headers=headers)
         yield Case("GET /tasks/{id}", poll, "what its client asks for to learn of a decision")

@@ -1,4 +1,4 @@
-"""Django REST framework as most would write it (drf/), in our own environment's Django."""
+"""Django REST framework as most would write it (drf/), with the Django of our environment."""
 
 import json
 import sys
@@ -13,9 +13,9 @@ import psycopg
 
 from bench import ours
 from bench.clients import Request
-from bench.copies import copy, numbered
-from bench.peers import Case, run
-from bench.serving import ROOT, Served, answering, free_port, running
+from bench.copies import copy_id, insert_copies
+from bench.peers import Case, run_program
+from bench.serving import ROOT, RunningServer, free_port, run_process, wait_until_ready
 from orchestrator.server.gunicorn import workers
 
 
@@ -24,32 +24,37 @@ class StockDRF:
     on_postgres = True
 
     def install(self) -> None:
-        """It is Django and DRF, which we have."""
+        """Nothing to install: it needs only Django and DRF, which we have."""
 
     @contextmanager
-    def served(self, place: Path, database_url: str, log: Path) -> Iterator[Served]:
-        told = {"DATABASE_URL": database_url, "DJANGO_SETTINGS_MODULE": "bench.peers.drf.settings"}
-        run([sys.executable, "-m", "django", "migrate", "-v0"], told=told)
+    def serve(self, folder: Path, database_url: str, log: Path) -> Iterator[RunningServer]:
+        environment = {
+            "DATABASE_URL": database_url,
+            "DJANGO_SETTINGS_MODULE": "bench.peers.drf.settings",
+        }
+        run_program([sys.executable, "-m", "django", "migrate", "-v0"], environment=environment)
         port = free_port()
         server = [sys.executable, "-m", "gunicorn", "--workers", str(workers), "--threads", "4"]
         command = [*server, "--bind", f"127.0.0.1:{port}", "bench.peers.drf.wsgi"]
-        with running(command, log, cwd=ROOT, **told) as pid:
-            yield answering(Served(f"http://127.0.0.1:{port}", pid), "/tasks/", log, status=401)
+        with run_process(command, log, cwd=ROOT, **environment) as pid:
+            yield wait_until_ready(
+                RunningServer(f"http://127.0.0.1:{port}", pid), "/tasks/", log, status=401
+            )
 
-    def cases(self, served: Served, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
-        asking, reading = (_headers(admin, name) for name in ("asks", "reads"))
-        body = json.dumps({**ours.ASKED, "target": "finance"})
+    def cases(self, server: RunningServer, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
+        asking, reading = (_create_caller(admin, name) for name in ("asks", "reads"))
+        body = json.dumps({**ours.TASK_FIELDS, "target": "finance"})
         create = Request("POST", "/tasks/", body, asking)
         yield Case("POST /tasks/route", create, "no Idempotency-Key, no trail, no policy")
 
-        mine = Template.made(served, admin, Request("POST", "/tasks/", body, reading))
-        mine.copy(admin, range(1, ours.READ))
+        mine = Template.create(server, admin, Request("POST", "/tasks/", body, reading))
+        mine.copy(admin, range(1, ours.TASKS_TO_READ))
         one = Request("GET", f"/tasks/{mine.task}/", headers=reading)
         yield Case("GET /tasks/{id}", one, "the same")
         page = Request("GET", "/tasks/", headers=reading)
         yield Case("GET /tasks (20)", page, "the same")
 
-        waiting = Template.made(served, admin, create)
+        waiting = Template.create(server, admin, create)
         yield Case(
             "POST /approvals/{id}/approve",
             Request("POST", f"/approvals/{waiting.copies}/approve/", "{}", asking),
@@ -60,30 +65,32 @@ class StockDRF:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A task that waits, of which others are made."""
+    """A pending task that others are copied from."""
 
     task: str
     approval: str
 
     @classmethod
-    def made(cls, served: Served, admin: "psycopg.Connection[Any]", create: Request) -> "Template":
-        task = create.send(served.url, 0).json()["id"]
-        found = admin.execute("SELECT id FROM drf_approval WHERE task_id = %s", [task]).fetchone()
-        return cls(task, str(found and found[0]))
+    def create(
+        cls, server: RunningServer, admin: "psycopg.Connection[Any]", create: Request
+    ) -> "Template":
+        task = create.send(server.url, 0).json()["id"]
+        row = admin.execute("SELECT id FROM drf_approval WHERE task_id = %s", [task]).fetchone()
+        return cls(task, str(row and row[0]))
 
     @property
     def copies(self) -> str:
-        """The identity of each copy, and of its approval."""
-        return numbered(self.task)
+        """The id template of each copy, and of its approval."""
+        return copy_id(self.task)
 
     def copy(self, admin: "psycopg.Connection[Any]", numbers: range) -> None:
-        replaced = {self.task: self.copies, self.approval: self.copies}
-        copy(admin, "drf_task", {"id": self.task}, replaced, numbers)
-        copy(admin, "drf_approval", {"id": self.approval}, replaced, numbers)
+        replacements = {self.task: self.copies, self.approval: self.copies}
+        insert_copies(admin, "drf_task", {"id": self.task}, replacements, numbers)
+        insert_copies(admin, "drf_approval", {"id": self.approval}, replacements, numbers)
 
 
-def _headers(admin: "psycopg.Connection[Any]", name: str) -> dict[str, str]:
-    """Those of a new user's requests."""
+def _create_caller(admin: "psycopg.Connection[Any]", name: str) -> dict[str, str]:
+    """Create a user; return the headers of their requests."""
     token = uuid4().hex
     admin.execute(
         "WITH made AS (INSERT INTO auth_user (password, is_superuser, username, first_name,"

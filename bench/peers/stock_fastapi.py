@@ -1,4 +1,4 @@
-"""FastAPI and SQLAlchemy, written plainly for this (plain_fastapi/)."""
+"""FastAPI and SQLAlchemy: a plain implementation for this comparison (plain_fastapi/)."""
 
 import hashlib
 import json
@@ -13,19 +13,19 @@ import psycopg
 
 from bench import ours
 from bench.clients import Request
-from bench.copies import copy, numbered
-from bench.peers import Case, venv
-from bench.serving import ROOT, Served, answering, free_port, running
+from bench.copies import copy_id, insert_copies
+from bench.peers import Case, create_venv
+from bench.serving import ROOT, RunningServer, free_port, run_process, wait_until_ready
 from orchestrator.server.gunicorn import workers
 
-PINNED = (
+REQUIREMENTS = (
     "fastapi==0.163.2",
     "sqlalchemy[asyncio]==2.1.9",
     "asyncpg==0.32.0",
     "uvicorn[standard]==0.54.0",
 )
-KEY = "the template's"
-"""Its idempotency key, of which each copy has its own."""
+TEMPLATE_KEY = "the template's"
+"""The template's idempotency key; each copy gets its own."""
 
 
 class StockFastAPI:
@@ -33,22 +33,22 @@ class StockFastAPI:
     on_postgres = True
 
     def install(self) -> None:
-        venv("fastapi", *PINNED)
+        create_venv("fastapi", *REQUIREMENTS)
 
     @contextmanager
-    def served(self, place: Path, database_url: str, log: Path) -> Iterator[Served]:
+    def serve(self, folder: Path, database_url: str, log: Path) -> Iterator[RunningServer]:
         port = free_port()
-        command = [str(venv("fastapi", *PINNED)), "-m", "uvicorn", "--port", str(port)]
-        # A busy process must not be taken for one that hangs, and be killed.
+        command = [str(create_venv("fastapi", *REQUIREMENTS)), "-m", "uvicorn", "--port", str(port)]
+        # uvicorn kills a worker that does not answer in time, which a busy one may not.
         command += ["--workers", str(workers), "--timeout-worker-healthcheck", "60"]
         app = [*command, "--app-dir", "bench/peers/plain_fastapi", "app:app"]
-        with running(app, log, cwd=ROOT, DATABASE_URL=database_url) as pid:
-            yield answering(Served(f"http://127.0.0.1:{port}", pid), "/health", log)
+        with run_process(app, log, cwd=ROOT, DATABASE_URL=database_url) as pid:
+            yield wait_until_ready(RunningServer(f"http://127.0.0.1:{port}", pid), "/health", log)
 
-    def cases(self, served: Served, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
-        asking, reading = _headers(admin, "bench"), _headers(admin, "bench")
-        person = _headers(admin, "finance")
-        body = json.dumps({**ours.ASKED, "target": "finance"})
+    def cases(self, server: RunningServer, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
+        asking, reading = _create_caller(admin, "bench"), _create_caller(admin, "bench")
+        person = _create_caller(admin, "finance")
+        body = json.dumps({**ours.TASK_FIELDS, "target": "finance"})
         create = Request("POST", "/tasks", body, asking | {"Idempotency-Key": "bench-{n}"})
         yield Case(
             "POST /tasks/route",
@@ -56,14 +56,14 @@ class StockFastAPI:
             "the key makes the task unique, but no answer is kept; the events are rows like others",
         )
 
-        mine = Template.made(served, admin, Request("POST", "/tasks", body, reading))
-        mine.copy(admin, range(1, ours.READ))
+        mine = Template.create(server, admin, Request("POST", "/tasks", body, reading))
+        mine.copy(admin, range(1, ours.TASKS_TO_READ))
         one = Request("GET", f"/tasks/{mine.task}", headers=reading)
         yield Case("GET /tasks/{id}", one, "the same")
         page = Request("GET", "/tasks?page_size=20", headers=reading)
         yield Case("GET /tasks (20)", page, "without a total")
 
-        waiting = Template.made(served, admin, Request("POST", "/tasks", body, asking))
+        waiting = Template.create(server, admin, Request("POST", "/tasks", body, asking))
         yield Case(
             "POST /approvals/{id}/approve",
             Request(
@@ -79,39 +79,45 @@ class StockFastAPI:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A task that waits, of which others are made."""
+    """A pending task that others are copied from."""
 
     task: str
     approval: str
     digest: str
 
     @classmethod
-    def made(cls, served: Served, admin: "psycopg.Connection[Any]", create: Request) -> "Template":
-        task = create.send(served.url, 0).json()["task_id"]
-        found = admin.execute(
+    def create(
+        cls, server: RunningServer, admin: "psycopg.Connection[Any]", create: Request
+    ) -> "Template":
+        task = create.send(server.url, 0).json()["task_id"]
+        row = admin.execute(
             "SELECT approvals.id, payload_digest FROM approvals JOIN tasks ON tasks.id = task_id"
             " WHERE task_id = %s",
             [task],
         ).fetchone()
-        approval, digest = found or ("", "")
+        approval, digest = row or ("", "")
         return cls(task, str(approval), digest)
 
     @property
     def copies(self) -> str:
-        """The identity of each copy, and of its approval."""
-        return numbered(self.task)
+        """The id template of each copy, and of its approval."""
+        return copy_id(self.task)
 
     def copy(self, admin: "psycopg.Connection[Any]", numbers: range) -> None:
-        replaced = {self.task: self.copies, self.approval: self.copies, KEY: self.copies}
-        copy(admin, "tasks", {"id": self.task}, replaced, numbers)
-        copy(admin, "approvals", {"id": self.approval}, replaced, numbers)
+        replacements = {
+            self.task: self.copies,
+            self.approval: self.copies,
+            TEMPLATE_KEY: self.copies,
+        }
+        insert_copies(admin, "tasks", {"id": self.task}, replacements, numbers)
+        insert_copies(admin, "approvals", {"id": self.approval}, replacements, numbers)
 
 
-def _headers(admin: "psycopg.Connection[Any]", role: str) -> dict[str, str]:
-    """Those of a new caller's requests."""
+def _create_caller(admin: "psycopg.Connection[Any]", role: str) -> dict[str, str]:
+    """Create a caller; return the headers of its requests."""
     key = uuid4().hex
     admin.execute(
         "INSERT INTO callers (id, name, role, key_hash) VALUES (%s, %s, %s, %s)",
         [uuid4(), role, role, hashlib.sha256(key.encode()).hexdigest()],
     )
-    return ours.JSON | {"Authorization": f"Bearer {key}", "Idempotency-Key": KEY}
+    return ours.JSON | {"Authorization": f"Bearer {key}", "Idempotency-Key": TEMPLATE_KEY}

@@ -1,4 +1,4 @@
-"""Restate's server, whose handlers wait for awakeables; it keeps its log itself, on disk."""
+"""Restate's server, whose handlers wait for awakeables; it stores its own log on disk."""
 
 import json
 import shutil
@@ -15,14 +15,14 @@ import psycopg
 from bench import ours
 from bench.clients import Request, Wrk
 from bench.errors import BenchError
-from bench.harness import next_first
-from bench.peers import INSTALLED, Case, run
-from bench.serving import Served, answering, free_port, running
+from bench.harness import reserve_numbers
+from bench.peers import PEERS_FOLDER, Case, run_program
+from bench.serving import RunningServer, free_port, run_process, wait_until_ready
 
-PINNED = ("@restatedev/restate-server@1.7.12", "@restatedev/restate-sdk@1.17.2")
+REQUIREMENTS = ("@restatedev/restate-server@1.7.12", "@restatedev/restate-sdk@1.17.2")
 SERVICE = Path(__file__).parent / "restate" / "service.mjs"
-HOME = INSTALLED / "restate"
-MAKING_SECONDS = 120
+RESTATE_FOLDER = PEERS_FOLDER / "restate"
+PREPARE_TIMEOUT = 120
 
 
 class Restate:
@@ -35,22 +35,27 @@ class Restate:
     def install(self) -> None:
         if shutil.which("npm") is None:
             raise BenchError("npm is missing, by which Restate is installed.")
-        stamp, wanted = HOME / "requirements.txt", "\n".join(PINNED) + "\n"
+        stamp, wanted = RESTATE_FOLDER / "requirements.txt", "\n".join(REQUIREMENTS) + "\n"
         if not (stamp.exists() and stamp.read_text() == wanted):
-            HOME.mkdir(parents=True, exist_ok=True)
-            run(["npm", "install", "--silent", "--prefix", str(HOME), *PINNED], cwd=HOME)
+            RESTATE_FOLDER.mkdir(parents=True, exist_ok=True)
+            run_program(
+                ["npm", "install", "--silent", "--prefix", str(RESTATE_FOLDER), *REQUIREMENTS],
+                cwd=RESTATE_FOLDER,
+            )
             stamp.write_text(wanted)
-        # Node looks for packages beside the file that it runs.
-        shutil.copy(SERVICE, HOME / SERVICE.name)
+        # Node resolves packages relative to the file that it runs.
+        shutil.copy(SERVICE, RESTATE_FOLDER / SERVICE.name)
 
     @contextmanager
-    def served(self, place: Path, database_url: str, log: Path) -> Iterator[Served]:
-        self._awakeables = place / "awakeables"
+    def serve(self, folder: Path, database_url: str, log: Path) -> Iterator[RunningServer]:
+        self._awakeables = folder / "awakeables"
         self._awakeables.touch()
         service, ingress, admin, node = (free_port() for _ in range(4))
-        (program,) = HOME.glob("node_modules/@restatedev/restate-server-*/bin/restate-server")
-        told = {
-            "RESTATE_BASE_DIR": str(place / "restate"),
+        (program,) = RESTATE_FOLDER.glob(
+            "node_modules/@restatedev/restate-server-*/bin/restate-server"
+        )
+        environment = {
+            "RESTATE_BASE_DIR": str(folder / "restate"),
             "RESTATE_INGRESS__BIND_ADDRESS": f"127.0.0.1:{ingress}",
             "RESTATE_ADMIN__BIND_ADDRESS": f"127.0.0.1:{admin}",
             "RESTATE_BIND_ADDRESS": f"127.0.0.1:{node}",
@@ -58,20 +63,20 @@ class Restate:
         }
         handler = {"PORT": str(service), "AWAKEABLES": str(self._awakeables)}
         with (
-            running(["node", SERVICE.name], log, cwd=HOME, **handler) as handler_pid,
-            running([str(program)], log, cwd=place, **told) as pid,
+            run_process(["node", SERVICE.name], log, cwd=RESTATE_FOLDER, **handler) as handler_pid,
+            run_process([str(program)], log, cwd=folder, **environment) as pid,
         ):
-            answering(Served(f"http://127.0.0.1:{admin}", pid), "/health", log)
+            wait_until_ready(RunningServer(f"http://127.0.0.1:{admin}", pid), "/health", log)
             httpx2.post(
                 f"http://127.0.0.1:{admin}/deployments",
                 json={"uri": f"http://127.0.0.1:{service}"},
                 timeout=60,
             ).raise_for_status()
-            yield Served(f"http://127.0.0.1:{ingress}", pid, {"handler": handler_pid})
+            yield RunningServer(f"http://127.0.0.1:{ingress}", pid, {"handler": handler_pid})
 
-    def cases(self, served: Served, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
+    def cases(self, server: RunningServer, admin: "psycopg.Connection[Any]") -> Iterator[Case]:
         headers = ours.JSON | {"Idempotency-Key": "bench-{n}"}
-        ask = Request("POST", "/approvals/ask/send", json.dumps(ours.ASKED), headers)
+        ask = Request("POST", "/approvals/ask/send", json.dumps(ours.TASK_FIELDS), headers)
         yield Case(
             "POST /tasks/route",
             ask,
@@ -88,11 +93,11 @@ class Restate:
 
         def prepare(first: int, count: int) -> None:
             self._awakeables.write_text("")
-            deadline = time.monotonic() + MAKING_SECONDS
+            deadline = time.monotonic() + PREPARE_TIMEOUT
             while self._awakeables.read_text().count("\n") < count:
                 if time.monotonic() > deadline:
-                    raise BenchError(f"{count} awakeables are not made in {MAKING_SECONDS} s.")
-                Wrk(served.url, ask).run(1, next_first())
+                    raise BenchError(f"{count} awakeables are not made in {PREPARE_TIMEOUT} s.")
+                Wrk(server.url, ask).run(1, reserve_numbers())
 
         yield Case(
             "POST /approvals/{id}/approve",
@@ -101,20 +106,20 @@ class Restate:
             prepare,
         )
 
-    def waited(self, served: Served, number: int) -> float:
-        """Seconds from the answer to whoever resolves an awakeable to that of whoever asked."""
+    def time_decision(self, server: RunningServer, number: int) -> float:
+        """Seconds from the response to whoever resolves an awakeable to the waiting caller's."""
         self._awakeables.write_text("")
-        url, headers = f"{served.url}/approvals/ask", {"Idempotency-Key": f"waited-{number}"}
-        with ThreadPoolExecutor(1) as pool, httpx2.Client(timeout=MAKING_SECONDS) as client:
+        url, headers = f"{server.url}/approvals/ask", {"Idempotency-Key": f"waited-{number}"}
+        with ThreadPoolExecutor(1) as pool, httpx2.Client(timeout=PREPARE_TIMEOUT) as client:
 
             def ask() -> float:
-                client.post(url, json=ours.ASKED, headers=headers).raise_for_status()
+                client.post(url, json=ours.TASK_FIELDS, headers=headers).raise_for_status()
                 return time.monotonic()
 
-            answered = pool.submit(ask)
+            answer = pool.submit(ask)
             while not (awakeable := self._awakeables.read_text().strip()):
                 time.sleep(0.01)
-            resolve = f"{served.url}/restate/awakeables/{awakeable}/resolve"
+            resolve = f"{server.url}/restate/awakeables/{awakeable}/resolve"
             client.post(resolve, json={"approved": True}).raise_for_status()
-            done = time.monotonic()
-            return answered.result() - done
+            resolved_at = time.monotonic()
+            return answer.result() - resolved_at

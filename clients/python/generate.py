@@ -1,5 +1,5 @@
-"""Writes what is drawn from something else: types.py from docs/openapi.json, client.py from
-aclient.py. ``python clients/python/generate.py``; with ``--check`` it only compares."""
+"""Generates types.py from docs/openapi.json, and client.py from aclient.py:
+``python clients/python/generate.py``; with ``--check`` it only compares."""
 
 import json
 import re
@@ -37,13 +37,13 @@ SYNCHRONOUS = (
 
 
 def types() -> str:
-    """A TypedDict for each object of the schema, in the order of their names."""
+    """The source of types.py: a TypedDict for each object of the schema, sorted by name."""
     shapes = json.loads(SCHEMA.read_text(encoding="utf-8"))["components"]["schemas"]
     return TYPES + "\n\n".join(_declare(name, shapes[name]) for name in sorted(shapes))
 
 
 def client() -> str:
-    """The asynchronous client, without what makes it asynchronous."""
+    """The source of client.py: the asynchronous client without its async syntax."""
     text = (PACKAGE / "aclient.py").read_text(encoding="utf-8")
     for pattern, replacement in SYNCHRONOUS:
         text = re.sub(pattern, replacement, text, flags=re.DOTALL)
@@ -51,7 +51,8 @@ def client() -> str:
 
 
 def _declare(name: str, shape: dict[str, Any]) -> str:
-    """Of variants that are all objects: one that has what any of them has."""
+    """The declaration of one object of the schema."""
+    # Variants that are all objects become one that has the members of any of them.
     variants = shape.get("oneOf") or shape.get("anyOf")
     if not variants:
         return _typed_dict(name, shape)
@@ -62,15 +63,15 @@ def _declare(name: str, shape: dict[str, Any]) -> str:
 
 def _typed_dict(name: str, shape: dict[str, Any]) -> str:
     lines = [f"class {name}(TypedDict):"]
-    if said := shape.get("description"):
-        lines += [_docstring(said), ""]
+    if description := shape.get("description"):
+        lines += [_docstring(description), ""]
     required = set(shape.get("required", ()))
     for member, of in shape.get("properties", {}).items():
         kind = _type(of)
         lines.append(f"    {member}: {kind if member in required else f'NotRequired[{kind}]'}")
         enumerated = "enum" in of  # whose description only repeats the values
-        if (said := of.get("description")) and not enumerated:
-            lines += [_docstring(said), ""]
+        if (description := of.get("description")) and not enumerated:
+            lines += [_docstring(description), ""]
     return "\n".join(lines) + "\n"
 
 
@@ -94,25 +95,25 @@ def _of_kind(kind: str, of: dict[str, Any]) -> str:
     return PLAIN[kind]
 
 
-def _docstring(said: str) -> str:
-    text = " ".join(said.split()).replace("\\", "\\\\")
+def _docstring(description: str) -> str:
+    text = " ".join(description.split()).replace("\\", "\\\\")
     text = text if text.endswith((".", "?", "!")) else f"{text}."
     return textwrap.indent(textwrap.fill(f'"""{text}"""', 96), "    ")
 
 
 def _format(text: str, name: str) -> str:
     ruff = [sys.executable, "-m", "ruff"]
-    given: dict[str, Any] = {"capture_output": True, "text": True, "check": True}
+    options: dict[str, Any] = {"capture_output": True, "text": True, "check": True}
     for command in (["check", "--fix", "--select", "I", "-q"], ["format", "-q"]):
         arguments = [*ruff, *command, "--stdin-filename", str(PACKAGE / name), "-"]
-        text = subprocess.run(arguments, input=text, **given).stdout
+        text = subprocess.run(arguments, input=text, **options).stdout
     return text
 
 
 def main() -> None:
     stale = []
-    for name, made in {"types.py": types(), "client.py": client()}.items():
-        path, text = PACKAGE / name, _format(made, name)
+    for name, generated in {"types.py": types(), "client.py": client()}.items():
+        path, text = PACKAGE / name, _format(generated, name)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
             if "--check" not in sys.argv:

@@ -290,7 +290,7 @@ class Prove(SignedInView):
         here = url_with_next("signin:prove", self.destination)
         try:
             # The same check as in a decision, so that this page asks for exactly what is needed.
-            eligibility.must_be_sure(Actor.human(self.person), timezone.now())
+            eligibility.check_assurance(Actor.human(self.person), timezone.now())
         except ReauthenticationRequired:
             return redirect(url_with_next("signin:reauthenticate", here))
         except SecondFactorRequired:

@@ -76,7 +76,7 @@ class Answer:
 
 
 class LongPollHandler:
-    """The ASGI application; ``wsgi_application`` has to return Django's response objects."""
+    """The ASGI application. ``wsgi_application`` must return WSGIApplication's responses."""
 
     def __init__(self, wsgi_application: WSGIApplication) -> None:
         self.wsgi_application = wsgi_application

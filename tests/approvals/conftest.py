@@ -1,4 +1,7 @@
-"""People of several groups, and a trail that is whole whatever a test did."""
+"""People of several groups, and a trail that is verified after the test.
+
+Nothing here outlives a test. The process that evaluates conditions does: it belongs to the worker.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +14,7 @@ from approvals_app.models import Approval
 from tests.commands.conftest import run  # noqa: F401  # a fixture
 from tests.database import without_guards
 from tests.factories import ReviewerFactory
-from tests.notices.conftest import chat, mailbox  # noqa: F401  # fixtures
+from tests.notifications.conftest import chat, mailbox  # noqa: F401  # fixtures
 
 
 @pytest.fixture
@@ -42,12 +45,12 @@ def breaker(alice: User) -> User:
 def say(api: Callable[..., Any]) -> Callable[..., Any]:
     """``say(alice, "approve", approval, notes="…")``: over HTTP, of the payload as it is."""
 
-    def said(person: User, what: str, approval: Approval, **body: Any) -> Any:
+    def post(person: User, what: str, approval: Approval, **body: Any) -> Any:
         if what not in ("withdraw_vote", "delegate"):
             body = {"payload_digest": approval.payload_digest} | body
         return api(user=person).post(f"/approvals/{approval.pk}/{what}", body)
 
-    return said
+    return post
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ def conditions(fields, numbers):
     """Conditions as text, each with a function from ``data`` to HOLDS, DOES_NOT or FAILS."""
     found = {"": lambda data: HOLDS, "true": lambda data: HOLDS, "false": lambda data: DOES_NOT}
     for field, number in product(fields, numbers):
-        found[f"data.{field} > {number}"] = _compared(field, lambda value, n=number: value > n)
+        found[f"data.{field} > {number}"] = _compare_field(field, lambda value, n=number: value > n)
         found[f"data.{field} == {number}"] = _equal(field, number)
         found[f"has(data.{field}) && data.{field} == {number}"] = _present_and_equal(field, number)
     for field in fields:
         found[f"has(data.{field})"] = lambda data, f=field: _answer(f in data)
-        found[f"data.{field}"] = _said(field)
+        found[f"data.{field}"] = _read_boolean(field)
     return found
 
 
@@ -36,7 +36,7 @@ def _is_number(value):
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _compared(field, question):
+def _compare_field(field, question):
     def ask(data):
         return _answer(question(data[field])) if _is_number(data.get(field)) else FAILS
 
@@ -56,7 +56,7 @@ def _present_and_equal(field, number):
     return lambda data: _answer(_is_number(data.get(field)) and data[field] == number)
 
 
-def _said(field):
+def _read_boolean(field):
     return lambda data: _answer(data[field]) if isinstance(data.get(field), bool) else FAILS
 
 

@@ -18,7 +18,7 @@ from tests.factories import (
     ReviewerFactory,
     SessionFactory,
     TaskFactory,
-    approved,
+    approve_task,
     the_approval,
 )
 
@@ -317,7 +317,7 @@ class TestReading:
     def test_the_trail_is_theirs_however_it_is_looked_for(self, alice, bot, monkeypatch, few):
         monkeypatch.setattr("audit_app.querysets.FEW", few)
         asked, other = TaskFactory(agent=bot), TaskFactory(agent=bot, target="sre")
-        approved(asked, by=alice)
+        approve_task(asked, by=alice)
 
         events = Event.objects.visible_to(Actor.human(alice))
         page = browser(alice).get("/admin/audit_app/event/").content.decode()

@@ -58,7 +58,7 @@ def world(database):
 
 
 @pytest.fixture(autouse=True)
-def untouched(world):
+def expect_no_change(world):
     def counts():
         rows = ", ".join(f"(SELECT count(*) FROM {table})" for table in COUNTED)
         versions = "(SELECT sum(version) FROM tasks), (SELECT sum(version) FROM approvals)"
@@ -159,7 +159,7 @@ def test_a_page_of_nothing(world, subtests, page):
             assert answer.status_code < 500
 
 
-def sent(world, **changes):
+def build_form(world, **changes):
     form = {
         "decision": "approve",
         "payload_digest": world.approval.payload_digest,
@@ -196,7 +196,7 @@ NO_DECISIONS = {
 def test_a_decision_that_is_none(world, subtests):
     for name, changes in NO_DECISIONS.items():
         with subtests.test(name):
-            answer = decide(world, sent(world, **changes))
+            answer = decide(world, build_form(world, **changes))
             assert answer.status_code == 400
             assert world.approval.task.description in answer.content.decode()
 

@@ -6,17 +6,17 @@ import pytest
 
 from approvals_app.models import Approval
 from audit_app.models import Event
-from tests.factories import AgentFactory, TaskFactory, asked
+from tests.factories import AgentFactory, TaskFactory, find_approval
 
 pytestmark = pytest.mark.usefixtures("whole")
 
 
 @pytest.fixture
 def three(bot):
-    return [asked(TaskFactory(agent=bot, data={"n": n}), "finance") for n in range(3)]
+    return [find_approval(TaskFactory(agent=bot, data={"n": n}), "finance") for n in range(3)]
 
 
-def wanted(approval, decision="approve", **other):
+def build_item(approval, decision="approve", **other):
     return {
         "approval_id": str(approval.pk),
         "decision": decision,
@@ -29,14 +29,14 @@ def bulk(api, person, items, **headers):
 
 
 def test_one_that_is_refused_neither_stops_nor_hides_the_others(api, alice, three):
-    hers = asked(TaskFactory(agent=AgentFactory(owner=alice)), "finance")
+    hers = find_approval(TaskFactory(agent=AgentFactory(owner=alice)), "finance")
     first, second, third = three
     items = [
-        wanted(first),
-        wanted(second, payload_digest="0" * 64),
-        wanted(hers),
-        wanted(third, "reject", notes="No."),
-        wanted(first, approval_id=str(uuid4())),
+        build_item(first),
+        build_item(second, payload_digest="0" * 64),
+        build_item(hers),
+        build_item(third, "reject", notes="No."),
+        build_item(first, approval_id=str(uuid4())),
     ]
     results = bulk(api, alice, items).json()["results"]
     said = [r.get("approval", {}).get("status") or r["problem"]["code"] for r in results]
@@ -53,7 +53,7 @@ def test_one_that_is_refused_neither_stops_nor_hides_the_others(api, alice, thre
 
 
 def test_sent_again_it_is_answered_as_before(api, alice, three):
-    items = [wanted(three[0]), wanted(three[1], payload_digest="0" * 64)]
+    items = [build_item(three[0]), build_item(three[1], payload_digest="0" * 64)]
     key = {"Idempotency-Key": "k"}
     first = bulk(api, alice, items, **key)
     events = Event.objects.count()
@@ -62,13 +62,13 @@ def test_sent_again_it_is_answered_as_before(api, alice, three):
         r.get("approval") for r in first.json()["results"]
     ]
     assert Event.objects.count() == events
-    other = bulk(api, alice, [wanted(three[2])], **key)
+    other = bulk(api, alice, [build_item(three[2])], **key)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
 @pytest.mark.parametrize("count", [0, 101])
 def test_none_or_too_many(api, alice, three, count):
-    answer = bulk(api, alice, [wanted(three[0])] * count)
+    answer = bulk(api, alice, [build_item(three[0])] * count)
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == "decisions"
 
@@ -88,7 +88,7 @@ class TestThePage:
     def test_what_a_revision_changed_is_shown(self, api, page, bot, three):
         task = three[0].task
         api(bot).post(f"/tasks/{task.pk}/revise", {"data": {"n": "seven"}})
-        shown = page(approval=[asked(task, "finance").pk]).content.decode()
+        shown = page(approval=[find_approval(task, "finance").pk]).content.decode()
         assert "Changes in revision 2" in shown
         assert "&quot;seven&quot;" in shown
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from approvals_app.policy import conditions
-from approvals_app.policy.conditions import Asked, Condition, ConditionFailed, ConditionInvalid
+from approvals_app.policy.conditions import Condition, ConditionFailed, ConditionInvalid, Facts
 
 pytestmark = pytest.mark.pure
 
@@ -46,7 +46,7 @@ REFUND = {
 
 def holds(text, **data):
     """Whether ``text`` holds for the refund, or for one with ``data`` instead of its own."""
-    return Condition(text).holds(Asked({**REFUND, "data": data} if data else REFUND))
+    return Condition(text).holds(Facts({**REFUND, "data": data} if data else REFUND))
 
 
 def why_it_fails(text, **data):
@@ -64,7 +64,7 @@ def why_it_is_none(text):
 def said_by(text, facts):
     """The answer or the reason for which there is none: nothing else is ever raised."""
     try:
-        answer = Condition(text).holds(Asked(facts))
+        answer = Condition(text).holds(Facts(facts))
     except (ConditionInvalid, ConditionFailed) as reason:
         return str(reason)
     return {True: "it holds", False: "it does not hold"}[answer]
@@ -202,7 +202,7 @@ def test_it_is_no_condition_and_says_why(text, why):
 
 
 @pytest.mark.parametrize("text", ["!" * 1_990 + "true", "-" * 1_990 + "1 == 1"])
-def test_a_long_row_of_operators_is_judged(text):
+def test_a_long_row_of_operators_is_evaluated(text):
     assert holds(text) is True
 
 
@@ -218,7 +218,7 @@ def test_every_function_that_may_be_called_is_there(name, patient):
         **dict.fromkeys(["matches"], "'a'.matches('^a$')"),
     }.get(name, f"timestamp('2026-11-06T10:12:13Z').{name}() > 0")
     facts = {**REFUND, "agent": "2026-11-07T00:00:00Z"}
-    assert Condition(asked).holds(Asked(facts)) is True
+    assert Condition(asked).holds(Facts(facts)) is True
 
 
 @settings(max_examples=300, deadline=None)
@@ -364,7 +364,7 @@ def test_a_hostile_payload_ends_as_a_failure(text, fresh):
     assert said in ("it took longer than 0.25 s.", "its evaluation broke off.")
 
 
-def test_after_a_hostile_payload_the_next_is_judged(fresh, monkeypatch):
+def test_after_a_hostile_payload_the_next_is_evaluated(fresh, monkeypatch):
     assert why_it_fails(SLOW, **HOSTILE) == "it took longer than 0.25 s."
     assert fresh._process is None
     monkeypatch.setattr(conditions, "TIME_LIMIT", 30.0)
@@ -409,7 +409,7 @@ def test_a_payload_larger_than_a_pipe_arrives_whole(fresh, patient):
     assert holds("data.x.exists(word, word == 'word 100000')", x=words) is False
 
 
-def test_a_process_that_was_killed_meanwhile_is_begun_anew(fresh, patient):
+def test_a_process_that_was_killed_meanwhile_is_started_again(fresh, patient):
     assert holds("data.lines.all(line, line.quantity > 0)") is True
     killed = fresh._process
     killed.kill()
@@ -422,11 +422,11 @@ def test_a_process_that_is_killed_at_work_fails_that_one_alone(fresh, patient, m
     assert holds("data.lines.all(line, line.quantity > 0)") is True
     at_work, exchange, begun = fresh._process, fresh._exchange, threading.Event()
 
-    def told(*asked):
+    def signal_and_exchange(*asked):
         begun.set()
         return exchange(*asked)
 
-    monkeypatch.setattr(fresh, "_exchange", told)
+    monkeypatch.setattr(fresh, "_exchange", signal_and_exchange)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(why_it_fails, SLOW, **HOSTILE)
         assert begun.wait(60)
@@ -440,12 +440,12 @@ def test_who_interrupts_an_evaluation_does_not_leave_its_answer_to_the_next(
 ):
     assert holds("data.lines.all(line, line.quantity > 0)") is True
 
-    def interrupted(process, request, limit):
+    def interrupt_after_writing(process, request, limit):
         os.write(process.stdin.fileno(), request)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(fresh, "_exchange", interrupted)
+        meanwhile.setattr(fresh, "_exchange", interrupt_after_writing)
         with pytest.raises(KeyboardInterrupt):
             holds("[true].all(yes, yes)")
     assert holds("[false].all(yes, yes)") is False
@@ -499,11 +499,11 @@ def run(program):
     """``program`` in an interpreter of its own, with ``yes()``, which loops, at hand."""
     beginning = """
         import os, signal, threading
-        from approvals_app import conditions
+        from approvals_app.policy import conditions
         conditions.TIME_LIMIT = 30.0
         facts = dict.fromkeys(conditions.VARIABLES, "") | {"data": {"items": [1, 2]}}
         def yes():
-            return conditions.Condition("data.items.all(i, i > 0)").holds(conditions.Asked(facts))
+            return conditions.Condition("data.items.all(i, i > 0)").holds(conditions.Facts(facts))
     """
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(beginning) + textwrap.dedent(program)],

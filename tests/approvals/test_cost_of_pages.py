@@ -70,16 +70,16 @@ class World:
     def grow(self, decided, waiting):
         """By so many tasks that the reviewer decided, and so many that wait."""
         for _ in range(decided):
-            approval = self._asked()
+            approval = self._create_approval()
             seen = {"by": Actor.human(self.reviewer), "payload_digest": approval.payload_digest}
             self.decided = operations.approve(approval.pk, notes="Fine.", **seen)
         for _ in range(waiting):
-            self.waits = self._asked()
+            self.waits = self._create_approval()
         for _ in range(decided + waiting):
             self.made += 1
             self._places(f"n{self.made:03}")
 
-    def _asked(self):
+    def _create_approval(self):
         given = {"session_id": self.session.pk, "trace_id": self.session.trace_id}
         return the_approval(TaskFactory(agent=self.agent, **given))
 
@@ -98,8 +98,8 @@ class World:
             subject_id=event.subject_id,
             cursor=event_log.cursor_of(event),
         )
-        if self.made <= presence.MOST_VIEWS:
-            presence.keep(self.reviewer, name, urlencode({"q": name}))
+        if self.made <= presence.MAX_SAVED_VIEWS:
+            presence.save_view(self.reviewer, name, urlencode({"q": name}))
 
 
 @pytest.fixture

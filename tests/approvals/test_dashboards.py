@@ -12,24 +12,24 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from approvals_app.models import Approval
-from approvals_app.review.dashboards import HOWS, KEPT_SECONDS, figures
+from approvals_app.review.dashboards import CACHE_SECONDS, OUTCOMES, compute_figures
 from audit_app.base.actors import Actor
-from tests.factories import TaskFactory, aged, asked, policy
+from tests.factories import TaskFactory, find_approval, policy, set_columns
 
 pytestmark = pytest.mark.usefixtures("whole")
 
 
 def of(person, days=7):
-    return figures(Actor.human(person), days)
+    return compute_figures(Actor.human(person), days)
 
 
 @pytest.fixture
 def work(bot, say, alice, bob, run, late):
     """One approved, one rejected and one out of time in finance; one of each waits."""
-    done, refused = (asked(TaskFactory(agent=bot), "finance") for _ in range(2))
+    done, refused = (find_approval(TaskFactory(agent=bot), "finance") for _ in range(2))
     say(alice, "approve", done)
     say(bob, "reject", refused)
-    late(asked(TaskFactory(agent=bot), "finance"))
+    late(find_approval(TaskFactory(agent=bot), "finance"))
     run("expire_approvals")
     TaskFactory(agent=bot)
     TaskFactory(agent=bot, target="sre")
@@ -40,7 +40,7 @@ def test_what_waits_is_counted_by_group_and_age(work, root, alice, charlie):
     assert of(alice).waiting_by_role.rows == [("finance", 1)]
     assert of(charlie).waiting_by_role.rows == [("sre", 1)]
     assert of(root).waiting_by_age.rows[0] == ("under an hour", 2)
-    aged(Approval, created_at=timezone.now() - timedelta(days=30))
+    set_columns(Approval, created_at=timezone.now() - timedelta(days=30))
     assert of(root).waiting_by_age.rows[-1] == ("a week and more", 2)
 
 
@@ -48,7 +48,7 @@ def test_decisions_are_counted_by_day_and_how(work, root, charlie):
     *before, row = of(root).decisions.rows
     assert [day[1] for day in before] == [0] * 6
     assert row[1] == 3
-    assert dict(zip(HOWS, row[2:], strict=True)) == {
+    assert dict(zip(OUTCOMES, row[2:], strict=True)) == {
         "approved": 1,
         "rejected": 1,
         "timed out": 1,
@@ -59,7 +59,7 @@ def test_decisions_are_counted_by_day_and_how(work, root, charlie):
     assert of(charlie).decisions.rows == []
 
 
-def test_how_long_people_take_is_told_by_type(work, root):
+def test_how_long_people_take_is_shown_by_type(work, root):
     [(name, count, half, most)] = of(root).speed.rows
     assert (name, count) == ("refund_approval", 2)
     assert half.endswith(" s")
@@ -96,16 +96,16 @@ def test_the_page_has_as_many_queries_whatever_there_is(work, client, root, bot)
 
 
 def test_the_page_is_a_minute_old_at_most_and_each_reads_their_own(work, client, bot, alice, bob):
-    def told(person):
+    def count_waiting(person):
         client.force_login(person)
         page = client.get("/admin/dashboards/").content.decode()
         return int(re.search(r"Waiting now, by group: (\d+)", page)[1])
 
-    assert told(alice) == 1
+    assert count_waiting(alice) == 1
     TaskFactory(agent=bot)
-    assert (told(alice), told(bob)) == (1, 2)
-    with time_machine.travel(timezone.now() + timedelta(seconds=KEPT_SECONDS + 1), tick=True):
-        assert told(alice) == 2
+    assert (count_waiting(alice), count_waiting(bob)) == (1, 2)
+    with time_machine.travel(timezone.now() + timedelta(seconds=CACHE_SECONDS + 1), tick=True):
+        assert count_waiting(alice) == 2
 
 
 def test_whoever_left_a_group_is_told_nothing_of_it_any_more(work, client, alice):

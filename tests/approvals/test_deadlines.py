@@ -8,13 +8,13 @@ from django.utils import timezone
 from approvals_app.models import Approval
 from audit_app.models import Event
 from sessions_app.models import Task
-from tests.factories import TaskFactory, aged, approved, asked, policy
+from tests.factories import TaskFactory, approve_task, find_approval, policy, set_columns
 
 pytestmark = pytest.mark.usefixtures("whole")
 
 
 def overdue():
-    aged(Approval, expires_at=timezone.now() - timedelta(seconds=1))
+    set_columns(Approval, expires_at=timezone.now() - timedelta(seconds=1))
 
 
 def rows(task):
@@ -77,7 +77,7 @@ def test_the_same_group_can_be_asked_again(bot, run, say, alice):
     task = TaskFactory(agent=bot)
     overdue()
     run("expire_approvals")
-    assert say(alice, "approve", asked(task, "finance")).status_code == 200
+    assert say(alice, "approve", find_approval(task, "finance")).status_code == 200
     assert status(task) == "approved"
 
 
@@ -88,9 +88,9 @@ def test_a_group_that_is_asked_already_is_asked_once(
     steps = [{"role": "legal", "count": count, "deadline": "1h"}]
     policy(asks="1 finance, 1 legal", escalate=steps)
     task = TaskFactory(agent=bot)
-    first = asked(task, "finance")
-    legal = asked(task, "legal")
-    aged(Approval, expires_at=timezone.now() + timedelta(days=1))
+    first = find_approval(task, "finance")
+    legal = find_approval(task, "legal")
+    set_columns(Approval, expires_at=timezone.now() + timedelta(days=1))
     late(first)
     run("expire_approvals")
     (waiting,) = Approval.objects.pending().filter(task=task)
@@ -115,8 +115,8 @@ def test_silence_is_a_yes_only_where_the_policy_says_so(bot, run):
 def test_silence_of_one_group_waits_for_the_other(bot, run, say, late, erin):
     policy(asks="1 finance, 1 legal", on_timeout="approve_without_a_human")
     task = TaskFactory(agent=bot)
-    legal = asked(task, "legal")
-    late(asked(task, "finance"))
+    legal = find_approval(task, "legal")
+    late(find_approval(task, "finance"))
     run("expire_approvals")
     assert status(task) == "awaiting_approval"
     say(erin, "approve", legal)
@@ -126,11 +126,11 @@ def test_silence_of_one_group_waits_for_the_other(bot, run, say, late, erin):
 def test_people_are_reminded_before(bot, run, erin):
     policy(asks="1 legal", deadline="4h", reminders=["1h", "15m"])
     task = TaskFactory(agent=bot)
-    approval = asked(task, "legal")
+    approval = find_approval(task, "legal")
     assert approval.remind_at == approval.expires_at - timedelta(hours=1)
     assert run("remind_approvals")["approvals"] == 0
 
-    aged(Approval, remind_at=timezone.now() - timedelta(seconds=1))
+    set_columns(Approval, remind_at=timezone.now() - timedelta(seconds=1))
     assert run("remind_approvals", "--dry-run")["approvals"] == 1
     assert run("remind_approvals")["approvals"] == 1
     approval.refresh_from_db(fields=["remind_at"])
@@ -140,9 +140,9 @@ def test_people_are_reminded_before(bot, run, erin):
 
 def test_a_reminder_that_came_last_comes_no_more(bot, run):
     policy(asks="1 legal", deadline="4h", reminders=["1h"])
-    approval = asked(TaskFactory(agent=bot), "legal")
+    approval = find_approval(TaskFactory(agent=bot), "legal")
     late = timezone.now() + timedelta(minutes=5)
-    aged(Approval, expires_at=late, remind_at=timezone.now() - timedelta(seconds=1))
+    set_columns(Approval, expires_at=late, remind_at=timezone.now() - timedelta(seconds=1))
     run("remind_approvals")
     approval.refresh_from_db(fields=["remind_at"])
     assert approval.remind_at is None
@@ -150,10 +150,10 @@ def test_a_reminder_that_came_last_comes_no_more(bot, run):
 
 def test_an_approval_that_nobody_used_ends_and_stays_as_evidence(api, bot, payer, alice, run):
     policy(asks="1 finance", valid_for="1h")
-    task = approved(TaskFactory(agent=bot), by=alice)
+    task = approve_task(TaskFactory(agent=bot), by=alice)
     left = Task.objects.get().approved_until - timezone.now()
     assert timedelta(minutes=59) < left <= timedelta(hours=1)
-    aged(Task, approved_until=timezone.now() - timedelta(seconds=1))
+    set_columns(Task, approved_until=timezone.now() - timedelta(seconds=1))
 
     answer = api(payer).post(f"/tasks/{task.pk}/claim")
     assert (answer.status_code, answer.json()["code"]) == (409, "approval_lapsed")
@@ -172,7 +172,7 @@ def silent(bot):
     ("said", "body"), [("reject", {}), ("request_changes", {"message": "Less."})]
 )
 def test_silence_is_no_yes_where_somebody_spoke_against_it(silent, run, say, alice, said, body):
-    assert say(alice, said, asked(silent, "finance"), **body).status_code == 200
+    assert say(alice, said, find_approval(silent, "finance"), **body).status_code == 200
     overdue()
     run("expire_approvals")
     assert (rows(silent), status(silent)) == ([("finance", 2, "expired")], "expired")
@@ -189,14 +189,14 @@ def test_silence_is_no_answer(bot, run):
 def test_changes_that_were_asked_for_stand_whoever_is_asked_instead(bot, run, say, alice, charlie):
     policy(asks="2 finance", escalate=[{"role": "sre", "deadline": "1d"}])
     task = TaskFactory(agent=bot)
-    first = asked(task, "finance")
+    first = find_approval(task, "finance")
     say(alice, "request_changes", first, message="Less.")
     overdue()
     run("expire_approvals")
-    answer = say(charlie, "approve", asked(task, "sre"))
+    answer = say(charlie, "approve", find_approval(task, "sre"))
     assert (answer.status_code, answer.json()["code"]) == (409, "changes_requested")
     assert say(alice, "withdraw_vote", first).status_code == 200
-    assert say(charlie, "approve", asked(task, "sre")).json()["status"] == "approved"
+    assert say(charlie, "approve", find_approval(task, "sre")).json()["status"] == "approved"
 
 
 def test_noes_count_whoever_is_asked_instead(bot, run, say, late, alice, bob):
@@ -204,12 +204,12 @@ def test_noes_count_whoever_is_asked_instead(bot, run, say, late, alice, bob):
     steps = [{"role": "finance", "count": 3, "deadline": "1d"}]
     policy(asks="2 finance, 1 legal", deny_threshold=2, escalate=steps)
     task = TaskFactory(agent=bot)
-    say(alice, "reject", asked(task, "finance"))
-    late(asked(task, "legal"))
+    say(alice, "reject", find_approval(task, "finance"))
+    late(find_approval(task, "legal"))
     run("expire_approvals")
-    again = say(alice, "reject", asked(task, "finance"))
+    again = say(alice, "reject", find_approval(task, "finance"))
     assert (again.status_code, again.json()["code"]) == (403, "one_voice_each")
-    say(bob, "reject", asked(task, "finance"))
+    say(bob, "reject", find_approval(task, "finance"))
     assert status(task) == "rejected"
 
 

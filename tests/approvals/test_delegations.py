@@ -16,7 +16,7 @@ from tests.factories import (
     ReviewerFactory,
     SessionFactory,
     TaskFactory,
-    asked,
+    find_approval,
     policy,
     the_approval,
 )
@@ -28,7 +28,7 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def finance(bot):
     policy(asks="2 finance")
-    return asked(TaskFactory(agent=bot), "finance")
+    return find_approval(TaskFactory(agent=bot), "finance")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def away(alice, charlie):
     """charlie, of sre, stands in for alice today and tomorrow."""
     now = timezone.now()
     by = Actor.human(alice)
-    return delegations.name_stand_in(by=by, to="charlie", starts_at=now, ends_at=now + 2 * DAY)
+    return delegations.grant_delegation(by=by, to="charlie", starts_at=now, ends_at=now + 2 * DAY)
 
 
 def code(answer):
@@ -60,7 +60,7 @@ def test_one_approval_is_delegated(api, finance, say, alice, charlie):
 
 
 def test_a_stand_in_sees_and_decides_while_the_other_is_away(bot, finance, say, away, charlie):
-    another = asked(TaskFactory(agent=bot), "finance")
+    another = find_approval(TaskFactory(agent=bot), "finance")
     assert set(waits(charlie)) == {finance, another}
     assert say(charlie, "approve", finance).status_code == 200
     assert waits(charlie) == [another]
@@ -79,16 +79,16 @@ def test_what_was_delegated_is_not_passed_on(finance, say, away, charlie):
     answer = say(charlie, "delegate", finance, to="frank")
     assert code(answer) == (409, "delegate_excluded")
     by, now = Actor.human(charlie), timezone.now()
-    delegations.name_stand_in(by=by, to="frank", starts_at=now, ends_at=now + DAY)
+    delegations.grant_delegation(by=by, to="frank", starts_at=now, ends_at=now + DAY)
     frank = Delegation.objects.get(delegate__username="frank").delegate
     assert waits(frank) == []
     assert say(frank, "approve", finance).status_code == 404
 
 
 def test_whoever_is_excluded_is_so_in_every_seat(say, alice, charlie, away):
-    hers = asked(TaskFactory(agent=AgentFactory(owner=alice)), "finance")
+    hers = find_approval(TaskFactory(agent=AgentFactory(owner=alice)), "finance")
     assert code(say(charlie, "approve", hers)) == (403, "separation_of_duties")
-    his = asked(TaskFactory(agent=AgentFactory(owner=charlie)), "finance")
+    his = find_approval(TaskFactory(agent=AgentFactory(owner=charlie)), "finance")
     assert code(say(charlie, "approve", his)) == (403, "separation_of_duties")
     assert code(say(alice, "delegate", his, to="charlie")) == (409, "delegate_excluded")
 
@@ -98,9 +98,9 @@ def test_a_seat_is_given_to_one_person_at_a_time(finance, say, away, alice, bob)
     assert code(say(alice, "delegate", finance, to="charlie")) == (409, "already_delegated")
     by, now = Actor.human(alice), timezone.now()
     with pytest.raises(AlreadyDelegated):
-        delegations.name_stand_in(by=by, to="bob", starts_at=now + DAY, ends_at=now + 9 * DAY)
+        delegations.grant_delegation(by=by, to="bob", starts_at=now + DAY, ends_at=now + 9 * DAY)
     later = {"starts_at": now + 3 * DAY, "ends_at": now + 9 * DAY}
-    assert delegations.name_stand_in(by=by, to="bob", **later).status == "active"
+    assert delegations.grant_delegation(by=by, to="bob", **later).status == "active"
 
 
 @pytest.mark.parametrize("name", ["nobody", "alice", "bot"])
@@ -114,13 +114,13 @@ def test_days_that_are_over_or_none(alice, charlie):
     by, now = Actor.human(alice), timezone.now()
     for starts, ends in ((now, now - DAY), (now + DAY, now), (now - 2 * DAY, now - DAY)):
         with pytest.raises(Invalid):
-            delegations.name_stand_in(by=by, to="charlie", starts_at=starts, ends_at=ends)
+            delegations.grant_delegation(by=by, to="charlie", starts_at=starts, ends_at=ends)
     with pytest.raises(UnknownPerson):
-        delegations.name_stand_in(by=by, to="x", starts_at=now, ends_at=now + DAY)
+        delegations.grant_delegation(by=by, to="x", starts_at=now, ends_at=now + DAY)
 
 
 def test_who_may_end_it(away, bob, root):
-    with pytest.raises(Exception, match="no such delegation"):
+    with pytest.raises(Exception, match="No such delegation"):
         delegations.end_delegation(away.pk, by=Actor.human(bob))
     bob.user_permissions.add(*_read_everything())
     with pytest.raises(NotDelegator):
@@ -149,7 +149,7 @@ def test_one_sees_the_same_however_it_is_looked_for(
     )
     say(alice, "delegate", the_approval(once), to="charlie")
     days = {"starts_at": timezone.now(), "ends_at": timezone.now() + DAY}
-    delegations.name_stand_in(by=Actor.human(alice), to="bob", **days)
+    delegations.grant_delegation(by=Actor.human(alice), to="bob", **days)
     museum = ReviewerFactory(username="dave", roles=["museum"])
 
     sees = {

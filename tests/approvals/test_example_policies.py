@@ -9,7 +9,7 @@ import pytest
 from approvals_app.models import Approval
 from approvals_app.policy import conditions, evaluation, operations
 from approvals_app.policy.files import parse_file
-from approvals_app.policy.language import Rule, verdict
+from approvals_app.policy.language import Policy, evaluate
 from orchestrator.management.commands.dev import DEMO_ROLE, REVIEWERS
 from sessions_app.models import Task
 from tests.factories import OPS
@@ -58,7 +58,7 @@ def test_there_is_one_policy_for_each_payload():
 @pytest.mark.parametrize("payload", sorted(PAYLOADS))
 def test_a_payload_meets_exactly_its_policy(payload):
     facts = asked_for(PAYLOADS[payload])
-    speak = {rule.name: verdict([rule], facts, "allow") for rule in EXAMPLES}
+    speak = {rule.name: evaluate([rule], facts, "allow") for rule in EXAMPLES}
     met = {name: said for name, said in speak.items() if said.policy}
     name, asked = MEETS[payload]
     assert list(met) == [name]
@@ -68,26 +68,26 @@ def test_a_payload_meets_exactly_its_policy(payload):
 
 @pytest.mark.parametrize("payload", sorted(PAYLOADS))
 def test_who_the_policy_names_is_asked(api, bot, payload):
-    operations.apply_rules(EXAMPLES, by=OPS)
+    operations.apply_policies(EXAMPLES, by=OPS)
     routed = api(bot).post("/tasks/route", PAYLOADS[payload], {"Idempotency-Key": payload})
     assert (routed.status_code, routed.json()["status"]) == (202, "awaiting_approval")
     asked = Approval.objects.filter(task=routed.json()["task_id"])
     assert {approval.approver_role: approval.needed for approval in asked} == MEETS[payload][1]
-    assert evaluation.judge(Task.objects.get()).policy == MEETS[payload][0]
+    assert evaluation.evaluate_task(Task.objects.get()).policy == MEETS[payload][0]
 
 
 def test_the_demo_has_enough_people_for_everything_it_asks():
     """Nobody sits in two seats of one decision, so the seats are given out one by one."""
 
-    def seated(seats, people):
+    def can_fill_seats(seats, people):
         if not seats:
             return True
         able = [name for name in people if seats[0] in REVIEWERS[name]]
-        return any(seated(seats[1:], people - {name}) for name in able)
+        return any(can_fill_seats(seats[1:], people - {name}) for name in able)
 
     for rule in EXAMPLES:
         seats = [asked.role for asked in rule.approvals for _ in range(asked.count)]
-        assert seated(seats, set(REVIEWERS)), rule.name
+        assert can_fill_seats(seats, set(REVIEWERS)), rule.name
         for step in rule.escalate:
             assert sum(step.role in roles for roles in REVIEWERS.values()) >= step.count
 
@@ -119,7 +119,7 @@ CHANGES = [
 @pytest.mark.parametrize(("payload", "change", "meets"), CHANGES)
 def test_a_changed_payload_meets_its_policy_or_none(payload, change, meets):
     facts = asked_for(PAYLOADS[payload])
-    said = verdict(EXAMPLES, facts | {"data": facts["data"] | change}, "require")
+    said = evaluate(EXAMPLES, facts | {"data": facts["data"] | change}, "require")
     assert said.policy == (MEETS[payload][0] if meets else "")
     if meets:
         assert {each.role: each.count for each in said.plan.approvals} == MEETS[payload][1]
@@ -136,7 +136,7 @@ ON_THE_PAGE = [
 ]
 
 
-def test_the_page_has_ten_examples_and_each_is_judged():
+def test_the_page_has_ten_examples_and_each_is_evaluated():
     assert PAGE.count("```yaml\n") == len(EXAMPLE.findall(PAGE)) == 10
     assert len(ON_THE_PAGE) >= 20
 
@@ -152,14 +152,14 @@ def test_an_example_on_the_page_says_what_the_page_says(block, task_type, to_rol
         "task_type": task_type,
         "to_role": to_role,
     }
-    said = verdict(parse_file(f"policies:\n{block}"), facts, "require")
+    said = evaluate(parse_file(f"policies:\n{block}"), facts, "require")
     assert said.why == words
 
 
 def test_the_page_names_every_key_and_variable():
     first = {line.split("|")[1].strip() for line in PAGE.splitlines() if line.startswith("| `")}
     keys = {name for cell in first for name in re.findall(r"`([^`]+)`", cell)}
-    asked = Rule.__dataclass_fields__.keys() - {"kind", "version", "id"}
+    asked = Policy.__dataclass_fields__.keys() - {"kind", "version", "id"}
     assert asked | {"then", "when"} <= {key.removeprefix("when.") for key in keys} | {"when"}
     assert set(conditions.VARIABLES) <= keys | {key.removeprefix("when.") for key in keys}
 

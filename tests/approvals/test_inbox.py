@@ -19,7 +19,7 @@ from tests.factories import (
     AgentFactory,
     ReviewerFactory,
     TaskFactory,
-    asked,
+    find_approval,
     policy,
     the_approval,
 )
@@ -37,8 +37,8 @@ def browser(user=None) -> Client:
 
 
 def sentences(person, tab="waiting", **given) -> list[str]:
-    filters = inbox.Filters.of({"tab": tab, **given})
-    return [row.sentence for row in inbox.page(Actor.human(person), filters).rows]
+    filters = inbox.Filters.parse({"tab": tab, **given})
+    return [row.summary for row in inbox.load_page(Actor.human(person), filters).rows]
 
 
 def refund(bot, name, **given):
@@ -102,23 +102,23 @@ class TestRows:
     )
     def test_how_much_a_task_touches_is_told_where_it_is_obvious(self, alice, bot, data, said):
         TaskFactory(agent=bot, data={"x": data} if not isinstance(data, dict) else data)
-        [row] = inbox.page(Actor.human(alice), inbox.Filters()).rows
+        [row] = inbox.load_page(Actor.human(alice), inbox.Filters()).rows
         assert row.reach == said
 
-    def test_how_many_voices_are_still_needed(self, alice, bob, bot):
+    def test_how_many_votes_are_still_needed(self, alice, bob, bot):
         policy("three", asks="3 finance")
         task = TaskFactory(agent=bot)
-        say("approve", asked(task, "finance"), bob)
-        [row] = inbox.page(Actor.human(alice), inbox.Filters()).rows
+        say("approve", find_approval(task, "finance"), bob)
+        [row] = inbox.load_page(Actor.human(alice), inbox.Filters()).rows
         assert row.missing == 2
         page = browser(alice).get(INBOX).text
         assert "1/3 finance" in page
 
     def test_the_yes_of_somebody_who_left_is_needed_again(self, alice, bob, bot):
         policy("two", asks="2 finance")
-        say("approve", asked(TaskFactory(agent=bot), "finance"), bob)
+        say("approve", find_approval(TaskFactory(agent=bot), "finance"), bob)
         bob.groups.clear()
-        [row] = inbox.page(Actor.human(alice), inbox.Filters()).rows
+        [row] = inbox.load_page(Actor.human(alice), inbox.Filters()).rows
         assert row.missing == 2
 
     def test_what_waits_for_its_agent_says_so(self, alice, bob, bot):
@@ -210,7 +210,7 @@ class TestSearch:
             # Of so few rows any index is as good; without the others it is this or the table.
             admin.execute("DROP INDEX tasks_inbox, tasks_status")
             admin.execute("SET enable_seqscan = off; SET enable_indexscan = off")
-            plan = admin.execute(f"EXPLAIN {inbox.HOLDING}", ["kettle", "kettle"]).fetchall()
+            plan = admin.execute(f"EXPLAIN {inbox.SEARCH_SQL}", ["kettle", "kettle"]).fetchall()
             admin.rollback()
         assert "tasks_waiting_words" in str(plan)
 
@@ -252,7 +252,7 @@ class TestSearch:
     def test_what_it_offers_is_what_waits_for_the_reader(self, alice, bot):
         refund(bot, "kettle")
         TaskFactory(agent=AgentFactory(name="elsewhere"), target="sre", task_type="x_approval")
-        assert inbox.offered(Actor.human(alice)) == {
+        assert inbox.list_filter_options(Actor.human(alice)) == {
             "role": ["finance"],
             "type": ["refund_approval"],
             "agent": ["bot"],
@@ -304,15 +304,15 @@ class TestSavedViews:
         assert not SavedView.objects.exists()
 
     def test_thirty_are_enough(self, alice):
-        for n in range(presence.MOST_VIEWS):
-            presence.keep(alice, f"view {n}", "q=a")
+        for n in range(presence.MAX_SAVED_VIEWS):
+            presence.save_view(alice, f"view {n}", "q=a")
         assert "remove one first" in self.save(alice, "one more").text
-        assert SavedView.objects.count() == presence.MOST_VIEWS
+        assert SavedView.objects.count() == presence.MAX_SAVED_VIEWS
         self.save(alice, "view 7", "q=changed")
         assert SavedView.objects.get(name="view 7").query == "q=changed"
 
     def test_only_ones_own_can_be_removed(self, alice, bob):
-        presence.keep(alice, "Mine", "q=a")
+        presence.save_view(alice, "Mine", "q=a")
         view = SavedView.objects.get()
         browser(bob).post(VIEWS, {"forget": str(view.pk)})
         assert SavedView.objects.exists()
@@ -339,22 +339,24 @@ class TestWhoLooks:
 
     def test_after_a_while_he_does_not_any_more(self, alice, bob, bot):
         kettle = refund(bot, "kettle")
-        presence.looked(kettle.pk, bob)
-        Viewer.objects.update(seen_at=timezone.now() - presence.LOOKING - timedelta(seconds=1))
-        assert presence.others([kettle.pk], alice) == {}
+        presence.record_view(kettle.pk, bob)
+        Viewer.objects.update(
+            seen_at=timezone.now() - presence.PRESENCE_TIMEOUT - timedelta(seconds=1)
+        )
+        assert presence.list_other_viewers([kettle.pk], alice) == {}
 
     def test_one_look_is_written_however_often_it_is_said(self, bob, bot):
         kettle = refund(bot, "kettle")
-        presence.looked(kettle.pk, bob)
+        presence.record_view(kettle.pk, bob)
         first = Viewer.objects.get().seen_at
-        presence.looked(kettle.pk, bob)
+        presence.record_view(kettle.pk, bob)
         assert Viewer.objects.get().seen_at == first
 
     def test_what_is_old_goes_with_the_next_look(self, alice, bob, bot):
         old, new = refund(bot, "old"), refund(bot, "new")
-        presence.looked(old.pk, bob)
+        presence.record_view(old.pk, bob)
         Viewer.objects.update(seen_at=timezone.now() - timedelta(hours=2))
-        presence.looked(new.pk, alice)
+        presence.record_view(new.pk, alice)
         assert [viewer.approval_id for viewer in Viewer.objects.all()] == [new.pk]
 
     def test_whoever_may_not_know_of_it_is_told_nothing_and_not_seen(self, charlie, bot):
@@ -380,6 +382,6 @@ class TestSeveral:
     def test_what_is_no_longer_known_is_left_out(self, alice, bot):
         kettle = refund(bot, "kettle")
         elsewhere = the_approval(TaskFactory(agent=bot, target="sre"))
-        rows = inbox.several(Actor.human(alice), [elsewhere.pk, kettle.pk])
+        rows = inbox.load_rows(Actor.human(alice), [elsewhere.pk, kettle.pk])
         assert [row.approval.pk for row in rows] == [kettle.pk]
         assert Approval.objects.count() == Task.objects.count() == 2

@@ -14,9 +14,9 @@ from approvals_app.models import Approval, Override
 from audit_app.base.actors import Actor
 from sessions_app.models import Task
 from sessions_app.tasks.operations import cancel
-from tests.commands.conftest import said
+from tests.commands.conftest import run_for_output
 from tests.database import as_superuser
-from tests.factories import AgentFactory, TaskFactory, aged, asked, policy
+from tests.factories import AgentFactory, TaskFactory, find_approval, policy, set_columns
 from tests.races.together import waiting
 
 pytestmark = pytest.mark.usefixtures("whole")
@@ -30,7 +30,7 @@ def task(bot):
 
 @pytest.fixture
 def finance(task):
-    return asked(task, "finance")
+    return find_approval(task, "finance")
 
 
 def code(answer):
@@ -88,12 +88,12 @@ def test_a_role_that_is_asked_twice_reviews_once(api, bot, task, finance, say, b
         assert say(person, "approve", finance).status_code == 200
     more = api(bot).post("/approvals", {"task_id": str(task.pk), "approver_role": "finance"})
     assert more.status_code == 201
-    assert glass(say, breaker, asked(task, "legal")).status_code == 201
+    assert glass(say, breaker, find_approval(task, "legal")).status_code == 201
     asks = Approval.objects.filter(override__isnull=False).values_list("approver_role", "needed")
     assert sorted(asks) == [("finance", 2), ("legal", 1)]
 
 
-def test_not_where_one_of_the_others_is_ones_own_agents_wish(task, finance, say, breaker):
+def test_not_where_ones_own_agent_requested_another_approval(task, finance, say, breaker):
     worker = AgentFactory(roles=["finance"], owner=breaker)
     operations.request(task.pk, by=worker.as_actor(), approver_role="sre")
     assert code(glass(say, breaker, finance)) == (403, "separation_of_duties")
@@ -101,7 +101,7 @@ def test_not_where_one_of_the_others_is_ones_own_agents_wish(task, finance, say,
 
 def test_a_question_needs_its_answer(bot, say, breaker):
     task = TaskFactory(agent=bot, task_type="question", data={"question": "Which?"})
-    assert code(glass(say, breaker, asked(task, "finance"))) == (400, "answer_required")
+    assert code(glass(say, breaker, find_approval(task, "finance"))) == (400, "answer_required")
 
 
 def test_a_right_that_goes_meanwhile_is_no_right(task, finance, breaker):
@@ -134,7 +134,10 @@ def test_the_right_is_given_to_a_person_or_a_group(task, finance, say, alice, ro
 
 def test_never_for_an_agent_of_ones_own(breaker, say):
     hers = TaskFactory(agent=AgentFactory(owner=breaker))
-    assert code(glass(say, breaker, asked(hers, "finance"))) == (403, "separation_of_duties")
+    assert code(glass(say, breaker, find_approval(hers, "finance"))) == (
+        403,
+        "separation_of_duties",
+    )
 
 
 def test_a_reason_and_the_payload_that_was_seen_are_needed(finance, say, breaker):
@@ -146,8 +149,8 @@ def test_a_reason_and_the_payload_that_was_seen_are_needed(finance, say, breaker
 
 def test_while_one_is_overdue_the_next_is_refused(bot, task, finance, say, breaker, erin):
     glass(say, breaker, finance)
-    another = asked(TaskFactory(agent=bot), "finance")
-    aged(Override, review_due_at=timezone.now() - timedelta(seconds=1))
+    another = find_approval(TaskFactory(agent=bot), "finance")
+    set_columns(Override, review_due_at=timezone.now() - timedelta(seconds=1))
     assert code(glass(say, breaker, another)) == (409, "override_overdue")
     say(erin, "reject", review(task, "legal"))
     assert glass(say, breaker, another).status_code == 201
@@ -158,12 +161,12 @@ def test_nothing_takes_a_review_away(bot, task, finance, say, breaker, run, late
     cancel(task.pk, by=bot.as_actor())
     late(review(task, "legal"))
     assert run("expire_approvals")["approvals"] == 0
-    assert said("purge", "--older-than", "1s").startswith("Removed 0 tasks")
+    assert run_for_output("purge", "--older-than", "1s").startswith("Removed 0 tasks")
     assert review(task, "legal").status == "pending"
 
 
 def test_after_a_deadline_there_is_nothing_to_override(task, finance, say, breaker, late):
-    late(asked(task, "legal"))
+    late(find_approval(task, "legal"))
     assert code(glass(say, breaker, finance)) == (409, "approval_expired")
     assert Task.objects.get().status == "awaiting_approval"
 

@@ -11,13 +11,13 @@ from approvals_app.policy import conditions
 from approvals_app.policy.language import (
     LONGEST_DURATION,
     Escalation,
+    Policy,
     Requirement,
-    Rule,
     RuleInvalid,
     asks_by_itself,
+    evaluate,
+    format_duration,
     matches,
-    verdict,
-    written,
 )
 from audit_app.base.durations import parse_duration
 from sessions_app.gate import Outcome
@@ -55,8 +55,8 @@ def policy(then="require", **more):
     return {"name": "one", "when": when, "then": then, **asked, **more}
 
 
-def judged(policies, task=REFUND, default="require"):
-    return verdict([Rule.parse(document) for document in policies], task, default)
+def evaluate_documents(policies, task=REFUND, default="require"):
+    return evaluate([Policy.parse(document) for document in policies], task, default)
 
 
 def asks(*pairs):
@@ -182,7 +182,7 @@ ONE_POLICY = [
 
 @pytest.mark.parametrize(("kind", "document", "why"), ONE_POLICY)
 def test_what_one_policy_says_of_a_refund(kind, document, why, patient):
-    said = judged([document])
+    said = evaluate_documents([document])
     assert (said.kind, said.why) == (kind, why)
     assert said.policy == ("" if why.startswith(NO_POLICY) else "one")
     assert (said.plan is None) == (kind != "require")
@@ -214,7 +214,7 @@ NO_POLICIES = [
 def test_what_is_said_where_no_policy_matches(task_type, default, kind, why):
     task = REFUND | {"task_type": task_type}
     for policies in ([], [policy("refuse", task_type="something_else")]):
-        said = judged(policies, task, default)
+        said = evaluate_documents(policies, task, default)
         assert (said.kind, said.why, said.policy) == (kind, why, "")
         if kind == "require":
             assert said.plan.approvals == (Requirement("finance", 1),)
@@ -238,37 +238,39 @@ SEVERAL = [
 
 @pytest.mark.parametrize(("policies", "speaks"), SEVERAL)
 def test_the_first_that_matches_speaks(policies, speaks):
-    assert judged(policies).policy == judged(policies[::-1]).policy == speaks
+    assert (
+        evaluate_documents(policies).policy == evaluate_documents(policies[::-1]).policy == speaks
+    )
 
 
-def test_a_verdict_names_the_version_and_carries_the_whole_plan():
-    rule = Rule.parse(policy(deadline="4h"), version=3, id="an id")
-    said = verdict([rule], REFUND, "require")
+def test_a_policy_decision_names_the_version_and_carries_the_whole_plan():
+    rule = Policy.parse(policy(deadline="4h"), version=3, id="an id")
+    said = evaluate([rule], REFUND, "require")
     assert said.why == "Policy one (version 3) requires 1 of finance."
     assert (said.policy, said.policy_version, said.plan) == ("one", 3, rule)
 
 
 def test_a_failed_condition_names_the_version_too():
-    rule = Rule.parse(policy("approve", condition="data.nothing"), version=3)
-    said = verdict([rule], REFUND, "require")
+    rule = Policy.parse(policy("approve", condition="data.nothing"), version=3)
+    said = evaluate([rule], REFUND, "require")
     assert said.why.startswith("The condition of policy one (version 3) could not be evaluated")
     assert (said.policy, said.policy_version) == ("one", 3)
-    assert said.plan == Rule.default("finance")
+    assert said.plan == Policy.default("finance")
 
 
 @pytest.mark.parametrize("then", ["approve", "refuse"])
 def test_who_leaves_a_field_out_does_not_escape_the_policies_after_it(then):
     first = policy(then, name="a", priority=1, condition="data.nothing < 5")
     strict = policy(name="b", priority=2, approvals=asks(("finance", 2), ("legal", 1)))
-    said = judged([first, strict], REFUND)
+    said = evaluate_documents([first, strict], REFUND)
     assert (said.kind, said.policy) == (Outcome.REQUIRE, "b")
     assert said.why == (
         "Policy b requires 2 of finance and 1 of legal. "
         "The condition of policy a, which comes first, could not be evaluated."
     )
-    refused = judged([first, policy("refuse", name="b", priority=2)], REFUND)
+    refused = evaluate_documents([first, policy("refuse", name="b", priority=2)], REFUND)
     assert refused.kind == Outcome.REFUSE
-    passed = judged([first, policy("approve", name="b", priority=2)], REFUND)
+    passed = evaluate_documents([first, policy("approve", name="b", priority=2)], REFUND)
     assert (passed.kind, passed.policy) == (Outcome.REQUIRE, "a")
 
 
@@ -276,7 +278,7 @@ def test_who_leaves_a_field_out_does_not_escape_the_policies_after_it(then):
 def test_a_hostile_payload_asks_a_human(then):
     slow = "data.x.all(i, data.x.all(j, data.x.all(k, i + j + k >= 0)))"
     task = REFUND | {"data": {"x": list(range(3_000))}}
-    said = judged([policy(then, condition=slow)], task)
+    said = evaluate_documents([policy(then, condition=slow)], task)
     assert said.kind == Outcome.REQUIRE
     assert said.why == (
         "The condition of policy one could not be evaluated, so a human is asked: "
@@ -299,7 +301,7 @@ class Counted(dict):
 def test_a_payload_is_carried_over_once_however_many_policies_ask():
     facts = Counted(REFUND)
     several = [policy(name=f"{n}", condition=f"data.count == {n + 9}") for n in range(50)]
-    assert judged(several, facts).why == BY_TYPE
+    assert evaluate_documents(several, facts).why == BY_TYPE
     assert facts.read["data"] == 1
     assert "description" not in facts.read
 
@@ -350,7 +352,7 @@ def several_policies(draw):
 @settings(max_examples=500, deadline=None)
 @given(several_policies(), TASKS, st.sampled_from(["require", "allow"]))
 def test_any_policies_say_exactly_what_the_slow_reference_says(policies, task, default):
-    said = judged(policies, task, default)
+    said = evaluate_documents(policies, task, default)
     asked = [(r.role, r.count) for r in said.plan.approvals] if said.plan else None
     expected = reference.verdict(policies, task, default, ANSWERS)
     assert (said.kind, said.policy, asked) == expected
@@ -412,9 +414,9 @@ def documents(draw):
 @settings(max_examples=300, deadline=None)
 @given(documents())
 def test_a_policy_is_the_same_after_it_is_written_and_read_again(document):
-    rule = Rule.parse(document)
-    assert Rule.parse(rule.as_document()) == rule
-    assert Rule.parse(rule.as_document()).as_document() == rule.as_document()
+    rule = Policy.parse(document)
+    assert Policy.parse(rule.as_document()) == rule
+    assert Policy.parse(rule.as_document()).as_document() == rule.as_document()
 
 
 LEAVES = (
@@ -428,7 +430,7 @@ LEAVES = (
 KEYS = st.sampled_from(
     [
         *policy("approve", condition="true"),
-        *Rule.__dataclass_fields__,
+        *Policy.__dataclass_fields__,
         "when",
         "then",
         "role",
@@ -452,11 +454,11 @@ ALMOST = st.builds(
 @given(ANYTHING | ALMOST)
 def test_anything_is_a_policy_or_is_refused_by_name(document):
     try:
-        rule = Rule.parse(document)
+        rule = Policy.parse(document)
     except RuleInvalid as refusal:
         said = refusal
     else:
-        assert Rule.parse(rule.as_document()) == rule
+        assert Policy.parse(rule.as_document()) == rule
         return
     assert said.data["field"].encode().decode() == said.data["field"]
     assert said.data["reason"].isprintable()
@@ -553,14 +555,14 @@ REFUSED = [
 def test_what_is_no_policy_is_refused_by_name(change, field, reason):
     document = FINE | change if isinstance(change, dict) else change
     with pytest.raises(RuleInvalid) as refusal:
-        Rule.parse(document)
+        Policy.parse(document)
     assert refusal.value.data == {"field": field, "reason": reason}
 
 
 @pytest.mark.parametrize("key", ["name", "then", "approvals"])
 def test_what_a_policy_cannot_do_without(key):
     with pytest.raises(RuleInvalid) as refusal:
-        Rule.parse({name: value for name, value in FINE.items() if name != key})
+        Policy.parse({name: value for name, value in FINE.items() if name != key})
     assert refusal.value.data["field"] == key
 
 
@@ -568,12 +570,12 @@ def test_what_a_policy_cannot_do_without(key):
 @pytest.mark.parametrize("key", sorted({"deadline", "reminders", "escalate", "valid_for"}))
 def test_only_a_policy_that_asks_says_how(then, key):
     with pytest.raises(RuleInvalid) as refusal:
-        Rule.parse({"name": "one", "then": then, key: "4h"})
+        Policy.parse({"name": "one", "then": then, key: "4h"})
     assert refusal.value.data["field"] == key
 
 
 def test_a_policy_with_every_key():
-    rule = Rule.parse(
+    rule = Policy.parse(
         {
             "name": "Large wires",
             "priority": 5,
@@ -592,7 +594,7 @@ def test_a_policy_with_every_key():
             "type_out": "data.amount",
         }
     )
-    assert rule == Rule(
+    assert rule == Policy(
         name="Large wires",
         kind=Outcome.REQUIRE,
         priority=5,
@@ -634,9 +636,9 @@ def test_a_policy_with_every_key():
 @given(st.integers(1, int(LONGEST_DURATION.total_seconds())))
 def test_a_length_of_time_is_written_in_its_largest_unit(seconds):
     length = timedelta(seconds=seconds)
-    number, unit = int(written(length)[:-1]), written(length)[-1]
+    number, unit = int(format_duration(length)[:-1]), format_duration(length)[-1]
     assert number * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[unit] == seconds
     larger = {"s": 60, "m": 3_600, "h": 86_400}.get(unit)
     assert larger is None or seconds % larger
     if number < 1_000_000:
-        assert parse_duration(written(length)) == length
+        assert parse_duration(format_duration(length)) == length

@@ -9,10 +9,10 @@ from django.template.loader import render_to_string
 from django.utils.html import strip_tags
 
 from approvals_app.payload import renderers
-from approvals_app.payload.diffs import lines_of
-from approvals_app.payload.json_tree import tree
+from approvals_app.payload.diffs import diff_lines
+from approvals_app.payload.json_tree import render_tree
 from approvals_app.templatetags.approvals import code, money
-from tests.factories import TaskFactory, asked
+from tests.factories import TaskFactory, find_approval
 
 PAYLOADS = {
     path.stem: json.loads(path.read_text())["task"]
@@ -28,15 +28,17 @@ KINDS = {
 }
 
 
-def drawn(data, task_type="anything"):
-    return renderers.draw(task_type, {"data": data, "context": {}, "task_type": task_type})
+def render_payload(data, task_type="anything"):
+    return renderers.render(task_type, {"data": data, "context": {}, "task_type": task_type})
 
 
-def shown(data, task_type="anything"):
+def render_text(data, task_type="anything"):
     """The text of all that a page shows of ``data``."""
-    drawing = drawn(data, task_type)
-    page = render_to_string(drawing.template, {"parts": drawing.parts}) if drawing.template else ""
-    return page + (tree(drawing.rest) if drawing.rest else "")
+    drawing = render_payload(data, task_type)
+    page = (
+        render_to_string(drawing.template, {"parts": drawing.context}) if drawing.template else ""
+    )
+    return page + (render_tree(drawing.remaining) if drawing.remaining else "")
 
 
 def leaves(value):
@@ -57,8 +59,8 @@ def leaves(value):
 
 
 @pytest.mark.parametrize("name", sorted(PAYLOADS))
-def test_each_example_is_drawn_by_its_kind(name):
-    assert drawn(PAYLOADS[name]["data"]).name == KINDS[name]
+def test_each_example_is_rendered_by_its_kind(name):
+    assert render_payload(PAYLOADS[name]["data"]).name == KINDS[name]
 
 
 @pytest.mark.parametrize("name", sorted(PAYLOADS))
@@ -66,12 +68,12 @@ def test_nothing_is_left_out(name):
     """Every name and every word of the payload is on the page, but for the names that say what a
     drawn part is, and lines of a plan that are the same before and after."""
     data = PAYLOADS[name]["data"]
-    text = strip_tags(shown(data)).replace("&#x27;", "'").replace("&quot;", '"')
+    text = strip_tags(render_text(data)).replace("&#x27;", "'").replace("&quot;", '"')
     text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-    drawing = drawn(data)
-    wanted = set(leaves(drawing.rest))
+    drawing = render_payload(data)
+    wanted = set(leaves(drawing.remaining))
     assert {word for word in wanted if word not in text} == set()
-    whole = set(data) - set(drawing.rest)
+    whole = set(data) - set(drawing.remaining)
     for member in whole - {"plan"}:
         words = [word for word in leaves(data[member]) if not re.search(r"[*\\]", word)]
         assert {word for word in words if word not in text} == set(), member
@@ -79,11 +81,11 @@ def test_nothing_is_left_out(name):
 
 def test_a_plan_says_what_is_lost():
     plan = PAYLOADS["terraform_plan"]["data"]
-    parts = drawn(plan).parts
+    parts = render_payload(plan).context
     assert parts["counts"] == {"create": 2, "change": 2, "replace": 1, "destroy": 1}
     lost = next(each for each in parts["changes"] if each["does"] == "destroy")
     assert {sign for sign, _ in lost["lines"]} == {"-"}
-    assert "resource_changes" not in drawn(plan).rest["plan"]
+    assert "resource_changes" not in render_payload(plan).remaining["plan"]
 
 
 @pytest.mark.parametrize(
@@ -105,15 +107,15 @@ def test_a_plan_says_what_is_lost():
     ],
 )
 def test_what_only_looks_like_a_kind_is_shown_as_it_is(data):
-    drawing = drawn(data)
+    drawing = render_payload(data)
     if drawing.name:  # a mail whose address is no text leaves it to the tree
-        assert drawing.rest["to"] == {"x": 1}
+        assert drawing.remaining["to"] == {"x": 1}
     else:
-        assert drawing.rest == data
+        assert drawing.remaining == data
 
 
 def test_html_of_a_mail_is_its_source_and_never_runs():
-    page = shown({"to": "a@b.c", "subject": "s", "html": "<script>alert(1)</script>"})
+    page = render_text({"to": "a@b.c", "subject": "s", "html": "<script>alert(1)</script>"})
     assert "<script" not in page
     assert "alert" in page
 
@@ -133,15 +135,15 @@ def test_long_code_is_not_coloured_and_still_whole():
 
 def test_rows_that_are_alike_are_a_table_and_the_others_a_click_away():
     rows = [{"sku": f"A{n}", "n": n, "note": None} for n in range(60)]
-    page = tree({"lines": rows})
+    page = render_tree({"lines": rows})
     assert page.count('<th scope="col">sku</th>') == 2
     assert "35 rows more" in page
     assert all(f">A{n}<" in page for n in range(60))
 
 
 def test_rows_that_differ_are_items():
-    assert "<table" not in tree([{"a": 1}, {"b": {"c": 1}}])
-    assert "<table" not in tree([{"a": 1}])
+    assert "<table" not in render_tree([{"a": 1}, {"b": {"c": 1}}])
+    assert "<table" not in render_tree([{"a": 1}])
 
 
 def test_deep_and_wide_values_are_whole():
@@ -149,8 +151,8 @@ def test_deep_and_wide_values_are_whole():
     for _ in range(31):
         value["inner"] = value = {}
     value["last"] = "here"
-    assert "here" in tree(deep)
-    assert tree(list(range(10_000))).count("<li>") == 10_000
+    assert "here" in render_tree(deep)
+    assert render_tree(list(range(10_000))).count("<li>") == 10_000
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_money_is_exact_and_in_threes(given, written):
 class TestDifferences:
     def test_what_is_the_same_is_folded_and_counted(self):
         before = {f"k{n:02}": n for n in range(40)}
-        lines = lines_of(before, before | {"k20": "x"})
+        lines = diff_lines(before, before | {"k20": "x"})
         assert [line for line in lines if line[0] in "+-"] == [
             ("-", '  "k20": 20,'),
             ("+", '  "k20": "x",'),
@@ -179,10 +181,12 @@ class TestDifferences:
         assert same == ["18 lines are the same", "17 lines are the same"]
 
     def test_too_much_is_said_to_be(self):
-        assert lines_of(list(range(3000)), list(range(3000)))[0][1].startswith("3,002 lines became")
+        assert diff_lines(list(range(3000)), list(range(3000)))[0][1].startswith(
+            "3,002 lines became"
+        )
 
     def test_from_nothing(self):
-        assert lines_of(None, {"a": 1}) == [("+", "{"), ("+", '  "a": 1'), ("+", "}")]
+        assert diff_lines(None, {"a": 1}) == [("+", "{"), ("+", '  "a": 1'), ("+", "}")]
 
 
 class TestOperatorsTemplates:
@@ -193,7 +197,7 @@ class TestOperatorsTemplates:
         return tmp_path
 
     def page(self, client, alice, **task):
-        approval = asked(TaskFactory(target="finance", **task), "finance")
+        approval = find_approval(TaskFactory(target="finance", **task), "finance")
         client.force_login(alice)
         return client.get(f"/admin/approvals_app/approval/{approval.pk}/change/").content.decode()
 
@@ -215,13 +219,13 @@ class TestOperatorsTemplates:
     @pytest.mark.parametrize("task_type", ["../secret", "a/b", ".hidden", "refund approval"])
     def test_is_found_by_a_plain_name_alone(self, folder, task_type):
         (folder.parent / "secret.html").write_text("secret")
-        assert drawn({"a": 1}, task_type).name == ""
+        assert render_payload({"a": 1}, task_type).name == ""
 
 
 def test_the_page_says_what_differs_from_the_last_one_and_what_was_decided(bot, client, alice, say):
-    first = asked(TaskFactory(agent=bot, data={"amount": "5", "to": "Mara"}), "finance")
+    first = find_approval(TaskFactory(agent=bot, data={"amount": "5", "to": "Mara"}), "finance")
     say(alice, "approve", first, notes="A good customer.")
-    second = asked(TaskFactory(agent=bot, data={"amount": "50", "to": "Mara"}), "finance")
+    second = find_approval(TaskFactory(agent=bot, data={"amount": "50", "to": "Mara"}), "finance")
     client.force_login(alice)
     page = client.get(f"/admin/approvals_app/approval/{second.pk}/change/").content.decode()
     assert "Changes since the last approved one" in page

@@ -5,7 +5,7 @@ from uuid import uuid4
 from approvals_app.models import Approval
 from audit_app.models import Event
 from sessions_app.models import Task
-from tests.factories import AgentFactory, TaskFactory, approved, the_approval
+from tests.factories import AgentFactory, TaskFactory, approve_task, the_approval
 
 
 def ask(api, agent, task, role="sre", **more):
@@ -68,7 +68,7 @@ def test_a_role_that_said_yes_can_be_asked_again(api, alice, charlie, bob, bot):
 
 
 def test_a_task_that_does_not_wait_is_not_asked_about(api, alice, bot):
-    task = approved(TaskFactory(agent=bot), by=alice)
+    task = approve_task(TaskFactory(agent=bot), by=alice)
     answer = ask(api, bot, task)
 
     assert answer.status_code == 409
@@ -98,16 +98,16 @@ def test_a_role_is_needed_and_named_in_the_refusal(api, bot):
 
 def test_a_list_can_be_filtered(api, alice, bot):
     task = TaskFactory(agent=bot)
-    approved(TaskFactory(agent=bot), by=alice)
+    approve_task(TaskFactory(agent=bot), by=alice)
     ask(api, bot, task)
 
-    def found(**query):
+    def list_approvals(**query):
         body = api(bot).get("/approvals", **query).json()
         assert body["total"] == len(body["approvals"])
         return {(a["approver_role"], a["status"]) for a in body["approvals"]}
 
-    assert found(status="approved") == {("finance", "approved")}
-    assert found(approver_role="sre") == {("sre", "pending")}
-    assert found(task_id=str(task.pk)) == {("finance", "pending"), ("sre", "pending")}
+    assert list_approvals(status="approved") == {("finance", "approved")}
+    assert list_approvals(approver_role="sre") == {("sre", "pending")}
+    assert list_approvals(task_id=str(task.pk)) == {("finance", "pending"), ("sre", "pending")}
     assert api(bot).get("/approvals", status="done").status_code == 400
     assert api(bot).get("/approvals", role="sre").status_code == 400

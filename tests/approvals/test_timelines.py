@@ -11,7 +11,7 @@ from audit_app.base.actors import Actor
 from audit_app.base.errors import NotFound
 from audit_app.ui.state_diagram import build_state_diagram, list_past_states
 from sessions_app.models import Task
-from tests.factories import AgentFactory, SessionFactory, TaskFactory, approved, asked
+from tests.factories import AgentFactory, SessionFactory, TaskFactory, approve_task, find_approval
 
 pytestmark = pytest.mark.usefixtures("whole")
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("whole")
 @pytest.fixture
 def task(bot, alice):
     session = SessionFactory(agent=bot)
-    return approved(TaskFactory(agent=bot, session_id=session.pk), by=alice)
+    return approve_task(TaskFactory(agent=bot, session_id=session.pk), by=alice)
 
 
 def kinds(timeline):
@@ -30,7 +30,7 @@ TOLD = ["task.routed", "approval.requested", "vote.cast", "approval.approved", "
 
 
 def test_a_tasks_story_is_in_order_with_what_was_said(task, alice):
-    found = timelines.of_task(task.pk, Actor.human(alice))
+    found = timelines.load_task(task.pk, Actor.human(alice))
     assert kinds(found) == TOLD
     assert found.steps[0].after is None
     assert all(step.after is not None for step in found.steps[1:])
@@ -38,37 +38,37 @@ def test_a_tasks_story_is_in_order_with_what_was_said(task, alice):
 
 
 def test_a_sessions_and_a_traces_story(task, alice, root):
-    session = timelines.of_session(task.session_id, Actor.human(root))
+    session = timelines.load_session(task.session_id, Actor.human(root))
     assert kinds(session) == ["session.opened", *TOLD]
-    assert kinds(timelines.of_trace(task.trace_id, Actor.human(alice))) == TOLD
+    assert kinds(timelines.load_trace(task.trace_id, Actor.human(alice))) == TOLD
 
 
 def test_what_somebody_did(task, bot, alice, root):
     by = Actor.human(root)
-    assert kinds(timelines.of_actor("human", "alice", by)) == TOLD[2:]
-    assert "task.routed" in kinds(timelines.of_actor("agent", bot.name, by))
-    assert kinds(timelines.of_actor("human", "nobody", by)) == []
+    assert kinds(timelines.load_actor("human", "alice", by)) == TOLD[2:]
+    assert "task.routed" in kinds(timelines.load_actor("agent", bot.name, by))
+    assert kinds(timelines.load_actor("human", "nobody", by)) == []
 
 
 def test_it_can_be_narrowed_and_paged(task, bot, alice, monkeypatch):
     by = Actor.human(alice)
-    assert kinds(timelines.of_task(task.pk, by, of="vote")) == ["vote.cast"]
-    monkeypatch.setattr(timelines, "PAGE", 2)
-    latest = timelines.of_task(task.pk, by)
+    assert kinds(timelines.load_task(task.pk, by, of="vote")) == ["vote.cast"]
+    monkeypatch.setattr(timelines, "PAGE_SIZE", 2)
+    latest = timelines.load_task(task.pk, by)
     assert kinds(latest) == TOLD[3:]
-    before = timelines.of_task(task.pk, by, before=latest.earlier)
+    before = timelines.load_task(task.pk, by, before=latest.earlier)
     assert kinds(before) == TOLD[1:3]
-    first = timelines.of_task(task.pk, by, before=before.earlier)
+    first = timelines.load_task(task.pk, by, before=before.earlier)
     assert (kinds(first), first.earlier) == (TOLD[:1], None)
 
 
 def test_nobody_reads_what_is_not_theirs(task, charlie, client):
     by = Actor.human(charlie)
     with pytest.raises(NotFound):
-        timelines.of_task(task.pk, by)
+        timelines.load_task(task.pk, by)
     with pytest.raises(NotFound):
-        timelines.of_session(task.session_id, by)
-    assert kinds(timelines.of_trace(task.trace_id, by)) == []
+        timelines.load_session(task.session_id, by)
+    assert kinds(timelines.load_trace(task.trace_id, by)) == []
     client.force_login(charlie)
     seen, unknown = (
         client.get(f"/admin/timeline/task/{pk}/").status_code for pk in (task.pk, uuid4())
@@ -100,7 +100,7 @@ def test_a_page_costs_the_same_however_long_the_story_is(task, bot, alice, api, 
     assert queries() == before <= 12
 
 
-def test_the_machine_lights_the_present_state_and_the_way_to_it(task):
+def test_the_state_diagram_highlights_the_present_state_and_the_way_to_it(task):
     row = Task.objects.get(pk=task.pk)
     drawn = build_state_diagram(row, list_past_states(row))
     lit = {state["name"]: (state["present"], state["passed"]) for state in drawn.states}
@@ -132,7 +132,7 @@ def test_an_agents_page_leads_to_its_timeline(root, client):
 def test_the_decision_page_leads_to_it(task, bot, alice, client):
     waiting = TaskFactory(agent=bot)
     client.force_login(alice)
-    address = f"/admin/approvals_app/approval/{asked(waiting, 'finance').pk}/change/"
+    address = f"/admin/approvals_app/approval/{find_approval(waiting, 'finance').pk}/change/"
     page = client.get(address).content.decode()
     assert f"/admin/timeline/trace/{waiting.trace_id}/" in page
     assert "Now awaiting approval." in page

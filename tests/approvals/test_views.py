@@ -2,7 +2,7 @@
 
 from django.db import connection
 
-from tests.factories import TaskFactory, approved, session_in, the_approval
+from tests.factories import TaskFactory, approve_task, session_in, the_approval
 
 
 def read(view):
@@ -14,7 +14,7 @@ def read(view):
 
 def test_pending_approvals_are_listed_oldest_first(alice, bot):
     tasks = [TaskFactory(agent=bot, description=f"Refund {n}.") for n in range(3)]
-    approved(TaskFactory(agent=bot), by=alice)
+    approve_task(TaskFactory(agent=bot), by=alice)
     names, rows = read("pending_approvals")
 
     assert names == (

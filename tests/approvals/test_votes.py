@@ -7,7 +7,7 @@ from audit_app.base.actors import Actor
 from audit_app.models import Event
 from sessions_app import agents
 from sessions_app.models import Task
-from tests.factories import OPS, TaskFactory, asked, policy
+from tests.factories import OPS, TaskFactory, find_approval, policy
 
 pytestmark = pytest.mark.usefixtures("whole")
 
@@ -20,12 +20,12 @@ def task(bot):
 
 @pytest.fixture
 def finance(task):
-    return asked(task, "finance")
+    return find_approval(task, "finance")
 
 
 @pytest.fixture
 def legal(task):
-    return asked(task, "legal")
+    return find_approval(task, "legal")
 
 
 def code(answer):
@@ -71,7 +71,7 @@ def test_one_no_is_enough_unless_the_policy_says_more(task, finance, legal, say,
 def test_as_many_noes_as_the_policy_wants_from_all_groups(bot, say, alice, bob, erin):
     policy(asks="2 finance, 1 legal", deny_threshold=2)
     task = TaskFactory(agent=bot)
-    finance, legal = asked(task, "finance"), asked(task, "legal")
+    finance, legal = find_approval(task, "finance"), find_approval(task, "legal")
     assert say(alice, "reject", finance).json()["status"] == "pending"
     assert say(erin, "reject", legal).json()["status"] == "rejected"
     assert (state(task), state(finance)) == ("rejected", "withdrawn")
@@ -87,7 +87,7 @@ def test_a_vote_can_be_taken_back_until_the_decision(finance, legal, say, alice,
     assert code(say(erin, "withdraw_vote", legal)) == (409, "already_decided")
 
 
-def test_who_left_the_group_meanwhile_has_no_voice(finance, say, alice):
+def test_who_left_the_group_meanwhile_has_no_vote(finance, say, alice):
     alice.groups.clear()
     assert say(alice, "approve", finance).status_code in (403, 404)
     assert not Vote.objects.exists()
@@ -108,7 +108,7 @@ def test_changes_may_be_answered_with_no(task, finance, say, alice, bob):
 
 
 @pytest.mark.parametrize("name", ["erin", "ERIN", "erin@example.com"])
-def test_on_whose_behalf_it_is_asked_has_no_voice(api, bot, say, erin, name):
+def test_the_person_on_whose_behalf_it_is_asked_has_no_vote(api, bot, say, erin, name):
     policy(asks="1 legal")
     body = {"target": "legal", "task": {"task_type": "x"}, "on_behalf_of": name}
     routed = api(bot).post("/tasks/route", body, headers={"Idempotency-Key": "k"}).json()

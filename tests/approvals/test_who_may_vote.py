@@ -21,6 +21,7 @@ from approvals_app.decisions.break_glass import break_glass
 from approvals_app.decisions.deadlines import expire_approvals
 from approvals_app.models import Approval, Delegation, Vote
 from approvals_app.notifications import delivery, recipients
+from approvals_app.notifications.channels import apprise
 from approvals_app.review import inbox
 from audit_app.base.actors import Actor
 from audit_app.base.errors import OrchestratorError
@@ -31,7 +32,15 @@ from sessions_app.models import Agent, Task
 from sessions_app.tasks.operations import cancel, revise_task
 from tests.client import Api
 from tests.database import become_the_application, become_the_superuser, empty, without_guards
-from tests.factories import OPS, AgentFactory, ReviewerFactory, TaskFactory, aged, asked, policy
+from tests.factories import (
+    OPS,
+    AgentFactory,
+    ReviewerFactory,
+    TaskFactory,
+    find_approval,
+    policy,
+    set_columns,
+)
 
 DAY = timedelta(days=1)
 CODES = (
@@ -76,12 +85,12 @@ def ask(role: str = "finance", **given: Any) -> Approval:
     """An approval of a task that asks two of finance and two of legal."""
     policy(asks="2 finance, 2 legal")
     agent = given.pop("agent", None) or AgentFactory(name="bot")
-    return asked(TaskFactory(agent=agent, **given), role)
+    return find_approval(TaskFactory(agent=agent, **given), role)
 
 
 def other(approval: Approval) -> Approval:
     """The one that another group is asked for in the same decision."""
-    return asked(approval.task, "legal")
+    return find_approval(approval.task, "legal")
 
 
 def say(
@@ -94,7 +103,7 @@ def say(
 def stand_in(member: User, to: User) -> Delegation:
     now = timezone.now()
     by = Actor.human(member)
-    return delegations.name_stand_in(by=by, to=to.username, starts_at=now, ends_at=now + DAY)
+    return delegations.grant_delegation(by=by, to=to.username, starts_at=now, ends_at=now + DAY)
 
 
 def one_more(approval: Approval, owner: User) -> Approval:
@@ -185,7 +194,7 @@ def _() -> Case:
 def _() -> Case:
     alice, approval = person("alice", "finance"), ask()
     say(alice, approval, operations.edit, data={"amount": "1"})
-    return Case(asked(approval.task, "finance"), alice, "separation_of_duties")
+    return Case(find_approval(approval.task, "finance"), alice, "separation_of_duties")
 
 
 @situation("who wrote an earlier revision")
@@ -193,7 +202,7 @@ def _() -> Case:
     alice, approval = person("alice", "finance"), ask()
     say(alice, approval, operations.edit, data={"amount": "1"})
     revise_task(approval.task_id, by=Agent.objects.get().as_actor(), description="Once more.")
-    return Case(asked(approval.task, "finance"), alice, "separation_of_duties")
+    return Case(find_approval(approval.task, "finance"), alice, "separation_of_duties")
 
 
 @situation("who voted on an earlier revision")
@@ -201,7 +210,7 @@ def _() -> Case:
     alice, approval = person("alice", "finance"), ask()
     say(alice, approval)
     revise_task(approval.task_id, by=Agent.objects.get().as_actor(), description="Once more.")
-    return Case(asked(approval.task, "finance"), alice)
+    return Case(find_approval(approval.task, "finance"), alice)
 
 
 @situation("who voted on it")
@@ -253,23 +262,23 @@ def _() -> Case:
 
 @situation("who said yes to a group that was given up")
 def _() -> Case:
-    return escalated(operations.approve, None)
+    return build_escalated_case(operations.approve, None)
 
 
 @situation("who said no to a group that was given up")
 def _() -> Case:
-    return escalated(operations.reject, "one_voice_each")
+    return build_escalated_case(operations.reject, "one_voice_each")
 
 
-def escalated(operation: Callable[..., Any], code: str | None) -> Case:
+def build_escalated_case(operation: Callable[..., Any], code: str | None) -> Case:
     dave = person("dave", "finance", "sre")
     steps = [{"role": "sre", "count": 2, "deadline": "1d"}]
     policy(asks="2 finance", deny_threshold=2, escalate=steps)
     task = TaskFactory(agent=AgentFactory(name="bot"))
-    say(dave, asked(task, "finance"), operation)
+    say(dave, find_approval(task, "finance"), operation)
     late()
     list(expire_approvals(by=OPS, batch_size=10))
-    return Case(asked(task, "sre"), dave, code)
+    return Case(find_approval(task, "sre"), dave, code)
 
 
 @situation("who stands in for a member")
@@ -289,7 +298,7 @@ def _() -> Case:
 @situation("to whom a member delegated another one")
 def _() -> Case:
     alice, charlie, approval = person("alice", "finance"), person("charlie", "sre"), ask()
-    another = asked(TaskFactory(agent=Agent.objects.get()), "finance")
+    another = find_approval(TaskFactory(agent=Agent.objects.get()), "finance")
     delegations.delegate(another.pk, by=Actor.human(alice), to="charlie")
     return Case(approval, charlie, "not_eligible", seat=alice, knows=False)
 
@@ -334,7 +343,7 @@ def _() -> Case:
     alice, charlie, approval = person("alice", "finance"), person("charlie", "sre"), ask()
     stand_in(alice, charlie)
     now = timezone.now()
-    aged(Delegation, starts_at=now - DAY, ends_at=now - timedelta(milliseconds=1))
+    set_columns(Delegation, starts_at=now - DAY, ends_at=now - timedelta(milliseconds=1))
     return Case(approval, charlie, "not_eligible", seat=alice, knows=False)
 
 
@@ -342,7 +351,7 @@ def _() -> Case:
 def _() -> Case:
     alice, charlie, approval = person("alice", "finance"), person("charlie", "sre"), ask()
     stand_in(alice, charlie)
-    aged(Delegation, starts_at=timezone.now() + DAY, ends_at=timezone.now() + 2 * DAY)
+    set_columns(Delegation, starts_at=timezone.now() + DAY, ends_at=timezone.now() + 2 * DAY)
     return Case(approval, charlie, "not_eligible", seat=alice, knows=False)
 
 
@@ -511,16 +520,16 @@ def _() -> Case:
 
 
 def inbox_lists_it(case: Case) -> bool:
-    rows = inbox.page(Actor.human(case.person), inbox.Filters()).rows
+    rows = inbox.load_page(Actor.human(case.person), inbox.Filters()).rows
     return case.approval.pk in [row.approval.pk for row in rows]
 
 
 def badge_counts_it(case: Case) -> bool:
     """The badge counts what the inbox lists: with this one, or without."""
     actor = Actor.human(case.person)
-    others = [row.approval.pk for row in inbox.page(actor, inbox.Filters()).rows]
+    others = [row.approval.pk for row in inbox.load_page(actor, inbox.Filters()).rows]
     others = [pk for pk in others if pk != case.approval.pk]
-    return bool(inbox.waiting(actor) - len(others))
+    return bool(inbox.count_waiting(actor) - len(others))
 
 
 def page_offers_it(case: Case) -> bool:
@@ -549,13 +558,13 @@ class Notices:
         """A channel that a role shares is told of what anybody can still decide."""
         self._read(case)
         before = len(self.chat.said)
-        delivery.deliver(delivery.shared_place(case.approval.approver_role, self.chat.url))
+        delivery.deliver(apprise.shared_destination(case.approval.approver_role, self.chat.url))
         return len(self.chat.said) > before
 
     def _read(self, case: Case) -> None:
         requested = EventType.APPROVAL_REQUESTED.value
         event = Event.objects.get(event_type=requested, subject_id=case.approval.pk)
-        recipients.tell([event])
+        recipients.record_notices([event])
 
 
 def operation_says(case: Case) -> str | None:

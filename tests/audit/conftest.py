@@ -1,4 +1,8 @@
-"""Each test finds a trail of its own, which may have been restored."""
+"""Each test reads the database's epochs itself, since it may restore a trail.
+
+The epochs are cached for the lifetime of the process; here they are forgotten before and after
+each test.
+"""
 
 import pytest
 
@@ -6,7 +10,7 @@ from audit_app.live import event_log
 
 
 @pytest.fixture(autouse=True)
-def eras_are_read_anew():
+def forget_epochs():
     event_log.epochs.forget()
     yield
     event_log.epochs.forget()

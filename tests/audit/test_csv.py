@@ -15,7 +15,7 @@ from tests.factories import (
     ReviewerFactory,
     SessionFactory,
     TaskFactory,
-    approved,
+    approve_task,
     policy,
 )
 
@@ -69,7 +69,7 @@ def test_every_list_can_be_downloaded_and_says_so(client, root, work, alice, nam
 @pytest.mark.parametrize("tab", TABS)
 def test_each_tab_of_the_inbox_can_be_downloaded(client, alice, charlie, database, tab):
     """What waits for alice, what she said, and what her own agent asked; never anybody else's."""
-    approved(TaskFactory(description="said"), by=alice)
+    approve_task(TaskFactory(description="said"), by=alice)
     TaskFactory(description="waiting")
     TaskFactory(description="asked", agent=AgentFactory(owner=alice), target="sre")
     TaskFactory(description="of others", target="sre")

@@ -12,8 +12,8 @@ from audit_app.live import event_log
 from audit_app.models import Event
 from sessions_app import operations
 from tests.database import as_superuser, database_url
-from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory, approved
-from tests.trail import all_settled, writer
+from tests.factories import AgentFactory, ReviewerFactory, SessionFactory, TaskFactory, approve_task
+from tests.trail import wait_until_stable, writer
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def auditor():
 @pytest.fixture
 def story(alice, bot):
     """A refund that alice approved."""
-    return approved(TaskFactory(agent=bot), by=alice)
+    return approve_task(TaskFactory(agent=bot), by=alice)
 
 
 def types(answer):
@@ -240,7 +240,9 @@ def test_what_begins_while_a_page_is_read_is_not_passed_over(api, bot):
         page = api(bot).get("/audit/events", cursor=start).json()
     assert begun
     assert page["next_cursor"] is None
-    assert shown(page) == shown(api(bot).get("/audit/events", cursor=start).json())
+    assert list_event_ids(page) == list_event_ids(
+        api(bot).get("/audit/events", cursor=start).json()
+    )
     assert {event["subject_id"] for event in page["events"]} == {str(first.pk), str(begun[0].pk)}
 
 
@@ -250,7 +252,7 @@ LANGUAGE sql STABLE AS $$ SELECT '3'::xid8 $$"""
 
 @pytest.mark.parametrize("few", [0, 1000])
 @pytest.mark.parametrize("reader", ["bot", "auditor"])
-def test_what_looks_unsettled_for_a_moment_is_not_left_out(
+def test_what_looks_unstable_for_a_moment_is_not_left_out(
     request, api, bot, reader, few, monkeypatch
 ):
     """As where a transaction of another database ends between the snapshot and the look at its
@@ -263,7 +265,7 @@ def test_what_looks_unsettled_for_a_moment_is_not_left_out(
         admin.autocommit = True
         theirs.execute("SELECT pg_current_xact_id()")
         new = [SessionFactory(agent=bot) for _ in range(3)]
-        all_settled()
+        wait_until_stable()
         said = admin.execute("SELECT pg_get_functiondef('audit_settled_before'::regproc)")
         definition = said.fetchone()[0]
 
@@ -283,7 +285,7 @@ def test_what_looks_unsettled_for_a_moment_is_not_left_out(
     assert page["next_cursor"] is None
 
 
-def shown(page):
+def list_event_ids(page):
     return [event["event_id"] for event in page["events"]]
 
 

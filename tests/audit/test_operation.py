@@ -26,7 +26,7 @@ def touch(session_id, *, by, then=None):
     return session
 
 
-def untouched(session):
+def is_untouched(session):
     row = AgentSession.objects.get(pk=session.pk)
     events = Event.objects.filter(subject_id=session.pk)
     return row.metadata == {} and row.version == events.count() == 1
@@ -40,13 +40,13 @@ def session(bot):
 def test_an_operation_is_never_a_part_of_another_transaction(session):
     with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
         touch(session.pk, by=OPS)
-    assert untouched(session)
+    assert is_untouched(session)
 
 
 def test_an_operation_is_never_a_part_of_another_operation(session):
     with pytest.raises(RuntimeError, match="durable"):
         touch(session.pk, by=OPS, then=lambda: touch(session.pk, by=OPS))
-    assert untouched(session)
+    assert is_untouched(session)
 
 
 def test_what_fails_leaves_neither_row_nor_event(session):
@@ -55,7 +55,7 @@ def test_what_fails_leaves_neither_row_nor_event(session):
 
     with pytest.raises(ZeroDivisionError):
         touch(session.pk, by=OPS, then=fail)
-    assert untouched(session)
+    assert is_untouched(session)
     assert not Event.objects.filter(event_type="operation.refused").exists()
 
 
@@ -66,7 +66,7 @@ def test_what_is_refused_is_rolled_back_and_the_refusal_recorded(session):
     with pytest.raises(Conflict):
         touch(session.pk, by=OPS, then=refuse)
 
-    assert untouched(session)
+    assert is_untouched(session)
     told = Event.objects.get(event_type="operation.refused")
     assert told.metadata == {
         "operation": "tests.touch",
@@ -137,10 +137,10 @@ def test_a_victim_that_is_never_spared_gives_up_in_the_end(session):
     with pytest.raises(OperationalError):
         touch(session.pk, by=OPS, then=lose)
     assert len(tries) == 4
-    assert untouched(session)
+    assert is_untouched(session)
 
 
-def test_who_was_outrun_begins_anew(session):
+def test_who_lost_the_race_tries_again(session):
     tries = []
 
     def lose_once():
@@ -153,7 +153,7 @@ def test_who_was_outrun_begins_anew(session):
     assert Event.objects.filter(subject_id=session.pk).count() == 2
 
 
-def test_who_is_always_outrun_is_told_to_come_again(session):
+def test_who_always_loses_the_race_is_told_to_come_again(session):
     tries = []
 
     def lose():
@@ -163,7 +163,7 @@ def test_who_is_always_outrun_is_told_to_come_again(session):
     with pytest.raises(Busy):
         touch(session.pk, by=OPS, then=lose)
     assert len(tries) == 4
-    assert untouched(session)
+    assert is_untouched(session)
 
 
 def test_who_waits_too_long_for_a_lock_is_told_to_come_again(bot, session):
@@ -187,5 +187,5 @@ def test_who_waits_too_long_for_a_lock_is_told_to_come_again(bot, session):
     held, refused = together([hold, come_second])
     assert held is None
     assert isinstance(refused, Busy)
-    assert untouched(session)
+    assert is_untouched(session)
     assert not Event.objects.filter(event_type="operation.refused").exists()

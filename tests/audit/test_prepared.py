@@ -28,7 +28,7 @@ def people(bot, alice, bob):
     return [bot.as_actor(), Actor.human(alice), Actor.human(bob), auditor, *strangers]
 
 
-def seen(rows, actor, pk):
+def find_visible(rows, actor, pk):
     return rows.visible_to(actor).filter(pk=pk).first()
 
 
@@ -48,7 +48,7 @@ def test_everybody_knows_what_they_may_see(people, bot, model):
                 found.append(model.objects.known(actor, pk))
             except NotFound:
                 found.append(None)
-    expected = [seen(model.objects, actor, pk) for actor in people] * 2
+    expected = [find_visible(model.objects, actor, pk) for actor in people] * 2
     assert found == expected
     assert None in found
     assert any(found)
@@ -78,7 +78,7 @@ def test_lists_of_any_length(bot):
         assert [task.pk for task in among(ids=wanted)] == wanted
 
 
-def test_none_is_a_shape_of_its_own(bot):
+def test_none_is_a_query_of_its_own(bot):
     task = TaskFactory(agent=bot, session_id=SessionFactory(agent=bot).pk)
     without = TaskFactory(agent=bot)
     of = Prepared(lambda session: Task.objects.filter(session=session))

@@ -17,8 +17,8 @@ from audit_app.models import Event, Subject
 from audit_app.trail import recording
 from sessions_app import operations
 from sessions_app.models import AgentSession
-from tests.factories import OPS, AgentFactory, SessionFactory, TaskFactory, approved, session_in
-from tests.trail import told_of
+from tests.factories import OPS, AgentFactory, SessionFactory, TaskFactory, approve_task, session_in
+from tests.trail import record_event
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40)
 ODD = st.sampled_from(
@@ -65,7 +65,7 @@ def test_an_entry_is_rfc_8785_whatever_people_and_roles_are_called(name, role):
 
 
 def test_the_columns_say_what_the_entry_says(alice, bot):
-    approved(TaskFactory(agent=bot), by=alice)
+    approve_task(TaskFactory(agent=bot), by=alice)
     session_in("completed", bot)
     placed = ("position", "xid", "entry")
     columns = [field.name for field in Event._meta.fields if field.name not in placed]
@@ -96,7 +96,7 @@ def test_agents_may_call_events_their_own_names(name):
 
 
 def test_each_subjects_events_are_numbered_without_a_gap(alice, bot):
-    approved(TaskFactory(agent=bot), by=alice)
+    approve_task(TaskFactory(agent=bot), by=alice)
     for state in AgentSession.Status.values:
         session_in(state, bot)
 
@@ -158,6 +158,6 @@ def test_an_event_without_its_change_stops_nobody_else(bot):
     session, other = SessionFactory(agent=bot), SessionFactory(agent=agent)
     session.version += 1
     with pytest.raises(IntegrityError), transaction.atomic():
-        told_of(session, "session.updated", by=OPS)
+        record_event(session, "session.updated", by=OPS)
     operations.update_session(session.pk, by=bot.as_actor(), status="active")
     operations.update_session(other.pk, by=agent.as_actor(), status="active")

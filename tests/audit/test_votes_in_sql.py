@@ -32,12 +32,12 @@ from tests.factories import (
     AgentFactory,
     ReviewerFactory,
     TaskFactory,
-    aged,
-    approved,
-    asked,
+    approve_task,
+    find_approval,
     policy,
+    set_columns,
 )
-from tests.trail import told_of
+from tests.trail import record_event
 
 
 @pytest.fixture
@@ -58,11 +58,11 @@ def task(both, bot):
 
 @pytest.fixture
 def finance(task):
-    return asked(task, "finance")
+    return find_approval(task, "finance")
 
 
 @contextmanager
-def refused(why, error=IntegrityError):
+def expect_refusal(why, error=IntegrityError):
     before = (Vote.objects.count(), Event.objects.count())
     with pytest.raises(error, match=why), transaction.atomic():
         yield
@@ -87,7 +87,7 @@ def insert(approval, voter, seat=None, **other):
     return create(vote, EventType.VOTE_CAST, by=Actor.human(voter))
 
 
-def decided(approval, by, change="approve", **given):
+def decide_directly(approval, by, change="approve", **given):
     given = {"decided_by_id": by.pk, "at": timezone.now(), "notes": ""} | given
     perform(getattr(approval, change), by=Actor.human(by), **given)
 
@@ -99,56 +99,56 @@ def test_a_rightful_vote_is_taken(finance, alice):
 class TestWhoIsNobodyToVote:
     def test_the_owner_of_the_agent_that_asks(self, both, alice):
         task = TaskFactory(agent=AgentFactory(owner=alice))
-        with refused("separation_of_duties"):
-            insert(asked(task, "finance"), alice)
+        with expect_refusal("separation_of_duties"):
+            insert(find_approval(task, "finance"), alice)
 
     def test_the_owner_of_the_agent_that_asked_for_one_more(self, task, alice):
         worker = AgentFactory(roles=["finance"], owner=alice)
         by = worker.as_actor()
         more = operations.request(task.pk, by=by, approver_role="treasury")
         alice.groups.create(name="treasury")
-        with refused("separation_of_duties"):
+        with expect_refusal("separation_of_duties"):
             insert(more, alice)
 
     @pytest.mark.parametrize("name", ["dave", "DAVE", "dave@example.com"])
     def test_on_whose_behalf_it_is_asked(self, both, bot, dave, name):
         task = TaskFactory(agent=bot, on_behalf_of=name)
-        with refused("separation_of_duties"):
-            insert(asked(task, "finance"), dave)
+        with expect_refusal("separation_of_duties"):
+            insert(find_approval(task, "finance"), dave)
 
     def test_who_wrote_the_revision(self, task, finance, alice):
         digest = finance.payload_digest
         operations.edit(finance.pk, by=Actor.human(alice), payload_digest=digest, data={"x": 1})
-        with refused("separation_of_duties"):
-            insert(asked(task, "finance"), alice)
+        with expect_refusal("separation_of_duties"):
+            insert(find_approval(task, "finance"), alice)
 
     def test_somebody_of_another_group(self, finance, charlie):
-        with refused("not_eligible, the seat belongs to no active member"):
+        with expect_refusal("not_eligible, the seat belongs to no active member"):
             insert(finance, charlie)
 
     def test_a_superuser_of_no_group(self, finance):
         root = ReviewerFactory(username="root", is_superuser=True)
-        with refused("not_eligible, the seat belongs to no active member"):
+        with expect_refusal("not_eligible, the seat belongs to no active member"):
             insert(finance, root)
 
     def test_who_does_not_work_here_any_more(self, finance, alice):
         alice.is_active = False
         alice.save()
-        with refused("not_eligible, the seat belongs to no active member"):
+        with expect_refusal("not_eligible, the seat belongs to no active member"):
             insert(finance, alice)
 
     def test_the_same_person_again(self, finance, alice):
         insert(finance, alice)
-        with refused("one_voice_each"):
+        with expect_refusal("one_voice_each"):
             insert(finance, alice)
 
     def test_the_same_person_for_another_group(self, task, finance, dave):
         insert(finance, dave)
-        with refused("one_voice_each"):
-            insert(asked(task, "legal"), dave)
+        with expect_refusal("one_voice_each"):
+            insert(find_approval(task, "legal"), dave)
 
     def test_in_anothers_name(self, finance, alice, bob):
-        with refused("is another's than its event says"):
+        with expect_refusal("is another's than its event says"):
             vote = Vote(
                 approval=finance,
                 voter=bob,
@@ -163,62 +163,62 @@ class TestWhoIsNobodyToVote:
 
 class TestSeats:
     @pytest.fixture
-    def given(self, finance, alice, charlie):
+    def delegation(self, finance, alice, charlie):
         """alice is away, and charlie, of sre, decides for her on this one."""
         return delegations.delegate(finance.pk, by=Actor.human(alice), to="charlie")
 
-    def test_a_delegate_votes_in_the_seat(self, finance, given, alice, charlie):
+    def test_a_delegate_votes_in_the_seat(self, finance, delegation, alice, charlie):
         assert insert(finance, charlie, alice).seat_of == alice
 
-    def test_of_who_did_not_delegate(self, finance, given, bob, charlie):
-        with refused("not_eligible, that member did not delegate"):
+    def test_of_who_did_not_delegate(self, finance, delegation, bob, charlie):
+        with expect_refusal("not_eligible, that member did not delegate"):
             insert(finance, charlie, bob)
 
-    def test_after_it_ended(self, finance, given, alice, charlie):
-        delegations.end_delegation(given.pk, by=Actor.human(alice))
-        with refused("not_eligible, that member did not delegate"):
+    def test_after_it_ended(self, finance, delegation, alice, charlie):
+        delegations.end_delegation(delegation.pk, by=Actor.human(alice))
+        with expect_refusal("not_eligible, that member did not delegate"):
             insert(finance, charlie, alice)
 
-    def test_for_another_approval(self, bot, given, alice, charlie):
-        another = asked(TaskFactory(agent=bot), "finance")
-        with refused("not_eligible, that member did not delegate"):
+    def test_for_another_approval(self, bot, delegation, alice, charlie):
+        another = find_approval(TaskFactory(agent=bot), "finance")
+        with expect_refusal("not_eligible, that member did not delegate"):
             insert(another, charlie, alice)
 
     def test_before_it_begins(self, finance, alice, charlie):
         begins = timezone.now() + timedelta(days=1)
         ends = begins + timedelta(days=1)
         by = Actor.human(alice)
-        delegations.name_stand_in(by=by, to="charlie", starts_at=begins, ends_at=ends)
-        with refused("not_eligible, that member did not delegate"):
+        delegations.grant_delegation(by=by, to="charlie", starts_at=begins, ends_at=ends)
+        with expect_refusal("not_eligible, that member did not delegate"):
             insert(finance, charlie, alice)
 
     def test_of_who_is_excluded(self, both, alice, charlie):
         task = TaskFactory(agent=AgentFactory(owner=alice))
-        approval = asked(task, "finance")
+        approval = find_approval(task, "finance")
         now = timezone.now()
         by = Actor.human(alice)
         ends = now + timedelta(days=1)
-        delegations.name_stand_in(by=by, to="charlie", starts_at=now, ends_at=ends)
-        with refused("separation_of_duties"):
+        delegations.grant_delegation(by=by, to="charlie", starts_at=now, ends_at=ends)
+        with expect_refusal("separation_of_duties"):
             insert(approval, charlie, alice)
 
     def test_by_who_is_excluded(self, both, alice, charlie):
         task = TaskFactory(agent=AgentFactory(owner=charlie))
-        approval = asked(task, "finance")
+        approval = find_approval(task, "finance")
         now = timezone.now()
         by = Actor.human(alice)
         ends = now + timedelta(days=1)
-        delegations.name_stand_in(by=by, to="charlie", starts_at=now, ends_at=ends)
-        with refused("separation_of_duties"):
+        delegations.grant_delegation(by=by, to="charlie", starts_at=now, ends_at=ends)
+        with expect_refusal("separation_of_duties"):
             insert(approval, charlie, alice)
 
-    def test_that_was_used(self, finance, given, alice, charlie):
+    def test_that_was_used(self, finance, delegation, alice, charlie):
         insert(finance, alice)
-        with refused("one_voice_each"):
+        with expect_refusal("one_voice_each"):
             insert(finance, charlie, alice)
 
     def test_granted_in_anothers_name(self, finance, alice, charlie):
-        with refused("not granted by whose seat it is"):
+        with expect_refusal("not granted by whose seat it is"):
             forged = Delegation(
                 delegator=alice,
                 delegate=charlie,
@@ -230,107 +230,107 @@ class TestSeats:
 
 class TestWhatIsVotedOn:
     def test_another_payload(self, finance, alice):
-        with refused("is not open for this vote"):
+        with expect_refusal("is not open for this vote"):
             insert(finance, alice, payload_digest="0" * 64)
 
     def test_an_approval_that_is_decided(self, task, finance, alice, bob, dave):
         insert(finance, alice)
         with transaction.atomic():
             insert(finance, bob)
-            decided(finance, bob)
-        with refused("already_decided"):
+            decide_directly(finance, bob)
+        with expect_refusal("already_decided"):
             insert(finance, dave)
 
     def test_an_earlier_revision(self, task, finance, bot, alice):
         revise_task(task.pk, by=bot.as_actor(), data={"amount": "1"})
-        with refused("already_decided"):
+        with expect_refusal("already_decided"):
             insert(finance, alice)
 
     def test_after_the_deadline(self, finance, alice):
-        aged(Approval, expires_at=timezone.now() - timedelta(minutes=1))
-        with refused("approval_expired"):
+        set_columns(Approval, expires_at=timezone.now() - timedelta(minutes=1))
+        with expect_refusal("approval_expired"):
             insert(finance, alice)
 
     @pytest.mark.parametrize("change", ["choice = 'no'", "notes = 'x'", "payload_digest = 'x'"])
     def test_a_vote_stays_what_it_was(self, finance, alice, change):
         vote = insert(finance, alice)
-        with refused("UPDATE of votes is refused"), connection.cursor() as cursor:
+        with expect_refusal("UPDATE of votes is refused"), connection.cursor() as cursor:
             cursor.execute(f"UPDATE votes SET {change} WHERE id = %s", [vote.pk])
 
     def test_a_vote_is_withdrawn_by_who_cast_it(self, finance, alice, bob):
         vote = insert(finance, alice)
-        with refused("is another's than its event says"):
+        with expect_refusal("is another's than its event says"):
             perform(vote.withdraw, by=Actor.human(bob))
 
     def test_a_vote_stays_once_it_decided(self, task, finance, alice, bob):
         insert(finance, alice)
         with transaction.atomic():
             vote = insert(finance, bob)
-            decided(finance, bob)
-        with refused("its votes stay"):
+            decide_directly(finance, bob)
+        with expect_refusal("its votes stay"):
             perform(vote.withdraw, by=Actor.human(bob))
 
     def test_a_vote_is_not_removed(self, finance, alice):
         insert(finance, alice)
-        with refused("without its audit event"), connection.cursor() as cursor:
+        with expect_refusal("without its audit event"), connection.cursor() as cursor:
             cursor.execute("DELETE FROM votes")
 
 
 class TestDecisionsWithoutTheirVotes:
     def test_one_of_two(self, finance, alice):
         insert(finance, alice)
-        with refused("without the votes for it"):
-            decided(finance, alice)
+        with expect_refusal("without the votes for it"):
+            decide_directly(finance, alice)
 
     def test_none_at_all(self, finance, alice):
-        with refused("without the votes for it"):
-            decided(finance, alice, "reject")
+        with expect_refusal("without the votes for it"):
+            decide_directly(finance, alice, "reject")
 
     def test_a_withdrawn_vote_does_not_count(self, finance, alice, bob):
         operations.approve(finance.pk, by=Actor.human(alice), payload_digest=finance.payload_digest)
         operations.withdraw_vote(finance.pk, by=Actor.human(alice))
-        with refused("without the votes for it"):
+        with expect_refusal("without the votes for it"):
             insert(finance, bob)
-            decided(finance, bob)
+            decide_directly(finance, bob)
 
     def test_while_changes_are_asked_for(self, finance, alice, bob, dave):
         insert(finance, dave, choice="changes")
         insert(finance, alice)
-        with refused("without the votes for it"):
+        with expect_refusal("without the votes for it"):
             insert(finance, bob)
-            decided(finance, bob)
+            decide_directly(finance, bob)
 
     def test_one_no_of_two(self, bot, alice):
         policy("borne", asks="1 finance", deny_threshold=2, priority=-1)
-        approval = asked(TaskFactory(agent=bot), "finance")
+        approval = find_approval(TaskFactory(agent=bot), "finance")
         insert(approval, alice, choice="no")
-        with refused("without the votes for it"):
-            decided(approval, alice, "reject")
+        with expect_refusal("without the votes for it"):
+            decide_directly(approval, alice, "reject")
 
     def test_a_task_whose_other_group_said_nothing(self, task, finance, alice, bob):
         insert(finance, alice)
         with transaction.atomic():
             insert(finance, bob)
-            decided(finance, bob)
-        with refused("without all of its approvals"):
+            decide_directly(finance, bob)
+        with expect_refusal("without all of its approvals"):
             perform(task.approve, by=Actor.human(bob), until=timezone.now() + timedelta(days=1))
 
     def test_a_task_for_ever(self, bot, alice):
         policy("one", asks="1 finance", priority=-1)
         task = TaskFactory(agent=bot)
-        approval = asked(task, "finance")
-        with refused("approved by humans for ever"):
+        approval = find_approval(task, "finance")
+        with expect_refusal("approved by humans for ever"):
             insert(approval, alice)
-            decided(approval, alice)
+            decide_directly(approval, alice)
             perform(task.approve, by=Actor.human(alice))
 
     def test_silence_before_the_deadline(self, finance):
-        with refused("approvals_decided_by_someone_in_time"):
+        with expect_refusal("approvals_decided_by_someone_in_time"):
             perform(finance.approve_at_deadline, by=OPS, at=timezone.now())
 
     def test_silence_that_no_policy_takes_for_a_yes(self, task, finance):
-        with refused("no policy says"):
-            operations.ask(
+        with expect_refusal("no policy says"):
+            operations.create_approval(
                 task,
                 operations.Requirement("sre"),
                 by=OPS,
@@ -341,7 +341,7 @@ class TestDecisionsWithoutTheirVotes:
 
 
 class TestOverrides:
-    def forged(self, task, by):
+    def forge_override(self, task, by):
         override = Override(
             task=task,
             revision=task.revision,
@@ -355,29 +355,29 @@ class TestOverrides:
         return create(override, EventType.OVERRIDE_OPENED, by=Actor.human(by))
 
     def test_without_the_right(self, task, alice):
-        with refused("has no right to break the glass", OperationalError):
-            self.forged(task, alice)
+        with expect_refusal("has no right to break the glass", OperationalError):
+            self.forge_override(task, alice)
 
     def test_by_a_superuser_who_was_not_given_it(self, task):
         root = ReviewerFactory(username="root", is_superuser=True)
-        with refused("has no right to break the glass", OperationalError):
-            self.forged(task, root)
+        with expect_refusal("has no right to break the glass", OperationalError):
+            self.forge_override(task, root)
 
     def test_without_anybody_to_review_it(self, task, alice):
         alice.user_permissions.add(Permission.objects.get(codename="break_glass"))
-        with refused("nobody is asked to review"):
-            self.forged(task, alice)
+        with expect_refusal("nobody is asked to review"):
+            self.forge_override(task, alice)
 
     def test_by_the_owner_of_the_agent(self, both, alice):
         alice.user_permissions.add(Permission.objects.get(codename="break_glass"))
         hers = TaskFactory(agent=AgentFactory(owner=alice))
-        with refused("separation of duties"):
-            self.forged(hers, alice)
+        with expect_refusal("separation of duties"):
+            self.forge_override(hers, alice)
 
 
 class TestPayloads:
     def test_another_payload_without_a_revision(self, task):
-        with refused("changes by one revision"):
+        with expect_refusal("changes by one revision"):
             task.data = {"amount": "1"}
             task.seal_payload()
             perform(task.cancel, by=OPS)
@@ -385,23 +385,23 @@ class TestPayloads:
 
     def test_a_revision_whose_predecessor_is_not_kept(self, task):
         verdict = PolicyDecision(Outcome.REQUIRE, "")
-        with refused("the payload that a revision replaces is kept"):
+        with expect_refusal("the payload that a revision replaces is kept"):
             perform(task.revise, by=OPS, edited_by_id=None, decision=verdict, data={"x": 1})
 
     def test_what_was_replaced_stays(self, task, bot):
         revise_task(task.pk, by=bot.as_actor(), data={"amount": "1"})
-        with refused("is refused"), connection.cursor() as cursor:
+        with expect_refusal("is refused"), connection.cursor() as cursor:
             cursor.execute("UPDATE task_revisions SET payload = '{}'")
-        with refused("goes with its task"), connection.cursor() as cursor:
+        with expect_refusal("goes with its task"), connection.cursor() as cursor:
             cursor.execute("DELETE FROM task_revisions")
-        with refused("kept when the task is revised"), connection.cursor() as cursor:
+        with expect_refusal("kept when the task is revised"), connection.cursor() as cursor:
             cursor.execute(
                 """INSERT INTO task_revisions (id, task_id, number, payload, replaced_at)
                 VALUES (%s, %s, 7, '{}', now())""",
                 [uuid4(), task.pk],
             )
 
-    def test_a_new_task_is_where_its_verdict_puts_it(self, bot):
+    def test_a_new_task_is_where_its_policy_decision_puts_it(self, bot):
         task = Task(
             agent=bot,
             task_type="t",
@@ -415,57 +415,57 @@ class TestPayloads:
             verdict="require",
         )
         task.seal_payload()
-        with refused("where its verdict puts it"):
+        with expect_refusal("where its verdict puts it"):
             create(task, EventType.TASK_ROUTED, by=bot.as_actor())
 
 
 class TestSingleUse:
     @pytest.fixture
-    def done(self, bot, alice):
-        return approved(TaskFactory(agent=bot), by=alice)
+    def approved_task(self, bot, alice):
+        return approve_task(TaskFactory(agent=bot), by=alice)
 
     def take(self, task, agent):
         until = timezone.now() + timedelta(minutes=5)
         perform(task.claim, by=agent.as_actor(), agent_id=agent.pk, session_id=None, until=until)
 
-    def test_by_another_agent(self, done, payer):
-        claim(done.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
+    def test_by_another_agent(self, approved_task, payer):
+        claim(approved_task.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
         rival = AgentFactory(name="rival", roles=["finance"])
-        task = Task.objects.get(pk=done.pk)
+        task = Task.objects.get(pk=approved_task.pk)
         with transaction.atomic():
             perform(task.release, by=OPS)
-        with refused("an approval is used once"):
+        with expect_refusal("an approval is used once"):
             self.take(task, rival)
 
-    def test_after_the_time_it_holds(self, done, payer):
-        aged(Task, approved_until=timezone.now() - timedelta(minutes=1))
-        with refused("is claimed in time"):
-            self.take(Task.objects.get(pk=done.pk), payer)
+    def test_after_the_time_it_holds(self, approved_task, payer):
+        set_columns(Task, approved_until=timezone.now() - timedelta(minutes=1))
+        with expect_refusal("is claimed in time"):
+            self.take(Task.objects.get(pk=approved_task.pk), payer)
 
-    def test_longer_than_it_was_given_for(self, done):
-        with refused("is said when it is given", DatabaseError):
+    def test_longer_than_it_was_given_for(self, approved_task):
+        with expect_refusal("is said when it is given", DatabaseError):
             later = timezone.now() + timedelta(days=99)
-            Task.objects.filter(pk=done.pk).update(approved_until=later)
+            Task.objects.filter(pk=approved_task.pk).update(approved_until=later)
 
 
 class TestPolicies:
     def test_another_rule_than_its_event_tells(self, both):
         found = ApprovalPolicy.objects.get()
-        with refused("is not what its event says"):
+        with expect_refusal("is not what its event says"):
             rule = {"then": "approve"}
             perform(found.change, by=OPS, priority=1, description="", rule=rule)
 
     def test_a_policy_is_not_removed(self, both):
-        with refused("without its audit event"):
+        with expect_refusal("without its audit event"):
             ApprovalPolicy.objects.all().delete()
 
 
 @transaction.atomic
-def changed(row, event, sets="", values=(), *, by=OPS, to=None):
+def change_row(row, event, sets="", values=(), *, by=OPS, to=None):
     """``row`` with other columns, beside the honest event of ``event``."""
     row = type(row).objects.get(pk=row.pk)
     row.version += 1
-    told_of(row, event, by=by, states=(row.status if to else None, to))
+    record_event(row, event, by=by, states=(row.status if to else None, to))
     sets = ", ".join(filter(None, ["version = version + 1", to and f"status = '{to}'", sets]))
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE {row._meta.db_table} SET {sets} WHERE id = %s", [*values, row.pk])
@@ -473,10 +473,10 @@ def changed(row, event, sets="", values=(), *, by=OPS, to=None):
 
 
 @transaction.atomic
-def removed(row, event):
+def delete_row(row, event):
     row = type(row).objects.get(pk=row.pk)
     row.version += 1
-    told_of(row, event, by=OPS, states=(row.status, None))
+    record_event(row, event, by=OPS, states=(row.status, None))
     with connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {row._meta.db_table} WHERE id = %s", [row.pk])
         assert cursor.rowcount == 1
@@ -484,7 +484,7 @@ def removed(row, event):
 
 @pytest.fixture
 def legal(task):
-    return asked(task, "legal")
+    return find_approval(task, "legal")
 
 
 @pytest.fixture
@@ -493,55 +493,55 @@ def half(finance, alice, bob):
     with transaction.atomic():
         insert(finance, alice)
         insert(finance, bob)
-        decided(finance, bob)
+        decide_directly(finance, bob)
 
 
 def late():
-    aged(Approval, expires_at=timezone.now() - timedelta(seconds=1))
+    set_columns(Approval, expires_at=timezone.now() - timedelta(seconds=1))
 
 
 def approve(task):
     until = "approved_until = now() + interval '1 day'"
-    changed(task, EventType.TASK_APPROVED, until, to="approved")
+    change_row(task, EventType.TASK_APPROVED, until, to="approved")
 
 
 class TestWhoIsCounted:
     def test_who_left_the_group_does_not_count(self, finance, alice, bob):
         insert(finance, alice)
         alice.groups.clear()
-        with refused("by somebody who may not any more", OperationalError):
+        with expect_refusal("by somebody who may not any more", OperationalError):
             insert(finance, bob)
-            decided(finance, bob)
+            decide_directly(finance, bob)
 
     def test_who_owns_the_agent_by_now_does_not_count(self, bot, finance, alice, bob):
         insert(finance, alice)
-        changed(bot, EventType.IDENTITY_CHANGED, "owner_id = %s", [alice.pk])
-        with refused("by somebody who may not any more", OperationalError):
+        change_row(bot, EventType.IDENTITY_CHANGED, "owner_id = %s", [alice.pk])
+        with expect_refusal("by somebody who may not any more", OperationalError):
             insert(finance, bob)
-            decided(finance, bob)
+            decide_directly(finance, bob)
 
     def test_who_did_not_vote_does_not_decide(self, finance, alice, bob, charlie):
         insert(finance, alice)
-        with refused("without the votes for it"):
+        with expect_refusal("without the votes for it"):
             insert(finance, bob)
-            decided(finance, charlie)
+            decide_directly(finance, charlie)
 
     def test_not_after_the_deadline_by_a_date_before_it(self, bot, alice):
         policy("one", asks="1 finance", priority=-1)
-        approval = asked(TaskFactory(agent=bot), "finance")
+        approval = find_approval(TaskFactory(agent=bot), "finance")
         insert(approval, alice)
-        aged(Approval, expires_at=timezone.now() - timedelta(hours=1))
-        with refused("is decided when it is decided"):
+        set_columns(Approval, expires_at=timezone.now() - timedelta(hours=1))
+        with expect_refusal("is decided when it is decided"):
             approval = Approval.objects.get(pk=approval.pk)
-            decided(approval, alice, at=timezone.now() - timedelta(hours=2))
+            decide_directly(approval, alice, at=timezone.now() - timedelta(hours=2))
 
     def test_who_wrote_an_earlier_revision(self, task, finance, bot, alice):
         by = Actor.human(alice)
         seen = finance.payload_digest
         operations.edit(finance.pk, by=by, payload_digest=seen, data={"amount": "9999"})
         revise_task(task.pk, by=bot.as_actor(), description="The same.")
-        with refused("separation_of_duties"):
-            insert(asked(task, "finance"), alice)
+        with expect_refusal("separation_of_duties"):
+            insert(find_approval(task, "finance"), alice)
 
 
 class TestSilence:
@@ -549,18 +549,18 @@ class TestSilence:
     def silent(self, bot):
         terms = {"on_timeout": "approve_without_a_human", "deny_threshold": 3}
         policy("silent", asks="2 finance", priority=-1, **terms)
-        return asked(TaskFactory(agent=bot), "finance")
+        return find_approval(TaskFactory(agent=bot), "finance")
 
     def test_at_no_time_at_all(self, silent):
         event = EventType.APPROVAL_APPROVED_BY_DEADLINE
-        with refused("approvals_decided_by_someone_in_time"):
-            changed(silent, event, "decision_at = NULL", to="approved")
+        with expect_refusal("approvals_decided_by_someone_in_time"):
+            change_row(silent, event, "decision_at = NULL", to="approved")
 
     @pytest.mark.parametrize("choice", ["no", "changes"])
     def test_over_what_somebody_said(self, silent, alice, choice):
         insert(silent, alice, choice=choice)
         late()
-        with refused("somebody spoke against"):
+        with expect_refusal("somebody spoke against"):
             silent = Approval.objects.get(pk=silent.pk)
             perform(silent.approve_at_deadline, by=OPS, at=timezone.now())
 
@@ -568,34 +568,34 @@ class TestSilence:
         steps = [{"role": "sre", "count": 1, "deadline": "1d"}]
         terms = {"on_timeout": "approve_without_a_human", "escalate": steps}
         policy("slow", asks="1 finance", priority=-1, **terms)
-        approval = asked(TaskFactory(agent=bot), "finance")
+        approval = find_approval(TaskFactory(agent=bot), "finance")
         late()
-        with refused("has not passed"):
+        with expect_refusal("has not passed"):
             approval = Approval.objects.get(pk=approval.pk)
             perform(approval.approve_at_deadline, by=OPS, at=timezone.now())
 
 
 class TestEscalation:
     def test_to_itself_before_the_deadline(self, task, half, legal):
-        with refused("escalated otherwise than it says"):
-            changed(legal, EventType.APPROVAL_EXPIRED, "escalated_to_id = id", to="expired")
+        with expect_refusal("escalated otherwise than it says"):
+            change_row(legal, EventType.APPROVAL_EXPIRED, "escalated_to_id = id", to="expired")
             approve(task)
 
     def test_to_another_group_that_said_yes(self, task, half, finance, legal):
-        with refused("escalated otherwise than it says"):
+        with expect_refusal("escalated otherwise than it says"):
             sets, values = "escalated_to_id = %s", [finance.pk]
-            changed(legal, EventType.APPROVAL_EXPIRED, sets, values, to="expired")
+            change_row(legal, EventType.APPROVAL_EXPIRED, sets, values, to="expired")
             approve(task)
 
     def test_to_fewer_than_the_policy_says(self, bot):
         steps = [{"role": "sre", "count": 2, "deadline": "1d"}]
         policy("slow", asks="1 finance", priority=-1, escalate=steps)
         task = TaskFactory(agent=bot)
-        approval = asked(task, "finance")
+        approval = find_approval(task, "finance")
         late()
         tomorrow = timezone.now() + timedelta(days=1)
-        with refused("escalated otherwise than it says"):
-            fewer = operations.ask(
+        with expect_refusal("escalated otherwise than it says"):
+            fewer = operations.create_approval(
                 task,
                 operations.Requirement("sre", 1),
                 by=OPS,
@@ -603,23 +603,23 @@ class TestEscalation:
                 expires_at=tomorrow,
             )
             sets, values = "escalated_to_id = %s", [fewer.pk]
-            changed(approval, EventType.APPROVAL_EXPIRED, sets, values, to="expired")
+            change_row(approval, EventType.APPROVAL_EXPIRED, sets, values, to="expired")
 
     def test_an_end_before_the_deadline(self, task, half, legal):
-        with refused("has not passed"):
-            changed(legal, EventType.APPROVAL_EXPIRED, to="expired")
+        with expect_refusal("has not passed"):
+            change_row(legal, EventType.APPROVAL_EXPIRED, to="expired")
 
     def test_what_speaks_against_it_is_not_lost(self, bot, alice, charlie):
         steps = [{"role": "sre", "count": 1, "deadline": "1d"}]
         policy("slow", asks="2 finance", priority=-1, escalate=steps)
         task = TaskFactory(agent=bot)
-        insert(asked(task, "finance"), alice, choice="changes")
+        insert(find_approval(task, "finance"), alice, choice="changes")
         late()
         list(expire_approvals(by=OPS, batch_size=10))
-        with refused("changes are asked for"):
-            following = asked(task, "sre")
+        with expect_refusal("changes are asked for"):
+            following = find_approval(task, "sre")
             insert(following, charlie)
-            decided(following, charlie)
+            decide_directly(following, charlie)
 
 
 class TestEventsThatLeaveTheStateAlone:
@@ -634,59 +634,59 @@ class TestEventsThatLeaveTheStateAlone:
         ],
     )
     def test_a_reminder_rewrites_no_decision(self, half, finance, sets):
-        with refused("UPDATE of approvals is refused"):
-            changed(finance, EventType.APPROVAL_REMINDED, sets)
+        with expect_refusal("UPDATE of approvals is refused"):
+            change_row(finance, EventType.APPROVAL_REMINDED, sets)
 
     def test_a_reminder_sends_nobody_elsewhere(self, legal, finance):
-        with refused("UPDATE of approvals is refused"):
+        with expect_refusal("UPDATE of approvals is refused"):
             sets, values = "escalated_to_id = %s", [finance.pk]
-            changed(legal, EventType.APPROVAL_REMINDED, sets, values)
+            change_row(legal, EventType.APPROVAL_REMINDED, sets, values)
 
     def test_a_revision_gives_the_task_to_nobody_else(self, bot, payer, alice):
         policy("one", asks="1 finance", priority=-1)
-        task = approved(TaskFactory(agent=bot), by=alice)
+        task = approve_task(TaskFactory(agent=bot), by=alice)
         claim(task.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
         rival = AgentFactory(name="rival", roles=["finance"])
-        with refused("UPDATE of tasks is refused"):
-            changed(task, EventType.TASK_REVISED, "claimed_by_id = %s", [rival.pk])
+        with expect_refusal("UPDATE of tasks is refused"):
+            change_row(task, EventType.TASK_REVISED, "claimed_by_id = %s", [rival.pk])
 
     def test_a_revision_rewrites_no_result(self, bot, payer, alice):
         policy("one", asks="1 finance", priority=-1)
-        task = approved(TaskFactory(agent=bot), by=alice)
+        task = approve_task(TaskFactory(agent=bot), by=alice)
         claim(task.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
         complete(task.pk, by=payer.as_actor(), result={"ok": 1})
-        with refused("UPDATE of tasks is refused"):
-            changed(task, EventType.TASK_REVISED, """result = '{"ok": 2}'""")
+        with expect_refusal("UPDATE of tasks is refused"):
+            change_row(task, EventType.TASK_REVISED, """result = '{"ok": 2}'""")
 
 
 class TestWhatBelongsToATask:
     def test_a_vote_stays_while_its_approval_does(self, finance, dave):
         vote = insert(finance, dave, choice="changes")
-        with refused("a row of votes goes with its approval"):
-            removed(vote, EventType.VOTE_PURGED)
+        with expect_refusal("a row of votes goes with its approval"):
+            delete_row(vote, EventType.VOTE_PURGED)
 
     def test_an_approval_is_not_withdrawn_while_the_task_waits_for_it(self, legal):
-        with refused("is still waited for"):
-            changed(legal, EventType.APPROVAL_WITHDRAWN, to="withdrawn")
+        with expect_refusal("is still waited for"):
+            change_row(legal, EventType.APPROVAL_WITHDRAWN, to="withdrawn")
 
     def test_a_decision_stays_while_its_task_does(self, half, finance):
-        with refused("goes with its|FOREIGN KEY|foreign key"):
-            removed(finance, EventType.APPROVAL_PURGED)
+        with expect_refusal("goes with its|FOREIGN KEY|foreign key"):
+            delete_row(finance, EventType.APPROVAL_PURGED)
 
     def test_an_approval_that_was_given_up_stays_too(self, task, finance, bot):
         revise_task(task.pk, by=bot.as_actor(), data={"amount": "1"})
-        with refused("a row of approvals goes with its task"):
-            removed(finance, EventType.APPROVAL_PURGED)
+        with expect_refusal("a row of approvals goes with its task"):
+            delete_row(finance, EventType.APPROVAL_PURGED)
 
     def test_who_stands_in_stays_known(self, alice, charlie):
         now, by = timezone.now(), Actor.human(alice)
         ends = now + timedelta(days=1)
-        given = delegations.name_stand_in(by=by, to="charlie", starts_at=now, ends_at=ends)
-        with refused("a row of delegations goes with its approval"):
-            removed(given, EventType.DELEGATION_PURGED)
+        given = delegations.grant_delegation(by=by, to="charlie", starts_at=now, ends_at=ends)
+        with expect_refusal("a row of delegations goes with its approval"):
+            delete_row(given, EventType.DELEGATION_PURGED)
 
     def test_nobody_is_asked_about_a_task_that_waits_no_more(self, task, finance):
-        with refused("people are still asked"):
+        with expect_refusal("people are still asked"):
             perform(task.cancel, by=OPS)
 
 
@@ -694,7 +694,7 @@ class TestRevisionsOfPeople:
     def test_in_nobodys_name(self, task, alice):
         by = Actor.human(alice)
         verdict = PolicyDecision(Outcome.REQUIRE, "")
-        with refused("is another's than its event says"):
+        with expect_refusal("is another's than its event says"):
             task = Task.objects.locked(task.pk)
             details = {"replaces": task.payload_digest}
             task.revisions.create(number=1, payload=task.payload, edited_by_id=None)
@@ -704,12 +704,12 @@ class TestRevisionsOfPeople:
 
     @pytest.mark.parametrize("member", ['"description":"hidden",', '"data":{"a":{"b":1,"b":2}},'])
     def test_a_payload_that_can_be_read_in_two_ways(self, task, member):
-        with refused("has a member twice"):
+        with expect_refusal("has a member twice"):
             task = Task.objects.locked(task.pk)
             text = "{" + member + task.payload[1:]
             task.revisions.create(number=1, payload=task.payload, edited_by_id=None)
             sets, values = "payload = %s, revision = 2", [text]
-            changed(task, EventType.TASK_REVISED, sets, values)
+            change_row(task, EventType.TASK_REVISED, sets, values)
 
 
 def withdrawn(task):
@@ -725,12 +725,12 @@ class TestReviews:
         return break_glass(finance.pk, by=by, payload_digest=seen, reason="Fire.")
 
     def test_stay_while_it_is_open(self, override):
-        with refused("is still waited for"):
+        with expect_refusal("is still waited for"):
             for review in Approval.objects.filter(override=override):
-                changed(review, EventType.APPROVAL_WITHDRAWN, to="withdrawn")
+                change_row(review, EventType.APPROVAL_WITHDRAWN, to="withdrawn")
 
     def test_are_not_given_by_silence(self, override):
-        with refused("approvals_decided_by_someone_in_time"):
+        with expect_refusal("approvals_decided_by_someone_in_time"):
             for review in Approval.objects.filter(override=override):
                 perform(review.approve_at_deadline, by=OPS, at=timezone.now())
 
@@ -754,18 +754,18 @@ class TestReviews:
             "review_due_at": now + timedelta(days=1),
         }
         named = {"opened_by": alice, "reason": "x", "role": "finance", "trace_id": task.trace_id}
-        with refused(why):
+        with expect_refusal(why):
             forged = Override(task=task, **named, **given | wrong)
             create(forged, EventType.OVERRIDE_OPENED, by=Actor.human(alice))
             terms = {"override": forged, "expires_at": now, "by": OPS, "now": now}
-            operations.ask(task, operations.Requirement("sre"), **terms)
+            operations.create_approval(task, operations.Requirement("sre"), **terms)
 
     def test_what_was_condemned_can_not_be_taken(self, task, override, bob):
         review = Approval.objects.get(override=override, approver_role="finance")
         others = Approval.objects.filter(override=override).exclude(pk=review.pk)
-        with refused("can still be taken"):
+        with expect_refusal("can still be taken"):
             insert(review, bob, choice="no")
-            decided(review, bob, "reject")
+            decide_directly(review, bob, "reject")
             perform(Override.objects.get(pk=override.pk).condemn, by=Actor.human(bob))
             for other in others:
                 perform(other.withdraw, by=OPS)
@@ -774,8 +774,8 @@ class TestReviews:
 def test_a_question_is_not_approved_without_an_answer(bot, alice):
     policy("one", asks="1 finance", priority=-1)
     task = TaskFactory(agent=bot, task_type="question", data={"question": "Which?"})
-    approval = asked(task, "finance")
-    with refused("was approved without an answer"):
+    approval = find_approval(task, "finance")
+    with expect_refusal("was approved without an answer"):
         insert(approval, alice)
-        decided(approval, alice)
+        decide_directly(approval, alice)
         approve(task)

@@ -1,7 +1,10 @@
-"""A real server, and a real Chromium at it, in light or dark, at a desk or on a phone.
+"""A real server and a real Chromium, in light or dark, on a desktop or a phone.
 
-Where a test does not choose, people look at it in one of the four ways, always in the same one:
+A test that does not choose runs in one of the four combinations, always the same one;
 EVERY_LOOK=1 runs it in each.
+
+State of the whole package: one Chromium, and DJANGO_ALLOW_ASYNC_UNSAFE while it runs. Each test
+has a server and browser contexts of its own.
 """
 
 import os
@@ -76,7 +79,7 @@ def site(database: None) -> Iterator[str]:
 
 @pytest.fixture
 def signed_in(chromium: Browser, site: str, look: tuple[int, str]) -> Iterator[Callable[..., Page]]:
-    """``signed_in(alice)``: a window of her own at her inbox; test_signin fills in the form."""
+    """``signed_in(alice)``: a window of her own at her inbox; test_login fills in the form."""
     contexts, blocked = [], []
 
     def sign_in(person: User, *, width: int = look[0], colors: str = look[1]) -> Page:

@@ -10,12 +10,12 @@ from playwright.sync_api import expect
 from approvals_app.models import Approval
 from orchestrator.web.circuit_breaker import availability
 from sessions_app.models import Agent
+from tests.accounts.authenticator import Authenticator
+from tests.accounts.conftest import provider
 from tests.browser.axe import violations
+from tests.browser.test_login import log_in
 from tests.browser.test_pictures import keep, wider_than_the_window
-from tests.browser.test_signin import log_in
 from tests.browser.world import addresses, of, people, work
-from tests.signin.authenticator import Authenticator
-from tests.signin.conftest import provider
 
 __all__ = ["people", "provider", "work"]
 

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from approvals_app.models import Approval, ApprovalPolicy, Override
 from sessions_app.models import Task
-from tests.factories import ReviewerFactory, TaskFactory, asked, policy
+from tests.factories import ReviewerFactory, TaskFactory, find_approval, policy
 
 pytestmark = pytest.mark.browser
 
@@ -34,33 +34,33 @@ def task(bot):
     return TaskFactory(agent=bot)
 
 
-def opened(page, name=REFUND):
+def open_task(page, name=REFUND):
     page.goto("/admin/")
     page.get_by_role("link", name=name).click()
     return page
 
 
 def test_three_people_say_yes_one_after_the_other(signed_in, task, alice, bob, erin):
-    page = opened(signed_in(alice))
+    page = open_task(signed_in(alice))
     expect(page.get_by_text("needs 2 approvals from finance")).to_be_visible()
     expect(page.get_by_text("Policy two-and-one")).to_be_visible()
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_text("1 more needed")).to_be_visible()
-    page.goto(f"/admin/approvals_app/approval/{asked(task, 'finance').pk}/change/")
+    page.goto(f"/admin/approvals_app/approval/{find_approval(task, 'finance').pk}/change/")
     expect(page.get_by_text("You voted yes")).to_be_visible()
     shot(page, "voted")
 
     for person in (erin, bob):
-        page = opened(signed_in(person))
+        page = open_task(signed_in(person))
         page.get_by_role("button", name="Approve").click()
         expect(page.get_by_text("Request approved.")).to_be_visible()
     assert Task.objects.get().status == "approved"
 
 
 def test_alice_takes_back_what_she_said(signed_in, task, alice):
-    page = opened(signed_in(alice))
+    page = open_task(signed_in(alice))
     page.get_by_role("button", name="Approve").click()
-    page.goto(f"/admin/approvals_app/approval/{asked(task, 'finance').pk}/change/")
+    page.goto(f"/admin/approvals_app/approval/{find_approval(task, 'finance').pk}/change/")
     page.get_by_role("button", name="Withdraw").click()
     expect(page.get_by_text("Vote withdrawn.")).to_be_visible()
     expect(page.get_by_role("link", name=REFUND)).to_be_visible()
@@ -68,7 +68,7 @@ def test_alice_takes_back_what_she_said(signed_in, task, alice):
 
 def test_alice_edits_and_bob_sees_what_she_changed(signed_in, alice, bob, bot):
     TaskFactory(agent=bot)
-    page = opened(signed_in(alice))
+    page = open_task(signed_in(alice))
     page.get_by_text("More actions").click()
     page.get_by_role("link", name="Edit payload").click()
     data = page.get_by_label("Data, as JSON")
@@ -82,7 +82,7 @@ def test_alice_edits_and_bob_sees_what_she_changed(signed_in, alice, bob, bot):
     expect(page.get_by_text("Somebody else has to approve it.")).to_be_visible()
     expect(page.get_by_text("All clear.")).to_be_visible()
 
-    page = opened(signed_in(bob))
+    page = open_task(signed_in(bob))
     expect(page.get_by_role("heading", name="Changes in revision 2, by alice")).to_be_visible()
     expect(page.locator(".o-removed")).to_contain_text('"amount": "42.50"')
     expect(page.locator(".o-added")).to_contain_text('"amount": "40.00"')
@@ -93,7 +93,7 @@ def test_alice_edits_and_bob_sees_what_she_changed(signed_in, alice, bob, bot):
 
 def test_changes_need_words(signed_in, alice, bot):
     TaskFactory(agent=bot)
-    page = opened(signed_in(alice))
+    page = open_task(signed_in(alice))
     page.get_by_text("More actions").click()
     page.get_by_role("button", name="Request changes").click()
     expect(page.get_by_role("alert")).to_contain_text("what should change")
@@ -106,7 +106,7 @@ def test_changes_need_words(signed_in, alice, bot):
 
 def test_alice_breaks_the_glass_and_everybody_sees_it(signed_in, task, alice, bob, erin):
     alice.user_permissions.add(Permission.objects.get(codename="break_glass"))
-    page = opened(signed_in(alice))
+    page = open_task(signed_in(alice))
     page.locator("summary", has_text="Break glass").click()
     shot(page, "glass")
     page.get_by_label("Reason for the emergency").fill("The data centre burns.")
@@ -117,7 +117,7 @@ def test_alice_breaks_the_glass_and_everybody_sees_it(signed_in, task, alice, bo
     page = signed_in(erin)
     expect(page.get_by_text("The data centre burns.")).to_be_visible()
     shot(page, "told")
-    opened(page)
+    open_task(page)
     expect(page.get_by_text("Your review")).to_be_visible()
     shot(page, "review")
     page.get_by_role("button", name="Reject").click()

@@ -5,9 +5,9 @@ import pytest
 from playwright.sync_api import expect
 
 from audit_app.models import Event
+from tests.accounts.authenticator import Authenticator
 from tests.browser.world import addresses, people, work
 from tests.factories import TaskFactory, the_approval
-from tests.signin.authenticator import Authenticator
 
 __all__ = ["people", "work"]
 

@@ -27,7 +27,7 @@ def refund(bot, name, **data):
     return the_approval(TaskFactory(agent=bot, description=f"Refund {name}.", data=given))
 
 
-def decided(approval, by):
+def approve(approval, by):
     seen = {"payload_digest": approval.payload_digest}
     operations.approve(approval.pk, by=Actor.human(by), **seen)
 
@@ -37,7 +37,7 @@ def waits_for(page, name):
 
 
 @pytest.fixture
-def opened(signed_in, alice):
+def open_inbox(signed_in, alice):
     """alice's inbox, whose time a test lets pass."""
 
     def open_inbox(path="/admin/", **window):
@@ -49,14 +49,14 @@ def opened(signed_in, alice):
     return open_inbox
 
 
-def test_what_is_new_appears_and_what_was_decided_leaves_by_itself(opened, bot, bob):
+def test_what_is_new_appears_and_what_was_decided_leaves_by_itself(open_inbox, bot, bob):
     kettle, lamp = refund(bot, "kettle"), refund(bot, "lamp")
-    page = opened()
+    page = open_inbox()
     expect(page).to_have_title("(2) Inbox | Orchestrator")
     page.get_by_role("checkbox", name="Select: Refund lamp.").check()
     page.get_by_role("link", name="Refund lamp.").focus()
 
-    decided(kettle, bob)
+    approve(kettle, bob)
     refund(bot, "chair")
     refund(bot, "table")
     page.clock.run_for(6_000)
@@ -72,31 +72,31 @@ def test_what_is_new_appears_and_what_was_decided_leaves_by_itself(opened, bot, 
     assert lamp.status == "pending"
 
 
-def test_the_focus_goes_to_the_next_row_when_its_own_is_decided(opened, bot, bob):
+def test_the_focus_goes_to_the_next_row_when_its_own_is_decided(open_inbox, bot, bob):
     kettle = refund(bot, "kettle")
     refund(bot, "lamp")
-    page = opened()
+    page = open_inbox()
     page.get_by_role("link", name="Refund kettle.").focus()
-    decided(kettle, bob)
+    approve(kettle, bob)
     page.clock.run_for(6_000)
     expect(page.get_by_role("link", name="Refund lamp.")).to_be_focused()
 
 
-def test_an_empty_inbox_fills_and_empties(opened, bot, bob):
-    page = opened()
+def test_an_empty_inbox_fills_and_empties(open_inbox, bot, bob):
+    page = open_inbox()
     expect(page.get_by_text("All clear.")).to_be_visible()
     kettle = refund(bot, "kettle")
     page.clock.run_for(6_000)
     waits_for(page, "kettle")
-    decided(kettle, bob)
+    approve(kettle, bob)
     page.clock.run_for(6_000)
     expect(page.get_by_text("All clear.")).to_be_visible()
     expect(page).to_have_title("Inbox | Orchestrator")
 
 
-def test_nothing_is_sent_twice_while_nothing_moves(opened, bot):
+def test_nothing_is_sent_twice_while_nothing_moves(open_inbox, bot):
     refund(bot, "kettle")
-    page = opened()
+    page = open_inbox()
     answers = []
     page.on("response", lambda answer: "/admin/inbox/" in answer.url and answers.append(answer))
     with page.expect_response("**/admin/inbox/*"):
@@ -107,8 +107,8 @@ def test_nothing_is_sent_twice_while_nothing_moves(opened, bot):
     assert [answer.status for answer in answers] == [200, 304]
 
 
-def test_a_hidden_window_asks_for_nothing_until_it_is_looked_at(opened, bot):
-    page = opened()
+def test_a_hidden_window_asks_for_nothing_until_it_is_looked_at(open_inbox, bot):
+    page = open_inbox()
     asked = []
     page.on("request", lambda request: "/admin/inbox/" in request.url and asked.append(request))
     hide = "value => { Object.defineProperty(document, 'hidden', {configurable: true, value});"
@@ -121,9 +121,9 @@ def test_a_hidden_window_asks_for_nothing_until_it_is_looked_at(opened, bot):
     waits_for(page, "kettle")
 
 
-def test_a_list_that_is_stale_says_so_and_heals(opened, bot):
+def test_a_list_that_is_stale_says_so_and_heals(open_inbox, bot):
     refund(bot, "kettle")
-    page = opened()
+    page = open_inbox()
     page.context.set_offline(True)
     page.clock.run_for(6_000)
     expect(page.get_by_text("Offline since")).to_be_visible()
@@ -136,9 +136,9 @@ def test_a_list_that_is_stale_says_so_and_heals(opened, bot):
     expect(page.get_by_text("Offline since")).to_have_count(0)
 
 
-def test_whoever_is_signed_out_is_shown_the_way_back_and_nothing_is_asked_again(opened, bot):
+def test_whoever_is_signed_out_is_shown_the_way_back_and_nothing_is_asked_again(open_inbox, bot):
     refund(bot, "kettle")
-    page = opened("/admin/?q=kettle")
+    page = open_inbox("/admin/?q=kettle")
     page.context.clear_cookies()
     page.clock.run_for(6_000)
     link = page.get_by_role("link", name="Sign in again")
@@ -154,9 +154,9 @@ def test_whoever_is_signed_out_is_shown_the_way_back_and_nothing_is_asked_again(
     expect(page.get_by_label("Search requests")).to_have_value("kettle")
 
 
-def test_alice_sees_that_bob_looks_at_it(opened, signed_in, bot, bob):
+def test_alice_sees_that_bob_looks_at_it(open_inbox, signed_in, bot, bob):
     kettle = refund(bot, "kettle")
-    page = opened()
+    page = open_inbox()
     his = signed_in(bob)
     his.get_by_role("link", name="Refund kettle.").click()
     expect(his.get_by_role("heading", name="Refund kettle.")).to_be_visible()
@@ -261,7 +261,7 @@ def test_the_inbox_as_it_looks(signed_in, alice, bob, bot, width, colors):
     TaskFactory(agent=bot, task_type="wire_transfer_approval", description="Wire 90,000 EUR.")
     TaskFactory(agent=bot, description="Mail all customers.", data={"recipients": 12_000})
     TaskFactory(agent=hers, description="Her own agent's refund.")
-    decided(refund(bot, "lamp"), alice)
+    approve(refund(bot, "lamp"), alice)
     page = signed_in(alice, width=width, colors=colors)
     page.get_by_role("checkbox").first.check()
     shot(page, f"inbox-{colors}-{width}")

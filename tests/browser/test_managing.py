@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from audit_app.models import Webhook
 from sessions_app.models import Agent
-from tests.factories import ReviewerFactory, TaskFactory, approved, the_approval
+from tests.factories import ReviewerFactory, TaskFactory, approve_task, the_approval
 
 pytestmark = pytest.mark.browser
 
@@ -84,7 +84,7 @@ def test_ada_makes_a_group_puts_bob_into_it_and_work_reaches_him(signed_in, ada,
     expect(his.get_by_role("link", name="Sign the contract.")).to_be_visible()
 
 
-def test_ada_tells_a_service_pauses_it_and_ends_it(signed_in, ada):
+def test_ada_adds_a_webhook_pauses_it_and_ends_it(signed_in, ada):
     page = signed_in(ada)
     page.goto("/admin/audit_app/webhook/")
     page.get_by_role("link", name="Add webhook").click()
@@ -108,7 +108,7 @@ def test_ada_tells_a_service_pauses_it_and_ends_it(signed_in, ada):
 
 
 def test_alice_reads_how_the_work_goes(signed_in, alice, bob, bot):
-    approved(TaskFactory(agent=bot), by=alice)
+    approve_task(TaskFactory(agent=bot), by=alice)
     TaskFactory(agent=bot)
     page = signed_in(alice)
     page.goto("/admin/dashboards/")
@@ -120,7 +120,7 @@ def test_alice_reads_how_the_work_goes(signed_in, alice, bob, bot):
 
 
 def test_alice_follows_a_task_from_its_decision_to_its_first_event(signed_in, alice, bot):
-    task = approved(TaskFactory(agent=bot), by=alice)
+    task = approve_task(TaskFactory(agent=bot), by=alice)
     page = signed_in(alice)
     page.goto("/admin/?tab=decided")
     page.get_by_role("link", name=REFUND).click()
@@ -138,7 +138,7 @@ def test_alice_follows_a_task_from_its_decision_to_its_first_event(signed_in, al
 
 
 def test_alice_takes_a_list_along_as_it_is_narrowed(signed_in, alice, bot):
-    approved(TaskFactory(agent=bot, description="Refund one."), by=alice)
+    approve_task(TaskFactory(agent=bot, description="Refund one."), by=alice)
     waits = TaskFactory(agent=bot, description="Refund two.")
     page = signed_in(alice)
     page.goto("/admin/approvals_app/approval/?status__exact=pending")

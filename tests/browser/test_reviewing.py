@@ -98,7 +98,7 @@ def test_nothing_is_wider_than_the_window_whatever_an_agent_writes(signed_in, al
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_a_character_that_turns_text_around_is_drawn_as_its_code(signed_in, alice, bot):
+def test_a_character_that_turns_text_around_is_shown_as_its_code(signed_in, alice, bot):
     TaskFactory(agent=bot, data={"payee": "\u202egro.live"})
     page = signed_in(alice)
     page.get_by_role("link", name=REFUND).click()

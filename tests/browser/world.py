@@ -24,7 +24,7 @@ from tests.factories import (
     ReviewerFactory,
     SessionFactory,
     TaskFactory,
-    asked,
+    find_approval,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -75,13 +75,13 @@ def people(database):
 def work(people):
     """The six examples wait; others were decided, edited, overridden and done before."""
     policies = (ROOT / "examples/policies.yaml").read_text()
-    rulebook.apply_rules(parse_file(policies.rstrip() + "\n" + CAREFUL), by=OPS)
+    rulebook.apply_policies(parse_file(policies.rstrip() + "\n" + CAREFUL), by=OPS)
     support = AgentFactory(name="support-bot", roles=["support-agent"], owner=people["erin"])
     payer = AgentFactory(name="payments", roles=["finance", "support-agent"])
     session = SessionFactory(agent=support)
     bodies = {path.stem: json.loads(path.read_text()) for path in PAYLOADS}
 
-    def routed(body, **other):
+    def route(body, **other):
         task = dict(body["task"]) | other
         return TaskFactory(
             agent=support,
@@ -91,23 +91,25 @@ def work(people):
             **task,
         )
 
-    def said(what, name, approval, **more):
+    def decide(what, name, approval, **more):
         given = {"by": Actor.human(people[name]), "payload_digest": approval.payload_digest}
         return what(approval.pk, **given, **more)
 
-    done = routed(bodies["refund"])
-    said(operations.approve, "bob", asked(done, "finance"), notes="A known customer.")
+    done = route(bodies["refund"])
+    decide(operations.approve, "bob", find_approval(done, "finance"), notes="A known customer.")
     claim(done.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
     complete(done.pk, by=payer.as_actor(), result={"reference": "R-2026-1181"})
-    refused = routed(bodies["refund"])
-    said(operations.reject, "alice", asked(refused, "finance"), notes="The kettle is in use.")
-    alone = routed(bodies["shell_command"])
-    said(break_glass.break_glass, "dave", asked(alone, "sre"), reason="The disk is full.")
-    waiting = {name: routed(body) for name, body in bodies.items()}
-    said(operations.approve, "bob", asked(waiting["wire_transfer"], "finance"))
-    plan = asked(waiting["terraform_plan"], "sre")
+    refused = route(bodies["refund"])
+    decide(
+        operations.reject, "alice", find_approval(refused, "finance"), notes="The kettle is in use."
+    )
+    alone = route(bodies["shell_command"])
+    decide(break_glass.break_glass, "dave", find_approval(alone, "sre"), reason="The disk is full.")
+    waiting = {name: route(body) for name, body in bodies.items()}
+    decide(operations.approve, "bob", find_approval(waiting["wire_transfer"], "finance"))
+    plan = find_approval(waiting["terraform_plan"], "sre")
     data = dict(waiting["terraform_plan"].data) | {"workspace": "staging"}
-    said(operations.edit, "charlie", plan, data=data, notes="Not production.")
+    decide(operations.edit, "charlie", plan, data=data, notes="Not production.")
     waiting["question"] = TaskFactory(
         agent=support,
         target="finance",
@@ -132,8 +134,8 @@ def _places(people):
     by = Actor.human(people["bob"])
     now = operations.clock()
     span = {"starts_at": now, "ends_at": now + timedelta(days=7)}
-    delegations.name_stand_in(by=by, to="alice", reason="On holiday.", **span)
-    presence.keep(people["alice"], "Old refunds", "type=refund&age=1d")
+    delegations.grant_delegation(by=by, to="alice", reason="On holiday.", **span)
+    presence.save_view(people["alice"], "Old refunds", "type=refund&age=1d")
     hook, _ = webhooks.create_webhook(
         "ledger", by=OPS, url="https://hooks.example/ledger", event_types=["task.*"], roles=[]
     )
@@ -163,7 +165,7 @@ def of(row, page="change/"):
 def addresses(work):
     """Each page in the admin's frame by the name of its picture, for alice, who sees all."""
     waiting = [name for name in work if name not in ("done", "refused", "alone")]
-    wire = asked(work["wire_transfer"], "finance")
+    wire = find_approval(work["wire_transfer"], "finance")
     policy = ApprovalPolicy.objects.order_by("priority").first()
     agent = Agent.objects.get(name="support-bot")
     hook, bob = Webhook.objects.get(), User.objects.get(username="bob")

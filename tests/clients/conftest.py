@@ -1,4 +1,8 @@
-"""The server as operators run it, and agents that reach it by the client."""
+"""The server as operators run it, and agents that reach it through the client.
+
+State of a whole module: the server, with its cached keys. Each test has its own clients and its
+own proxy.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,8 +13,8 @@ from approvals_app.decisions import operations
 from audit_app.base.actors import Actor
 from sessions_app.models import Task
 from tests.clients.proxy import between
-from tests.factories import AgentFactory, asked
-from tests.waiting.conftest import serving
+from tests.factories import AgentFactory, find_approval
+from tests.live.conftest import serving
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def asynchronous(server, clerk):
 
 def decide(task_id, by, verdict="approve", **given):
     """What ``by``, of finance, says of a task, by the operation."""
-    approval = asked(Task.objects.get(pk=task_id), "finance")
+    approval = find_approval(Task.objects.get(pk=task_id), "finance")
     getattr(operations, verdict)(
         approval.pk, by=Actor.human(by), payload_digest=approval.payload_digest, **given
     )

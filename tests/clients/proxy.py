@@ -42,7 +42,7 @@ class Proxy:
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def sent(self, beginning: str) -> list[Seen]:
+    def find_requests(self, beginning: str) -> list[Seen]:
         return [seen for seen in self.seen if seen.line.startswith(beginning)]
 
     def cut(self) -> None:

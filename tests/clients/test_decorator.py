@@ -14,18 +14,18 @@ KETTLE = {"amount": "42.50", "customer": 1007, "notify": True}
 
 
 @pytest.fixture
-def paid():
+def payments():
     """What was executed."""
     return []
 
 
 @pytest.fixture
-def refund(client, paid):
+def refund(client, payments):
     @needs_approval(client, **ASKED, description="Refund {amount} EUR to customer {customer}.")
     def refund(amount: str, customer: int, *, notify: bool = True) -> dict[str, object]:
         """Pay money back."""
-        paid.append((amount, customer, notify))
-        return {"receipt": len(paid)}
+        payments.append((amount, customer, notify))
+        return {"receipt": len(payments)}
 
     return refund
 
@@ -36,60 +36,62 @@ def the_task(server):
     return Task.objects.get()
 
 
-def test_what_was_approved_is_executed_and_reported(server, aside, refund, paid, alice):
+def test_what_was_approved_is_executed_and_reported(server, aside, refund, payments, alice):
     call = aside(refund, "42.50", customer=1007)
     task = the_task(server)
-    assert (task.data, paid) == (KETTLE, [])
+    assert (task.data, payments) == (KETTLE, [])
     assert task.description == "Refund 42.50 EUR to customer 1007."
     decide(task.pk, alice)
     assert call.result(30) == {"receipt": 1}
-    assert paid == [("42.50", 1007, True)]
+    assert payments == [("42.50", 1007, True)]
     task = Task.objects.get()
     assert (task.status, task.result) == ("completed", {"receipt": 1})
 
 
-def test_what_a_reviewer_made_of_it_is_executed(server, aside, refund, paid, alice, bob):
+def test_what_a_reviewer_made_of_it_is_executed(server, aside, refund, payments, alice, bob):
     call = aside(refund, "42.50", 1007)
     task = the_task(server)
     decide(task.pk, alice, "edit", data=KETTLE | {"amount": "40.00"})
     decide(task.pk, bob)
     call.result(30)
-    assert paid == [("40.00", 1007, True)]
+    assert payments == [("40.00", 1007, True)]
 
 
-def test_what_the_function_does_not_take_is_not_executed(server, aside, refund, paid, alice, bob):
+def test_what_the_function_does_not_take_is_not_executed(
+    server, aside, refund, payments, alice, bob
+):
     call = aside(refund, "42.50", 1007)
     task = the_task(server)
     decide(task.pk, alice, "edit", data={"amount": "40.00", "customer": 1007})
     decide(task.pk, bob)
     with pytest.raises(ArgumentsRefused, match="notify"):
         call.result(30)
-    assert (paid, Task.objects.get().status) == ([], "failed")
+    assert (payments, Task.objects.get().status) == ([], "failed")
 
 
-def test_a_no_is_raised_with_the_reviewers_words(server, aside, refund, paid, alice):
+def test_a_no_is_raised_with_the_reviewers_words(server, aside, refund, payments, alice):
     call = aside(refund, "42.50", 1007)
     decide(the_task(server).pk, alice, "reject", notes="Twice the price.")
     with pytest.raises(NotApproved, match=r"rejected: .*alice: Twice the price\.") as raised:
         call.result(30)
     assert raised.value.outcome == "rejected"
-    assert paid == []
+    assert payments == []
 
 
-def test_a_wish_for_changes_takes_the_task_back(server, aside, refund, paid, alice):
+def test_a_request_for_changes_takes_the_task_back(server, aside, refund, payments, alice):
     call = aside(refund, "42.50", 1007)
     decide(the_task(server).pk, alice, "request_changes", message="To the card, please.")
     with pytest.raises(NotApproved, match="To the card, please") as raised:
         call.result(30)
     assert raised.value.outcome == "changes_requested"
-    assert (paid, Task.objects.get().status) == ([], "cancelled")
+    assert (payments, Task.objects.get().status) == ([], "cancelled")
 
 
-def test_whoever_waits_no_longer_takes_the_task_back(client, paid):
-    guarded = needs_approval(client, **ASKED, timeout=1)(lambda amount: paid.append(amount))
+def test_whoever_waits_no_longer_takes_the_task_back(client, payments):
+    guarded = needs_approval(client, **ASKED, timeout=1)(lambda amount: payments.append(amount))
     with pytest.raises(StillWaiting):
         guarded("42.50")
-    assert (paid, Task.objects.get().status) == ([], "cancelled")
+    assert (payments, Task.objects.get().status) == ([], "cancelled")
 
 
 def test_what_goes_wrong_is_reported_and_raised(server, aside, client, alice):
@@ -125,13 +127,13 @@ def test_what_has_no_names_is_not_decorated(client):
         needs_approval(client, **ASKED)(lambda *amounts: None)
 
 
-def test_an_async_function_awaits_its_yes(server, aside, asynchronous, paid, alice):
+def test_an_async_function_awaits_its_yes(server, aside, asynchronous, payments, alice):
     async def pay():
         async with asynchronous() as client:
 
             @needs_approval(client, **ASKED, description=lambda amount: f"Pay {amount}.")
             async def refund(amount: str) -> str:
-                paid.append(amount)
+                payments.append(amount)
                 return "paid"
 
             return await refund("42.50")
@@ -140,7 +142,7 @@ def test_an_async_function_awaits_its_yes(server, aside, asynchronous, paid, ali
     task = the_task(server)
     assert task.description == "Pay 42.50."
     decide(task.pk, alice)
-    assert (call.result(30), paid) == ("paid", ["42.50"])
+    assert (call.result(30), payments) == ("paid", ["42.50"])
 
 
 def test_each_kind_of_function_takes_its_kind_of_client(client, asynchronous):

@@ -29,7 +29,7 @@ def route(client, **given):
 def test_a_task_whose_answer_was_lost_is_routed_once(proxy, through, pauses):
     proxy.cuts = 2
     told = route(through)
-    sent = proxy.sent("POST /tasks/route")
+    sent = proxy.find_requests("POST /tasks/route")
     assert len(sent) == 3
     assert len({each.header("Idempotency-Key") for each in sent}) == 1
     assert [str(task.pk) for task in Task.objects.all()] == [told["task_id"]]
@@ -73,7 +73,7 @@ def test_what_the_server_refuses_is_not_sent_again(proxy, through, pauses):
     assert raised.value.status == 409
     assert raised.value.members["state"] == "awaiting_approval"
     assert raised.value.trace_id in str(raised.value)
-    assert len(proxy.sent("POST /tasks")) == 3
+    assert len(proxy.find_requests("POST /tasks")) == 3
     assert pauses == []
 
 

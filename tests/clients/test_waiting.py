@@ -49,7 +49,7 @@ def test_the_task_is_read_after_the_stream_began(proxy, through, clerk, alice):
 
 
 @pytest.mark.parametrize("timeout", [STREAM, POLL])
-def test_a_wish_for_changes_ends_the_wait_and_a_revision_begins_the_next(
+def test_a_request_for_changes_ends_the_wait_and_a_revision_begins_the_next(
     server, aside, client, clerk, alice, timeout
 ):
     task = TaskFactory(agent=clerk)
@@ -94,7 +94,7 @@ def test_where_no_stream_can_be_had_the_server_holds_the_request(
     server.holds(1)
     decide(task.pk, alice)
     assert waiting.result(30)["status"] == "approved"
-    assert proxy.sent("GET /tasks")[0].header("Prefer") == "wait=60"
+    assert proxy.find_requests("GET /tasks")[0].header("Prefer") == "wait=60"
 
 
 def test_where_nothing_is_held_the_client_looks_slowly(
@@ -111,7 +111,7 @@ def test_where_nothing_is_held_the_client_looks_slowly(
     proxy.refusals, proxy.hidden = [("GET /events", refusal(404))], b"Prefer"
     task = TaskFactory(agent=clerk)
     assert through.wait_for_decision(str(task.pk))["status"] == "approved"
-    assert pauses == [synchronous.SLOWLY] * 2
+    assert pauses == [synchronous.POLL_INTERVAL] * 2
 
 
 def test_a_stream_that_is_cut_is_taken_up_again(server, proxy, aside, through, clerk, alice):
@@ -166,9 +166,7 @@ def test_a_stream_that_is_cut_again_and_again_costs_no_patience(proxy, aside, cl
 
 
 @pytest.mark.parametrize("timeout", [STREAM, POLL])
-def test_a_server_that_is_started_anew_answers_who_waited_before(
-    tmp_path, aside, clerk, alice, timeout
-):
+def test_a_restarted_server_answers_who_waited_before(tmp_path, aside, clerk, alice, timeout):
     port = free_port()
     env = on_the_tests_database(port, DATA_DIR=str(tmp_path), METRICS_TOKEN="the tests' own")
     env["SECRET_KEY"] = settings.SECRET_KEY

@@ -1,4 +1,7 @@
-"""Old rows, tampering, and the commands as operators run them."""
+"""Old rows, tampering, and the commands as operators run them.
+
+Nothing here outlives a test: commands run in this process or in one that ends with the test.
+"""
 
 import io
 import json
@@ -42,8 +45,8 @@ def tamper() -> Callable[..., int]:
 
 
 @pytest.fixture
-def aged() -> Callable[..., None]:
-    """``aged(session, days=8)``: the row and its events, as if it had all happened then."""
+def backdate() -> Callable[..., None]:
+    """``backdate(session, days=8)``: the row and its events, as if it had all happened then."""
 
     def age(*subjects: Subject, **ago: int) -> None:
         back = timedelta(**ago)
@@ -68,19 +71,19 @@ def run() -> Callable[..., dict[str, Any]]:
     """The JSON that a command answers; the sentence is tested where it matters."""
 
     def command(name: str, *args: str) -> dict[str, Any]:
-        return json.loads(said(name, *args, "--format", "json"))
+        return json.loads(run_for_output(name, *args, "--format", "json"))
 
     return command
 
 
-def said(name: str, *args: str) -> str:
+def run_for_output(name: str, *args: str) -> str:
     """What a command writes to standard output."""
     out = io.StringIO()
     call_command(name, *args, stdout=out, stderr=io.StringIO())
     return out.getvalue()
 
 
-def refused(name: str, *args: str) -> tuple[str, str]:
+def expect_failure(name: str, *args: str) -> tuple[str, str]:
     """What a command that ends with a CommandError wrote before, and its sentence."""
     out = io.StringIO()
     with pytest.raises(CommandError) as refusal:

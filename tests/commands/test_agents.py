@@ -8,7 +8,7 @@ from audit_app.models import Event
 from sessions_app.api_keys import hash_of
 from sessions_app.models import Agent, AgentKey
 from tests.client import Api
-from tests.commands.conftest import refused, said
+from tests.commands.conftest import expect_failure, run_for_output
 
 
 class Caller:
@@ -18,17 +18,17 @@ class Caller:
         self.key = key
 
 
-def accepted(key):
+def is_accepted(key):
     return Api(Caller(key)).get("/sessions").status_code == 200
 
 
 def test_the_key_of_a_new_agent_is_shown_once_on_a_line_of_its_own(alice):
-    out = said(
+    out = run_for_output(
         "create_agent", "bot", "--role", "support-agent", "--role", "ops", "--owner", "alice"
     )
 
     [key] = re.findall(r"^key: (ork_\S+)$", out, re.MULTILINE)
-    assert accepted(key)
+    assert is_accepted(key)
     agent = Agent.objects.get(name="bot")
     assert (agent.roles, agent.owner) == (["support-agent", "ops"], alice)
     assert AgentKey.objects.get(agent=agent).hash == hash_of(key)
@@ -46,7 +46,7 @@ def test_a_script_reads_the_same_as_json(run):
 
 
 def test_a_name_is_given_once(bot):
-    assert refused("create_agent", "bot", "--role", "ops") == (
+    assert expect_failure("create_agent", "bot", "--role", "ops") == (
         "",
         "An agent named bot already exists.",
     )
@@ -54,7 +54,7 @@ def test_a_name_is_given_once(bot):
 
 
 def test_an_owner_must_be_a_user():
-    assert refused("create_agent", "bot", "--role", "ops", "--owner", "nobody") == (
+    assert expect_failure("create_agent", "bot", "--role", "ops", "--owner", "nobody") == (
         "",
         "There is no user called nobody.",
     )
@@ -63,7 +63,7 @@ def test_an_owner_must_be_a_user():
 
 @pytest.mark.parametrize("named", ["", "  ", "x" * 151, "a\nb"])
 def test_a_name_is_printable_and_not_too_long(named):
-    _, sentence = refused("create_agent", named, "--role", "ops")
+    _, sentence = expect_failure("create_agent", named, "--role", "ops")
 
     assert "A name has 1 to 150 printable characters." in sentence
 
@@ -71,37 +71,37 @@ def test_a_name_is_printable_and_not_too_long(named):
 def test_a_rotated_key_ends_at_once(bot, run):
     rotated = run("rotate_agent_key", "bot")
 
-    assert accepted(rotated["key"])
-    assert not accepted(bot.key)
+    assert is_accepted(rotated["key"])
+    assert not is_accepted(bot.key)
 
 
 def test_with_an_overlap_both_keys_work_for_a_while(bot, tamper):
-    out = said("rotate_agent_key", "bot", "--overlap", "1h")
+    out = run_for_output("rotate_agent_key", "bot", "--overlap", "1h")
 
     [key] = re.findall(r"^key: (ork_\S+)$", out, re.MULTILINE)
-    assert accepted(bot.key)
-    assert accepted(key)
+    assert is_accepted(bot.key)
+    assert is_accepted(key)
     tamper(
         "UPDATE agent_keys SET revoked_at = revoked_at - interval '61 minutes' WHERE hash = %s",
         hash_of(bot.key),
     )
-    assert not accepted(bot.key)
-    assert accepted(key)
+    assert not is_accepted(bot.key)
+    assert is_accepted(key)
 
 
 def test_a_revoked_agent_and_its_keys_are_refused(bot, run):
     revoked = run("revoke_agent", "bot")
 
     assert revoked == {"agent_id": str(bot.pk), "name": "bot", "status": "revoked"}
-    assert not accepted(bot.key)
-    assert refused("revoke_agent", "bot") == ("", "The agent bot is revoked.")
-    assert refused("rotate_agent_key", "bot") == ("", "The agent bot is revoked.")
+    assert not is_accepted(bot.key)
+    assert expect_failure("revoke_agent", "bot") == ("", "The agent bot is revoked.")
+    assert expect_failure("rotate_agent_key", "bot") == ("", "The agent bot is revoked.")
     assert run("verify_audit")["whole"]
 
 
 @pytest.mark.parametrize("command", ["rotate_agent_key", "revoke_agent"])
 def test_an_unknown_agent_is_one_sentence(command):
-    assert refused(command, "nobody") == ("", "There is no agent called nobody.")
+    assert expect_failure(command, "nobody") == ("", "There is no agent called nobody.")
 
 
 def test_a_refusal_is_one_line_on_stderr_and_nothing_else(bot, manage):

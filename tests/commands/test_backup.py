@@ -8,7 +8,7 @@ import pytest
 from psycopg import errors
 
 from tests.database import database_url
-from tests.factories import TaskFactory, approved
+from tests.factories import TaskFactory, approve_task
 
 pytestmark = pytest.mark.skipif(not shutil.which("pg_restore"), reason="pg_restore is not on PATH")
 
@@ -24,7 +24,7 @@ def elsewhere():
 
 
 def test_a_restored_dump_is_whole_and_guarded(alice, bot, manage, elsewhere, tmp_path):
-    approved(TaskFactory(agent=bot, data={"é": [1, 0.5, "\U0001f600"]}), by=alice)
+    approve_task(TaskFactory(agent=bot, data={"é": [1, 0.5, "\U0001f600"]}), by=alice)
     dump = tmp_path / "dump"
     here = database_url(superuser=True)
     for command in (

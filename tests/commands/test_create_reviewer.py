@@ -7,18 +7,18 @@ import pytest
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import Group, User
 
-from tests.commands.conftest import refused, said
+from tests.commands.conftest import expect_failure, run_for_output
 from tests.factories import TaskFactory, the_approval
 
 
 @pytest.fixture
-def typed(monkeypatch):
-    """``typed("…")``: what stands on standard input."""
+def type_input(monkeypatch):
+    """``type_input("…")``: what stands on standard input."""
     return lambda text: monkeypatch.setattr("sys.stdin", io.StringIO(text))
 
 
 def test_the_first_password_is_shown_once_on_a_line_of_its_own():
-    out = said("create_reviewer", "dora", "--role", "finance", "--role", "legal")
+    out = run_for_output("create_reviewer", "dora", "--role", "finance", "--role", "legal")
 
     [password] = re.findall(r"^password: (\S{20,})$", out, re.MULTILINE)
     dora = authenticate(username="dora", password=password)
@@ -27,7 +27,7 @@ def test_the_first_password_is_shown_once_on_a_line_of_its_own():
 
 
 def test_a_reviewer_reviews_and_can_do_nothing_else(bot, api):
-    said("create_reviewer", "dora", "--role", "finance")
+    run_for_output("create_reviewer", "dora", "--role", "finance")
     dora = User.objects.get(username="dora")
     approval = the_approval(TaskFactory(agent=bot))
 
@@ -49,8 +49,8 @@ def test_a_group_that_exists_is_used(alice, run):
     assert list(Group.objects.all()) == list(alice.groups.all()) == list(dora.groups.all())
 
 
-def test_a_password_can_be_read_and_is_not_printed(run, typed):
-    typed("correct horse battery\n")
+def test_a_password_can_be_read_and_is_not_printed(run, type_input):
+    type_input("correct horse battery\n")
 
     made = run("create_reviewer", "dora", "--role", "finance", "--password-stdin")
 
@@ -66,10 +66,12 @@ def test_a_password_can_be_read_and_is_not_printed(run, typed):
         ("dora1dora1", "The password is too similar to the username."),
     ],
 )
-def test_a_weak_password_is_refused_and_nothing_is_made(typed, password, why):
-    typed(password + "\n")
+def test_a_weak_password_is_refused_and_nothing_is_made(type_input, password, why):
+    type_input(password + "\n")
 
-    out, sentence = refused("create_reviewer", "dora1dora", "--role", "new", "--password-stdin")
+    out, sentence = expect_failure(
+        "create_reviewer", "dora1dora", "--role", "new", "--password-stdin"
+    )
 
     assert out == ""
     assert why in sentence
@@ -78,7 +80,7 @@ def test_a_weak_password_is_refused_and_nothing_is_made(typed, password, why):
 
 
 def test_an_existing_username_is_refused_and_nothing_changes(alice):
-    assert refused("create_reviewer", "alice", "--role", "new") == (
+    assert expect_failure("create_reviewer", "alice", "--role", "new") == (
         "",
         "User alice already exists.",
     )
@@ -88,14 +90,14 @@ def test_an_existing_username_is_refused_and_nothing_changes(alice):
 
 
 def test_a_username_has_no_blanks():
-    _, sentence = refused("create_reviewer", "dora the reviewer", "--role", "finance")
+    _, sentence = expect_failure("create_reviewer", "dora the reviewer", "--role", "finance")
 
     assert sentence.startswith("Enter a valid username.")
     assert not User.objects.exists()
 
 
 def test_a_username_is_kept_in_the_form_that_logging_in_looks_for():
-    out = said("create_reviewer", "\N{LATIN SMALL LIGATURE FI}n", "--role", "finance")
+    out = run_for_output("create_reviewer", "\N{LATIN SMALL LIGATURE FI}n", "--role", "finance")
 
     [password] = re.findall(r"^password: (\S{20,})$", out, re.MULTILINE)
     assert authenticate(username="fin", password=password) == User.objects.get()

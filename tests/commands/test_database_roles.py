@@ -67,7 +67,7 @@ def test_its_limits_hold_without_asking_for_them(application):
 
 
 def test_the_check_is_content(manage):
-    answer = json.loads(ended(manage("database_roles", "--check", "--format", "json")))
+    answer = json.loads(read_output(manage("database_roles", "--check", "--format", "json")))
     assert (answer["least_privilege"], answer["shortcomings"]) == (True, [])
 
 
@@ -137,27 +137,29 @@ def fresh():
             admin.execute(f'DROP ROLE IF EXISTS "{role}"')
 
 
-def ended(process):
+def read_output(process):
     out, err = process.communicate()
     assert process.returncode == 0, err
     return out
 
 
 def test_from_an_empty_database_by_three_commands(manage, fresh):
-    ended(manage("database_roles", **fresh))
-    ended(manage("migrate", "-v0", **fresh))
-    assert "can do no more" in ended(manage("database_roles", "--check", **fresh))
+    read_output(manage("database_roles", **fresh))
+    read_output(manage("migrate", "-v0", **fresh))
+    assert "can do no more" in read_output(manage("database_roles", "--check", **fresh))
     without_owner = fresh | {"DATABASE_OWNER_URL": "", "DATABASE_ADMIN_URL": ""}
-    assert "key: ork_" in ended(manage("create_agent", "bot", "--role", "finance", **without_owner))
+    assert "key: ork_" in read_output(
+        manage("create_agent", "bot", "--role", "finance", **without_owner)
+    )
 
 
 def test_what_was_installed_with_one_role_is_handed_over(manage, fresh):
     alone = {"DATABASE_URL": fresh["DATABASE_ADMIN_URL"], "DATABASE_OWNER_URL": ""}
-    ended(manage("migrate", "-v0", **alone))
-    ended(manage("create_agent", "bot", "--role", "finance", **alone))
+    read_output(manage("migrate", "-v0", **alone))
+    read_output(manage("create_agent", "bot", "--role", "finance", **alone))
     for _ in range(2):
-        assert "can do no more" in ended(manage("database_roles", **fresh))
-    ended(manage("rotate_agent_key", "bot", **fresh))
+        assert "can do no more" in read_output(manage("database_roles", **fresh))
+    read_output(manage("rotate_agent_key", "bot", **fresh))
     with psycopg.connect(fresh["DATABASE_OWNER_URL"]) as owner:
         owner.execute("ALTER TABLE tasks ADD COLUMN later int")  # as a migration might
         owner.rollback()

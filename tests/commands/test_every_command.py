@@ -6,7 +6,7 @@ import pty
 
 import pytest
 
-from tests.commands.conftest import refused
+from tests.commands.conftest import expect_failure
 from tests.factories import SessionFactory
 
 COMMANDS = {
@@ -44,14 +44,14 @@ def test_an_unreachable_database_is_one_sentence(command, manage, tmp_path):
 @pytest.mark.parametrize("command", SWEEPS)
 @pytest.mark.parametrize("size", ["0", "-1", "many", "١"])
 def test_a_batch_has_a_size(command, size):
-    _, sentence = refused(command, f"--batch-size={size}")
+    _, sentence = expect_failure(command, f"--batch-size={size}")
 
     assert f"{size!r} is not a whole number above 0." in sentence
 
 
 @pytest.mark.parametrize("command", ["expire_sessions", "purge"])
 def test_a_length_of_time_that_is_none_is_told_with_an_example(command, bot):
-    _, sentence = refused(command, "--older-than", "7 weeks")
+    _, sentence = expect_failure(command, "--older-than", "7 weeks")
 
     assert sentence.endswith(
         "'7 weeks' is not a length of time: write a whole number above 0 and s, m, h or d, "
@@ -59,9 +59,9 @@ def test_a_length_of_time_that_is_none_is_told_with_an_example(command, bot):
     )
 
 
-def test_long_work_shows_its_progress_on_a_terminal_and_only_there(bot, aged, manage):
+def test_long_work_shows_its_progress_on_a_terminal_and_only_there(bot, backdate, manage):
     sessions = SessionFactory.create_batch(2, agent=bot)
-    aged(*sessions, days=8)
+    backdate(*sessions, days=8)
     terminal, end = pty.openpty()
     try:
         process = manage("expire_sessions", "--format", "json", "--batch-size", "1", stderr=end)

@@ -10,17 +10,17 @@ from django.db import connection
 from audit_app.models import Event
 from sessions_app import operations
 from sessions_app.models import AgentSession
-from tests.commands.conftest import said, wait_until_something_waits_for
+from tests.commands.conftest import run_for_output, wait_until_something_waits_for
 from tests.factories import SessionFactory
 
 
 @pytest.fixture
-def overdue(bot, aged):
+def overdue(bot, backdate):
     """``overdue(5)``: that many sessions of bot's, untouched for eight days."""
 
     def make(count):
         sessions = SessionFactory.create_batch(count, agent=bot)
-        aged(*sessions, days=8)
+        backdate(*sessions, days=8)
         return sessions
 
     return make
@@ -31,13 +31,13 @@ def statuses(*sessions):
 
 
 def test_what_is_overdue_is_expired_with_its_event_and_what_is_fresh_is_left(
-    bot, overdue, aged, run
+    bot, overdue, backdate, run
 ):
     pending, active, done = overdue(3)
     operations.update_session(active.pk, by=bot.as_actor(), status="active")
     operations.update_session(done.pk, by=bot.as_actor(), status="active")
     operations.update_session(done.pk, by=bot.as_actor(), status="completed")
-    aged(active, done, days=8)
+    backdate(active, done, days=8)
     fresh = SessionFactory(agent=bot)
 
     assert run("expire_sessions") == {"sessions": 2, "dry_run": False, "stopped": False}
@@ -65,7 +65,10 @@ def test_a_dry_run_counts_and_changes_nothing(overdue, run):
     sessions = overdue(2)
 
     assert run("expire_sessions", "--dry-run") == {"sessions": 2, "dry_run": True}
-    assert said("expire_sessions", "--dry-run") == "Would expire 2 sessions; changed nothing.\n"
+    assert (
+        run_for_output("expire_sessions", "--dry-run")
+        == "Would expire 2 sessions; changed nothing.\n"
+    )
     assert statuses(*sessions) == ["pending", "pending"]
 
 

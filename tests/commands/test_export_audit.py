@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 
 from audit_app.models import Event
-from tests.commands.conftest import refused, said, wait_until_something_waits_for
+from tests.commands.conftest import expect_failure, run_for_output, wait_until_something_waits_for
 from tests.factories import TaskFactory
 
 
@@ -23,7 +23,7 @@ def entries(bot):
 
 
 def test_entries_come_in_order_one_a_line(entries):
-    assert said("export_audit") == entries
+    assert run_for_output("export_audit") == entries
 
 
 def test_standard_output_has_the_bytes_and_standard_error_their_digest(entries, manage):
@@ -65,7 +65,7 @@ def test_a_stopped_export_leaves_no_file(entries, manage, elsewhere, tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path):
-    out, sentence = refused("export_audit", "--to", str(tmp_path / "missing" / "trail"))
+    out, sentence = expect_failure("export_audit", "--to", str(tmp_path / "missing" / "trail"))
 
     assert out == ""
     assert sentence == f"{tmp_path / 'missing'}: No such file or directory."

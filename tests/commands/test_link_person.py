@@ -5,7 +5,7 @@ import json
 import pytest
 
 from orchestrator.accounts.models import Identity
-from tests.commands.conftest import refused, said
+from tests.commands.conftest import expect_failure, run_for_output
 
 ISSUER = "https://id.example"
 
@@ -17,7 +17,7 @@ def issuer(settings):
 
 def link(username, subject):
     return json.loads(
-        said("link_person", username, "--subject", subject, "--format", "json"),
+        run_for_output("link_person", username, "--subject", subject, "--format", "json"),
     )
 
 
@@ -32,16 +32,19 @@ def test_a_person_is_linked_once(alice):
 def test_who_is_linked_already_stays_so(alice, bob):
     link("alice", "4711")
 
-    assert refused("link_person", "alice", "--subject", "12")[1] == (
+    assert expect_failure("link_person", "alice", "--subject", "12")[1] == (
         f"alice is linked to 4711 at {ISSUER}."
     )
-    assert "somebody else" in refused("link_person", "bob", "--subject", "4711")[1]
+    assert "somebody else" in expect_failure("link_person", "bob", "--subject", "4711")[1]
     assert Identity.objects.get().user == alice
 
 
 def test_who_is_not_here_and_no_issuer_are_one_sentence(settings):
-    assert refused("link_person", "nobody", "--subject", "12")[1] == (
+    assert expect_failure("link_person", "nobody", "--subject", "12")[1] == (
         "There is no user called nobody."
     )
     settings.OIDC_ISSUER_URL = ""
-    assert refused("link_person", "nobody", "--subject", "12")[1] == "OIDC_ISSUER_URL is not set."
+    assert (
+        expect_failure("link_person", "nobody", "--subject", "12")[1]
+        == "OIDC_ISSUER_URL is not set."
+    )

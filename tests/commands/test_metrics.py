@@ -6,11 +6,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from approvals_app.decisions import operations
 from audit_app.base.actors import Actor
 from tests.client import Api
-from tests.commands.conftest import said
-from tests.factories import TaskFactory, aged, the_approval
+from tests.commands.conftest import run_for_output
+from tests.factories import TaskFactory, set_columns, the_approval
 
 
-def scraped(**headers):
+def scrape_metrics(**headers):
     answer = Api(**headers).get("/metrics")
     assert answer.status_code == 200
     found = {}
@@ -23,9 +23,9 @@ def scraped(**headers):
 def test_requests_are_counted_by_route_and_never_by_address(api, bot):
     counted = ("orchestrator_request_seconds_count", "200", "GET", "tasks/<uuid:pk>")
     task = TaskFactory(agent=bot)
-    before = scraped().get(counted, 0)
+    before = scrape_metrics().get(counted, 0)
     api(bot).get(f"/tasks/{task.pk}")
-    after = scraped()
+    after = scrape_metrics()
     assert after[counted] == before + 1
     assert not [key for key in after if str(task.pk) in "".join(key)]
 
@@ -33,40 +33,40 @@ def test_requests_are_counted_by_route_and_never_by_address(api, bot):
 def test_decisions_are_counted_with_what_came_of_them(alice, bot):
     done = ("orchestrator_operations_total", "approval.approve", "done")
     late = ("orchestrator_operations_total", "already_decided", "approval.approve")
-    before = scraped()
+    before = scrape_metrics()
     approval = the_approval(TaskFactory(agent=bot))
     given = {"by": Actor.human(alice), "payload_digest": approval.payload_digest}
     operations.approve(approval.pk, **given)
     with pytest.raises(operations.policies.AlreadyDecided):
         operations.approve(approval.pk, **given)
-    after = scraped()
+    after = scrape_metrics()
     assert after[done] == before.get(done, 0) + 1
     assert after[late] == before.get(late, 0) + 1
 
 
-def test_what_waits_is_told_by_role_and_age(bot):
+def test_what_waits_is_counted_by_role_and_age(bot):
     from approvals_app.models import Approval
 
     TaskFactory(agent=bot)
-    told = scraped()
+    told = scrape_metrics()
     assert told[("orchestrator_approvals_waiting", "5m", "finance")] == 1
     assert told[("orchestrator_approvals_overdue", "finance")] == 0
     approval = Approval.objects.get()
     early = approval.created_at - (approval.expires_at - approval.created_at) * 2
-    aged(Approval, created_at=early, expires_at=approval.created_at)
-    told = scraped()
+    set_columns(Approval, created_at=early, expires_at=approval.created_at)
+    told = scrape_metrics()
     assert told[("orchestrator_approvals_waiting", "5m", "finance")] == 0
     assert told[("orchestrator_approvals_waiting", "finance", "older")] == 1
     assert told[("orchestrator_approvals_oldest_seconds", "finance")] > 86_400
     assert told[("orchestrator_approvals_overdue", "finance")] == 1
 
 
-def test_runs_of_commands_are_told_whichever_process_ran_them(bot, manage):
-    assert ("orchestrator_command_runs_total", "expire_approvals") not in scraped()
+def test_runs_of_commands_are_counted_whichever_process_ran_them(bot, manage):
+    assert ("orchestrator_command_runs_total", "expire_approvals") not in scrape_metrics()
     for _ in range(2):
         assert manage("expire_approvals").wait() == 0
     assert manage("expire_approvals", "--dry-run").wait() == 0
-    told = scraped()
+    told = scrape_metrics()
     assert told[("orchestrator_command_runs_total", "expire_approvals")] == 2
     assert told[("orchestrator_command_failures_total", "expire_approvals")] == 0
     assert told[("orchestrator_command_success_timestamp_seconds", "expire_approvals")] > 1.7e9
@@ -78,9 +78,9 @@ def test_what_expiry_did_is_added_up(bot):
 
     for _ in range(2):
         session = SessionFactory(agent=bot)
-        aged(AgentSession, updated_at=session.updated_at.replace(year=2020))
-        said("expire_sessions")
-    assert scraped()[("orchestrator_command_rows_total", "expire_sessions", "sessions")] == 2
+        set_columns(AgentSession, updated_at=session.updated_at.replace(year=2020))
+        run_for_output("expire_sessions")
+    assert scrape_metrics()[("orchestrator_command_rows_total", "expire_sessions", "sessions")] == 2
 
 
 def test_a_broken_trail_is_a_failed_run(bot, manage):
@@ -90,7 +90,7 @@ def test_a_broken_trail_is_a_failed_run(bot, manage):
     with without_guards() as cursor:
         cursor.execute("DELETE FROM audit_events WHERE event_type = 'task.routed'")
     assert manage("verify_audit").wait() == 1
-    told = scraped()
+    told = scrape_metrics()
     assert told[("orchestrator_command_failures_total", "verify_audit")] == 1
     assert told[("orchestrator_command_success_timestamp_seconds", "verify_audit")] == 0
 
@@ -99,6 +99,6 @@ def test_only_who_bears_the_token_reads_them(settings):
     settings.METRICS_TOKEN = "m" * 32
     assert Api().get("/metrics").status_code == 401
     assert Api(Authorization="Bearer nonsense").get("/metrics").status_code == 401
-    assert ("orchestrator_database_up",) in scraped(Authorization=f"Bearer {'m' * 32}")
+    assert ("orchestrator_database_up",) in scrape_metrics(Authorization=f"Bearer {'m' * 32}")
     settings.METRICS_TOKEN, settings.TRIAL = "", False
     assert Api().get("/metrics").status_code == 404

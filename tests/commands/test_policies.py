@@ -13,12 +13,12 @@ from approvals_app.errors import PolicyAdministratorsOnly
 from approvals_app.models import ApprovalPolicy
 from approvals_app.policy import operations
 from approvals_app.policy.files import FileInvalid, dump_file, parse_file
-from approvals_app.policy.language import Rule
+from approvals_app.policy.language import Policy
 from audit_app.base.actors import Actor
 from audit_app.models import Event
 from sessions_app.models import Task
-from tests.commands.conftest import said
-from tests.factories import TaskFactory, aged, policy
+from tests.commands.conftest import run_for_output
+from tests.factories import TaskFactory, policy, set_columns
 
 FILE = """
 policies:
@@ -143,7 +143,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_who_may_change_policies(alice, bot):
-    rule = Rule.parse({"name": "x", "then": "approve"})
+    rule = Policy.parse({"name": "x", "then": "approve"})
     for by in (Actor.human(alice), bot.as_actor()):
         with pytest.raises(PolicyAdministratorsOnly):
             operations.create_policy(rule, by=by)
@@ -174,10 +174,10 @@ def test_simulation_says_what_would_be_otherwise(file, bot, run, settings):
 
 def test_simulation_looks_back_as_far_as_it_is_told(file, bot, run):
     TaskFactory(agent=bot)
-    aged(Task, created_at=timezone.now() - timedelta(days=8))
+    set_columns(Task, created_at=timezone.now() - timedelta(days=8))
     assert run("policies", "simulate", "--days", "7")["tasks"] == 0
     assert run("policies", "simulate", "--days", "9")["tasks"] == 1
-    assert "0 tasks" in said("policies", "simulate", "--days", "7")
+    assert "0 tasks" in run_for_output("policies", "simulate", "--days", "7")
 
 
 def test_a_file_round_trips():

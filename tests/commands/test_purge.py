@@ -15,7 +15,7 @@ from audit_app.base.actors import Actor
 from audit_app.models import Event, RequestReceipt
 from sessions_app import operations
 from sessions_app.models import AgentSession, Task
-from tests.commands.conftest import said
+from tests.commands.conftest import run_for_output
 from tests.factories import SessionFactory, TaskFactory, the_approval
 
 NOTHING = {"tasks": 0, "approvals": 0, "sessions": 0, "receipts": 0}
@@ -23,7 +23,7 @@ DONE = {"dry_run": False, "stopped": False}
 
 
 @pytest.fixture
-def over(bot, alice, aged):
+def over(bot, alice, backdate):
     """``over()``: a task that alice rejected in a session that has failed, 91 days ago."""
 
     def make():
@@ -33,7 +33,7 @@ def over(bot, alice, aged):
         approvals.reject(approval.pk, by=Actor.human(alice), payload_digest=task.payload_digest)
         for status in ("active", "failed"):
             operations.update_session(session.pk, by=bot.as_actor(), status=status)
-        aged(session, task, approval, days=91)
+        backdate(session, task, approval, days=91)
         return session, task, approval
 
     return make
@@ -64,14 +64,14 @@ def test_a_finished_task_goes_with_its_approvals_and_its_session(over, run, bot)
         assert last.event_type == f"{row.subject_type}.purged"
         assert (last.from_state, last.to_state, last.actor) == (state, None, "system:purge")
     assert run("verify_audit")["whole"]
-    assert said("purge") == "Removed 0 tasks, 0 approvals, 0 sessions and 0 receipts.\n"
+    assert run_for_output("purge") == "Removed 0 tasks, 0 approvals, 0 sessions and 0 receipts.\n"
 
 
-def test_what_is_not_finished_or_not_old_stays(over, run, bot, aged):
+def test_what_is_not_finished_or_not_old_stays(over, run, bot, backdate):
     over()
     waiting = TaskFactory(agent=bot)
     opened = SessionFactory(agent=bot)
-    aged(waiting, opened, days=91)
+    backdate(waiting, opened, days=91)
 
     assert run("purge", "--older-than", "92d") == NOTHING | DONE
     run("purge")
@@ -80,12 +80,12 @@ def test_what_is_not_finished_or_not_old_stays(over, run, bot, aged):
     assert AgentSession.objects.get() == opened
 
 
-def test_a_finished_session_stays_as_long_as_a_task_refers_to_it(over, run, bot, aged):
+def test_a_finished_session_stays_as_long_as_a_task_refers_to_it(over, run, bot, backdate):
     session = SessionFactory(agent=bot)
     waiting = TaskFactory(agent=bot, session_id=session.pk)
     for status in ("active", "completed"):
         operations.update_session(session.pk, by=bot.as_actor(), status=status)
-    aged(session, waiting, days=91)
+    backdate(session, waiting, days=91)
 
     assert run("purge", "--dry-run") == NOTHING | {"dry_run": True}
     assert run("purge") == NOTHING | DONE
@@ -131,7 +131,7 @@ def test_two_runs_at_once_remove_each_row_once(over, run):
     assert run("verify_audit")["whole"]
 
 
-def test_receipts_go_when_their_keys_are_no_longer_kept(api, bot, run, settings, tamper):
+def test_stored_responses_go_when_their_keys_are_no_longer_kept(api, bot, run, settings, tamper):
     for _ in range(2):
         answer = api(bot).post(
             "/sessions", {"agent_role": "support-agent"}, headers={"Idempotency-Key": str(uuid4())}

@@ -26,7 +26,7 @@ from audit_app.trail.verification import event_in
 from sessions_app import operations
 from sessions_app.models import AgentSession, Task
 from sessions_app.tasks import operations as task_operations
-from tests.commands.conftest import refused, said, wait_until_something_waits_for
+from tests.commands.conftest import expect_failure, run_for_output, wait_until_something_waits_for
 from tests.factories import SessionFactory, TaskFactory, the_approval
 
 DIGEST = "0" * 64
@@ -60,9 +60,9 @@ def place(of):
     return f"event {of.pk}, position {of.position}"
 
 
-def found():
+def list_findings():
     """The lines of findings."""
-    out, sentence = refused("verify_audit")
+    out, sentence = expect_failure("verify_audit")
     lines = out.splitlines()
     assert sentence.startswith(f"The trail is not whole: {len(lines)} findings in ")
     return lines
@@ -89,10 +89,13 @@ def test_a_trail_that_nobody_touched_is_whole(task, run, bot):
         trace_id=uuid4(),
         metadata={"é": 1e21, "𝄞": 0.1, "\ue000": 1e16, "n": -0.0, "\n\x7f": [True, None]},
     )
-    said("revoke_agent", "payer")
+    run_for_output("revoke_agent", "payer")
     events, subjects = Event.objects.count(), Event.objects.values("subject_id").distinct().count()
 
-    assert said("verify_audit") == f"The trail is whole: {events} events of {subjects} subjects.\n"
+    assert (
+        run_for_output("verify_audit")
+        == f"The trail is whole: {events} events of {subjects} subjects.\n"
+    )
     assert run("verify_audit") == {
         "whole": True,
         "events": events,
@@ -103,7 +106,7 @@ def test_a_trail_that_nobody_touched_is_whole(task, run, bot):
 
 
 def test_an_empty_trail_is_whole():
-    assert said("verify_audit") == "The trail is whole: 0 events of 0 subjects.\n"
+    assert run_for_output("verify_audit") == "The trail is whole: 0 events of 0 subjects.\n"
 
 
 def test_a_changed_state_in_an_entry(task, tamper):
@@ -116,7 +119,7 @@ def test_a_changed_state_in_an_entry(task, tamper):
         decided.pk,
     )
 
-    assert found() == [
+    assert list_findings() == [
         f"changed: approval {approval.pk}, seq 2, event {decided.pk}: "
         "the row's status is approved, its events end at rejected"
     ]
@@ -131,7 +134,7 @@ def test_a_changed_kind_of_event(task, tamper):
         decided.pk,
     )
 
-    assert found() == [
+    assert list_findings() == [
         f"changed: approval {approval.pk}, seq 2, {place(decided)}: "
         "approval.expired never goes from pending to approved"
     ]
@@ -147,7 +150,7 @@ def test_a_state_that_does_not_follow(task, tamper):
         claimed.pk,
     )
 
-    assert found() == [
+    assert list_findings() == [
         f"changed: task {task.pk}, seq 3, {place(claimed)}: "
         "it begins at awaiting_approval, but the event before it left the subject approved",
         f"changed: task {task.pk}, seq 4, {place(event(task, 4))}: "
@@ -166,7 +169,7 @@ def test_a_decision_put_into_another_humans_mouth(task, charlie, alice, tamper):
         decided.pk,
     )
 
-    assert found() == [
+    assert list_findings() == [
         f"changed: approval {approval.pk}, seq 2, event {decided.pk}: "
         f"the row says user {alice.pk} decided, its event says user {charlie.pk}"
     ]
@@ -180,7 +183,7 @@ def test_a_decision_by_no_human(task, tamper):
         decided.pk,
     )
 
-    assert found() == [
+    assert list_findings() == [
         f"changed: approval {approval.pk}, seq 2, event {decided.pk}: "
         "the row says a human decided, its events say agent"
     ]
@@ -190,7 +193,7 @@ def test_a_decider_changed_in_the_row(task, charlie, alice, tamper):
     approval = the_approval(task)
     tamper("UPDATE approvals SET decided_by_id = %s WHERE id = %s", charlie.pk, approval.pk)
 
-    assert found() == [
+    assert list_findings() == [
         f"changed: approval {approval.pk}, seq 2, event {event(approval, 2).pk}: "
         f"the row says user {charlie.pk} decided, its event says user {alice.pk}"
     ]
@@ -200,7 +203,7 @@ def test_a_removed_event(task, tamper):
     claimed = event(task, 3)
     tamper("DELETE FROM audit_events WHERE id = %s", claimed.pk)
 
-    assert found() == [
+    assert list_findings() == [
         f"removed: task {task.pk}, seq 3, position {event(task, 4).position}: "
         f"it is missing before event {event(task, 4).pk}"
     ]
@@ -210,7 +213,7 @@ def test_several_removed_events(task, tamper):
     last = event(task, 4)
     tamper("DELETE FROM audit_events WHERE subject_id = %s AND seq < 4", task.pk)
 
-    assert found()[0] == (
+    assert list_findings()[0] == (
         f"removed: task {task.pk}, seq 1, position {last.position}: "
         f"events 1 to 3 are missing before event {last.pk}"
     )
@@ -220,7 +223,7 @@ def test_a_removed_last_event(task, tamper):
     tamper("DELETE FROM audit_events WHERE subject_id = %s AND seq = 4", task.pk)
 
     where = f"changed: task {task.pk}, seq 3, event {event(task, 3).pk}"
-    assert found() == [
+    assert list_findings() == [
         f"{where}: the row's version is 4, its last event's seq is 3",
         f"{where}: the row's status is completed, its events end at claimed",
     ]
@@ -229,7 +232,7 @@ def test_a_removed_last_event(task, tamper):
 def test_all_events_of_a_row_removed(task, tamper):
     tamper("DELETE FROM audit_events WHERE subject_id = %s", task.pk)
 
-    assert found() == [f"inserted: task {task.pk}: the row has no event"]
+    assert list_findings() == [f"inserted: task {task.pk}: the row has no event"]
 
 
 def test_an_inserted_event(task, tamper):
@@ -241,7 +244,7 @@ def test_an_inserted_event(task, tamper):
     )
 
     added = event(session, 4)
-    assert found()[0] == (
+    assert list_findings()[0] == (
         f"changed: session {session.pk}, seq 4, {place(added)}: "
         "it begins at active, but the event before it left the subject completed"
     )
@@ -257,7 +260,7 @@ def test_an_event_inserted_where_another_was(task, tamper):
     )
 
     added, completed = event(session, 2), event(session, 3)
-    assert found() == [
+    assert list_findings() == [
         f"removed: session {session.pk}, seq 2, position {completed.position}: "
         f"it is missing before event {completed.pk}",
         f"inserted: session {session.pk}, seq 2, {place(added)}: "
@@ -275,7 +278,7 @@ def test_metadata_that_is_not_canonical(task, tamper):
             routed.pk,
         )
 
-    assert found()[0] == (
+    assert list_findings()[0] == (
         f"changed: task {task.pk}, seq 1, {place(routed)}: "
         "the entry is not in its canonical form (RFC 8785)"
     )
@@ -299,7 +302,7 @@ def test_a_status_changed_behind_the_trails_back(task, tamper):
     session = AgentSession.objects.get()
     tamper("UPDATE sessions SET status = 'active' WHERE id = %s", session.pk)
 
-    assert found() == [
+    assert list_findings() == [
         f"changed: session {session.pk}, seq 3, event {event(session, 3).pk}: "
         "the row's status is active, its events end at completed"
     ]
@@ -309,7 +312,7 @@ def test_a_time_changed_behind_the_trails_back(task, tamper):
     session = AgentSession.objects.get()
     tamper("UPDATE sessions SET updated_at = updated_at - interval '1 day'")
 
-    assert found() == [
+    assert list_findings() == [
         f"changed: session {session.pk}, seq 3, event {event(session, 3).pk}: "
         f"the row's updated_at is not the time of its last event, "
         f"{session.updated_at:%Y-%m-%dT%H:%M:%S.%fZ}"
@@ -323,7 +326,7 @@ def test_a_payload_changed_after_it_was_approved(task, tamper):
         task.pk,
     )
 
-    assert found() == [
+    assert list_findings() == [
         f"changed: task {task.pk}, seq 4, event {event(task, 4).pk}: the row's payload_digest "
         f"is not that of its first event, {task.payload_digest}",
         f"changed: approval {the_approval(task).pk}: "
@@ -335,7 +338,7 @@ def test_an_approval_moved_to_another_payload(task, tamper):
     approval = the_approval(task)
     tamper("UPDATE approvals SET payload_digest = %s", DIGEST)
 
-    assert found() == [
+    assert list_findings() == [
         f"changed: approval {approval.pk}, seq 2, event {event(approval, 2).pk}: "
         f"the row's payload_digest is not that of its first event, {task.payload_digest}",
         f"changed: approval {approval.pk}: the row's payload_digest is not that of its task",
@@ -354,7 +357,7 @@ def test_an_approved_digest_changed_in_its_event(task, tamper):
         decided.pk,
     )
 
-    assert found() == [
+    assert list_findings() == [
         f"changed: approval {approval.pk}, seq 2, {place(decided)}: "
         "it names another payload than the first event does"
     ]
@@ -364,7 +367,7 @@ def test_a_removed_row(task, tamper):
     approval = the_approval(task)
     tamper("DELETE FROM approvals WHERE id = %s", approval.pk)
 
-    assert found() == [
+    assert list_findings() == [
         f"removed: approval {approval.pk}, seq 2, event {event(approval, 2).pk}: "
         "the row is not there, and no event says that it was purged"
     ]
@@ -380,22 +383,22 @@ def test_an_inserted_row(task, tamper, bot):
         uuid4(),
     )
 
-    assert found() == [f"inserted: session {invented}: the row has no event"]
+    assert list_findings() == [f"inserted: session {invented}: the row has no event"]
 
 
 @pytest.mark.usefixtures("superuser")
-def test_a_purged_row_that_came_back(task, tamper, aged):
+def test_a_purged_row_that_came_back(task, tamper, backdate):
     approval = the_approval(task)
-    aged(task, approval, days=91)
+    backdate(task, approval, days=91)
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE kept AS SELECT * FROM approvals")
-    said("purge")
+    run_for_output("purge")
     columns = ", ".join(field.column for field in Approval._meta.concrete_fields)
     tamper(f"INSERT INTO approvals ({columns}) SELECT {columns} FROM kept")
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE kept")
 
-    assert found()[0] == (
+    assert list_findings()[0] == (
         f"inserted: approval {approval.pk}, seq 3, event {event(approval, 3).pk}: "
         "the row is there, but it was purged"
     )
@@ -409,7 +412,7 @@ def test_a_trigger_that_was_switched_off(task, table, trigger):
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {table}_{trigger}")
         try:
-            assert found() == [
+            assert list_findings() == [
                 f"removed: {table}_{trigger} of {table}: the trigger is missing or disabled"
             ]
         finally:
@@ -419,7 +422,7 @@ def test_a_trigger_that_was_switched_off(task, table, trigger):
 def test_json_says_where_each_finding_is(task, tamper):
     approval = the_approval(task)
     tamper("DELETE FROM approvals")
-    out, _ = refused("verify_audit", "--format", "json")
+    out, _ = expect_failure("verify_audit", "--format", "json")
 
     told = json.loads(out)
     assert (told["whole"], told["found"]) == (False, 1)
@@ -445,7 +448,7 @@ def test_a_hundred_findings_are_shown_and_the_rest_is_counted(bot, tamper):
         bot.pk,
     )
 
-    out, sentence = refused("verify_audit")
+    out, sentence = expect_failure("verify_audit")
 
     lines = out.splitlines()
     assert len(lines) == 101
@@ -492,7 +495,7 @@ def test_a_check_that_was_stopped_says_nothing_of_the_trail(task, manage, elsewh
 
 @pytest.fixture
 def bundle(task, tmp_path):
-    said("export_audit", "--to", str(tmp_path / "trail.jsonl"))
+    run_for_output("export_audit", "--to", str(tmp_path / "trail.jsonl"))
     return tmp_path / "trail.jsonl"
 
 
@@ -515,7 +518,7 @@ def test_a_bundle_can_be_standard_input(bundle, manage):
 def test_a_bundle_opens_no_connection(bundle):
     connections.close_all()
 
-    said("verify_audit", str(bundle))
+    run_for_output("verify_audit", str(bundle))
 
     assert connection.connection is None
 
@@ -553,7 +556,7 @@ def test_a_bundle_that_was_tampered_with(bundle, task, claimed_becomes, expected
     )
     bundle.write_bytes(before + claimed_becomes(line) + after)
 
-    out, _ = refused("verify_audit", str(bundle))
+    out, _ = expect_failure("verify_audit", str(bundle))
 
     n = before.count(b"\n") + 1
     told = expected.format(task=task.pk, event=claimed.pk, n=n, next=n + 1)
@@ -564,7 +567,7 @@ def test_what_was_tampered_with_writes_nothing_to_the_terminal(bundle, task):
     text = bundle.read_text().replace('"to_state":"claimed"', '"to_state":"\\u001b[2J\\n"')
     bundle.write_text(text)
 
-    out, _ = refused("verify_audit", str(bundle))
+    out, _ = expect_failure("verify_audit", str(bundle))
 
     assert len(out.splitlines()) == 2
     assert "to \N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}" in out
@@ -574,4 +577,7 @@ def test_what_was_tampered_with_writes_nothing_to_the_terminal(bundle, task):
 def test_a_bundle_that_is_not_there_is_one_sentence(tmp_path):
     missing = tmp_path / "missing"
 
-    assert refused("verify_audit", str(missing)) == ("", f"{missing}: No such file or directory.")
+    assert expect_failure("verify_audit", str(missing)) == (
+        "",
+        f"{missing}: No such file or directory.",
+    )

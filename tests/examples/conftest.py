@@ -1,4 +1,8 @@
-"""The adapters' own virtual environment, and their programs in it, against a real server."""
+"""The adapters' own virtual environment, and their programs in it, against a real server.
+
+State that outlives the run: the virtual environment, which is made again when its requirements
+change. State of a whole module: the server.
+"""
 
 import fcntl
 import hashlib
@@ -11,7 +15,7 @@ import pytest
 
 from sessions_app.models import Task
 from tests.factories import AgentFactory
-from tests.waiting.conftest import serving
+from tests.live.conftest import serving
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "examples" / "requirements.txt"
@@ -60,7 +64,7 @@ class Program:
 
     def asks(self) -> Task:
         """The one task, once the program waits for it."""
-        while self._server.held() != 1:
+        while self._server.count_held() != 1:
             assert self._process.poll() is None, self._process.communicate()
         return Task.objects.get()
 

@@ -18,7 +18,7 @@ the error that it reports where what was approved is not what the function takes
 each_adapter = pytest.mark.parametrize("adapter", ADAPTERS)
 
 
-def edited(task, editor, approver, data):
+def edit_and_approve(task, editor, approver, data):
     """Whoever edits something can't approve it."""
     decide(task.pk, editor, "edit", data=data)
     decide(task.pk, approver)
@@ -40,7 +40,9 @@ def test_what_was_approved_is_executed_and_reported(adapter, start, alice):
 @each_adapter
 def test_what_a_reviewer_made_of_it_is_executed(adapter, start, alice, bob):
     program = start(adapter, "42.50")
-    edited(program.asks(), alice, bob, {"amount": "40.00", "currency": "USD", "customer": 1008})
+    edit_and_approve(
+        program.asks(), alice, bob, {"amount": "40.00", "currency": "USD", "customer": 1008}
+    )
     assert program.ends() == (0, ["paying 40.00 USD to customer 1008", "40.00 USD paid"])
     task = Task.objects.get()
     assert (task.status, task.result) == ("completed", "40.00 USD paid")
@@ -56,7 +58,7 @@ def test_a_no_is_told_in_the_reviewers_words(adapter, start, alice):
 
 
 @each_adapter
-def test_a_wish_for_changes_is_told_and_takes_the_task_back(adapter, start, alice):
+def test_a_request_for_changes_is_reported_and_takes_the_task_back(adapter, start, alice):
     program = start(adapter, "42.50")
     decide(program.asks().pk, alice, "request_changes", message="To the card, please.")
     status, line, _ = ADAPTERS[adapter]
@@ -68,7 +70,7 @@ def test_a_wish_for_changes_is_told_and_takes_the_task_back(adapter, start, alic
 @each_adapter
 def test_what_the_function_does_not_take_is_not_executed(adapter, start, alice, bob):
     program = start(adapter, "42.50")
-    edited(program.asks(), alice, bob, {"amount": "40.00", "currency": "EUR"})
+    edit_and_approve(program.asks(), alice, bob, {"amount": "40.00", "currency": "EUR"})
     _, lines = program.ends()
     assert not any(line.startswith("paying") for line in lines)
     task = Task.objects.get()

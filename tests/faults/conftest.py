@@ -1,4 +1,8 @@
-"""gunicorn as in production, before a PostgreSQL that the test may stop."""
+"""gunicorn as in production, in front of a PostgreSQL that the test may stop.
+
+State of a whole run: the collected static files, and the data directories that each test's
+PostgreSQL is copied from. Each test has its own PostgreSQL, pooler and server.
+"""
 
 import os
 import shutil
@@ -17,7 +21,7 @@ from django.conf import settings
 from orchestrator.ops import embedded_postgres
 from orchestrator.ops.database_roles import Login
 from tests.clusters import start_cluster
-from tests.database import database_url, locked
+from tests.database import database_url, hold_lock
 from tests.serving import ROOT, client_of, free_port, gunicorn
 
 MANAGE = [sys.executable, "manage.py"]
@@ -55,16 +59,16 @@ class Database:
 
 
 @pytest.fixture
-def migrated() -> bool:
+def with_tables() -> bool:
     """Whether a database of a test's own has its tables from the beginning."""
     return True
 
 
 @pytest.fixture(params=["direct", "pgbouncer"])
-def database_of_its_own(request, tmp_path, migrated) -> Iterator[Database]:
+def database_of_its_own(request, tmp_path, with_tables) -> Iterator[Database]:
     """Reached directly, and through PgBouncer in transaction mode as deploy/ sets it up."""
     place = tmp_path / "postgres"
-    server = start_cluster(place, migrated=migrated)
+    server = start_cluster(place, migrated=with_tables)
     try:
         if request.param == "direct":
             yield Database(place, server, server.application_url)
@@ -136,7 +140,7 @@ def serving(database: Database, place: Path, **environment: str) -> Iterator[htt
 def _collect_static(data: Path) -> None:
     """Once a run: whoever serves from ``data`` gets a link to it."""
     collected = Path(settings.DATA_DIR) / "collected"
-    with locked("collected"):
+    with hold_lock("collected"):
         if not collected.exists():
             env = PRODUCTION | {"DATABASE_URL": database_url(), "DATA_DIR": str(collected)}
             collect = [*MANAGE, "collectstatic", "--no-input"]

@@ -12,7 +12,7 @@ CROWD = 400
 """More than asyncio's own backlog, and fewer than Linux has let wait by default since 5.4."""
 
 
-def test_a_crowd_waits_at_the_door(tmp_path):
+def test_a_crowd_of_connections_is_queued_and_answered(tmp_path):
     port = free_port()
     with gunicorn(tmp_path / "log", on_the_tests_database(port)) as web, ExitStack() as crowd:
         with client_of(port) as client:

@@ -69,7 +69,7 @@ def until_back(client):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("migrated", [False], ids=["empty"])
+@pytest.mark.parametrize("with_tables", [False], ids=["empty"])
 def test_it_starts_without_the_database_and_recovers_by_itself(web, database_of_its_own):
     away(web)
 

@@ -177,7 +177,7 @@ def test_an_ordinary_user_runs_it_as_they_are(tmp_path_factory):
     shutil.chown(place, "nobody")
     code = (
         "import pathlib, sys; sys.path.insert(0, sys.argv[2]);"
-        "from orchestrator import embedded_postgres as e; p = pathlib.Path(sys.argv[1]);"
+        "from orchestrator.ops import embedded_postgres as e; p = pathlib.Path(sys.argv[1]);"
         "print(e.start(p).port); e.stop(p)"
     )
     try:

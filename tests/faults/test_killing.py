@@ -50,14 +50,14 @@ class Agent:
                 routed = await client.route_task(
                     "finance", "refund_approval", "A kettle.", data={"agent": self._number}
                 )
-                task = await self._decided(client, routed["task_id"])
+                task = await self._wait_for_decision(client, routed["task_id"])
                 self.learnt[task["task_id"]] = task["status"]
                 if task["status"] == "approved":
                     await client.claim(task["task_id"])
                     await client.complete(task["task_id"], {"paid": True})
                 await _pause(ended, random.uniform(*THINKS))
 
-    async def _decided(self, client, task_id):
+    async def _wait_for_decision(self, client, task_id):
         """Every second agent listens to a stream, the others to requests that are held."""
         timeout = None if self._number % 2 else 50
         while True:
@@ -140,7 +140,7 @@ async def lived_through(world, browser, receiver):
     return agents, alice, killed
 
 
-def told(receiver):
+def collect_arrivals(receiver):
     """The ids of the events that arrived, by subject, in the order in which each came first."""
     orders = defaultdict(dict)
     for got in list(receiver.got):
@@ -149,7 +149,7 @@ def told(receiver):
     return {subject: list(order) for subject, order in orders.items()}
 
 
-def written(database):
+def read_trail(database):
     """The ids of the trail's events since the webhook's own, by subject, in commit order."""
     orders = defaultdict(list)
     with psycopg.connect(database.url) as admin:
@@ -171,7 +171,7 @@ def time_passes(database):
         )
 
 
-def test_every_decision_is_learnt_and_every_event_is_told(tmp_path):
+def test_every_decision_is_learnt_and_every_event_is_delivered(tmp_path):
     with Receiver() as receiver:
         serving = threading.Thread(target=receiver.serve_forever)
         serving.start()
@@ -207,16 +207,17 @@ def lives(world, receiver):
     assert {kept[t] for t, s in learnt.items() if s == "approved"} <= {"completed"}
 
     deadline = time.monotonic() + DRAIN
-    while told(receiver) != written(world.database) and time.monotonic() < deadline:
+    while collect_arrivals(receiver) != read_trail(world.database) and time.monotonic() < deadline:
         time_passes(world.database)
         time.sleep(0.5)
     world.end()
-    assert told(receiver) == written(world.database)
+    assert collect_arrivals(receiver) == read_trail(world.database)
     assert "." in world.undoing.read_text()
-    assert "agent.undone" not in {body["data"]["event_type"] for body in receiver.said()}
+    assert "agent.undone" not in {body["data"]["event_type"] for body in receiver.read_bodies()}
     assert "whole" in world.manage("verify_audit")
+    events = sum(map(len, collect_arrivals(receiver).values()))
     sys.stdout.write(  # pytest -s shows it
         f"\n{len(learnt)} decisions learnt by {len(agents)} agents,"
-        f" {len(receiver.got)} deliveries of {sum(map(len, told(receiver).values()))} events,"
+        f" {len(receiver.got)} deliveries of {events} events,"
         f" killed: {dict(killed)}\n"
     )

@@ -1,4 +1,8 @@
-"""Tests that schemathesis makes are told apart by the operation that they call."""
+"""Tests that schemathesis makes are told apart by the operation that they call.
+
+Nothing here outlives collection. test_published_schema.py keeps one connection for all its
+requests.
+"""
 
 import pytest
 

@@ -89,7 +89,7 @@ class Model:
     def may_open(self, caller: Caller, role: str) -> Answer:
         return (201, None) if role in caller.roles else (403, "role_not_held")
 
-    def opened(self, id: str, agent: Caller, role: str, metadata: dict[str, Any]) -> Session:
+    def add_session(self, id: str, agent: Caller, role: str, metadata: dict[str, Any]) -> Session:
         session = Session(id, "pending", agent, role, metadata)
         self.sessions.append(session)
         return session
@@ -109,7 +109,7 @@ class Model:
         if status is not None and status not in OPEN_SESSION.get(session.status, ()):
             return 409, "invalid_transition"
         if patch is not None:
-            session.metadata = merged(session.metadata, patch)
+            session.metadata = merge_patch(session.metadata, patch)
         if status is not None:
             session.become(status)
         elif patch is not None:
@@ -118,13 +118,13 @@ class Model:
 
     # Tasks
 
-    def routed(self, id: str, agent: Caller, target: str, *, notification: bool) -> Task:
+    def add_task(self, id: str, agent: Caller, target: str, *, notification: bool) -> Task:
         first = "approved" if notification else "awaiting_approval"
         task = Task(id, first, agent, target, notification)
         self.tasks.append(task)
         return task
 
-    def asked(self, id: str, task: Task, role: str) -> Approval:
+    def add_approval(self, id: str, task: Task, role: str) -> Approval:
         approval = Approval(id, "pending", task, role)
         task.approvals.append(approval)
         self.approvals.append(approval)
@@ -225,7 +225,7 @@ class Model:
         return None if right_digest else (409, "payload_digest_mismatch")
 
 
-def merged(target: Any, patch: Any) -> Any:
+def merge_patch(target: Any, patch: Any) -> Any:
     """RFC 7396, section 2."""
     if not isinstance(patch, dict):
         return patch
@@ -234,5 +234,5 @@ def merged(target: Any, patch: Any) -> Any:
         if value is None:
             result.pop(name, None)
         else:
-            result[name] = merged(result.get(name), value)
+            result[name] = merge_patch(result.get(name), value)
     return result

@@ -151,13 +151,13 @@ class Orchestrator(RuleBasedStateMachine):
         if expected[0] != 201:
             return self.model.sessions[-1] if self.model.sessions else self._some_session()
         assert said["status"] == "pending"
-        return self.model.opened(said["session_id"], caller, role, metadata)
+        return self.model.add_session(said["session_id"], caller, role, metadata)
 
     def _some_session(self) -> Session:
         """A bundle wants a value; an agent's own role always gives one."""
         caller, role = self.callers["asker"][0], self.role("support")
         said, _ = self.write((201, None), "asker", "POST", "/sessions", {"agent_role": role})
-        return self.model.opened(said["session_id"], caller, role, {})
+        return self.model.add_session(said["session_id"], caller, role, {})
 
     @rule(
         target=written,
@@ -210,7 +210,7 @@ class Orchestrator(RuleBasedStateMachine):
         kind = "notification" if notification else "refund_approval"
         body = {"target": role, "task": {"task_type": kind, "data": {"n": n}}}
         said, (*_, headers, answer) = self.write((202, None), who, "POST", "/tasks/route", body)
-        task = self.model.routed(said["task_id"], caller, role, notification=notification)
+        task = self.model.add_task(said["task_id"], caller, role, notification=notification)
         assert said["status"] == task.status
         again = self.send(who, "POST", "/tasks/route", body, **headers)
         assert (again.status_code, again.content) == (202, answer.content)
@@ -221,7 +221,7 @@ class Orchestrator(RuleBasedStateMachine):
         task.digest = seen["payload_digest"]
         for approval in seen["approvals"]:
             assert (approval["approver_role"], approval["status"]) == (role, "pending")
-            self.model.asked(approval["approval_id"], task, role)
+            self.model.add_approval(approval["approval_id"], task, role)
         assert len(task.approvals) == (0 if notification else 1)
         return task
 
@@ -277,7 +277,7 @@ class Orchestrator(RuleBasedStateMachine):
         body = {"task_id": task.id, "approver_role": role}
         said, _ = self.write(expected, who, "POST", "/approvals", body)
         if expected[0] == 201:
-            return self.model.asked(said["approval_id"], task, role)
+            return self.model.add_approval(said["approval_id"], task, role)
         return self.remember_its_approval(task)
 
     @rule(

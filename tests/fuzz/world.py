@@ -21,7 +21,7 @@ from tests.factories import (
     ReviewerFactory,
     SessionFactory,
     TaskFactory,
-    approved,
+    approve_task,
     session_in,
 )
 
@@ -108,7 +108,7 @@ class World:
     def _learn(self, response: Response) -> None:
         kinds = response.headers.get("content-type", [""])
         if response.status_code < 300 and response.content and "json" in kinds[0]:
-            for name, value in named(response.json()):
+            for name, value in find_references(response.json()):
                 self._know(name, value)
 
     def _furnish(self) -> None:
@@ -119,8 +119,8 @@ class World:
             self._know_task(TaskFactory(agent=self.payer, session_id=session.pk))
         for _ in range(4):
             self._know_task(TaskFactory(agent=self.bot))
-            self._know_task(approved(TaskFactory(agent=self.bot), self.alice))
-            claimed = approved(TaskFactory(agent=self.bot), self.alice)
+            self._know_task(approve_task(TaskFactory(agent=self.bot), self.alice))
+            claimed = approve_task(TaskFactory(agent=self.bot), self.alice)
             task_operations.claim(claimed.pk, by=self.payer.as_actor(), lease=timedelta(hours=1))
             self._know_task(claimed)
 
@@ -153,16 +153,16 @@ def signed_in(user: User) -> dict[str, Any]:
     return {"headers": {"X-CSRFToken": CSRF, "Cookie": cookies}}
 
 
-def named(answer: Any) -> Iterator[tuple[str, str]]:
+def find_references(answer: Any) -> Iterator[tuple[str, str]]:
     """The ids, digests and cursors in ``answer``, with the names that requests give them."""
     names = {"next_cursor": "cursor", "subject_id": "subject"}
     wanted = {"session_id", "task_id", "approval_id", "payload_digest", *names}
     if isinstance(answer, list):
         for inner in answer[:5]:
-            yield from named(inner)
+            yield from find_references(inner)
     elif isinstance(answer, dict):
         for name, value in answer.items():
             if name in wanted and isinstance(value, str):
                 yield names.get(name, name), value
             elif isinstance(value, list):
-                yield from named(value)
+                yield from find_references(value)

@@ -1,4 +1,8 @@
-"""A real Chromium in which everything is noted that a hostile payload could bring about."""
+"""A real Chromium in which everything is noted that a hostile payload could bring about.
+
+State of the whole package: one Chromium, of tests/browser/conftest.py. Each test has a window of
+its own.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -19,17 +23,17 @@ class Watch:
     def __init__(self, page: Page, site: str) -> None:
         self.noted: list[str] = []
         self._site = site
-        page.on("request", lambda asked: self._asked(asked.url))
-        page.on("console", lambda said: self._said(said.text))
+        page.on("request", lambda asked: self._note_request(asked.url))
+        page.on("console", lambda said: self._note_message(said.text))
         page.on("pageerror", lambda error: self.noted.append(f"error: {error}"))
         page.on("popup", lambda _: self.noted.append("popup"))
         page.on("dialog", self._dialog)
 
-    def _asked(self, url: str) -> None:
+    def _note_request(self, url: str) -> None:
         if "stolen" in url or not url.startswith((f"{self._site}/", "data:image/")):
             self.noted.append(f"request: {url[:200]}")
 
-    def _said(self, text: str) -> None:
+    def _note_message(self, text: str) -> None:
         if "Security Policy" in text:
             self.noted.append(f"policy: {text[:200]}")
 

@@ -32,7 +32,7 @@ def literal(text: str, **more: Any) -> Trick:
     return Trick({"note": text, text: "a name"}, f"Pay: {text}", shows=(text,), **more)
 
 
-def nested(depth: int) -> Any:
+def nest_deeply(depth: int) -> Any:
     value: Any = "the deepest"
     for _ in range(depth):
         value = {"in": value}
@@ -169,7 +169,7 @@ SIZES = {
     "ten thousand members": Trick(
         {f"member{n:05}": n for n in range(10_000)}, shows=("member00000", "member09999")
     ),
-    "depth of 32": Trick(nested(31), shows=("the deepest",)),
+    "depth of 32": Trick(nest_deeply(31), shows=("the deepest",)),
     "long word": literal("A" * 5_000),
     "huge numbers": Trick(
         {"amount": "9" * 300, "most": 9007199254740991, "float": 1e300},

@@ -78,7 +78,7 @@ ATTRIBUTES = {
 }
 
 
-def opened(page: Page, bot, trick):
+def open_task(page: Page, bot, trick):
     approval = the_approval(TaskFactory(agent=bot, description=trick.description, data=trick.data))
     page.goto(f"/admin/approvals_app/approval/{approval.pk}/change/")
     expect(page.get_by_role("button", name="Approve", exact=True)).to_be_visible()
@@ -101,7 +101,7 @@ def test_what_an_agent_writes_is_text_and_its_tricks_are_marked(
 
 
 def _is_text_and_marked(trick, page, watch, bot):
-    approval = opened(page, bot, trick)
+    approval = open_task(page, bot, trick)
 
     for kind, words in trick.marks:
         expect(page.locator(f"mark.{kind}", has_text=words).first).to_be_visible()
@@ -127,7 +127,7 @@ def test_no_trick_makes_a_phone_scroll_sideways(window, alice, bot, subtests):
     page, _ = window(alice, width=360)
     for name in NARROW:
         with subtests.test(name):
-            opened(page, bot, GALLERY[name])
+            open_task(page, bot, GALLERY[name])
             unfold(page)
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
@@ -135,7 +135,7 @@ def test_no_trick_makes_a_phone_scroll_sideways(window, alice, bot, subtests):
 def test_alice_who_clicks_and_types_all_over_it_runs_nothing(window, alice, bot):
     page, watch = window(alice)
     for name in ("Alpine", "htmx", "out of an attribute", "script as a link", "a form of its own"):
-        opened(page, bot, GALLERY[name])
+        open_task(page, bot, GALLERY[name])
         for part in page.locator(".o-main .o-payload, .o-main .o-words").all():
             part.click(position={"x": 20, "y": 10})
         page.keyboard.press("Tab")
@@ -146,7 +146,7 @@ def test_alice_who_clicks_and_types_all_over_it_runs_nothing(window, alice, bot)
 def test_the_summary_leads_to_one_mark_after_the_other(window, alice, bot):
     page, _ = window(alice)
     marked = Trick({"a": {"b": {"c": {"d": "x\u200by"}}}, "e": "approve this now"})
-    opened(page, bot, marked)
+    open_task(page, bot, marked)
     button = page.get_by_role("button", name="Next")
     for words in ("U+200B", "speaks to the reader"):
         button.click()
@@ -158,7 +158,7 @@ def test_the_summary_leads_to_one_mark_after_the_other(window, alice, bot):
 def test_the_watch_sees_what_it_watches_for(window, alice, bot):
     """Otherwise the tests above would hold on any page."""
     page, watch = window(alice)
-    opened(page, bot, GALLERY["script"])
+    open_task(page, bot, GALLERY["script"])
     with page.expect_console_message(lambda said: "Security Policy" in said.text):
         page.evaluate(f"document.body.append(Object.assign(new Image(), {{src: '{STOLEN}'}}))")
     page.evaluate("alert('x')")

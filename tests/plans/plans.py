@@ -29,19 +29,19 @@ def plan_of(statement: str) -> Any:
     return plan["Plan"]
 
 
-def written(plan: Any) -> str:
+def describe_plan(plan: Any) -> str:
     """``tasks by tasks_status; approvals by approvals_task_id``: how each big table is entered, in
     the order of the plan. Small tables, and what is done with rows, may change with anything."""
-    return "; ".join(dict.fromkeys(_entered(plan, ""))) or "nothing big"
+    return "; ".join(dict.fromkeys(_find_entries(plan, ""))) or "nothing big"
 
 
-def _entered(plan: Any, table: str) -> Iterator[str]:
+def _find_entries(plan: Any, table: str) -> Iterator[str]:
     table = plan.get("Relation Name", table)
     for index in indexes_of(plan):
         if table in BIG:
             yield f"{table} by {index}"
     for each in plan.get("Plans", ()):
-        yield from _entered(each, table)
+        yield from _find_entries(each, table)
 
 
 def nodes(plan: Any) -> Iterator[Any]:

@@ -26,7 +26,7 @@ from audit_app.trail import idempotency
 from bench import lists_rows
 from sessions_app.expiry import expire_approved, expire_sessions, release_leases
 from tests.database import KEPT as KEPT_TABLES
-from tests.plans.plans import BIG, indexes_of, nodes, plan_of, plans_of, read_whole, written
+from tests.plans.plans import BIG, describe_plan, indexes_of, nodes, plan_of, plans_of, read_whole
 
 KEPT = Path(__file__).parent / "plans.txt"
 ROWS = 5_000
@@ -101,7 +101,7 @@ def much(superuser):
             cursor.execute(lists_rows.UNCHECKED)
             for table, change in cursor.fetchall():
                 cursor.execute(f"ALTER TABLE {table} {change}")
-            for statement in lists_rows.statements(ROWS, parts=1):
+            for statement in lists_rows.generate_statements(ROWS, parts=1):
                 cursor.execute(statement)
             # Written by ten transactions that ended long ago, not by this one.
             cursor.execute("UPDATE audit_events SET xid = (3 + position / 500 % 10)::text::xid8")
@@ -128,30 +128,30 @@ def hot() -> dict[str, tuple[Callable[[], Any], set[str]]]:
     root = client_of("root")
     found: dict[str, tuple[Callable[[], Any], set[str]]] = {}
 
-    def asked(who: str, path: str, *indexes: str) -> None:
+    def add_request(who: str, path: str, *indexes: str) -> None:
         client = root if who == "root" else client_of(who)
         found[f"GET {path}, {who}"] = lambda: client.get(path), set(indexes)
 
     for path, filters in FILTERS.items():
-        asked("root", path, *(("audit_events_tail",) if "audit" in path else ()))
+        add_request("root", path, *(("audit_events_tail",) if "audit" in path else ()))
         for query, index in filters.items():
-            asked("root", f"{path}?{query}", index)
+            add_request("root", f"{path}?{query}", index)
     for who in ("many", "payer", "few", "alice"):
         for path in FILTERS:
-            asked(who, path)
+            add_request(who, path)
     middle = (datetime.now(UTC) - timedelta(hours=5)).isoformat()
     found["GET /audit/events?from= its middle, root"] = (
         lambda: root.get("/audit/events", {"from": middle}),
         {"audit_events_tail", "audit_events_timestamp"},
     )
-    asked("few", f"/sessions/{NOBODY}", "agent_keys_hash", "sessions_pkey")
+    add_request("few", f"/sessions/{NOBODY}", "agent_keys_hash", "sessions_pkey")
     task = str(Approval.objects.filter(status="pending").values_list("task_id", flat=True)[0])
     many = client_of("many")
     found["GET /tasks/{id}, many"] = (
         lambda: many.get(f"/tasks/{task}"),
         {"tasks_pkey", "approvals_task_id"},
     )
-    asked("payer", "/tasks?to_role=finance&status=approved", "tasks_inbox")
+    add_request("payer", "/tasks?to_role=finance&status=approved", "tasks_inbox")
 
     alice = Actor.human(User.objects.get(username="alice"))
     pending = Approval.objects.pending().filter(approver_role="finance").order_by("expires_at")
@@ -180,7 +180,7 @@ def hot() -> dict[str, tuple[Callable[[], Any], set[str]]]:
     return found
 
 
-def explained() -> dict[str, list[Any]]:
+def explain_hot_queries() -> dict[str, list[Any]]:
     assert (
         not event_log.epochs.end_positions
     )  # asked once a process: not to be among what a request asks
@@ -209,9 +209,11 @@ def test_nothing_hot_reads_a_big_table_whole(much):
     wanted = {name: indexes for name, (_, indexes) in hot().items()}
     wanted["a receipt is kept"] = {"request_receipts_once"}
     wanted["the judge's look-up"] = {"audit_events_subject"}
-    plans = explained()
+    plans = explain_hot_queries()
     version = f"PostgreSQL {connection.pg_version // 10_000}"
-    said = "\n\n".join("\n".join([name, *map(written, found)]) for name, found in plans.items())
+    said = "\n\n".join(
+        "\n".join([name, *map(describe_plan, found)]) for name, found in plans.items()
+    )
     said = f"{version}\n\n{said}\n"
     if os.environ.get("UPDATE_PLANS"):
         KEPT.write_text(said, encoding="utf-8")
@@ -236,4 +238,4 @@ def _wrong(name: str, plans: list[Any], wanted: set[str]) -> list[str]:
     # By its beginning: of two indexes that begin alike, either will do.
     if missing := {name for name in wanted if not any(each.startswith(name) for each in entered)}:
         said.append(f"{name} does not enter {', '.join(missing)}.")
-    return [*said, *(f"    {written(plan)}" for plan in plans)] if said else []
+    return [*said, *(f"    {describe_plan(plan)}" for plan in plans)] if said else []

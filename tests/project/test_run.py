@@ -57,21 +57,21 @@ class Trial:
     def says(self, pattern: str) -> re.Match[str]:
         """Wait until a line matches."""
 
-        def found() -> re.Match[str] | None:
+        def find_match() -> re.Match[str] | None:
             return next((m for line in self.lines if (m := re.search(pattern, line))), None)
 
         with self._said:
             ended = lambda: self.process.poll() is not None  # noqa: E731
-            assert self._said.wait_for(lambda: found() or ended(), timeout=90), self.lines
-            match = found()
+            assert self._said.wait_for(lambda: find_match() or ended(), timeout=90), self.lines
+            match = find_match()
         assert match, "\n".join(self.lines)
         return match
 
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        return self.ended()
+        return self.wait_for_exit()
 
-    def ended(self) -> int:
+    def wait_for_exit(self) -> int:
         status = self.process.wait(timeout=60)
         self._listener.join()
         self.process.stdout.close()
@@ -165,7 +165,7 @@ def test_a_closed_terminal_stops_everything_too(data):
     trial = Trial(data, free_port())
     trial.says(r"agent │ waiting for finance until")
     trial.process.send_signal(signal.SIGHUP)
-    assert trial.ended() == 0
+    assert trial.wait_for_exit() == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{trial.url}/status")
 
@@ -177,12 +177,13 @@ def test_a_taken_port_is_one_sentence(data):
         port = taker.getsockname()[1]
         trial = Trial(data, port)
         trial.says(rf"Port {port} is taken: stop what uses it, or run")
-        assert trial.ended() == 1
+        assert trial.wait_for_exit() == 1
         assert not any("Traceback" in line for line in trial.lines)
 
 
 UNSAFE = {
     "SECRET_KEY": "",
+    "SECRET_KEY_FALLBACKS": "short",
     "ALLOWED_HOSTS": "*",
     "DATABASE_URL": "mysql://root@localhost/db",
     "APPROVAL_DEFAULT": "perhaps",
@@ -227,7 +228,7 @@ RUN_BY = {
     ".venv/bin/python manage.py database_roles": "tests/commands/test_database_roles.py",
     ".venv/bin/python manage.py migrate": "tests/faults/test_database_away.py",
     ".venv/bin/python manage.py collectstatic --no-input": "tests/faults/test_database_away.py",
-    ".venv/bin/python manage.py worker": "tests/audit/test_relays.py",
+    ".venv/bin/python manage.py worker": "tests/audit/test_consumers.py",
     ".venv/bin/gunicorn -c orchestrator/server/gunicorn.py": "tests/faults/test_database_away.py",
 }
 

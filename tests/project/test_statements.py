@@ -16,8 +16,8 @@ OWN = re.compile(r"^\s*(SAVEPOINT|RELEASE|BEGIN|COMMIT|ROLLBACK|INSERT INTO rate
 
 
 @pytest.fixture
-def sent(api, bot):
-    """``sent(request)``: how many statements it sends, beside those that frame transactions."""
+def count(api, bot):
+    """``count(request)``: its statements, without those that frame transactions."""
     api(bot).get("/sessions")  # the key's last use is written once a minute
 
     def count(request):
@@ -30,41 +30,43 @@ def sent(api, bot):
     return count
 
 
-def said(request):
+def read_table(request):
     """The number in the documented table's row of ``request``."""
     return int(re.search(rf"^\| `?{re.escape(request)}.*\| (\d+) \|$", SAID, re.MULTILINE)[1])
 
 
-def test_reading_a_task(api, bot, sent):
+def test_reading_a_task(api, bot, count):
     task = TaskFactory(agent=bot)
-    assert sent(lambda: api(bot).get(f"/tasks/{task.pk}")) == said("GET /tasks/{id}")
+    assert count(lambda: api(bot).get(f"/tasks/{task.pk}")) == read_table("GET /tasks/{id}")
 
 
-def test_reading_a_session(api, bot, sent):
+def test_reading_a_session(api, bot, count):
     session = SessionFactory(agent=bot)
-    assert sent(lambda: api(bot).get(f"/sessions/{session.pk}")) == said("GET /sessions/{id}")
+    assert count(lambda: api(bot).get(f"/sessions/{session.pk}")) == read_table(
+        "GET /sessions/{id}"
+    )
 
 
-def test_a_look_of_a_stream(api, bot, sent):
+def test_a_stream_that_looks_for_events(api, bot, count):
     place = event_log.find_end()  # when eras began is asked once a process
     asked = {"task_id": str(TaskFactory(agent=bot).pk), "after": str(place)}
-    assert sent(lambda: api(bot).get("/events", **asked)) == said("GET /events")
+    assert count(lambda: api(bot).get("/events", **asked)) == read_table("GET /events")
 
 
-def test_opening_a_session(api, bot, sent):
+def test_opening_a_session(api, bot, count):
     request = api(bot, **{"Idempotency-Key": "k"})
     asked = {"agent_role": "support-agent"}
-    assert sent(lambda: request.post("/sessions", asked)) == said("POST /sessions")
+    assert count(lambda: request.post("/sessions", asked)) == read_table("POST /sessions")
 
 
-def test_routing_a_task(api, bot, sent):
+def test_routing_a_task(api, bot, count):
     request = api(bot, **{"Idempotency-Key": "k"})
     asked = {"target": "finance", "task": {"task_type": "refund_approval"}}
-    assert sent(lambda: request.post("/tasks/route", asked)) == said("POST /tasks/route")
+    assert count(lambda: request.post("/tasks/route", asked)) == read_table("POST /tasks/route")
 
 
 @pytest.mark.parametrize("number", [1, 2, 20])
-def test_routing_many_tasks_costs_the_same_however_many_there_are(api, bot, sent, number):
+def test_routing_many_tasks_costs_the_same_however_many_there_are(api, bot, count, number):
     policy("bots", when={"condition": 'agent == "bot"'}, asks="1 finance, 1 legal")
     tasks = [
         {"idempotency_key": f"k{n}", "target": "finance", "task": {"task_type": "refund"}}
@@ -73,21 +75,24 @@ def test_routing_many_tasks_costs_the_same_however_many_there_are(api, bot, sent
     alone = {"target": "finance", "task": {"task_type": "refund"}}
     api(bot).post("/tasks/route", alone, {"Idempotency-Key": "k"})  # the policy is read here
     request = lambda: api(bot).post("/tasks/route:batch", {"tasks": tasks})  # noqa: E731
-    first, again = sent(request), sent(request)
-    assert (first, again) == (said("POST /tasks/route:batch"), said("the same batch again"))
+    first, again = count(request), count(request)
+    assert (first, again) == (
+        read_table("POST /tasks/route:batch"),
+        read_table("the same batch again"),
+    )
 
 
-def test_a_page_of_tasks_costs_the_same_however_many_there_are(api, bot, sent):
+def test_a_page_of_tasks_costs_the_same_however_many_there_are(api, bot, count):
     TaskFactory(agent=bot)
-    one = sent(lambda: api(bot).get("/tasks"))
+    one = count(lambda: api(bot).get("/tasks"))
     TaskFactory.create_batch(5, agent=bot)
-    assert sent(lambda: api(bot).get("/tasks")) == one == said("GET /tasks`")
+    assert count(lambda: api(bot).get("/tasks")) == one == read_table("GET /tasks`")
 
 
-def test_a_decision(api, bot, alice, sent):
+def test_a_decision(api, bot, alice, count):
     approval = the_approval(TaskFactory(agent=bot))
     person = api(user=alice)
     person.get("/approvals")  # her share of the rate limit is asked for once in many requests
     digest = {"payload_digest": approval.payload_digest}
     request = lambda: person.post(f"/approvals/{approval.pk}/approve", digest)  # noqa: E731
-    assert sent(request) == said("POST /approvals/{id}/approve")
+    assert count(request) == read_table("POST /approvals/{id}/approve")

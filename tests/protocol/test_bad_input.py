@@ -26,7 +26,7 @@ from tests.factories import (
     ReviewerFactory,
     SessionFactory,
     TaskFactory,
-    approved,
+    approve_task,
     the_approval,
 )
 from tests.protocol.test_problems import problem
@@ -65,8 +65,8 @@ class World:
         self.session = SessionFactory(agent=self.bot)
         self.waiting = TaskFactory(agent=self.bot)
         self.approval = the_approval(self.waiting)
-        self.free = approved(TaskFactory(agent=self.bot), self.alice)
-        self.claimed = approved(TaskFactory(agent=self.bot), self.alice)
+        self.free = approve_task(TaskFactory(agent=self.bot), self.alice)
+        self.claimed = approve_task(TaskFactory(agent=self.bot), self.alice)
         task_operations.claim(self.claimed.pk, by=self.payer.as_actor(), lease=timedelta(hours=1))
 
     def send(self, write, body, headers=None):
@@ -90,8 +90,8 @@ def whole():
 
 
 @pytest.fixture
-def refused(world):
-    """``refused(answer, field)``: that answer names that field, and nothing is left behind."""
+def expect_refusal(world):
+    """``expect_refusal(answer, field)``: the answer names the field, and nothing is left behind."""
     before = whole()
 
     def check(answer, field, status=400, code=None):
@@ -117,7 +117,7 @@ class Write:
     def __str__(self):
         return f"{self.method} {self.path}"
 
-    def described(self):
+    def get_body_schema(self):
         operation = schema()["paths"][self.path][self.method.lower()]
         return operation["requestBody"]["content"]["application/json"]["schema"]
 
@@ -248,13 +248,13 @@ def test_the_table_tells_of_every_write():
     assert {(write.method, write.path) for write in WRITES} == published
 
 
-def placed(body, path, value):
+def put_at(body, path, value):
     """``body`` with ``value`` at the dotted ``path``."""
     name, _, rest = path.partition(".")
-    return {**body, name: placed(body.get(name, {}), rest, value) if rest else value}
+    return {**body, name: put_at(body.get(name, {}), rest, value) if rest else value}
 
 
-def resolved(described):
+def resolve_schema(described):
     for inner in (described, *described.get("allOf", ())):
         if "$ref" in inner:
             return schema()["components"]["schemas"][inner["$ref"].rpartition("/")[2]]
@@ -263,13 +263,15 @@ def resolved(described):
 
 def fields(described, path=""):
     """Every field of a request body, those of objects that we define included."""
-    for name, inner in resolved(described).get("properties", {}).items():
-        inner, here = resolved(inner), f"{path}{name}"
+    for name, inner in resolve_schema(described).get("properties", {}).items():
+        inner, here = resolve_schema(inner), f"{path}{name}"
         yield here, inner
         yield from fields(inner, f"{here}.")
 
 
-EVERY_FIELD = [(write, name, kind) for write in WRITES for name, kind in fields(write.described())]
+EVERY_FIELD = [
+    (write, name, kind) for write in WRITES for name, kind in fields(write.get_body_schema())
+]
 VALUES = {
     "null": None,
     "boolean": True,
@@ -317,10 +319,10 @@ NOT_AN_OBJECT = {
 }
 
 
-def test_what_is_not_one_json_object(world, refused, subtests):
+def test_what_is_not_one_json_object(world, expect_refusal, subtests):
     for write, (name, body) in product(KINDS_OF_WRITE, NOT_AN_OBJECT.items()):
         with subtests.test(f"{write} {name}"):
-            refused(world.send(write, body), "body")
+            expect_refusal(world.send(write, body), "body")
 
 
 # What another reader of JSON would read otherwise
@@ -357,23 +359,23 @@ IN_ONE_VALUE = {
 
 
 @pytest.mark.parametrize("write", [w for w in WRITES if w.free], ids=str)
-def test_a_value_that_another_reader_would_read_otherwise(world, refused, subtests, write):
+def test_a_value_that_another_reader_would_read_otherwise(world, expect_refusal, subtests, write):
     for name, (text, code, where) in IN_ONE_VALUE.items():
         with subtests.test(name):
-            body = json.dumps(placed(write.body, write.free, "HERE")).replace('"HERE"', text)
-            said = refused_somewhere(refused, world.send(write, body.encode()), code)
+            body = json.dumps(put_at(write.body, write.free, "HERE")).replace('"HERE"', text)
+            said = expect_refusal_somewhere(expect_refusal, world.send(write, body.encode()), code)
             assert said.startswith(f"{write.free}{where}")
 
 
-def refused_somewhere(refused, answer, code):
+def expect_refusal_somewhere(expect_refusal, answer, code):
     field = answer.json()["errors"][0]["field"]
-    refused(answer, field, code=code)
+    expect_refusal(answer, field, code=code)
     return field
 
 
-def test_a_name_twice_on_top(world, refused):
+def test_a_name_twice_on_top(world, expect_refusal):
     body = b'{"agent_role": "support-agent", "agent_role": "support-agent"}'
-    refused(world.send(OPEN, body), "agent_role", code="duplicate_name")
+    expect_refusal(world.send(OPEN, body), "agent_role", code="duplicate_name")
 
 
 @pytest.mark.parametrize(
@@ -387,15 +389,15 @@ def test_a_name_twice_on_top(world, refused):
     ],
     ids=["elements", "empty elements", "names", "objects", "nested"],
 )
-def test_more_values_than_a_body_may_hold(world, refused, data):
-    body = placed(ROUTE.body, "task.data", data)
-    refused(world.send(ROUTE, body), "body", code="too_many_values")
+def test_more_values_than_a_body_may_hold(world, expect_refusal, data):
+    body = put_at(ROUTE.body, "task.data", data)
+    expect_refusal(world.send(ROUTE, body), "body", code="too_many_values")
 
 
 def test_as_many_values_as_a_body_may_hold_are_accepted(world):
     text = ',"' * 3 * MAX_ITEMS  # no comma of a text counts
     data = {"text": text, "all": [1] * (MAX_ITEMS - 9)}
-    answer = world.send(ROUTE, placed(ROUTE.body, "task.data", data), {"Idempotency-Key": "many"})
+    answer = world.send(ROUTE, put_at(ROUTE.body, "task.data", data), {"Idempotency-Key": "many"})
     assert answer.status_code == 202, answer.content
     task = world.callers["bot"].get(f"/tasks/{answer.json()['task_id']}").json()
     assert task["data"] == data
@@ -406,7 +408,7 @@ def test_as_many_values_as_a_body_may_hold_are_accepted(world):
     ["9007199254740991", "-9007199254740991", "-0", "0.1", "1e-320", "0.50", "1E+2", "5e-324"],
 )
 def test_a_number_that_is_held_exactly_comes_back(world, text):
-    body = json.dumps(placed(OPEN.body, "metadata", "HERE")).replace('"HERE"', f'{{"n": {text}}}')
+    body = json.dumps(put_at(OPEN.body, "metadata", "HERE")).replace('"HERE"', f'{{"n": {text}}}')
     answer = world.send(OPEN, body.encode(), {"Idempotency-Key": f"n{text}"})
     session = world.callers["bot"].get(answer.headers["Location"]).json()
     assert session["metadata"] == {"n": json.loads(text)}
@@ -424,11 +426,11 @@ def wrong(kind):
     return [name for name in VALUES if name not in taken]
 
 
-def test_a_value_of_the_wrong_kind(world, refused, subtests):
+def test_a_value_of_the_wrong_kind(world, expect_refusal, subtests):
     for write, field, kind in EVERY_FIELD:
         for value in wrong(kind):
             with subtests.test(f"{write} {field} {value}"):
-                refused(world.send(write, placed(write.body, field, VALUES[value])), field)
+                expect_refusal(world.send(write, put_at(write.body, field, VALUES[value])), field)
 
 
 class TestLengths:
@@ -438,24 +440,24 @@ class TestLengths:
         if "maxLength" in kind and name != "payload_digest"
     ]
 
-    def test_one_more_than_its_maximum(self, world, refused, subtests):
+    def test_one_more_than_its_maximum(self, world, expect_refusal, subtests):
         for write, field, longest in self.LONGEST:
             with subtests.test(f"{write} {field}"):
                 text = self.text(field, longest + 1)
-                refused(world.send(write, placed(write.body, field, text)), field)
+                expect_refusal(world.send(write, put_at(write.body, field, text)), field)
 
-    def test_a_megabyte(self, world, refused, subtests):
+    def test_a_megabyte(self, world, expect_refusal, subtests):
         for write, field, _ in self.LONGEST:
             with subtests.test(f"{write} {field}"):
-                body = placed(write.body, field, self.text(field, 1_000_000))
+                body = put_at(write.body, field, self.text(field, 1_000_000))
                 answer = world.send(write, body)
-                refused(answer, field)
+                expect_refusal(answer, field)
                 assert len(answer.content) < 2_000  # nothing of it comes back
 
     @pytest.mark.parametrize(("write", "field", "longest"), LONGEST, ids=str)
     def test_just_its_maximum(self, world, write, field, longest):
         world.renew()
-        body = placed(write.body, field, self.text(field, longest))
+        body = put_at(write.body, field, self.text(field, longest))
         if "payload_digest" in body:
             body["payload_digest"] = world.approval.payload_digest
         if write is ASK:
@@ -505,39 +507,39 @@ NO_NAMES = {
 }
 
 
-def test_a_name_that_can_not_be_seen_for_what_it_is(world, refused, subtests):
+def test_a_name_that_can_not_be_seen_for_what_it_is(world, expect_refusal, subtests):
     for (write, field), (what, name) in product(NAMES, NO_NAMES.items()):
         with subtests.test(f"{field} {what}"):
-            refused(world.send(write, placed(write.body, field, name)), field)
+            expect_refusal(world.send(write, put_at(write.body, field, name)), field)
 
 
-def test_an_empty_text(world, refused, subtests):
+def test_an_empty_text(world, expect_refusal, subtests):
     for write, field, kind in EVERY_FIELD:
         if kind.get("minLength"):
             with subtests.test(f"{write} {field}"):
-                refused(world.send(write, placed(write.body, field, "")), field)
+                expect_refusal(world.send(write, put_at(write.body, field, "")), field)
 
 
-def test_a_field_that_there_is_not(world, refused, subtests):
+def test_a_field_that_there_is_not(world, expect_refusal, subtests):
     for write in WRITES:
         with subtests.test(str(write)):
-            refused(world.send(write, write.body | {"Surprise": 1}), "Surprise")
+            expect_refusal(world.send(write, write.body | {"Surprise": 1}), "Surprise")
 
 
 WITHIN = ("priority", "id", "status", "to_role", "from_role", "payload_digest", "data.x", "")
 
 
-def test_a_field_that_there_is_not_within_an_object_of_ours(world, refused, subtests):
+def test_a_field_that_there_is_not_within_an_object_of_ours(world, expect_refusal, subtests):
     for field in WITHIN:
         with subtests.test(field):
             body = ROUTE.body | {"task": TASK | {field: 1}}
-            refused(world.send(ROUTE, body), f"task.{field}")
+            expect_refusal(world.send(ROUTE, body), f"task.{field}")
 
 
-def test_ten_thousand_fields_that_there_are_not(world, refused):
+def test_ten_thousand_fields_that_there_are_not(world, expect_refusal):
     body = {f"f{n}": n for n in range(MAX_ITEMS - 10)}
     answer = world.send(CLAIM, body)
-    refused(answer, "f0")
+    expect_refusal(answer, "f0")
     assert len(answer.content) < 4_000
 
 
@@ -579,16 +581,16 @@ NOT_TO_BE_SET = {
 }
 
 
-def test_a_field_that_is_not_the_callers_to_set(world, refused, subtests):
+def test_a_field_that_is_not_the_callers_to_set(world, expect_refusal, subtests):
     for write, (field, value) in product(WRITES, NOT_TO_BE_SET.items()):
         if field not in write.body:
             with subtests.test(f"{write} {field}"):
-                refused(world.send(write, write.body | {field: value}), field)
+                expect_refusal(world.send(write, write.body | {field: value}), field)
 
 
 def test_what_is_free_stays_free(world):
     everything = {"status": None, "__proto__": [1, "x", {"": ""}], "id": True, "a.b": {"[0]": 1.5}}
-    body = placed(ROUTE.body | {"context": everything}, "task.data", everything)
+    body = put_at(ROUTE.body | {"context": everything}, "task.data", everything)
     answer = world.send(ROUTE, body, {"Idempotency-Key": "free"})
     task = world.callers["bot"].get(f"/tasks/{answer.json()['task_id']}").json()
     assert task["data"] == task["context"] == everything
@@ -611,10 +613,10 @@ IDS = {
 }
 
 
-def test_an_id_in_a_body_that_is_none(world, refused, subtests):
+def test_an_id_in_a_body_that_is_none(world, expect_refusal, subtests):
     for name, value in IDS.items():
         with subtests.test(name):
-            refused(world.send(ASK, ASK.body | {"task_id": value}), "task_id")
+            expect_refusal(world.send(ASK, ASK.body | {"task_id": value}), "task_id")
 
 
 NO_SEGMENTS = (
@@ -662,37 +664,37 @@ CONTENT_TYPES = [
 ]
 
 
-def test_a_body_of_another_type(world, refused, subtests):
+def test_a_body_of_another_type(world, expect_refusal, subtests):
     for write, content_type in product(KINDS_OF_WRITE, CONTENT_TYPES):
         with subtests.test(f"{write} {content_type!r}"):
             path = write.path.replace("{id}", str(getattr(world, write.of).pk) if write.of else "")
             body = json.dumps(write.body).encode()
             caller = world.callers[write.by]
             answer = caller.send(write.method, path, body, content_type=content_type)
-            refused(answer, "Content-Type", 415)
+            expect_refusal(answer, "Content-Type", 415)
 
 
 @pytest.mark.parametrize(
     "content_type",
     ["application/json", "application/json; charset=UTF-8", 'application/json;charset="utf-8"'],
 )
-def test_json_by_its_names(world, refused, content_type):
+def test_json_by_its_names(world, expect_refusal, content_type):
     answer = world.callers["bot"].send("POST", "/sessions", b"{}", content_type=content_type)
-    refused(answer, "agent_role")
+    expect_refusal(answer, "agent_role")
 
 
-def test_a_charset_that_the_query_would_be_read_in(world, refused, subtests):
+def test_a_charset_that_the_query_would_be_read_in(world, expect_refusal, subtests):
     for path, charset in product(schema()["paths"], ["latin-1", "utf-7", "no-such", ""]):
         if "{" in path or "get" not in schema()["paths"][path] or path in OPEN_TO_ALL:
             continue
         with subtests.test(f"{path} {charset!r}"):
             content_type = {"Content-Type": f"application/json; charset={charset}"}
             answer = world.callers["bot"].send("GET", f"{path}?cursor=%E9", headers=content_type)
-            refused(answer, "Content-Type", 415)
+            expect_refusal(answer, "Content-Type", 415)
 
 
-def test_no_body_where_fields_are_needed(world, refused):
-    refused(world.send(OPEN, b""), "agent_role")
+def test_no_body_where_fields_are_needed(world, expect_refusal):
+    expect_refusal(world.send(OPEN, b""), "agent_role")
 
 
 OPEN_TO_ALL = ("/health", "/status")
@@ -708,10 +710,10 @@ def there(world, path):
     return path.replace("{id}", pk).replace("{session_id}", pk)
 
 
-def test_a_get_with_a_body(world, refused, subtests):
+def test_a_get_with_a_body(world, expect_refusal, subtests):
     for path in GETS:
         with subtests.test(path):
-            refused(world.callers["bot"].send("GET", there(world, path), b"{}"), "body")
+            expect_refusal(world.callers["bot"].send("GET", there(world, path), b"{}"), "body")
 
 
 # Queries
@@ -737,22 +739,22 @@ QUERIES = {
 }
 
 
-def test_a_query_that_is_not_understood(world, refused, subtests):
+def test_a_query_that_is_not_understood(world, expect_refusal, subtests):
     for path, (name, (query, field)) in product(GETS, QUERIES.items()):
         with subtests.test(f"{path} {name}"):
             answer = world.callers["bot"].send("GET", f"{there(world, path)}?{query}")
-            refused(answer, "page_size" if field is None else field or "body")
+            expect_refusal(answer, "page_size" if field is None else field or "body")
 
 
-def test_a_query_where_there_is_none(world, refused, subtests):
+def test_a_query_where_there_is_none(world, expect_refusal, subtests):
     for write, query in product(WRITES, ("surprise=1", "page=1", "&".join(["a=1"] * 2_000))):
         with subtests.test(f"{write} {query[:20]}"):
             path = write.path.replace("{id}", str(getattr(world, write.of).pk) if write.of else "")
             answer = world.callers[write.by].send(write.method, f"{path}?{query}", write.body)
-            refused(answer, "query" if len(query) > 20 else query.partition("=")[0])
+            expect_refusal(answer, "query" if len(query) > 20 else query.partition("=")[0])
 
 
-def listed():
+def list_parameters():
     """Every parameter of every list."""
     for path in GETS:
         for parameter in schema()["paths"][path]["get"].get("parameters", ()):
@@ -772,18 +774,20 @@ IN_ANY_PARAMETER = {
 }
 
 
-def test_a_value_that_no_parameter_takes(world, refused, subtests):
-    for (path, name, _), (what, value) in product(listed(), IN_ANY_PARAMETER.items()):
+def test_a_value_that_no_parameter_takes(world, expect_refusal, subtests):
+    for (path, name, _), (what, value) in product(list_parameters(), IN_ANY_PARAMETER.items()):
         with subtests.test(f"{path} {name} {what}"):
-            refused(world.callers["bot"].send("GET", f"{there(world, path)}?{name}={value}"), name)
+            expect_refusal(
+                world.callers["bot"].send("GET", f"{there(world, path)}?{name}={value}"), name
+            )
 
 
-def test_a_parameter_given_twice(world, refused, subtests):
-    for path, name, _ in listed():
+def test_a_parameter_given_twice(world, expect_refusal, subtests):
+    for path, name, _ in list_parameters():
         with subtests.test(f"{path} {name}"):
             value = {"cursor": ""}.get(name, "1")
             query = f"{name}={value}&{name}={value}"
-            refused(world.callers["bot"].send("GET", f"{there(world, path)}?{query}"), name)
+            expect_refusal(world.callers["bot"].send("GET", f"{there(world, path)}?{query}"), name)
 
 
 NO_NUMBERS = [
@@ -803,12 +807,12 @@ NO_NUMBERS = [
 ]
 
 
-def test_a_page_that_is_none(world, refused, subtests):
-    pages = [(path, name) for path, name, kind in listed() if kind["type"] == "integer"]
+def test_a_page_that_is_none(world, expect_refusal, subtests):
+    pages = [(path, name) for path, name, kind in list_parameters() if kind["type"] == "integer"]
     for (path, name), number in product(pages, NO_NUMBERS):
         with subtests.test(f"{path} {name}={number}"):
             query = f"{name}={quote(number, safe='%')}"
-            refused(world.callers["bot"].send("GET", f"{there(world, path)}?{query}"), name)
+            expect_refusal(world.callers["bot"].send("GET", f"{there(world, path)}?{query}"), name)
 
 
 NO_MOMENTS = [
@@ -837,20 +841,22 @@ NO_MOMENTS = [
 ]
 
 
-def test_a_moment_that_is_none(world, refused, subtests):
-    moments = [(path, name) for path, name, kind in listed() if kind.get("format") == "date-time"]
+def test_a_moment_that_is_none(world, expect_refusal, subtests):
+    moments = [
+        (path, name) for path, name, kind in list_parameters() if kind.get("format") == "date-time"
+    ]
     for (path, name), moment in product(moments, NO_MOMENTS):
         with subtests.test(f"{path} {name}={moment}"):
-            refused(world.callers["bot"].get(path, **{name: moment}), name)
+            expect_refusal(world.callers["bot"].get(path, **{name: moment}), name)
 
 
-def test_an_id_in_a_query_that_is_none(world, refused, subtests):
-    ids = [(path, name) for path, name, kind in listed() if kind.get("format") == "uuid"]
+def test_an_id_in_a_query_that_is_none(world, expect_refusal, subtests):
+    ids = [(path, name) for path, name, kind in list_parameters() if kind.get("format") == "uuid"]
     values = [value for value in IDS.values() if isinstance(value, str)]
     for (path, name), value in product(ids, values):
         with subtests.test(f"{path} {name}={value}"):
             query = f"{name}={quote(value)}"
-            refused(world.callers["bot"].send("GET", f"{there(world, path)}?{query}"), name)
+            expect_refusal(world.callers["bot"].send("GET", f"{there(world, path)}?{query}"), name)
 
 
 CURSORS = {
@@ -865,34 +871,34 @@ CURSORS = {
 }
 
 
-def test_a_cursor_that_we_did_not_make(world, refused, subtests):
-    paths = [path for path, name, _ in listed() if name == "cursor"]
+def test_a_cursor_that_we_did_not_make(world, expect_refusal, subtests):
+    paths = [path for path, name, _ in list_parameters() if name == "cursor"]
     for path, (name, cursor) in product(paths, CURSORS.items()):
         with subtests.test(f"{path} {name}"):
             answer = world.callers["bot"].send("GET", f"{there(world, path)}?cursor={cursor}")
-            refused(answer, "cursor")
+            expect_refusal(answer, "cursor")
 
 
 def next_cursor(world, path):
     return world.callers["bot"].get(path, cursor="", page_size=1).json()["next_cursor"]
 
 
-def test_another_lists_cursor(world, refused):
-    lists = [p for p, n, _ in listed() if n == "cursor" and "{" not in p]
+def test_another_lists_cursor(world, expect_refusal):
+    lists = [p for p, n, _ in list_parameters() if n == "cursor" and "{" not in p]
     made = {path: next_cursor(world, path) for path in ("/tasks", "/approvals", "/audit/events")}
     for path in lists:
         for other, cursor in made.items():
             if other != path:
-                refused(world.callers["bot"].get(path, cursor=cursor), "cursor")
+                expect_refusal(world.callers["bot"].get(path, cursor=cursor), "cursor")
     within = f"/sessions/{world.session.pk}/tasks"
-    refused(world.callers["bot"].get(within, cursor=made["/tasks"]), "cursor")
+    expect_refusal(world.callers["bot"].get(within, cursor=made["/tasks"]), "cursor")
 
 
-def test_a_cursor_with_one_character_changed(world, refused):
+def test_a_cursor_with_one_character_changed(world, expect_refusal):
     cursor = next_cursor(world, "/tasks")
     for place in range(0, len(cursor) - 1, 7):
         changed = cursor[:place] + ("A" if cursor[place] != "A" else "B") + cursor[place + 1 :]
-        refused(world.callers["bot"].get("/tasks", cursor=changed), "cursor")
+        expect_refusal(world.callers["bot"].get("/tasks", cursor=changed), "cursor")
 
 
 # Headers
@@ -915,14 +921,14 @@ KEYS = {
 }
 
 
-def test_an_idempotency_key_that_is_none(world, refused, subtests):
+def test_an_idempotency_key_that_is_none(world, expect_refusal, subtests):
     for write, (name, key) in product(WRITES, KEYS.items()):
         with subtests.test(f"{write} {name}"):
             sent = key.encode().decode("latin-1")  # as a server hands over the bytes
             body = dict(write.body)
             if "payload_digest" in body:
                 body["payload_digest"] = world.approval.payload_digest
-            refused(world.send(write, body, {"Idempotency-Key": sent}), "Idempotency-Key")
+            expect_refusal(world.send(write, body, {"Idempotency-Key": sent}), "Idempotency-Key")
 
 
 @pytest.mark.parametrize("key", ["k" * 255, f'"{"k" * 255}"'])
@@ -930,17 +936,17 @@ def test_the_longest_idempotency_key(world, key):
     assert world.send(OPEN, OPEN.body, {"Idempotency-Key": key}).status_code == 201
 
 
-def test_no_idempotency_key_where_one_is_needed(world, refused):
-    refused(world.callers["bot"].post("/tasks/route", ROUTE.body), "Idempotency-Key")
+def test_no_idempotency_key_where_one_is_needed(world, expect_refusal):
+    expect_refusal(world.callers["bot"].post("/tasks/route", ROUTE.body), "Idempotency-Key")
 
 
 NO_TAGS = ["1", "x", '"1', '1"', "W/1", 'w/"1"', "**", '*, "1"', '"1" x', "é", '"a\x01b"', "'1'"]
 
 
-def test_if_match_that_names_no_tags(world, refused, subtests):
+def test_if_match_that_names_no_tags(world, expect_refusal, subtests):
     for tags in NO_TAGS:
         with subtests.test(tags):
-            refused(world.send(UPDATE, UPDATE.body, {"If-Match": tags}), "If-Match")
+            expect_refusal(world.send(UPDATE, UPDATE.body, {"If-Match": tags}), "If-Match")
 
 
 @pytest.mark.parametrize(
@@ -962,10 +968,10 @@ TRACES = [
 ]
 
 
-def test_a_trace_that_is_none(world, refused, subtests):
+def test_a_trace_that_is_none(world, expect_refusal, subtests):
     for write, trace in product(KINDS_OF_WRITE, TRACES):
         with subtests.test(f"{write} {trace!r}"):
-            refused(world.send(write, write.body, {"X-Trace-Id": trace}), "X-Trace-Id")
+            expect_refusal(world.send(write, write.body, {"X-Trace-Id": trace}), "X-Trace-Id")
 
 
 SESSIONS = [
@@ -979,18 +985,18 @@ SESSIONS = [
 ]
 
 
-def test_a_session_that_is_none(world, refused, subtests):
+def test_a_session_that_is_none(world, expect_refusal, subtests):
     for write, session in product([ROUTE, CLAIM, COMPLETE], SESSIONS):
         with subtests.test(f"{write} {session!r}"):
-            refused(world.send(write, write.body, {"X-Session-Id": session}), "X-Session-Id")
+            expect_refusal(world.send(write, write.body, {"X-Session-Id": session}), "X-Session-Id")
 
 
 @pytest.mark.parametrize("whose", ["theirs", "nobody's"])
 @pytest.mark.parametrize("write", [ROUTE, CLAIM], ids=str)
-def test_a_session_of_somebody_else(world, refused, write, whose):
+def test_a_session_of_somebody_else(world, expect_refusal, write, whose):
     others = world.theirs if write is ROUTE else world.session
     session = str(others.pk) if whose == "theirs" else NOBODY
-    refused(world.send(write, write.body, {"X-Session-Id": session}), "X-Session-Id")
+    expect_refusal(world.send(write, write.body, {"X-Session-Id": session}), "X-Session-Id")
 
 
 PREFERENCES = [
@@ -1020,10 +1026,12 @@ def test_a_preference_that_means_nothing_is_no_preference(world, subtests):
 NOT_OURS = ("text/html", "application/xml", "image/*", "json", "/", ";;;", "é", "a" * 5_000)
 
 
-def test_an_answer_of_a_type_that_we_can_not_give(world, refused, subtests):
+def test_an_answer_of_a_type_that_we_can_not_give(world, expect_refusal, subtests):
     for path, accept in product(GETS, NOT_OURS):
         with subtests.test(f"{path} {accept[:20]}"):
-            refused(world.callers["bot"].get(there(world, path), {"Accept": accept}), "Accept", 406)
+            expect_refusal(
+                world.callers["bot"].get(there(world, path), {"Accept": accept}), "Accept", 406
+            )
 
 
 AUTHORIZATIONS = [
@@ -1065,7 +1073,7 @@ class Server:
     def __init__(self, port):
         self.port = port
 
-    def told(self, *parts, end=False):
+    def exchange(self, *parts, end=False):
         """Everything that is answered to ``parts``, until the server hangs up.
 
         With ``end`` the caller hangs up after them.
@@ -1078,10 +1086,10 @@ class Server:
                     raw.shutdown(socket.SHUT_WR)
             except (BrokenPipeError, ConnectionResetError):
                 pass  # it has heard enough
-            return b"".join(iter(lambda: received(raw), b""))
+            return b"".join(iter(lambda: receive(raw), b""))
 
 
-def received(raw):
+def receive(raw):
     try:
         return raw.recv(65_536)
     except ConnectionResetError:
@@ -1097,7 +1105,7 @@ def server(world, tmp_path_factory):
         server = Server(port)
         while process.poll() is None:
             try:
-                assert b" 200 " in server.told(request_head("GET", "/status"))
+                assert b" 200 " in server.exchange(request_head("GET", "/status"))
                 break
             except ConnectionRefusedError:
                 continue
@@ -1109,7 +1117,7 @@ def request_head(method, path, *lines):
     return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n"
 
 
-def parsed(answer):
+def parse_response(answer):
     class Answered:
         def makefile(self, mode):
             return io.BytesIO(answer)
@@ -1121,27 +1129,27 @@ def parsed(answer):
 
 def refusal(answer, field, status=400):
     """``answer``, the bytes of one response, as the problem that names ``field``."""
-    response = parsed(answer)
+    response = parse_response(answer)
     assert response.status == status, answer
     assert response.headers["Content-Type"] == "application/problem+json"
     assert field in [error["field"] for error in json.loads(response.read())["errors"]]
 
 
 @pytest.fixture
-def untouched(world):
+def expect_no_change(world):
     before = whole()
     yield
     assert whole() == before
 
 
 @pytest.fixture
-def asked(world, server, untouched):
-    """``asked(method, path, lines, *body)``: what bot is answered, the body sent in parts."""
+def send_raw(world, server, expect_no_change):
+    """``send_raw(method, path, lines, *body)``: what bot is answered, the body sent in parts."""
 
     def ask(method, path, lines, *body, end=False):
         who = f"Authorization: Bearer {world.bot.key}"
         kind = "Content-Type: application/json"
-        return server.told(request_head(method, path, who, kind, *lines), *body, end=end)
+        return server.exchange(request_head(method, path, who, kind, *lines), *body, end=end)
 
     return ask
 
@@ -1154,32 +1162,32 @@ def chunk(data):
 
 
 class TestOnTheWire:
-    def test_a_good_request_is_understood(self, asked):
-        answer = asked("POST", "/sessions", ["Content-Length: 2"], b"{", b"}")
+    def test_a_good_request_is_understood(self, send_raw):
+        answer = send_raw("POST", "/sessions", ["Content-Length: 2"], b"{", b"}")
         refusal(answer, "agent_role")
 
     @pytest.mark.parametrize("more", [1, 500])
-    def test_a_body_shorter_than_it_was_said_to_be(self, asked, more):
+    def test_a_body_shorter_than_it_was_said_to_be(self, send_raw, more):
         """What arrived is whole JSON; only the length tells that something was lost."""
         lines = [f"Content-Length: {len(GOOD) + more}"]
-        assert asked("POST", "/sessions", lines, GOOD, end=True) == b""
+        assert send_raw("POST", "/sessions", lines, GOOD, end=True) == b""
 
-    def test_a_body_longer_than_it_was_said_to_be(self, asked):
-        answer = asked("POST", "/sessions", [f"Content-Length: {len(GOOD) - 1}"], GOOD)
+    def test_a_body_longer_than_it_was_said_to_be(self, send_raw):
+        answer = send_raw("POST", "/sessions", [f"Content-Length: {len(GOOD) - 1}"], GOOD)
         refusal(answer, "body")
 
     @pytest.mark.parametrize("size", [len(GOOD), 3_000_000])
-    def test_a_body_in_chunks(self, asked, size):
+    def test_a_body_in_chunks(self, send_raw, size):
         """Django reads none of it, and would take it for no body at all."""
         pad = chunk(b" " * 10_000) * (size // 10_000)
         lines = ["Transfer-Encoding: chunked"]
-        answer = asked("POST", "/sessions", lines, pad, chunk(GOOD), b"0\r\n\r\n")
+        answer = send_raw("POST", "/sessions", lines, pad, chunk(GOOD), b"0\r\n\r\n")
         refusal(answer, "Transfer-Encoding")
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
-    def test_a_body_that_is_said_to_be_too_large_is_not_waited_for(self, asked, method):
+    def test_a_body_that_is_said_to_be_too_large_is_not_waited_for(self, send_raw, method):
         lines = [f"Content-Length: {settings.MAX_BODY_BYTES + 1}"]
-        answer = asked(method, "/sessions", lines, b"{")
+        answer = send_raw(method, "/sessions", lines, b"{")
         refusal(answer, "body", 413 if method == "POST" else 400)
 
     @pytest.mark.parametrize(
@@ -1205,15 +1213,15 @@ class TestOnTheWire:
         ],
         ids=lambda lines: f"{lines[0][:40]!r}",
     )
-    def test_heads_that_the_server_itself_refuses(self, asked, lines):
-        answer = asked("POST", "/sessions", lines, b"{}")
+    def test_heads_that_the_server_itself_refuses(self, send_raw, lines):
+        answer = send_raw("POST", "/sessions", lines, b"{}")
         assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 ", b"HTTP/1.1 501 ")), answer
 
     @pytest.mark.parametrize(
         "path", ["/sessions?" + "a&" * 3_000, "/sessions?" + "a=1&" * 900, "/" + "x" * 5_000]
     )
-    def test_addresses_that_are_too_long(self, asked, path):
-        answer = asked("GET", path, [])
+    def test_addresses_that_are_too_long(self, send_raw, path):
+        answer = send_raw("GET", path, [])
         assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 ", b"HTTP/1.1 414 ")), answer
 
     @pytest.mark.parametrize(
@@ -1230,8 +1238,8 @@ class TestOnTheWire:
             "/sessions?x=\x01",
         ],
     )
-    def test_addresses_that_are_none(self, asked, path):
-        answer = asked("GET", path, [])
+    def test_addresses_that_are_none(self, send_raw, path):
+        answer = send_raw("GET", path, [])
         assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 ")), answer
 
     @pytest.mark.parametrize(
@@ -1246,40 +1254,42 @@ class TestOnTheWire:
         ],
         ids=str,
     )
-    def test_headers_that_are_given_twice_or_wrong(self, asked, twice, field):
+    def test_headers_that_are_given_twice_or_wrong(self, send_raw, twice, field):
         body = json.dumps(ROUTE.body).encode()
         key = [] if "Idem" in field else ["Idempotency-Key: k"]
         lines = [*key, *twice, f"Content-Length: {len(body)}"]
-        answer = asked("POST", "/tasks/route", lines, body)
+        answer = send_raw("POST", "/tasks/route", lines, body)
         refusal(answer, field)
 
     @pytest.mark.parametrize("charset", ["base64", "undefined", "idna", "utf-16", "latin-1"])
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_a_charset_that_the_query_would_be_read_in(
-        self, world, server, untouched, method, charset
+        self, world, server, expect_no_change, method, charset
     ):
         who = f"Authorization: Bearer {world.bot.key}"
         kind = f"Content-Type: application/json; charset={charset}"
         path = "/sessions?agent_role=%41"
-        refusal(server.told(request_head(method, path, who, kind)), "Content-Type", 415)
-        refused = server.told(request_head("GET", "/admin/?page=%41", kind))
-        assert parsed(refused).status == 302  # to sign in
+        refusal(server.exchange(request_head(method, path, who, kind)), "Content-Type", 415)
+        refused = server.exchange(request_head("GET", "/admin/?page=%41", kind))
+        assert parse_response(refused).status == 302  # to sign in
 
     @pytest.mark.parametrize("rest", ["charset*=none''x", "charset*=undefined''%ff", "x*0*=;*=''"])
-    def test_a_content_type_that_can_not_be_read(self, asked, rest, world, server):
+    def test_a_content_type_that_can_not_be_read(self, send_raw, rest, world, server):
         who = f"Authorization: Bearer {world.bot.key}"
         lines = [who, f"Content-Type: application/json; {rest}", "Content-Length: 2"]
-        answer = parsed(server.told(request_head("POST", "/sessions?a=1", *lines), b"{}"))
+        answer = parse_response(
+            server.exchange(request_head("POST", "/sessions?a=1", *lines), b"{}")
+        )
         assert answer.status in (400, 415)
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
-    def test_two_thousand_parameters_in_utf_8(self, world, server, untouched, method):
+    def test_two_thousand_parameters_in_utf_8(self, world, server, expect_no_change, method):
         who = f"Authorization: Bearer {world.bot.key}"
         kind = "Content-Type: application/json; charset=utf-8"
         path = "/sessions?" + "a&" * 1_900
-        refusal(server.told(request_head(method, path, who, kind)), "query")
+        refusal(server.exchange(request_head(method, path, who, kind)), "query")
 
-    def test_a_caller_who_hangs_up_in_the_middle_leaves_nothing(self, server, asked):
+    def test_a_caller_who_hangs_up_in_the_middle_leaves_nothing(self, server, send_raw):
         for part in (b"", GOOD[:7]):
-            asked("POST", "/sessions", [f"Content-Length: {len(GOOD)}"], part, end=True)
-        assert b" 200 " in server.told(request_head("GET", "/status"))
+            send_raw("POST", "/sessions", [f"Content-Length: {len(GOOD)}"], part, end=True)
+        assert b" 200 " in server.exchange(request_head("GET", "/status"))

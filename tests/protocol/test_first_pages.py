@@ -11,7 +11,7 @@ from tests.factories import (
     ReviewerFactory,
     SessionFactory,
     TaskFactory,
-    approved,
+    approve_task,
     the_approval,
 )
 
@@ -30,7 +30,7 @@ def callers(bot, alice, api):
         asker = AgentFactory(name=f"asker {number}", roles=[name])
         session = SessionFactory(agent=asker, agent_role=name, task_id=name)
         TaskFactory(agent=asker, target=name, task_type=name, session_id=session.pk)
-    approved(TaskFactory(agent=bot), by=alice)
+    approve_task(TaskFactory(agent=bot), by=alice)
     TaskFactory(agent=payer, target="finance")
     return [api(each) for each in (bot, payer, stranger)] + [api(user=lead), api(user=alice)]
 
@@ -125,7 +125,7 @@ def test_each_thread_asks_on_its_own_connection(callers):
 
 
 def test_a_task_has_its_votes(bot, alice, api):
-    task = approved(TaskFactory(agent=bot), by=alice)
+    task = approve_task(TaskFactory(agent=bot), by=alice)
     waiting = TaskFactory(agent=bot)
     [second, first] = api(bot).get("/tasks").json()["tasks"]
     assert [vote["choice"] for vote in first["approvals"][0]["votes"]] == ["yes"]

@@ -15,8 +15,8 @@ from tests.factories import (
     AgentFactory,
     SessionFactory,
     TaskFactory,
-    aged,
-    approved,
+    approve_task,
+    set_columns,
     the_approval,
 )
 
@@ -231,7 +231,7 @@ def test_an_unauthenticated_answer_is_not_kept(api, bot):
 
 
 def test_who_lost_the_role_no_longer_gets_the_answer(api, alice, bot, payer):
-    task = approved(TaskFactory(agent=bot), by=alice)
+    task = approve_task(TaskFactory(agent=bot), by=alice)
     path = f"/tasks/{task.pk}/claim"
     first = api(payer).post(path, {}, key())
     agents.change_agent(payer.pk, by=OPS, roles=["weather"], owner_id=None, subject=None)
@@ -285,7 +285,7 @@ def test_within_its_time_the_key_is_kept(api, bot, settings):
 
 def test_a_forgotten_key_does_not_make_a_second_task(api, bot, settings):
     api(bot).post("/tasks/route", REFUND, key())
-    aged(RequestReceipt, created_at=timezone.now() - timedelta(days=30))
+    set_columns(RequestReceipt, created_at=timezone.now() - timedelta(days=30))
     answer = api(bot).post("/tasks/route", REFUND, key())
 
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")

@@ -268,7 +268,7 @@ FRAME = {
     "admin/policies/simulate/": "",
     "admin/policies/<uuid:policy_id>/": None,  # as the list, see tests/approvals/test_policy_pages
     "admin/away/": "",
-    "admin/notifications/": "",  # the caller's own, see tests/notices/test_page.py
+    "admin/notifications/": "",  # the caller's own, see tests/notifications/test_page.py
     "admin/dashboards/": "?days=30",
     "admin/timeline/<slug:kind>/<path:name>/": None,  # see tests/approvals/test_timelines
     # The inbox's own: what it lists now, the caller's names for it, and who looks at a decision.
@@ -487,20 +487,20 @@ def world(settings) -> World:
 
 
 @pytest.fixture
-def furnished(world) -> World:
+def furnished_world(world) -> World:
     world.furnish()
     return world
 
 
-def asked_by(who: Iterable[str]) -> Callable[[Any], Any]:
+def run_for(who: Iterable[str]) -> Callable[[Any], Any]:
     """Run a test for each of these callers in one world, and tell of all that it finds."""
 
     def decorate(test: Any) -> Any:
-        def by_everybody(self: Any, furnished: World) -> None:
+        def by_everybody(self: Any, furnished_world: World) -> None:
             faults = []
             for name in who:
                 try:
-                    test(self, furnished, furnished.callers[name])
+                    test(self, furnished_world, furnished_world.callers[name])
                 except AssertionError as fault:
                     faults.append(f"{name}: {fault}")
             assert not faults, "\n\n".join(faults)
@@ -511,10 +511,10 @@ def asked_by(who: Iterable[str]) -> Callable[[Any], Any]:
     return decorate
 
 
-def told(answer: Any, *asked: Any) -> tuple[int, dict[str, str], tuple[str, ...], str]:
+def normalize(answer: Any, *asked: Any) -> tuple[int, dict[str, str], tuple[str, ...], str]:
     """An answer without what differs between any two: the id that was asked for, and tokens."""
 
-    def masked(text: str) -> str:
+    def mask(text: str) -> str:
         for value in (answer.headers["X-Trace-Id"], *asked):
             for form in (quote(str(value), safe=""), str(value)):
                 # A whole word: a row's number may be a digit of something else.
@@ -524,30 +524,30 @@ def told(answer: Any, *asked: Any) -> tuple[int, dict[str, str], tuple[str, ...]
     passing = ("Expires", "traceparent")
     if answer.content:  # compared itself; how long it is may be how long the id is
         passing += ("Content-Length",)
-    headers = {name: masked(v) for name, v in answer.headers.items() if name not in passing}
+    headers = {name: mask(v) for name, v in answer.headers.items() if name not in passing}
     headers |= {name: "…" for name in passing if name in answer.headers}
     return (
         answer.status_code,
         headers,
         tuple(sorted(answer.cookies)),
-        masked(answer.content.decode()),
+        mask(answer.content.decode()),
     )
 
 
-def documented() -> Iterator[tuple[str, str, str]]:
+def list_operations() -> Iterator[tuple[str, str, str]]:
     """Each operation of the published document: its name here, method and path."""
     for path, methods in schema()["paths"].items():
         for method in methods:
             yield f"{method.upper()} {path}", method.upper(), path
 
 
-def ruled() -> Iterator[tuple[str, str, str]]:
+def list_ruled_operations() -> Iterator[tuple[str, str, str]]:
     """Those that a rule speaks of; TestTheTables tells of the others."""
-    return (found for found in documented() if found[0] in RULES)
+    return (found for found in list_operations() if found[0] in RULES)
 
 
 def about_a_row() -> Iterator[tuple[str, str, str, Reads | Changes]]:
-    for name, method, path in ruled():
+    for name, method, path in list_ruled_operations():
         rule = RULES[name]
         if isinstance(rule, Reads | Changes):
             yield name, method, path, rule
@@ -629,7 +629,7 @@ class TestTheTables:
     """They name everything that there is, and nothing else."""
 
     def test_a_rule_says_who_may_call_each_operation_of_the_document(self):
-        ruleless = {name for name, _, _ in documented()} ^ set(RULES)
+        ruleless = {name for name, _, _ in list_operations()} ^ set(RULES)
         assert not ruleless, f"no rule says who may call this, or it is no more: {ruleless}"
 
     def test_each_address_outside_of_the_admin_is_documented_or_known(self):
@@ -640,7 +640,7 @@ class TestTheTables:
             assert known, f"no rule says who may call {path}"
 
     def test_each_parameter_of_a_list_is_known_to_tell_or_not(self):
-        for name, method, path in documented():
+        for name, method, path in list_operations():
             operation = schema()["paths"][path][method.lower()]
             for given in operation.get("parameters", ()):
                 if given["in"] == "query":
@@ -662,119 +662,129 @@ class TestTheTables:
 
 
 class TestTheApi:
-    @asked_by(SEES)
-    def test_what_is_not_theirs_is_not_there_or_refused(self, furnished, caller):
+    @run_for(SEES)
+    def test_what_is_not_theirs_is_not_there_or_refused(self, furnished_world, caller):
         before = whole_rows()
 
         for name, method, path, rule in about_a_row():
             if rule.about in caller.sees:
-                may_see_and_no_more(furnished, caller, name, method, path, rule)
+                may_see_and_no_more(furnished_world, caller, name, method, path, rule)
             else:
-                tells_nothing(furnished, caller, method, path, rule)
+                tells_nothing(furnished_world, caller, method, path, rule)
 
         assert whole_rows() == before
 
-    @asked_by(SEES)
-    def test_other_methods_tell_nothing_either(self, furnished, caller):
+    @run_for(SEES)
+    def test_other_methods_tell_nothing_either(self, furnished_world, caller):
         before = whole_rows()
         for path, about, known in addresses_of_rows():
             if about in caller.sees:
                 continue
-            pk = furnished.rows[about][0]
+            pk = furnished_world.rows[about][0]
             for method in sorted(METHODS - known):
                 body = None if method in ("GET", "HEAD", "OPTIONS") else "{}"
                 there = caller.ask(method, address(path, pk), body)
                 nowhere = caller.ask(method, address(path, NOWHERE), body)
-                assert told(there, pk) == told(nowhere, NOWHERE), (method, path)
+                assert normalize(there, pk) == normalize(nowhere, NOWHERE), (method, path)
                 assert there.status_code in (200, 403, 404, 405), (method, path)
         assert whole_rows() == before
 
-    @asked_by(STRANGERS)
-    def test_whoever_is_not_known_is_told_so_and_nothing_else(self, furnished, caller):
+    @run_for(STRANGERS)
+    def test_whoever_is_not_known_is_told_so_and_nothing_else(self, furnished_world, caller):
         before = whole_rows()
-        for name, method, path in ruled():
+        for name, method, path in list_ruled_operations():
             rule = RULES[name]
             if isinstance(rule, Opens):
                 assert caller.ask(method, path).status_code == 200
                 continue
-            pks = furnished.rows[rule.about] if isinstance(rule, Reads | Changes) else [NOWHERE]
+            pks = (
+                furnished_world.rows[rule.about] if isinstance(rule, Reads | Changes) else [NOWHERE]
+            )
             body = getattr(rule, "body", None)
-            sent = body % furnished.names() if body else None
+            sent = body % furnished_world.names() if body else None
             for pk in pks:
                 answer = caller.ask(method, address(path, pk), sent, {"If-None-Match": "*"})
                 assert answer.status_code == 401, (caller.who, name)
                 nowhere = caller.ask(method, address(path, NOWHERE), sent)
-                assert told(answer, pk) == told(nowhere, NOWHERE), (caller.who, name)
+                assert normalize(answer, pk) == normalize(nowhere, NOWHERE), (caller.who, name)
         assert whole_rows() == before
         assert not Event.objects.filter(event_type="operation.refused").exists()
 
-    @asked_by([*OUTSIDERS, *STRANGERS])
-    def test_what_is_open_to_all_tells_of_nobodys_work(self, furnished, caller):
+    @run_for([*OUTSIDERS, *STRANGERS])
+    def test_what_is_open_to_all_tells_of_nobodys_work(self, furnished_world, caller):
         there = {f"/{route}" for route, _ in every_route()}
-        opened = {path for name, _, path in ruled() if isinstance(RULES[name], Opens)}
+        opened = {
+            path for name, _, path in list_ruled_operations() if isinstance(RULES[name], Opens)
+        }
         for path in sorted(UNDOCUMENTED & there | opened):
             assert caller.ask("GET", path).status_code in (200, 302, 401, 403, 404, 405), path
 
-    def test_a_key_that_ended_sounds_like_one_that_never_was(self, furnished):
+    def test_a_key_that_ended_sounds_like_one_that_never_was(self, furnished_world):
         made_up = Caller("made up", Api(Authorization="Bearer ork_" + "x" * 43), "stranger", set())
-        never = told(made_up.ask("GET", "/sessions"))
+        never = normalize(made_up.ask("GET", "/sessions"))
         for who in ("an old key of the asker", "a key of a revoked agent"):
-            assert told(furnished.callers[who].ask("GET", "/sessions")) == never
+            assert normalize(furnished_world.callers[who].ask("GET", "/sessions")) == never
 
-    @asked_by([*OUTSIDERS, "an agent of the role that is asked"])
-    def test_lists_and_totals_hold_what_they_see_and_no_more(self, furnished, caller):
-        for name, _, path in ruled():
+    @run_for([*OUTSIDERS, "an agent of the role that is asked"])
+    def test_lists_and_totals_hold_what_they_see_and_no_more(self, furnished_world, caller):
+        for name, _, path in list_ruled_operations():
             rule = RULES[name]
             if not isinstance(rule, Lists):
                 continue
-            for query in queries_of(path, furnished.names(), cursor_of(furnished, path)):
+            for query in queries_of(
+                path, furnished_world.names(), cursor_of(furnished_world, path)
+            ):
                 answer = caller.ask("GET", f"{path}?{urlencode(query)}")
                 assert answer.status_code == 200, (path, query)
-                holds_only_what_is_seen(furnished, caller, rule, answer.json())
+                holds_only_what_is_seen(furnished_world, caller, rule, answer.json())
 
-    @asked_by([*OUTSIDERS, "an agent of the role that is asked"])
-    def test_streams_tell_what_they_see_and_no_more(self, furnished, caller):
+    @run_for([*OUTSIDERS, "an agent of the role that is asked"])
+    def test_streams_tell_what_they_see_and_no_more(self, furnished_world, caller):
         for query in ("", "&task_id=%(task)s", "&session_id=%(session)s", "&trace_id=%(trace)s"):
-            there = f"/events?after=0.0.0{query % furnished.names()}"
+            there = f"/events?after=0.0.0{query % furnished_world.names()}"
             answer = caller.ask("GET", there)
             assert answer.status_code == 200, there
             lines = answer.content.decode().splitlines()
             rows = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
-            holds_only_what_is_seen(furnished, caller, Lists("events"), {"events": rows})
+            holds_only_what_is_seen(furnished_world, caller, Lists("events"), {"events": rows})
 
-    @asked_by(OUTSIDERS)
-    def test_a_search_for_theirs_finds_what_a_search_for_nothing_finds(self, furnished, caller):
-        for name, _, path in ruled():
+    @run_for(OUTSIDERS)
+    def test_a_search_for_theirs_finds_what_a_search_for_nothing_finds(
+        self, furnished_world, caller
+    ):
+        for name, _, path in list_ruled_operations():
             if not isinstance(RULES[name], Lists):
                 continue
             described = schema()["paths"][path]["get"]["parameters"]
             parameters = [p["name"] for p in described if p["in"] == "query"]
             for parameter in sorted(name for name in parameters if TELLING[name]):
-                theirs = TELLING[parameter] % furnished.names()
+                theirs = TELLING[parameter] % furnished_world.names()
                 other = made_up(theirs)
                 for more in ("", "&cursor="):
                     found = caller.ask("GET", f"{path}?{parameter}={theirs}{more}")
                     none = caller.ask("GET", f"{path}?{parameter}={other}{more}")
-                    assert told(found, theirs) == told(none, other), (path, parameter)
+                    assert normalize(found, theirs) == normalize(none, other), (path, parameter)
                     assert found.json().get("total", 0) == 0
 
-    @asked_by(OUTSIDERS)
-    def test_another_callers_cursor_tells_nothing(self, furnished, caller):
+    @run_for(OUTSIDERS)
+    def test_another_callers_cursor_tells_nothing(self, furnished_world, caller):
         """All that they have is older than what it points at, so they get all of it."""
         for path in ("/sessions", "/tasks", "/approvals"):
-            theirs = caller.ask("GET", f"{path}?cursor={quote(cursor_of(furnished, path))}")
+            theirs = caller.ask("GET", f"{path}?cursor={quote(cursor_of(furnished_world, path))}")
             first = caller.ask("GET", f"{path}?cursor=")
             assert theirs.status_code == 200
-            assert told(theirs) == told(first), path
+            assert normalize(theirs) == normalize(first), path
 
     def test_what_they_read_is_the_same_whether_or_not_the_asker_ever_worked(self, world):
-        lists = [path for name, _, path in ruled() if isinstance(RULES[name], Lists)]
+        lists = [
+            path for name, _, path in list_ruled_operations() if isinstance(RULES[name], Lists)
+        ]
         asked = [f"{path}{query}" for path in lists for query in ("", "?cursor=", "?page_size=1")]
         asked += ["/admin/", *(page.at("") for page in pages() if page.way == "changelist")]
 
         def everything() -> dict[tuple[str, str], Any]:
             callers = [world.callers[who] for who in OUTSIDERS]
-            return {(c.who, path): told(c.ask("GET", path)) for c in callers for path in asked}
+            return {(c.who, path): normalize(c.ask("GET", path)) for c in callers for path in asked}
 
         before = everything()
         world.furnish()
@@ -786,69 +796,69 @@ class TestTheApi:
 class TestWhatIsMade:
     """Nobody's row is learned of, or changed, by naming it in what one makes oneself."""
 
-    @asked_by(PEOPLE)
-    def test_people_make_nothing_that_is_an_agents_to_make(self, furnished, caller):
+    @run_for(PEOPLE)
+    def test_people_make_nothing_that_is_an_agents_to_make(self, furnished_world, caller):
         before = whole_rows()
-        for name, method, path in ruled():
+        for name, method, path in list_ruled_operations():
             rule = RULES[name]
             if isinstance(rule, Makes):
                 key = {"Idempotency-Key": "mine"}
-                answer = caller.ask(method, path, rule.body % furnished.names(), key)
+                answer = caller.ask(method, path, rule.body % furnished_world.names(), key)
                 assert answer.status_code in (403, 404), (name, answer.content)
                 assert answer.json()["code"] in (rule.person, "not_found"), name
         assert whole_rows() == before
 
-    @asked_by(OUTSIDERS)
-    def test_naming_another_ones_row_is_like_naming_none(self, furnished, caller):
+    @run_for(OUTSIDERS)
+    def test_naming_another_ones_row_is_like_naming_none(self, furnished_world, caller):
         before = whole_rows()
-        for name, method, path in ruled():
+        for name, method, path in list_ruled_operations():
             rule = RULES[name]
             if isinstance(rule, Makes | Several):
                 theirs, nobodys = ({"Idempotency-Key": key} for key in ("theirs", "nobodys"))
-                found = caller.ask(method, path, rule.body % furnished.names(), theirs)
-                none = caller.ask(method, path, rule.body % furnished.nowhere(), nobodys)
-                found, none = told(found, furnished.waiting.pk), told(none, NOWHERE)
+                found = caller.ask(method, path, rule.body % furnished_world.names(), theirs)
+                none = caller.ask(method, path, rule.body % furnished_world.nowhere(), nobodys)
+                found, none = normalize(found, furnished_world.waiting.pk), normalize(none, NOWHERE)
                 assert without_ids(found) == without_ids(none), name
         unchanged_but_for_their_own(before)
 
-    @asked_by([*OUTSIDERS, "an agent of the role that is asked"])
-    def test_another_ones_session_in_a_header_is_like_none(self, furnished, caller):
+    @run_for([*OUTSIDERS, "an agent of the role that is asked"])
+    def test_another_ones_session_in_a_header_is_like_none(self, furnished_world, caller):
         before = whole_rows()
-        theirs = str(furnished.session.pk)
+        theirs = str(furnished_world.session.pk)
         route = '{"target": "nobody", "task": {"task_type": "t"}}'
         asked = [("/tasks/route", route)]
-        for pk in furnished.rows["task"]:
+        for pk in furnished_world.rows["task"]:
             asked += [(f"/tasks/{pk}/{way}", "{}") for way in ("claim", "complete", "fail")]
         for path, body in asked:
             key = f"key {path}"
-            found = caller.ask("POST", path, body, given(theirs, f'"{key} theirs"'))
-            none = caller.ask("POST", path, body, given(NOWHERE, f'"{key} none"'))
-            assert told(found, theirs) == told(none, NOWHERE), path
+            found = caller.ask("POST", path, body, build_headers(theirs, f'"{key} theirs"'))
+            none = caller.ask("POST", path, body, build_headers(NOWHERE, f'"{key} none"'))
+            assert normalize(found, theirs) == normalize(none, NOWHERE), path
             assert found.status_code >= 400, path
         assert whole_rows() == before
 
-    def test_what_says_it_works_on_anothers_task_does_not_see_it(self, furnished):
-        caller = furnished.callers["an agent of another role"]
-        body = json.dumps({"agent_role": "weather", "task_id": str(furnished.waiting.pk)})
+    def test_what_says_it_works_on_anothers_task_does_not_see_it(self, furnished_world):
+        caller = furnished_world.callers["an agent of another role"]
+        body = json.dumps({"agent_role": "weather", "task_id": str(furnished_world.waiting.pk)})
         opened = caller.ask("POST", "/sessions", body)
         assert opened.status_code == 201
         listed = caller.ask("GET", f"/sessions/{opened.json()['session_id']}/tasks").json()
         assert (listed["tasks"], listed["total"]) == ([], 0)
 
-    def test_nobody_is_given_the_answer_to_anothers_request(self, furnished):
-        asker = Caller("the asker", Api(furnished.asker), "agent", set())
+    def test_nobody_is_given_the_answer_to_anothers_request(self, furnished_world):
+        asker = Caller("the asker", Api(furnished_world.asker), "agent", set())
         role = {"agent_role": "support-agent", "metadata": {"note": "canary-replayed"}}
         route = {"target": ASKED, "task": {"task_type": "canary_type_approval"}}
         asked = [("POST", "/sessions", role), ("POST", "/tasks/route", route)]
-        asked += [("PUT", f"/sessions/{furnished.session.pk}", {"metadata": {"a": 1}})]
-        asked += [("POST", f"/tasks/{furnished.waiting.pk}/cancel", {})]
+        asked += [("PUT", f"/sessions/{furnished_world.session.pk}", {"metadata": {"a": 1}})]
+        asked += [("POST", f"/tasks/{furnished_world.waiting.pk}/cancel", {})]
         key = {"Idempotency-Key": "the-askers"}
         answers = []
         for method, path, body in asked:
             answers.append(asker.ask(method, path, json.dumps(body), key))
             assert answers[-1].status_code < 300, answers[-1].content
         ids = set(re.findall(r"[0-9a-f-]{36}", " ".join(a.content.decode() for a in answers)))
-        for caller in furnished.callers.values():
+        for caller in furnished_world.callers.values():
             for method, path, body in asked:
                 answer = caller.ask(method, path, json.dumps(body), key)
                 assert "Idempotent-Replayed" not in answer.headers, (caller.who, path)
@@ -856,82 +866,87 @@ class TestWhatIsMade:
                     own = set(re.findall(r"[0-9a-f-]{36}", answer.content.decode()))
                     assert not (own & ids) - set(path.split("/")), (caller.who, path)
 
-    def test_a_refusal_stands_in_the_trail_of_whoever_was_refused_and_no_other(self, furnished):
-        asker = Caller("the asker", Api(furnished.asker), "agent", set())
-        payer = furnished.callers["an agent of the role that is asked"]
-        stranger = furnished.callers["an agent of another role"]
-        alice = furnished.callers["a reviewer of the group that is asked"]
-        another = Caller("another agent of that role", Api(furnished.worker), "agent", set())
+    def test_a_refusal_stands_in_the_trail_of_whoever_was_refused_and_no_other(
+        self, furnished_world
+    ):
+        asker = Caller("the asker", Api(furnished_world.asker), "agent", set())
+        payer = furnished_world.callers["an agent of the role that is asked"]
+        stranger = furnished_world.callers["an agent of another role"]
+        alice = furnished_world.callers["a reviewer of the group that is asked"]
+        another = Caller("another agent of that role", Api(furnished_world.worker), "agent", set())
         readers = (asker, stranger, alice, another)
         everything = "/audit/events?page_size=100"
-        before = [told(reader.ask("GET", everything)) for reader in readers]
+        before = [normalize(reader.ask("GET", everything)) for reader in readers]
 
-        path = f"/tasks/{furnished.waiting.pk}/cancel"
+        path = f"/tasks/{furnished_world.waiting.pk}/cancel"
         assert payer.ask("POST", path, "{}").status_code == 403
         assert stranger.ask("POST", path, "{}").status_code == 404
 
-        after = [told(reader.ask("GET", everything)) for reader in readers]
+        after = [normalize(reader.ask("GET", everything)) for reader in readers]
         assert after == before
         refused = Event.objects.get(event_type="operation.refused")
         assert str(refused.pk) in payer.ask("GET", everything).text
 
-    def test_an_event_put_into_anothers_trace_is_not_in_its_readers_trail(self, furnished):
-        trace = str(furnished.waiting.trace_id)
-        stranger = furnished.callers["an agent of another role"]
+    def test_an_event_put_into_anothers_trace_is_not_in_its_readers_trail(self, furnished_world):
+        trace = str(furnished_world.waiting.trace_id)
+        stranger = furnished_world.callers["an agent of another role"]
         body = '{"event_type": "agent.lied"}'
         added = stranger.ask("POST", "/audit/events", body, {"X-Trace-Id": trace})
         assert added.status_code == 201
-        asker = Caller("the asker", Api(furnished.asker), "agent", set())
-        alice = furnished.callers["a reviewer of the group that is asked"]
+        asker = Caller("the asker", Api(furnished_world.asker), "agent", set())
+        alice = furnished_world.callers["a reviewer of the group that is asked"]
         for reader in (asker, alice):
             seen = reader.ask("GET", f"/audit/events?trace_id={trace}").text
             assert "task.routed" in seen
             assert "agent.lied" not in seen
-        page = alice.ask("GET", page_of("approval", furnished.pending.pk)).text
+        page = alice.ask("GET", page_of("approval", furnished_world.pending.pk)).text
         assert "task.routed" in page
         assert "agent.lied" not in page
 
 
 class TestLocks:
-    @asked_by(["an agent of another role", "a reviewer of another group"])
-    def test_who_may_not_know_of_a_row_does_not_wait_for_its_lock(self, furnished, caller):
+    @run_for(["an agent of another role", "a reviewer of another group"])
+    def test_who_may_not_know_of_a_row_does_not_wait_for_its_lock(self, furnished_world, caller):
         """A wait, and the conflict after it, would tell that there is something."""
         with as_superuser() as somebody:
             for table in ("sessions", "tasks", "approvals"):
                 somebody.execute(f"SELECT FROM {table} FOR UPDATE")
             for name, method, path, rule in about_a_row():
                 if isinstance(rule, Changes):
-                    pk, body = furnished.rows[rule.about][0], rule.body % furnished.names()
+                    pk, body = (
+                        furnished_world.rows[rule.about][0],
+                        rule.body % furnished_world.names(),
+                    )
                     there = caller.ask(method, address(path, pk), body)
                     nowhere = caller.ask(method, address(path, NOWHERE), body)
-                    assert told(there, pk) == told(nowhere, NOWHERE), name
+                    assert normalize(there, pk) == normalize(nowhere, NOWHERE), name
 
 
 class TestTheAdmin:
-    @asked_by(VISITORS)
-    def test_no_page_tells_of_what_is_not_theirs(self, furnished, caller):
+    @run_for(VISITORS)
+    def test_no_page_tells_of_what_is_not_theirs(self, furnished_world, caller):
         before = whole_rows()
         for page in pages():
             if "<" not in page.route or sees_page(caller, page):
                 continue
             none = NOBODY if page.model in ("user", "group") else NOWHERE
-            pks = furnished_pks(furnished, page.model)
-            for method, form in (("GET", None), ("HEAD", None), *forms(furnished)):
+            pks = furnished_pks(furnished_world, page.model)
+            for method, form in (("GET", None), ("HEAD", None), *forms(furnished_world)):
                 answer = caller.ask(method, page.at(none), form, content_type=FORM)
-                nowhere = told(answer, none)
+                nowhere = normalize(answer, none)
                 for pk in pks if page.way == "change" else pks[:1]:
                     there = caller.ask(method, page.at(pk), form, content_type=FORM)
-                    assert told(there, pk) == nowhere, (page.name, method)
+                    assert normalize(there, pk) == nowhere, (page.name, method)
                     assert there.status_code in (301, 302, 403, 404), (page.name, method)
         assert whole_rows() == before
 
-    @asked_by([who for who in PEOPLE if SEES[who]])
-    def test_whoever_sees_a_row_reads_its_page_and_changes_nothing(self, furnished, caller):
+    @run_for([who for who in PEOPLE if SEES[who]])
+    def test_whoever_sees_a_row_reads_its_page_and_changes_nothing(self, furnished_world, caller):
         before = whole_rows()
         for page in pages():
             if not sees_page(caller, page) or not is_ours(page) or "<" not in page.route:
                 continue
-            for pk in furnished_pks(furnished, page.model):
+            for pk in furnished_pks(furnished_world, page.model):
                 if page.way == "change":
                     assert caller.ask("GET", page.at(pk)).status_code == 200, page.name
                 if (page.model, caller.who) in (
@@ -940,15 +955,15 @@ class TestTheAdmin:
                     continue
                 if page.way in DONE_AT_ONCE and caller.who == ADMINISTRATORS:
                     continue
-                for method, form in forms(furnished):
+                for method, form in forms(furnished_world):
                     answer = caller.ask(method, page.at(pk), form, content_type=FORM)
                     assert answer.status_code in (302, 400, 403, 404, 409), (page.name, form)
                     if answer.status_code == 302:
                         assert page.way == "redirect", (page.name, form)
         assert whole_rows() == before
 
-    @asked_by(OUTSIDE_VISITORS)
-    def test_no_search_of_a_list_finds_what_is_not_theirs(self, furnished, caller):
+    @run_for(OUTSIDE_VISITORS)
+    def test_no_search_of_a_list_finds_what_is_not_theirs(self, furnished_world, caller):
         before = whole_rows()
         for page in pages():
             if page.way != "changelist":
@@ -957,15 +972,17 @@ class TestTheAdmin:
             if opened.status_code != 200:
                 assert opened.status_code in (302, 403), page.name
                 continue
-            for theirs, nobodys in searches(furnished):
+            for theirs, nobodys in searches(furnished_world):
                 found = caller.ask("GET", f"{page.at('')}?{theirs}")
                 assert found.status_code in (200, 302, 400, 403), (page.name, theirs)
                 none = caller.ask("GET", f"{page.at('')}?{nobodys}")
-                assert told(found, *asked_for(theirs)) == told(none, *asked_for(nobodys)), theirs
+                assert normalize(found, *asked_for(theirs)) == normalize(
+                    none, *asked_for(nobodys)
+                ), theirs
         assert whole_rows() == before
 
-    @asked_by([who for who in VISITORS if who != ADMINISTRATORS])
-    def test_nothing_can_be_added_and_no_action_be_run(self, furnished, caller):
+    @run_for([who for who in VISITORS if who != ADMINISTRATORS])
+    def test_nothing_can_be_added_and_no_action_be_run(self, furnished_world, caller):
         before = whole_rows()
         action = {"action": "delete_selected", "post": "yes"}
         for page in pages():
@@ -975,23 +992,23 @@ class TestTheAdmin:
                     assert answer.status_code in (302, 403), page.name
                     assert answer.status_code == 403 or "/login/" in answer.headers["Location"]
             if page.way == "changelist":
-                pks = [*furnished_pks(furnished, page.model)]
+                pks = [*furnished_pks(furnished_world, page.model)]
                 form = urlencode({**action, "_selected_action": pks}, doseq=True)
                 answer = caller.ask("POST", page.at(""), form, content_type=FORM)
                 assert answer.status_code < 500, page.name
         assert whole_rows() == before
 
-    @asked_by(OUTSIDE_VISITORS)
-    def test_the_frame_tells_nothing(self, furnished, caller):
+    @run_for(OUTSIDE_VISITORS)
+    def test_the_frame_tells_nothing(self, furnished_world, caller):
         for route, _ in every_route():
             query = FRAME.get(route)
             if query is not None:
                 answer = caller.ask("GET", f"/{route}{query}")
                 assert answer.status_code in (200, 302, 403, 404), route
 
-    @asked_by([*OUTSIDERS, "a reviewer of the group that is asked"])
-    def test_nothing_is_offered_to_complete(self, furnished, caller):
-        words = ("", "canary", "asker", "beatrix", ASKED, str(furnished.waiting.pk))
+    @run_for([*OUTSIDERS, "a reviewer of the group that is asked"])
+    def test_nothing_is_offered_to_complete(self, furnished_world, caller):
+        words = ("", "canary", "asker", "beatrix", ASKED, str(furnished_world.waiting.pk))
         for model in admin.site._registry:
             for related in model._meta.get_fields():
                 if not related.is_relation or related.auto_created:
@@ -1009,19 +1026,19 @@ class TestTheAdmin:
                         found = answer.json()["results"]
                         assert all(row["text"] not in ("asker", "former") for row in found), asked
 
-    @asked_by(OUTSIDE_VISITORS)
-    def test_what_has_no_public_page_tells_nothing(self, furnished, caller):
+    @run_for(OUTSIDE_VISITORS)
+    def test_what_has_no_public_page_tells_nothing(self, furnished_world, caller):
         for model in admin.site._registry:
             kind = ContentType.objects.get_for_model(model).pk
-            for pk in furnished_pks(furnished, model._meta.model_name):
+            for pk in furnished_pks(furnished_world, model._meta.model_name):
                 none = NOBODY if isinstance(pk, int) else NOWHERE
                 there = caller.ask("GET", f"/admin/r/{kind}/{pk}/")
                 nowhere = caller.ask("GET", f"/admin/r/{kind}/{none}/")
-                assert told(there, pk) == told(nowhere, none), model
+                assert normalize(there, pk) == normalize(nowhere, none), model
                 assert there.status_code in (302, 404)
 
-    @asked_by(["a superuser in no group", "an auditor", "staff in no group"])
-    def test_nothing_waits_for_whoever_is_in_no_group(self, furnished, caller):
+    @run_for(["a superuser in no group", "an auditor", "staff in no group"])
+    def test_nothing_waits_for_whoever_is_in_no_group(self, furnished_world, caller):
         page = caller.ask("GET", "/admin/").text
         assert "canary" not in page
         assert "All clear." in page
@@ -1039,10 +1056,10 @@ def tells_nothing(
     if body:
         asked.append(('{"nonsense": 1}', {}))
     for sent, headers in asked:
-        nowhere = told(caller.ask(method, address(path, NOWHERE), sent, headers), NOWHERE)
+        nowhere = normalize(caller.ask(method, address(path, NOWHERE), sent, headers), NOWHERE)
         for pk in world.rows[rule.about]:
             there = caller.ask(method, address(path, pk), sent, headers)
-            assert told(there, pk) == nowhere, (method, path, sent, headers)
+            assert normalize(there, pk) == nowhere, (method, path, sent, headers)
             assert there.status_code in (400, 403, 404), (method, path, sent, headers)
             assert not {"ETag", "Location"} & set(there.headers)
 
@@ -1114,7 +1131,7 @@ def holds_only_what_is_seen(world: World, caller: Caller, rule: Lists, body: Any
         assert body["total"] == len(rows)
 
 
-def given(session: str, key: str) -> dict[str, str]:
+def build_headers(session: str, key: str) -> dict[str, str]:
     return {"X-Session-Id": session, "Idempotency-Key": key}
 
 

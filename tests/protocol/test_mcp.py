@@ -31,8 +31,8 @@ from tests.factories import (
     AgentFactory,
     SessionFactory,
     TaskFactory,
-    approved,
-    asked,
+    approve_task,
+    find_approval,
     policy,
     the_approval,
 )
@@ -64,20 +64,20 @@ class Caller:
         return self.run(lambda client: client.call_tool(tool, arguments, progress_callback=tell))
 
     def run(self, work: Any) -> Any:
-        async def connected() -> Any:
+        async def connect_and_work() -> Any:
             async with self.connect() as client:
                 return await work(client)
 
-        return anyio.run(connected)
+        return anyio.run(connect_and_work)
 
-    def given(self, tool: str, **arguments: Any) -> Any:
+    def expect_result(self, tool: str, **arguments: Any) -> Any:
         """What the tool gives, which must not be a refusal."""
         result = self(tool, **arguments)
         assert not result.is_error, result.structured_content
         assert json.loads(result.content[0].text) == result.structured_content
         return result.structured_content
 
-    def refused(self, tool: str, **arguments: Any) -> Any:
+    def expect_problem(self, tool: str, **arguments: Any) -> Any:
         """The problem that the tool answers with."""
         result = self(tool, **arguments)
         assert result.is_error, result.structured_content
@@ -160,7 +160,9 @@ class TestEachTool:
             assert tool.output_schema["type"] == "object"
 
     def test_a_task_is_sent_and_waits_for_a_human(self, calling, bot):
-        sent = calling(bot).given("send_task", target="finance", task=WIRE, context={"why": "rent"})
+        sent = calling(bot).expect_result(
+            "send_task", target="finance", task=WIRE, context={"why": "rent"}
+        )
         task = Task.objects.get(pk=sent["task_id"])
         assert sent == {
             "task_id": str(task.pk),
@@ -171,22 +173,24 @@ class TestEachTool:
 
     def test_one_more_human_is_asked(self, bots, bot, api):
         task = TaskFactory(agent=bot)
-        given = bots.given(
+        given = bots.expect_result(
             "request_approval", task_id=str(task.pk), approver_role="legal", reason="a contract"
         )
-        approval = asked(task, "legal")
+        approval = find_approval(task, "legal")
         assert given == api(bot).get(f"/approvals/{approval.pk}").json()
         assert given["reason"] == "a contract"
 
-    def test_a_role_is_told_something(self, bots, payer):
-        sent = bots.given("notify", target="finance", message="The kettle is here.", priority="low")
+    def test_a_role_is_notified(self, bots, payer):
+        sent = bots.expect_result(
+            "notify", target="finance", message="The kettle is here.", priority="low"
+        )
         task = Task.objects.get(pk=sent["task_id"])
         assert (sent["status"], task.task_type) == ("approved", "notification")
         assert (task.description, task.data) == ("The kettle is here.", {"priority": "low"})
 
     def test_the_state_of_a_task(self, bots, bot, api):
         task = TaskFactory(agent=bot)
-        given = bots.given("fetch_status", task_id=str(task.pk))
+        given = bots.expect_result("fetch_status", task_id=str(task.pk))
         told = api(bot).get(f"/tasks/{task.pk}").json()
         assert given == {
             "state": "awaiting_approval",
@@ -199,14 +203,14 @@ class TestEachTool:
     def test_the_state_of_a_session_with_its_tasks(self, bots, bot, api):
         session = SessionFactory(agent=bot)
         for number in range(2):
-            bots.given(
+            bots.expect_result(
                 "send_task",
                 target="finance",
                 task=WIRE,
                 session_id=str(session.pk),
                 idempotency_key=f"wire {number}",
             )
-        given = bots.given("fetch_status", session_id=str(session.pk))
+        given = bots.expect_result("fetch_status", session_id=str(session.pk))
         told = api(bot).get(f"/sessions/{session.pk}/tasks").json()
         assert given["session"] == api(bot).get(f"/sessions/{session.pk}").json()
         assert (given["state"], given["tasks"], given["total"]) == ("pending", told["tasks"], 2)
@@ -217,27 +221,31 @@ class TestRetries:
     def test_the_same_key_gets_the_same_task(self, calling, bot):
         call = calling(bot)
         first, again = (
-            call.given("send_task", target="finance", task=WIRE, idempotency_key='the "rent"')
+            call.expect_result(
+                "send_task", target="finance", task=WIRE, idempotency_key='the "rent"'
+            )
             for _ in range(2)
         )
         assert first == again
         assert Task.objects.count() == 1
 
     def test_the_same_key_and_another_request(self, bots):
-        bots.given("notify", target="finance", message="One.", idempotency_key="k")
-        problem = bots.refused("notify", target="finance", message="Two.", idempotency_key="k")
+        bots.expect_result("notify", target="finance", message="One.", idempotency_key="k")
+        problem = bots.expect_problem(
+            "notify", target="finance", message="Two.", idempotency_key="k"
+        )
         assert (problem["code"], problem["status"]) == ("idempotency_key_reused", 422)
 
     def test_the_key_is_the_same_as_over_rest(self, bots, bot, api):
-        sent = bots.given("send_task", target="finance", task=WIRE, idempotency_key="k")
+        sent = bots.expect_result("send_task", target="finance", task=WIRE, idempotency_key="k")
         body = {"target": "finance", "task": WIRE}
         again = api(bot).post("/tasks/route", body, {"Idempotency-Key": "k"})
         assert again.json() == sent
         assert again.headers["Idempotent-Replayed"] == "true"
 
     def test_without_a_key_each_call_is_one_of_its_own(self, bots):
-        bots.given("notify", target="finance", message="Again.")
-        bots.given("notify", target="finance", message="Again.")
+        bots.expect_result("notify", target="finance", message="Again.")
+        bots.expect_result("notify", target="finance", message="Again.")
         assert Task.objects.count() == 2
 
 
@@ -246,17 +254,17 @@ class TestRefusals:
         theirs = TaskFactory(agent=AgentFactory(roles=["marketing"]))
         call = calling(bot)
         for task_id in (theirs.pk, uuid4()):
-            problem = call.refused("fetch_status", task_id=str(task_id))
+            problem = call.expect_problem("fetch_status", task_id=str(task_id))
             assert (problem["code"], problem["status"]) == ("not_found", 404)
 
     @pytest.mark.parametrize("tool", ["request_approval", "wait_for_decision"])
     def test_nothing_is_done_with_what_is_not_the_callers(self, bots, tool):
         theirs = TaskFactory(agent=AgentFactory(roles=["marketing"]))
         more = {"approver_role": "legal"} if tool == "request_approval" else {}
-        assert bots.refused(tool, task_id=str(theirs.pk), **more)["code"] == "not_found"
+        assert bots.expect_problem(tool, task_id=str(theirs.pk), **more)["code"] == "not_found"
 
     def test_a_session_of_somebody_else(self, bots):
-        problem = bots.refused(
+        problem = bots.expect_problem(
             "send_task", target="finance", task=WIRE, session_id=str(SessionFactory().pk)
         )
         assert problem["code"] == "unknown_session"
@@ -265,12 +273,16 @@ class TestRefusals:
     def test_a_role_that_the_session_speaks_for_and_the_agent_holds_no_more(self, bots, bot):
         session = SessionFactory(agent=bot)
         agents.change_agent(bot.pk, by=OPS, roles=["marketing"], owner_id=None, subject=None)
-        problem = bots.refused("send_task", target="finance", task=WIRE, session_id=str(session.pk))
+        problem = bots.expect_problem(
+            "send_task", target="finance", task=WIRE, session_id=str(session.pk)
+        )
         assert (problem["code"], problem["status"]) == ("role_not_held", 403)
 
     def test_a_task_that_waits_no_more(self, bots, bot, alice):
-        task = approved(TaskFactory(agent=bot), by=alice)
-        problem = bots.refused("request_approval", task_id=str(task.pk), approver_role="legal")
+        task = approve_task(TaskFactory(agent=bot), by=alice)
+        problem = bots.expect_problem(
+            "request_approval", task_id=str(task.pk), approver_role="legal"
+        )
         assert (problem["code"], problem["state"]) == ("task_not_waiting", "approved")
 
     def test_a_task_whose_time_is_over(self, bots, bot):
@@ -280,7 +292,9 @@ class TestRefusals:
             admin.execute("UPDATE approvals SET expires_at = created_at + interval '1 us'")
         for _ in deadlines.expire_approvals(by=OPS, batch_size=10):
             pass
-        problem = bots.refused("request_approval", task_id=str(task.pk), approver_role="legal")
+        problem = bots.expect_problem(
+            "request_approval", task_id=str(task.pk), approver_role="legal"
+        )
         assert (problem["code"], problem["state"]) == ("task_not_waiting", "expired")
 
     @pytest.mark.parametrize(
@@ -308,18 +322,18 @@ class TestRefusals:
         ],
     )  # fmt: skip
     def test_an_argument_that_is_none_is_named(self, bots, tool, arguments, field):
-        problem = bots.refused(tool, **arguments)
+        problem = bots.expect_problem(tool, **arguments)
         assert problem["status"] == 400
         assert problem["errors"][0]["field"] == field
         assert not Task.objects.exists()
 
     def test_a_tool_that_there_is_not(self, bots):
-        async def refused(client: Any) -> str:
+        async def call_unknown_tool(client: Any) -> str:
             with pytest.raises(MCPError) as refusal:
                 await client.call_tool("approve", {"approval_id": str(uuid4())})
             return refusal.value.message
 
-        assert bots.run(refused).startswith("There is no such tool; there are send_task,")
+        assert bots.run(call_unknown_tool).startswith("There is no such tool; there are send_task,")
 
     def test_a_limit_that_is_reached(self, bot, tmp_path):
         port = free_port()
@@ -357,17 +371,17 @@ INEXACT = [
 ]
 
 
-def posted(port: int, content: str, **headers: str) -> httpx.Response:
+def post_raw(port: int, content: str, **headers: str) -> httpx.Response:
     accepted = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
     with client_of(port, headers=accepted) as client:
         return client.post("/mcp", content=content.encode(), headers=headers)
 
 
-class TestTheDoor:
+class TestTheHttpEndpoint:
     @pytest.mark.parametrize("given", [None, "Bearer ork_nobody", "Basic Ym90OmJvdA=="])
-    def test_nobody_gets_in_unknown(self, port, given):
+    def test_nobody_gets_in_without_valid_credentials(self, port, given):
         headers = {"Authorization": given} if given else {}
-        response = posted(port, message("fetch_status", "{}"), **headers)
+        response = post_raw(port, message("fetch_status", "{}"), **headers)
         assert response.status_code == 401
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
         assert response.headers["Content-Type"] == "application/problem+json"
@@ -377,7 +391,7 @@ class TestTheDoor:
 
     def test_a_key_that_was_revoked(self, port, bot):
         agents.revoke_agent(bot.pk, by=OPS)
-        response = posted(port, "{}", Authorization=f"Bearer {bot.key}")
+        response = post_raw(port, "{}", Authorization=f"Bearer {bot.key}")
         assert (response.status_code, response.json()["code"]) == (401, "invalid_key")
 
     @pytest.mark.parametrize(("arguments", "code", "field"), INEXACT)
@@ -385,7 +399,7 @@ class TestTheDoor:
         self, port, bot, arguments, code, field
     ):
         content = message("send_task", arguments)
-        response = posted(port, content, Authorization=f"Bearer {bot.key}")
+        response = post_raw(port, content, Authorization=f"Bearer {bot.key}")
         said = answer_in(response)
         assert said["id"] == 7
         assert said["result"]["isError"] is True
@@ -395,16 +409,16 @@ class TestTheDoor:
 
     @pytest.mark.parametrize("content", ["{", '{"id": 1, "id": 2}', "[]", '"text"'])
     def test_what_is_no_message(self, port, bot, content):
-        response = posted(port, content, Authorization=f"Bearer {bot.key}")
+        response = post_raw(port, content, Authorization=f"Bearer {bot.key}")
         assert response.status_code == 400
 
     def test_another_type_of_body(self, port, bot):
         headers = {"Authorization": f"Bearer {bot.key}", "Content-Type": "text/plain"}
-        assert posted(port, "{}", **headers).status_code == 415
+        assert post_raw(port, "{}", **headers).status_code == 415
 
     def test_a_page_of_another_origin(self, port, bot):
         headers = {"Authorization": f"Bearer {bot.key}", "Origin": "https://elsewhere.example"}
-        assert posted(port, message("fetch_status", "{}"), **headers).status_code == 403
+        assert post_raw(port, message("fetch_status", "{}"), **headers).status_code == 403
 
     def test_there_is_nothing_to_get(self, port, bot):
         with client_of(port) as client:
@@ -416,7 +430,7 @@ class TestTheDoor:
         trace = str(uuid4())
         arguments = json.dumps({"target": "finance", "task": WIRE})
         headers = {"Authorization": f"Bearer {bot.key}", "X-Trace-Id": trace}
-        response = posted(port, message("send_task", arguments), **headers)
+        response = post_raw(port, message("send_task", arguments), **headers)
         assert response.headers["X-Trace-Id"] == trace
         assert str(Task.objects.get().trace_id) == trace
 
@@ -437,7 +451,7 @@ class TestWaiting:
             call, "wait_for_decision", heard, task_id=str(task.pk), timeout_seconds=60
         )
         assert heard.first.wait(30)
-        approved(task, by=alice)
+        approve_task(task, by=alice)
         given = wait.result(30).structured_content
         assert (given["decided"], given["task"]["status"]) == (True, "approved")
         assert given["task"]["approvals"][0]["decided_by"] == "alice"
@@ -448,7 +462,7 @@ class TestWaiting:
         task, heard = TaskFactory(agent=bot), Heard()
         wait = aside(bots, "wait_for_decision", heard, task_id=str(task.pk), timeout_seconds=60)
         assert heard.first.wait(30)
-        approval = asked(task, "sre")
+        approval = find_approval(task, "sre")
         approval_operations.reject(
             approval.pk, by=Actor.human(charlie), payload_digest=approval.payload_digest
         )
@@ -456,7 +470,7 @@ class TestWaiting:
         assert (given["decided"], given["task"]["status"]) == (True, "rejected")
         assert heard.told[0][2] == "Waiting for finance, sre."
 
-    def test_a_wish_for_changes_ends_it(self, bots, bot, alice, aside):
+    def test_a_request_for_changes_ends_it(self, bots, bot, alice, aside):
         task, heard = TaskFactory(agent=bot), Heard()
         wait = aside(bots, "wait_for_decision", heard, task_id=str(task.pk), timeout_seconds=60)
         assert heard.first.wait(30)
@@ -473,12 +487,14 @@ class TestWaiting:
 
     def test_it_ends_with_its_time(self, calling, bot):
         task = TaskFactory(agent=bot)
-        given = calling(bot).given("wait_for_decision", task_id=str(task.pk), timeout_seconds=1)
+        given = calling(bot).expect_result(
+            "wait_for_decision", task_id=str(task.pk), timeout_seconds=1
+        )
         assert (given["decided"], given["task"]["status"]) == (False, "awaiting_approval")
 
     def test_what_is_decided_is_not_waited_for(self, bots, bot, alice):
-        task = approved(TaskFactory(agent=bot), by=alice)
-        assert bots.given("wait_for_decision", task_id=str(task.pk))["decided"] is True
+        task = approve_task(TaskFactory(agent=bot), by=alice)
+        assert bots.expect_result("wait_for_decision", task_id=str(task.pk))["decided"] is True
 
     def test_whoever_is_cut_off_meanwhile_learns_nothing(self, bots, bot, aside):
         task, heard = TaskFactory(agent=bot), Heard()
@@ -489,10 +505,10 @@ class TestWaiting:
         assert result.is_error
         assert result.structured_content["code"] == "invalid_key"
 
-    def test_it_is_cancelled_and_its_place_is_free(self, calling, bot, port):
+    def test_it_is_cancelled_and_its_slot_is_free(self, calling, bot, port):
         task = TaskFactory(agent=bot)
 
-        async def cancelled(client: Any) -> None:
+        async def cancel_calls(client: Any) -> None:
             for _ in range(10):  # more than one caller may have at a time
                 heard = Heard()
                 async with anyio.create_task_group() as group:
@@ -509,7 +525,7 @@ class TestWaiting:
             result = await client.call_tool("fetch_status", {"task_id": str(task.pk)})
             assert result.structured_content["state"] == "awaiting_approval"
 
-        calling(bot).run(cancelled)
+        calling(bot).run(cancel_calls)
 
     def test_it_holds_no_connection_to_the_database(self, port, bot, alice, aside):
         """Six wait, one more than the pool has connections; a seventh call is answered."""
@@ -526,8 +542,11 @@ class TestWaiting:
             for each in heard
         ]
         assert all(each.first.wait(30) for each in heard)
-        assert over_http(port, bot.key).given("fetch_status", task_id=str(task.pk))["total"] == 1
-        approved(task, by=alice)
+        assert (
+            over_http(port, bot.key).expect_result("fetch_status", task_id=str(task.pk))["total"]
+            == 1
+        )
+        approve_task(task, by=alice)
         assert all(wait.result(30).structured_content["decided"] for wait in waits)
 
 

@@ -66,11 +66,11 @@ def test_a_body_that_is_not_json(api, bot, content_type):
     problem(answer, 415, "unsupported_media_type")
 
 
-def nested(depth):
+def build_nested(depth):
     return b'{"agent_role":"support-agent","metadata":{"a":' + b"[" * depth + b"]" * depth + b"}}"
 
 
-def noted(value):
+def build_request(value):
     """A request whose metadata hold the JSON text ``value``."""
     return b'{"agent_role":"support-agent","metadata":{"n":' + value + b"}}"
 
@@ -88,25 +88,25 @@ def noted(value):
         (b"[]", "malformed_json"),
         (b"null", "malformed_json"),
         (b'"text"', "malformed_json"),
-        (nested(60), "too_deep"),
-        (nested(100_000), "too_deep"),
-        (noted(b"NaN"), "malformed_json"),
-        (noted(b"Infinity"), "malformed_json"),
-        (noted(b"-Infinity"), "malformed_json"),
-        (noted(b"1e400"), "inexact_number"),
-        (noted(b"9007199254740992"), "inexact_number"),
-        (noted(b"-9007199254740992"), "inexact_number"),
-        (noted(b"9007199254740992.0"), "inexact_number"),
-        (noted(b"9007199254740993"), "inexact_number"),
-        (noted(b"-9007199254740993"), "inexact_number"),
-        (noted(b"1" * 5000), "inexact_number"),
-        (noted(b"0.1234567890123456789"), "inexact_number"),
-        (noted(b"1." + b"0" * 5000), "inexact_number"),
-        (noted(b'"\\u0000"'), "nul_character"),
-        (noted(b'{"\\u0000": 1}'), "nul_character"),
-        (noted(b'"\\ud800"'), "lone_surrogate"),
-        (noted(b'["\\udc00\\ud800"]'), "lone_surrogate"),
-        (noted(b'{"a": 1, "a": 2}'), "duplicate_name"),
+        (build_nested(60), "too_deep"),
+        (build_nested(100_000), "too_deep"),
+        (build_request(b"NaN"), "malformed_json"),
+        (build_request(b"Infinity"), "malformed_json"),
+        (build_request(b"-Infinity"), "malformed_json"),
+        (build_request(b"1e400"), "inexact_number"),
+        (build_request(b"9007199254740992"), "inexact_number"),
+        (build_request(b"-9007199254740992"), "inexact_number"),
+        (build_request(b"9007199254740992.0"), "inexact_number"),
+        (build_request(b"9007199254740993"), "inexact_number"),
+        (build_request(b"-9007199254740993"), "inexact_number"),
+        (build_request(b"1" * 5000), "inexact_number"),
+        (build_request(b"0.1234567890123456789"), "inexact_number"),
+        (build_request(b"1." + b"0" * 5000), "inexact_number"),
+        (build_request(b'"\\u0000"'), "nul_character"),
+        (build_request(b'{"\\u0000": 1}'), "nul_character"),
+        (build_request(b'"\\ud800"'), "lone_surrogate"),
+        (build_request(b'["\\udc00\\ud800"]'), "lone_surrogate"),
+        (build_request(b'{"a": 1, "a": 2}'), "duplicate_name"),
         (b'{"agent_role": "support-agent", "agent_role": "x"}', "duplicate_name"),
     ],
     ids=lambda value: value[:40].decode("latin-1") if isinstance(value, bytes) else value,
@@ -116,7 +116,7 @@ def test_a_body_that_another_reader_would_read_otherwise(api, bot, body, code):
 
 
 def test_the_field_is_named_where_it_is_known(api, bot):
-    body = problem(raw(api, bot, noted(b'{"deep": ["x", "\\u0000"]}')), 400)
+    body = problem(raw(api, bot, build_request(b'{"deep": ["x", "\\u0000"]}')), 400)
     assert body["errors"][0]["field"] == "metadata.n.deep[1]"
 
 

@@ -8,7 +8,7 @@ from orchestrator.models import RateLimit
 from orchestrator.web.throttling import Shares, shares
 from sessions_app.models import Task
 from tests.client import Api
-from tests.commands.conftest import said
+from tests.commands.conftest import run_for_output
 from tests.races.together import together
 
 ASKED = {"target": "finance", "task": {"task_type": "notification"}}
@@ -172,8 +172,8 @@ def test_the_address_is_the_one_that_our_own_proxy_saw(settings, proxies, forwar
 
 def test_earlier_minutes_are_forgotten(time_machine_at_noon):
     Shares().count("caller", "agent:x", 10)
-    said("purge")  # by the real clock, that minute is still to come or long over
+    run_for_output("purge")  # by the real clock, that minute is still to come or long over
     time_machine_at_noon.now = 60.0
     Shares().count("caller", "agent:y", 10)
-    said("purge")
+    run_for_output("purge")
     assert not RateLimit.objects.filter(caller="agent:y").exists()

@@ -4,7 +4,7 @@ from functools import partial
 
 from audit_app.models import Event
 from sessions_app.models import Task
-from tests.factories import AgentFactory, TaskFactory, approved
+from tests.factories import AgentFactory, TaskFactory, approve_task
 from tests.races.together import together
 
 ROUNDS = 50
@@ -13,7 +13,7 @@ ROUNDS = 50
 def test_one_of_two_agents_gets_the_task(api, alice, bot, payer):
     rival = AgentFactory(name="rival", roles=["finance"])
     for _ in range(ROUNDS):
-        task = approved(TaskFactory(agent=bot), by=alice)
+        task = approve_task(TaskFactory(agent=bot), by=alice)
         path = f"/tasks/{task.pk}/claim"
         answers = together([partial(api(agent).post, path) for agent in (payer, rival)])
 
@@ -26,7 +26,7 @@ def test_one_of_two_agents_gets_the_task(api, alice, bot, payer):
 
 
 def test_eight_claims_of_one_agent_are_one_claim(api, alice, bot, payer):
-    task = approved(TaskFactory(agent=bot), by=alice)
+    task = approve_task(TaskFactory(agent=bot), by=alice)
     answers = together([partial(api(payer).post, f"/tasks/{task.pk}/claim") for _ in range(8)])
 
     assert sorted(answer.status_code for answer in answers) == [200] + [409] * 7

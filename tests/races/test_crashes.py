@@ -37,7 +37,7 @@ Receipt.settle = lambda *given: (settle(*given), die())
 AFTER_THE_COMMIT = "notifier.publish = die  # the first thing that happens after a commit"
 
 
-def killed(fault, agent):
+def crash_request(fault, agent):
     """Run the request in a process of its own that dies by ``fault``."""
     environment = os.environ | {
         "DATABASE_URL": database_url(),
@@ -50,7 +50,7 @@ def killed(fault, agent):
 
 
 def test_killed_before_the_commit_nothing_is_kept_and_the_retry_does_it_once(api, bot):
-    killed(BEFORE_THE_COMMIT, bot)
+    crash_request(BEFORE_THE_COMMIT, bot)
     assert not Task.objects.exists()
     assert not RequestReceipt.objects.exists()
     assert not Event.objects.filter(subject_type="task").exists()
@@ -63,7 +63,7 @@ def test_killed_before_the_commit_nothing_is_kept_and_the_retry_does_it_once(api
 
 
 def test_killed_after_the_commit_the_retry_gets_the_answer_that_was_lost(api, bot):
-    killed(AFTER_THE_COMMIT, bot)
+    crash_request(AFTER_THE_COMMIT, bot)
     task = Task.objects.get()
 
     retry = api(bot).post("/tasks/route", REFUND, KEY)
@@ -76,8 +76,8 @@ def test_killed_after_the_commit_the_retry_gets_the_answer_that_was_lost(api, bo
 
 def test_killed_again_and_again_there_is_still_one_task(api, bot):
     for _ in range(3):
-        killed(BEFORE_THE_COMMIT, bot)
-    killed(AFTER_THE_COMMIT, bot)
+        crash_request(BEFORE_THE_COMMIT, bot)
+    crash_request(AFTER_THE_COMMIT, bot)
     retry = api(bot).post("/tasks/route", REFUND, KEY)
 
     assert retry.headers["Idempotent-Replayed"] == "true"

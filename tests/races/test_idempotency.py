@@ -99,7 +99,7 @@ def impatient():
         cursor.execute("RESET lock_timeout")
 
 
-def test_who_was_outrun_takes_everything_back_and_gives_the_rivals_answer(api, bot):
+def test_who_lost_the_race_rolls_back_and_gives_the_winners_answer(api, bot):
     first = api(bot).post("/sessions", OPEN, {"Idempotency-Key": "first"})
     with a_rival() as rival, waiting(lambda: api(bot).post("/sessions", OPEN, ONE)) as outcome:
         rival.commit()
@@ -111,7 +111,7 @@ def test_who_was_outrun_takes_everything_back_and_gives_the_rivals_answer(api, b
     assert Event.objects.filter(event_type="session.opened").count() == 1
 
 
-def test_where_the_rival_gives_up_it_is_done(api, bot):
+def test_where_the_concurrent_duplicate_gives_up_it_is_done(api, bot):
     first = api(bot).post("/sessions", OPEN, {"Idempotency-Key": "first"})
     with a_rival() as rival, waiting(lambda: api(bot).post("/sessions", OPEN, ONE)) as outcome:
         rival.rollback()
@@ -122,7 +122,7 @@ def test_where_the_rival_gives_up_it_is_done(api, bot):
     assert answer.json()["session_id"] != first.json()["session_id"]
 
 
-def test_a_refusal_that_was_outrun_is_not_recorded_again(api, bot, payer):
+def test_a_refusal_that_lost_the_race_is_not_recorded_again(api, bot, payer):
     path = f"/tasks/{TaskFactory(agent=bot).pk}/claim"
     first = api(payer).post(path, {}, {"Idempotency-Key": "first"})
     with a_rival() as rival, waiting(lambda: api(payer).post(path, {}, ONE)) as outcome:

@@ -15,7 +15,15 @@ from audit_app.models import Event
 from sessions_app.models import Task
 from sessions_app.tasks.operations import cancel, revise_task
 from tests.database import without_guards
-from tests.factories import OPS, AgentFactory, ReviewerFactory, TaskFactory, aged, asked, policy
+from tests.factories import (
+    OPS,
+    AgentFactory,
+    ReviewerFactory,
+    TaskFactory,
+    find_approval,
+    policy,
+    set_columns,
+)
 from tests.races.together import together
 
 ROUNDS = 500 if os.environ.get("FUZZ_REQUESTS") else 15
@@ -115,7 +123,7 @@ def yes(approval, person):
 def test_a_vote_and_a_revision_at_once(people, bot):
     for number in range(PAIRS):
         task = TaskFactory(agent=bot, target="a")
-        approval = asked(task, "a")
+        approval = find_approval(task, "a")
         revise = partial(revise_task, task.pk, by=bot.as_actor(), data={"amount": str(number)})
         both_ways(yes(approval, people[0]), revise)
         task.refresh_from_db(fields=["payload", "revision"])
@@ -123,7 +131,7 @@ def test_a_vote_and_a_revision_at_once(people, bot):
         approval = Approval.objects.get(pk=approval.pk)
         if now.revision == 2:
             assert (now.status, approval.status) == ("awaiting_approval", "withdrawn")
-            assert asked(now, "a").payload_digest == now.payload_digest
+            assert find_approval(now, "a").payload_digest == now.payload_digest
         else:
             assert (now.status, approval.status) == ("approved", "approved")
 
@@ -131,7 +139,7 @@ def test_a_vote_and_a_revision_at_once(people, bot):
 def test_a_vote_and_the_agent_taking_it_back_at_once(people, bot):
     for _ in range(PAIRS):
         task = TaskFactory(agent=bot, target="a")
-        approval = asked(task, "a")
+        approval = find_approval(task, "a")
         both_ways(yes(approval, people[0]), partial(cancel, task.pk, by=bot.as_actor()))
         assert Task.objects.get(pk=task.pk).status == "cancelled"
         assert Approval.objects.get(pk=approval.pk).status in ("approved", "withdrawn")
@@ -140,8 +148,8 @@ def test_a_vote_and_the_agent_taking_it_back_at_once(people, bot):
 def test_a_vote_and_the_deadline_at_once(people, bot):
     for _ in range(PAIRS):
         task = TaskFactory(agent=bot, target="a")
-        approval = asked(task, "a")
-        aged(Approval, expires_at=approval.created_at)
+        approval = find_approval(task, "a")
+        set_columns(Approval, expires_at=approval.created_at)
         sweep = partial(list, deadlines.expire_approvals(by=OPS, batch_size=10))
         outcome, _ = both_ways(yes(approval, people[0]), sweep)
         assert outcome.code in ("approval_expired", "already_decided")
@@ -151,7 +159,7 @@ def test_a_seat_is_used_once_by_whoever_comes_first(people, bot):
     policy(asks="2 a")
     for _ in range(PAIRS):
         task = TaskFactory(agent=bot, target="a")
-        approval = asked(task, "a")
+        approval = find_approval(task, "a")
         delegations.delegate(approval.pk, by=Actor.human(people[0]), to="p17")
         outcomes = both_ways(yes(approval, people[0]), yes(approval, people[17]))
         assert sum(isinstance(outcome, Approval) for outcome in outcomes) == 1
@@ -162,7 +170,7 @@ def test_breaking_the_glass_and_a_no_at_once(people, bot):
     people[0].user_permissions.add(Permission.objects.get(codename="break_glass"))
     for _ in range(PAIRS):
         task = TaskFactory(agent=bot, target="a")
-        approval = asked(task, "a")
+        approval = find_approval(task, "a")
         digest = approval.payload_digest
         glass = partial(
             break_glass.break_glass,
@@ -190,7 +198,7 @@ def test_everything_at_once(people, bot):
     order = random.Random(3)  # an order, no secret
     for n in range(PAIRS):
         task = TaskFactory(agent=bot, target="a")
-        a, b = asked(task, "a"), asked(task, "b")
+        a, b = find_approval(task, "a"), find_approval(task, "b")
         with without_guards() as cursor:
             sets = "expires_at = now()" if n % 2 else "remind_at = now()"
             cursor.execute(f"UPDATE approvals SET {sets} WHERE id = %s", [(a, b)[n % 3 > 0].pk])

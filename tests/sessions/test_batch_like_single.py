@@ -44,7 +44,7 @@ keys = st.sampled_from([f"key {number}" for number in range(6)])
 batches = st.dictionaries(keys, requests, min_size=1)
 
 
-def furnished(session):
+def set_up_world(session):
     """The world before: policies, an agent, and one of its sessions."""
     policy("forbidden", "refuse", when={"task_type": "forbidden"})
     policy(
@@ -76,7 +76,7 @@ def at_once(api, batch):
     return api.post("/tasks/route:batch", {"tasks": asked}).json()["results"]
 
 
-def left():
+def read_database():
     """What is in the database now, without what differs between any two runs."""
     found = {}
     with connection.cursor() as cursor:
@@ -102,9 +102,9 @@ def test_a_batch_is_what_its_requests_are_one_by_one(first, second, session):
     for first_way in (one_by_one, at_once):
         for second_way in (one_by_one, at_once):
             empty()
-            api = furnished(session)
+            api = set_up_world(session)
             said = [first_way(api, first), second_way(api, second)]
-            outcomes.append((CHANGING.sub("…", json.dumps(said, sort_keys=True)), left()))
+            outcomes.append((CHANGING.sub("…", json.dumps(said, sort_keys=True)), read_database()))
     for said, rows in outcomes[1:]:
         assert said == outcomes[0][0]
         for table in TABLES:

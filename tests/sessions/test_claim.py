@@ -8,13 +8,13 @@ from django.utils import timezone
 from approvals_app.models import Approval
 from audit_app.models import Event
 from sessions_app.models import Task
-from tests.factories import AgentFactory, SessionFactory, TaskFactory, aged, approved
+from tests.factories import AgentFactory, SessionFactory, TaskFactory, approve_task, set_columns
 
 
 @pytest.fixture
 def task(alice, bot):
     """A refund that alice approved."""
-    return approved(TaskFactory(agent=bot), by=alice)
+    return approve_task(TaskFactory(agent=bot), by=alice)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def refusal(answer):
 
 
 def run_out():
-    aged(Task, lease_expires_at=timezone.now() - timedelta(seconds=1))
+    set_columns(Task, lease_expires_at=timezone.now() - timedelta(seconds=1))
 
 
 def test_a_claim_leases_the_task(do, payer, settings):

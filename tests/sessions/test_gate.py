@@ -14,7 +14,7 @@ from tests.serving import ROOT, on_the_tests_database
 
 
 @pytest.fixture
-def unregistered(monkeypatch):
+def no_gate(monkeypatch):
     """As if no app had registered a gate."""
     monkeypatch.setattr(gate, "_registered", [])
 
@@ -23,12 +23,12 @@ def test_a_gate_is_registered_at_start():
     assert not [error for error in run_checks() if error.id == "sessions_app.E001"]
 
 
-def test_a_missing_gate_stops_every_command_in_a_plain_sentence(unregistered):
+def test_a_missing_gate_stops_every_command_in_a_plain_sentence(no_gate):
     with pytest.raises(SystemCheckError, match="No approval gate is registered"):
         call_command("check")
 
 
-def test_a_missing_gate_stops_whoever_asks_for_it(unregistered):
+def test_a_missing_gate_stops_whoever_asks_for_it(no_gate):
     with pytest.raises(ImproperlyConfigured, match="No approval gate is registered"):
         gate.approval_gate()
 

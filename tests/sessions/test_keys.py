@@ -15,10 +15,10 @@ from sessions_app.models import Agent, AgentKey, Task
 from sessions_app.tasks import operations as task_operations
 from tests.client import Api
 from tests.database import without_guards
-from tests.factories import OPS, AgentFactory, TaskFactory, approved, the_approval
+from tests.factories import OPS, AgentFactory, TaskFactory, approve_task, the_approval
 
 
-def accepted(key):
+def is_accepted(key):
     answer = Api(Authorization=f"Bearer {key}").get("/sessions")
     assert answer.status_code in (200, 401)
     return answer.status_code == 200
@@ -60,35 +60,35 @@ def test_the_schemes_case_does_not_matter(bot, scheme):
 
 def test_the_last_use_is_kept_to_the_minute(bot):
     assert AgentKey.objects.get().last_used_at is None
-    assert accepted(bot.key)
+    assert is_accepted(bot.key)
     first = AgentKey.objects.get().last_used_at
-    assert accepted(bot.key)
+    assert is_accepted(bot.key)
     assert AgentKey.objects.get().last_used_at == first
     AgentKey.objects.update(last_used_at=timezone.now() - timedelta(minutes=2))
-    assert accepted(bot.key)
+    assert is_accepted(bot.key)
     assert AgentKey.objects.get().last_used_at >= first
 
 
 def test_a_refused_key_is_not_used(bot):
     agents.revoke_agent(bot.pk, by=OPS)
-    assert not accepted(bot.key)
+    assert not is_accepted(bot.key)
     assert AgentKey.objects.get().last_used_at is None
 
 
 def test_a_rotated_key_ends_at_once(bot):
     new = agents.rotate_key(bot.pk, by=OPS)
-    assert accepted(new.text)
-    assert not accepted(bot.key)
+    assert is_accepted(new.text)
+    assert not is_accepted(bot.key)
 
 
 def test_a_key_rotated_with_an_overlap_goes_on_until_its_end(bot):
     new = agents.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
-    assert accepted(new.text)
-    assert accepted(bot.key)
+    assert is_accepted(new.text)
+    assert is_accepted(bot.key)
     with without_guards() as cursor:
         cursor.execute("UPDATE agent_keys SET revoked_at = now() WHERE revoked_at IS NOT NULL")
-    assert not accepted(bot.key)
-    assert accepted(new.text)
+    assert not is_accepted(bot.key)
+    assert is_accepted(new.text)
 
 
 def test_an_overlap_is_not_prolonged_by_the_next_rotation(bot):
@@ -101,15 +101,15 @@ def test_an_overlap_is_not_prolonged_by_the_next_rotation(bot):
 def test_revoking_an_agent_ends_all_its_keys(bot):
     new = agents.rotate_key(bot.pk, by=OPS, overlap=timedelta(hours=1))
     agents.revoke_agent(bot.pk, by=OPS)
-    assert not accepted(bot.key)
-    assert not accepted(new.text)
+    assert not is_accepted(bot.key)
+    assert not is_accepted(new.text)
     assert Agent.objects.get().status == "revoked"
 
 
 def test_revoking_an_agent_takes_back_what_nobody_has_begun(alice, bot, payer):
     waiting, agreed, begun = TaskFactory.create_batch(3, agent=bot)
-    approved(agreed, by=alice)
-    approved(begun, by=alice)
+    approve_task(agreed, by=alice)
+    approve_task(begun, by=alice)
     task_operations.claim(begun.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
     agents.revoke_agent(bot.pk, by=OPS)
     left = dict(Task.objects.values_list("pk", "status"))
@@ -153,7 +153,7 @@ def test_agents_and_reviewers_issue_no_keys(alice, bot):
                 operation(bot.pk, by=by)
         with pytest.raises(AdministratorsOnly):
             agents.create_agent("minion", by=by, roles=["finance"])
-    assert accepted(bot.key)
+    assert is_accepted(bot.key)
 
 
 def test_new_roles_count_from_the_next_request(api, bot):

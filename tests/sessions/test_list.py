@@ -12,7 +12,7 @@ from tests.factories import AgentFactory, SessionFactory, session_in
 
 
 @pytest.fixture
-def listed(api, bot):
+def list_sessions(api, bot):
     return lambda **query: api(bot).get("/sessions", **query)
 
 
@@ -21,9 +21,9 @@ def ids(answer):
     return [session["session_id"] for session in answer.json()["sessions"]]
 
 
-def test_the_newest_comes_first(listed, bot):
+def test_the_newest_comes_first(list_sessions, bot):
     made = [str(SessionFactory(agent=bot).pk) for _ in range(5)]
-    answer = listed()
+    answer = list_sessions()
     assert ids(answer) == made[::-1]
     assert {n: answer.json()[n] for n in ("total", "page", "page_size")} == {
         "total": 5,
@@ -32,41 +32,41 @@ def test_the_newest_comes_first(listed, bot):
     }
 
 
-def test_pages_follow_each_other(listed, bot):
+def test_pages_follow_each_other(list_sessions, bot):
     made = [str(SessionFactory(agent=bot).pk) for _ in range(5)][::-1]
-    pages = [ids(listed(page=number, page_size=2)) for number in (1, 2, 3, 4)]
+    pages = [ids(list_sessions(page=number, page_size=2)) for number in (1, 2, 3, 4)]
     assert pages == [made[:2], made[2:4], made[4:], []]
-    assert listed(page=4, page_size=2).json()["total"] == 5
+    assert list_sessions(page=4, page_size=2).json()["total"] == 5
 
 
 @pytest.mark.parametrize("name", ["page", "page_size"])
 @pytest.mark.parametrize("value", ["0", "-1", "abc", "", "1.5", "1e3", "٣", " 1", "9" * 30])
-def test_a_number_that_is_none_is_refused_by_name(listed, name, value):
-    answer = listed(**{name: value})
+def test_a_number_that_is_none_is_refused_by_name(list_sessions, name, value):
+    answer = list_sessions(**{name: value})
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == name
 
 
-def test_more_than_a_hundred_a_page_is_a_hundred(listed):
-    assert listed(page_size=1000).json()["page_size"] == 100
+def test_more_than_a_hundred_a_page_is_a_hundred(list_sessions):
+    assert list_sessions(page_size=1000).json()["page_size"] == 100
 
 
-def test_by_key_nothing_is_repeated_or_lost_while_rows_are_added(listed, bot):
+def test_by_key_nothing_is_repeated_or_lost_while_rows_are_added(list_sessions, bot):
     made = [str(SessionFactory(agent=bot).pk) for _ in range(45)][::-1]
     seen, cursor = [], ""
     while cursor is not None:
-        answer = listed(cursor=cursor, page_size=10)
+        answer = list_sessions(cursor=cursor, page_size=10)
         seen += ids(answer)
         cursor = answer.json()["next_cursor"]
         SessionFactory(agent=bot)
     assert seen == made
 
 
-def test_by_key_a_search_stays_a_search(listed, bot):
+def test_by_key_a_search_stays_a_search(list_sessions, bot):
     active = [str(session_in("active", bot).pk) for _ in range(3)][::-1]
     SessionFactory(agent=bot)
-    first = listed(cursor="", page_size=2, state="active")
-    rest = listed(cursor=first.json()["next_cursor"], page_size=2, state="active")
+    first = list_sessions(cursor="", page_size=2, state="active")
+    rest = list_sessions(cursor=first.json()["next_cursor"], page_size=2, state="active")
     assert ids(first) + ids(rest) == active
     assert rest.json()["next_cursor"] is None
 
@@ -86,8 +86,8 @@ def test_by_key_a_search_stays_a_search(listed, bot):
         "A" * 5000,
     ],
 )
-def test_a_cursor_of_somebody_elses_making_is_refused(listed, cursor):
-    answer = listed(cursor=cursor)
+def test_a_cursor_of_somebody_elses_making_is_refused(list_sessions, cursor):
+    answer = list_sessions(cursor=cursor)
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == "cursor"
 
@@ -114,14 +114,14 @@ def test_a_list_can_be_searched(api, name, value, expected):
     assert found == [str(made[index].pk) for index in expected]
 
 
-def test_a_list_can_be_searched_by_time(listed, bot):
+def test_a_list_can_be_searched_by_time(list_sessions, bot):
     first, second = SessionFactory(agent=bot), SessionFactory(agent=bot)
     at = second.created_at
-    assert ids(listed(created_before=at.isoformat())) == [str(first.pk)]
-    assert ids(listed(created_after=first.created_at.isoformat())) == [str(second.pk)]
-    assert ids(listed(created_after=at.isoformat())) == []
+    assert ids(list_sessions(created_before=at.isoformat())) == [str(first.pk)]
+    assert ids(list_sessions(created_after=first.created_at.isoformat())) == [str(second.pk)]
+    assert ids(list_sessions(created_after=at.isoformat())) == []
     both = {"created_after": (first.created_at - timedelta(seconds=1)).isoformat()}
-    assert ids(listed(**both, created_before=at.isoformat())) == [str(first.pk)]
+    assert ids(list_sessions(**both, created_before=at.isoformat())) == [str(first.pk)]
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_a_list_can_be_searched_by_time(listed, bot):
         ("agent_role", "a\x00b"),
     ],
 )
-def test_a_search_for_nonsense_is_refused_by_name(listed, name, value):
-    answer = listed(**{name: value})
+def test_a_search_for_nonsense_is_refused_by_name(list_sessions, name, value):
+    answer = list_sessions(**{name: value})
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == name
 
@@ -151,55 +151,55 @@ def few_are_counted(monkeypatch):
     pagination._first_page.cache_clear()
 
 
-def test_a_total_is_exact_while_there_are_few(listed, bot, few_are_counted):
+def test_a_total_is_exact_while_there_are_few(list_sessions, bot, few_are_counted):
     SessionFactory.create_batch(3, agent=bot)
-    answer = listed().json()
+    answer = list_sessions().json()
     assert (answer["total"], answer["total_is_estimate"]) == (3, False)
 
 
-def test_a_total_of_many_says_that_it_is_an_estimate(listed, bot, few_are_counted):
+def test_a_total_of_many_says_that_it_is_an_estimate(list_sessions, bot, few_are_counted):
     SessionFactory.create_batch(5, agent=bot)
-    answer = listed().json()
+    answer = list_sessions().json()
     assert answer["total_is_estimate"] is True
     assert answer["total"] > 3
     assert len(answer["sessions"]) == 5
 
 
-def test_an_estimate_is_of_what_is_searched_for(listed, bot, few_are_counted):
+def test_an_estimate_is_of_what_is_searched_for(list_sessions, bot, few_are_counted):
     SessionFactory.create_batch(5, agent=bot)
     session_in("active", bot)
-    answer = listed(state="active").json()
+    answer = list_sessions(state="active").json()
     assert (answer["total"], answer["total_is_estimate"]) == (1, False)
 
 
 @pytest.mark.parametrize("size", ["5", "05"])
 def test_what_is_too_long_to_be_counted_is_not_counted_again_at_once(
-    listed, bot, few_are_counted, size
+    list_sessions, bot, few_are_counted, size
 ):
     """By kept SQL and by SQL that is written anew."""
     SessionFactory.create_batch(5, agent=bot)
-    first = listed(page_size=size).json()
+    first = list_sessions(page_size=size).json()
     with CaptureQueriesContext(connection) as sent:
-        again = listed(page_size=size).json()
+        again = list_sessions(page_size=size).json()
     assert again == first
     assert not [query for query in sent if "count(" in query["sql"].lower()]
-    assert listed(page_size=size, state="active").json()["total"] == 0
+    assert list_sessions(page_size=size, state="active").json()["total"] == 0
 
 
-def test_a_long_list_that_was_emptied_says_so_at_once(listed, bot, few_are_counted):
+def test_a_long_list_that_was_emptied_says_so_at_once(list_sessions, bot, few_are_counted):
     made = SessionFactory.create_batch(5, agent=bot)
-    assert listed().json()["total_is_estimate"] is True
+    assert list_sessions().json()["total_is_estimate"] is True
     with without_guards() as cursor:
         cursor.execute("DELETE FROM sessions WHERE id <> %s", [made[0].pk])
-    answer = listed().json()
+    answer = list_sessions().json()
     assert (answer["total"], answer["total_is_estimate"]) == (1, False)
-    assert ids(listed()) == [str(made[0].pk)]
+    assert ids(list_sessions()) == [str(made[0].pk)]
 
 
-def test_pages_by_number_end_where_nothing_is_counted_any_more(listed, bot, few_are_counted):
+def test_pages_by_number_end_where_nothing_is_counted_any_more(list_sessions, bot, few_are_counted):
     made = [str(SessionFactory(agent=bot).pk) for _ in range(5)][::-1]
-    assert ids(listed(page=3, page_size=1)) == made[2:3]
-    refused = listed(page=4, page_size=1)
+    assert ids(list_sessions(page=3, page_size=1)) == made[2:3]
+    refused = list_sessions(page=4, page_size=1)
     assert refused.status_code == 400
     [error] = refused.json()["errors"]
     assert error["field"] == "page"

@@ -12,7 +12,7 @@ from sessions_app.models import Task
 from tests.factories import OPS, AgentFactory, SessionFactory, policy, session_in
 
 
-def wanted(key, task_type="refund_approval", target="finance", **other):
+def build_item(key, task_type="refund_approval", target="finance", **other):
     """One of a batch; ``data`` and ``description`` are of its task."""
     task = {"task_type": task_type}
     task |= {name: other.pop(name) for name in ("data", "description") if name in other}
@@ -38,14 +38,14 @@ def batch(api, bot):
     return send
 
 
-def test_each_task_is_routed_and_judged_by_itself(batch):
+def test_each_task_is_routed_and_evaluated_by_itself(batch):
     policy("refused", "refuse", when={"task_type": "forbidden"})
     policy("two", asks="2 finance, 1 legal", priority=1, when={"task_type": "wire"})
     results = batch(
-        wanted("a"),
-        wanted("b", "notification"),
-        wanted("c", "forbidden"),
-        wanted("d", "wire", data={"amount": "42.50"}, context={"ticket": 7}),
+        build_item("a"),
+        build_item("b", "notification"),
+        build_item("c", "forbidden"),
+        build_item("d", "wire", data={"amount": "42.50"}, context={"ticket": 7}),
     )
     assert [each["status"] for each in results] == [202] * 4
     states = [each["task"]["status"] for each in results]
@@ -59,7 +59,7 @@ def test_each_task_is_routed_and_judged_by_itself(batch):
 
 
 def test_the_answer_is_the_one_that_it_would_have_got_alone(api, bot, batch):
-    item = wanted("a", data={"amount": "42"})
+    item = build_item("a", data={"amount": "42"})
     (result,) = batch(item, **{"X-Trace-Id": "5b2c0c9f-27a4-4a2e-9a3f-0c8a52a45b11"})
     task = Task.objects.get()
     assert result["task"] == {
@@ -74,15 +74,15 @@ def test_the_answer_is_the_one_that_it_would_have_got_alone(api, bot, batch):
 
 
 def test_a_key_of_a_single_request_is_replayed_in_a_batch(api, bot, batch):
-    first = alone(api, bot, wanted("a"))
-    results = batch(wanted("a"), wanted("b"))
+    first = alone(api, bot, build_item("a"))
+    results = batch(build_item("a"), build_item("b"))
     assert results[0] == {"status": 202, "task": first.json(), "replayed": True}
     assert "replayed" not in results[1]
     assert Task.objects.count() == 2
 
 
 def test_sent_again_all_of_it_is_answered_as_before(batch):
-    items = [wanted("a"), wanted("b", "notification"), wanted("c")]
+    items = [build_item("a"), build_item("b", "notification"), build_item("c")]
     first = batch(*items)
     events = Event.objects.count()
     again = batch(*reversed(items))
@@ -91,16 +91,16 @@ def test_sent_again_all_of_it_is_answered_as_before(batch):
 
 
 def test_another_request_under_a_key_is_refused_and_the_others_go_on(batch):
-    batch(wanted("a"))
-    results = batch(wanted("a", target="sre"), wanted("b"))
+    batch(build_item("a"))
+    results = batch(build_item("a", target="sre"), build_item("b"))
     assert [each["status"] for each in results] == [422, 202]
     assert results[0]["problem"]["code"] == "idempotency_key_reused"
 
 
 def test_a_forgotten_key_whose_task_is_there_is_refused(api, bot, batch):
-    batch(wanted("a"))
+    batch(build_item("a"))
     RequestReceipt.objects.all().delete()
-    results = batch(wanted("a"), wanted("b"))
+    results = batch(build_item("a"), build_item("b"))
     assert [each["status"] for each in results] == [422, 202]
     assert list(RequestReceipt.objects.values_list("key", flat=True)) == ["b"]
     assert Event.objects.filter(event_type="task.routed").count() == 2
@@ -122,14 +122,14 @@ def test_a_forgotten_key_whose_task_is_there_is_refused(api, bot, batch):
     ],
 )
 def test_one_that_is_not_valid_is_told_so_and_the_others_go_on(batch, item, field):
-    results = batch(wanted("a"), wanted("b") | item, wanted("c"))
+    results = batch(build_item("a"), build_item("b") | item, build_item("c"))
     assert [each["status"] for each in results] == [202, 400, 202]
     assert results[1]["problem"]["errors"][0]["field"] == field
     assert set(RequestReceipt.objects.values_list("key", flat=True)) == {"a", "c"}
 
 
 def test_what_is_no_object_is_told_so(batch):
-    results = batch(7, wanted("a"), None)
+    results = batch(7, build_item("a"), None)
     assert [each["status"] for each in results] == [400, 202, 400]
     assert results[0]["problem"]["errors"][0]["field"] == "body"
 
@@ -138,11 +138,11 @@ def test_what_is_no_object_is_told_so(batch):
     ("tasks", "field"),
     [
         ([], "tasks"),
-        ([wanted("a")] * 501, "tasks"),
+        ([build_item("a")] * 501, "tasks"),
         ({}, "tasks"),
         ("x", "tasks"),
-        ([wanted("a"), wanted("b"), wanted("a")], "tasks[2].idempotency_key"),
-        ([wanted("a"), {"idempotency_key": "a"}], "tasks[1].idempotency_key"),
+        ([build_item("a"), build_item("b"), build_item("a")], "tasks[2].idempotency_key"),
+        ([build_item("a"), {"idempotency_key": "a"}], "tasks[1].idempotency_key"),
     ],
 )
 def test_a_batch_that_is_none(api, bot, tasks, field):
@@ -153,7 +153,7 @@ def test_a_batch_that_is_none(api, bot, tasks, field):
 
 
 def test_five_hundred_at_once(batch):
-    results = batch(*(wanted(f"k{number}") for number in range(500)))
+    results = batch(*(build_item(f"k{number}") for number in range(500)))
     assert {each["status"] for each in results} == {202}
     routed = [each["task"]["task_id"] for each in results]
     assert len(set(routed)) == Task.objects.count() == Approval.objects.count() == 500
@@ -166,21 +166,21 @@ def test_five_hundred_at_once(batch):
 def test_from_a_closed_session_each_is_refused_recorded_and_kept(api, bot, batch):
     session = session_in("failed", bot)
     given = {"X-Session-Id": str(session.pk)}
-    results = batch(wanted("a"), wanted("b"), **given)
+    results = batch(build_item("a"), build_item("b"), **given)
     assert [each["problem"]["code"] for each in results] == ["session_closed"] * 2
     refusals = Event.objects.filter(event_type="operation.refused")
     assert [each.metadata["operation"] for each in refusals] == ["task.route"] * 2
     assert {each.metadata["subject_id"] for each in refusals} == {str(session.pk)}
-    again = batch(wanted("a"), **given)
+    again = batch(build_item("a"), **given)
     assert again == [results[0] | {"replayed": True}]
-    kept = alone(api, bot, wanted("b"), **given)
+    kept = alone(api, bot, build_item("b"), **given)
     assert kept.json() == results[1]["problem"]
     assert refusals.count() == 2
 
 
 def test_a_session_of_another_agent_refuses_all_and_keeps_nothing(batch):
     stranger = SessionFactory(agent=AgentFactory())
-    results = batch(wanted("a"), wanted("b"), **{"X-Session-Id": str(stranger.pk)})
+    results = batch(build_item("a"), build_item("b"), **{"X-Session-Id": str(stranger.pk)})
     assert [each["problem"]["code"] for each in results] == ["unknown_session"] * 2
     assert not RequestReceipt.objects.exists()
 
@@ -188,13 +188,13 @@ def test_a_session_of_another_agent_refuses_all_and_keeps_nothing(batch):
 def test_they_are_of_the_session_that_the_header_names(batch):
     agent = AgentFactory(roles=["support-agent", "billing"])
     session = SessionFactory(agent=agent, agent_role="billing")
-    batch(wanted("a"), wanted("b"), agent=agent, **{"X-Session-Id": str(session.pk)})
+    batch(build_item("a"), build_item("b"), agent=agent, **{"X-Session-Id": str(session.pk)})
     of = Task.objects.values_list("from_role", "session_id")
     assert set(of) == {("billing", session.pk)}
 
 
 def test_a_person_routes_no_tasks(api, alice):
-    answer = api(user=alice).post("/tasks/route:batch", {"tasks": [wanted("a")]})
+    answer = api(user=alice).post("/tasks/route:batch", {"tasks": [build_item("a")]})
     (result,) = answer.json()["results"]
     assert (result["status"], result["problem"]["code"]) == (403, "agents_only")
     assert not Task.objects.exists()
@@ -202,24 +202,24 @@ def test_a_person_routes_no_tasks(api, alice):
 
 def test_a_condition_that_names_the_agent_is_asked_for_each(batch):
     policy("bots", "refuse", when={"condition": 'agent == "bot" && data.n > 1'})
-    results = batch(*(wanted(f"k{n}", data={"n": n}) for n in range(4)))
+    results = batch(*(build_item(f"k{n}", data={"n": n}) for n in range(4)))
     assert [each["task"]["status"] == "rejected" for each in results] == [False, False, True, True]
 
 
 def test_who_was_given_other_roles_gets_its_own_answers_still(batch, bot):
-    first = batch(wanted("a"))
+    first = batch(build_item("a"))
     agents.change_agent(bot.pk, by=OPS, roles=["weather"], owner_id=None, subject=None)
-    assert batch(wanted("a")) == [first[0] | {"replayed": True}]
+    assert batch(build_item("a")) == [first[0] | {"replayed": True}]
 
 
 def test_a_header_with_a_key_is_not_heeded(batch):
     key = {"Idempotency-Key": "k"}
-    batch(wanted("a"), **key)
-    assert batch(wanted("b"), **key)[0]["status"] == 202
+    batch(build_item("a"), **key)
+    assert batch(build_item("b"), **key)[0]["status"] == 202
 
 
 def test_the_trail_is_whole(batch):
-    batch(*(wanted(f"k{n}", data={"n": n / 7}) for n in range(10)))
+    batch(*(build_item(f"k{n}", data={"n": n / 7}) for n in range(10)))
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM tasks t JOIN audit_events e ON e.subject_id = t.id "

@@ -1,6 +1,6 @@
 """The tasks of a session: what it routed, claimed, or says that it works on."""
 
-from tests.factories import AgentFactory, SessionFactory, TaskFactory, approved
+from tests.factories import AgentFactory, SessionFactory, TaskFactory, approve_task
 
 REFUND = {"target": "finance", "task": {"task_type": "refund_approval"}}
 
@@ -27,7 +27,7 @@ def test_tasks_under_different_keys_are_different_rows(api, bot):
 
 
 def test_what_the_session_claimed_is_its_task(api, alice, bot, payer):
-    task = approved(TaskFactory(agent=bot), by=alice)
+    task = approve_task(TaskFactory(agent=bot), by=alice)
     session = SessionFactory(agent=payer)
     headers = {"X-Session-Id": str(session.pk)}
     api(payer).post(f"/tasks/{task.pk}/claim", {}, headers)

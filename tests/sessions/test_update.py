@@ -39,7 +39,7 @@ def put(api, bot, session):
     )
 
 
-def unchanged(session):
+def is_unchanged(session):
     row = AgentSession.objects.get(pk=session.pk)
     return (row.version, row.status, row.metadata) == (1, "pending", {"a": 1})
 
@@ -103,7 +103,7 @@ def test_an_update_of_nothing_changes_nothing(put, session):
     answer = put({})
     assert answer.status_code == 200
     assert answer.headers["ETag"] == '"1"'
-    assert unchanged(session)
+    assert is_unchanged(session)
 
 
 def test_a_metadata_only_update_is_an_event_without_states(put, session):
@@ -123,13 +123,13 @@ def test_a_fresh_version_goes_through(put, given):
 def test_a_stale_version_is_refused(put, session, given):
     answer = put({"status": "active"}, If_Match=given)
     assert (answer.status_code, answer.json()["code"]) == (412, "stale_version")
-    assert unchanged(session)
+    assert is_unchanged(session)
 
 
 def test_a_weak_tag_never_matches_a_precondition(put, session):
     """RFC 9110, 13.1.1: If-Match compares strongly."""
     assert put({"status": "active"}, If_Match='W/"1"').status_code == 412
-    assert unchanged(session)
+    assert is_unchanged(session)
 
 
 def test_the_tag_changes_with_every_change(put):
@@ -156,7 +156,7 @@ def test_a_state_that_does_not_exist_is_refused_by_name(put, session, status):
     answer = put({"status": status})
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == "status"
-    assert unchanged(session)
+    assert is_unchanged(session)
 
 
 def test_a_state_that_can_not_follow_says_what_can(api, bot):
@@ -176,7 +176,7 @@ def test_a_state_that_can_follow_is_named(put):
 
 def test_what_is_refused_merges_nothing(put, session):
     put({"status": "completed", "metadata": {"b": 2}})
-    assert unchanged(session)
+    assert is_unchanged(session)
 
 
 def test_a_finished_session_can_still_be_annotated(api, bot):

@@ -59,7 +59,7 @@ pytestmark = pytest.mark.usefixtures("superuser")
 
 
 @pytest.fixture
-def installed(superuser):
+def restored_dump(superuser):
     """The restored dump: the database to which Django is connected until the end of the test."""
     here = connection.settings_dict["NAME"]
     name = f"{here}_upgraded"
@@ -106,7 +106,7 @@ def approve(approval, name):
     return operations.approve(approval.pk, by=human(name), payload_digest=approval.payload_digest)
 
 
-def test_every_row_is_kept(installed):
+def test_every_row_is_kept(restored_dump):
     before = contents()
     call_command("migrate", verbosity=0)
     after = contents()
@@ -132,7 +132,7 @@ UNUSED = {
 
 def test_the_schema_is_that_of_a_new_installation(superuser, request):
     fresh = schema()
-    request.getfixturevalue("installed")
+    request.getfixturevalue("restored_dump")
     assert schema() != fresh
     call_command("migrate", verbosity=0)
     assert schema() == fresh
@@ -140,7 +140,7 @@ def test_the_schema_is_that_of_a_new_installation(superuser, request):
     assert schema_objects.apply() == 0
 
 
-def test_work_goes_on(installed):
+def test_work_goes_on(restored_dump):
     call_command("migrate", verbosity=0)
     waiting = Approval.objects.get(task__description="Waits for one.")
     assert approve(waiting, "alice").task.status == "approved"
@@ -156,7 +156,7 @@ def test_work_goes_on(installed):
     call_command("verify_audit")
 
 
-def test_the_rules_hold(installed):
+def test_the_rules_hold(restored_dump):
     call_command("migrate", verbosity=0)
     for statement, why in {
         "UPDATE tasks SET version = version + 1": "without its audit event",
@@ -172,7 +172,7 @@ def test_the_rules_hold(installed):
             c.execute(statement)
 
 
-def test_the_dump_has_a_bit_of_everything(installed):
+def test_the_dump_has_a_bit_of_everything(restored_dump):
     call_command("migrate", verbosity=0)
     assert {task.status for task in Task.objects.all()} == set(Task.Status) - {"expired"}
     assert {vote.status for vote in Vote.objects.all()} == set(Vote.Status)
@@ -180,7 +180,7 @@ def test_the_dump_has_a_bit_of_everything(installed):
     assert Event.objects.count() > 100
 
 
-def test_an_installation_that_is_between_two_versions_is_refused(installed):
+def test_an_installation_that_is_between_two_versions_is_refused(restored_dump):
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_migrations WHERE name = '0010_planned_once'")
     with pytest.raises(CommandError, match=r"audit_app\.0010_planned_once"):

@@ -1,4 +1,8 @@
-"""A receiver of the tests' own, and webhooks that lead to it."""
+"""A receiver of the tests' own, and webhooks that lead to it.
+
+Nothing here outlives a test: each has its own receiver, and its consumer starts at the end of the
+trail.
+"""
 
 import json
 import threading
@@ -13,7 +17,7 @@ from audit_app.live.consumers import CONSUMERS
 from audit_app.models import Delivery
 from audit_app.webhooks import operations, sending
 from tests.factories import OPS
-from tests.trail import advanced, caught_up
+from tests.trail import advance_once, catch_up
 
 
 class Receiver(ThreadingHTTPServer):
@@ -29,7 +33,7 @@ class Receiver(ThreadingHTTPServer):
     def url(self):
         return f"http://127.0.0.1:{self.server_port}/told"
 
-    def said(self):
+    def read_bodies(self):
         """The bodies, in the order in which they came."""
         return [json.loads(each.body) for each in self.got]
 
@@ -62,9 +66,9 @@ def receiver():
 
 
 @pytest.fixture(autouse=True)
-def the_relay_has_begun(settings):
+def start_consumer(settings):
     settings.WEBHOOK_ALLOWED_NETWORKS = ["127.0.0.0/8"]
-    advanced(CONSUMERS["webhooks"])
+    advance_once(CONSUMERS["webhooks"])
 
 
 @pytest.fixture
@@ -77,13 +81,13 @@ def webhook(receiver):
     return hook
 
 
-def relayed():
+def read_deliveries():
     """Let the relay read all there is; return the deliveries in the trail's order."""
-    caught_up(CONSUMERS["webhooks"])
+    catch_up(CONSUMERS["webhooks"])
     return list(Delivery.objects.order_by("pk"))
 
 
-def tried(delivery):
+def try_delivery(delivery):
     """One try of ``delivery``, as a job makes it; the TryAgain that it raised."""
     try:
         sending.deliver(delivery.pk)
@@ -99,7 +103,7 @@ def jobs():
     return [job.args["delivery_id"] for job in ProcrastinateJob.objects.order_by("pk")]
 
 
-def made_older(days):
+def make_older(days):
     """All tries were made so many days earlier."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -8,7 +8,7 @@ from django.urls import reverse
 from audit_app.models import Delivery, Event, Webhook
 from audit_app.webhooks import operations
 from tests.factories import ReviewerFactory
-from tests.webhooks.conftest import relayed, tried
+from tests.webhooks.conftest import read_deliveries, try_delivery
 from tests.webhooks.test_deliveries import note
 
 
@@ -67,8 +67,8 @@ def test_its_page_tells_how_deliveries_went(browser, webhook, receiver, bot):
     receiver.answers = [(500, {}, b"<b>no</b>")]
     note(bot)
     note(bot, 2)
-    for row in relayed():
-        tried(row)
+    for row in read_deliveries():
+        try_delivery(row)
     whole = browser.get(page(webhook)).content.decode()
     assert "500 &lt;b&gt;no&lt;/b&gt;" in whole
     assert whole.count("agent.noted") >= 2
@@ -107,11 +107,11 @@ def test_a_new_secret_is_shown_once(browser, webhook):
 
 def test_a_span_and_a_single_one_are_sent_again(browser, webhook, receiver, bot):
     note(bot)
-    [row] = relayed()
-    tried(row)
+    [row] = read_deliveries()
+    try_delivery(row)
     answer = browser.post(page(webhook, "replay"), {"span": "hour"}, follow=True)
     assert b"1 events are sent again" in answer.content
-    tried(row)
+    try_delivery(row)
     browser.post(page(webhook, "again"), {"delivery": row.pk})
     row.refresh_from_db()
     assert row.status == "waiting"

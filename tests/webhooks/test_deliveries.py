@@ -35,7 +35,7 @@ from audit_app.webhooks.operations import public_key
 from tests.database import database_url, without_guards
 from tests.factories import OPS, TaskFactory
 from tests.trail import INSERT, writer
-from tests.webhooks.conftest import jobs, made_older, relayed, tried
+from tests.webhooks.conftest import jobs, make_older, read_deliveries, try_delivery
 
 
 def note(agent, number=1):
@@ -44,8 +44,8 @@ def note(agent, number=1):
 
 def test_an_event_arrives_signed_as_the_api_says_it(webhook, receiver, api, bot):
     note(bot)
-    [delivery] = relayed()
-    assert tried(delivery) is None
+    [delivery] = read_deliveries()
+    assert try_delivery(delivery) is None
 
     [sent] = receiver.got
     told = Verifier(webhook.secret_text).verify(sent.body, sent.headers)
@@ -63,7 +63,7 @@ def test_an_event_arrives_signed_as_the_api_says_it(webhook, receiver, api, bot)
 
 def test_what_was_changed_on_the_way_does_not_verify(webhook, receiver, bot):
     note(bot)
-    tried(relayed()[0])
+    try_delivery(read_deliveries()[0])
     [sent] = receiver.got
     with pytest.raises(WebhookVerificationError):
         Verifier(webhook.secret_text).verify(sent.body.replace(b"1", b"2"), sent.headers)
@@ -72,7 +72,7 @@ def test_what_was_changed_on_the_way_does_not_verify(webhook, receiver, bot):
 def test_for_a_day_both_secrets_sign(webhook, receiver, bot):
     _, new = operations.rotate_secret(webhook.pk, by=OPS)
     note(bot)
-    tried(relayed()[0])
+    try_delivery(read_deliveries()[0])
     [sent] = receiver.got
     for secret in (webhook.secret_text, new):
         assert Verifier(secret).verify(sent.body, sent.headers)
@@ -108,7 +108,7 @@ def verified_by_public_key(sent, public_key):
 
 def test_whoever_holds_no_secret_verifies_by_the_public_key(webhook, receiver, bot):
     note(bot)
-    tried(relayed()[0])
+    try_delivery(read_deliveries()[0])
     [sent] = receiver.got
     told, other = public_key(webhook), Webhook(pk=uuid4())
     assert verified_by_public_key(sent, told)
@@ -126,7 +126,7 @@ def test_the_public_key_before_verifies_while_its_secret_key_is_a_fallback(
     now = public_key(webhook)
     assert now != before
     note(bot)
-    tried(relayed()[0])
+    try_delivery(read_deliveries()[0])
     [sent] = receiver.got
     assert verified_by_public_key(sent, before)
     assert verified_by_public_key(sent, now)
@@ -138,26 +138,26 @@ def test_only_what_it_wants_is_noted_for_it(webhook, bot):
     )
     TaskFactory(agent=bot)
     note(bot)
-    assert [row.event_type for row in relayed()] == ["task.routed", "approval.requested"]
+    assert [row.event_type for row in read_deliveries()] == ["task.routed", "approval.requested"]
 
 
-def test_what_was_rolled_back_is_never_told(webhook, bot):
+def test_what_was_rolled_back_is_never_delivered(webhook, bot):
     with writer() as own:
         own.execute(INSERT, [uuid4()])
         own.rollback()
     note(bot, 2)
-    assert [Event.objects.get(pk=row.event_id).metadata for row in relayed()] == [{"n": 2}]
+    assert [Event.objects.get(pk=row.event_id).metadata for row in read_deliveries()] == [{"n": 2}]
 
 
-def test_its_place_and_its_rows_are_written_together_or_not_at_all(webhook, bot):
-    relayed()
+def test_its_offset_and_its_rows_are_written_together_or_not_at_all(webhook, bot):
+    read_deliveries()
     note(bot)
     with suppress(RuntimeError), transaction.atomic():
         planning.plan_deliveries(event_log.read(event_log.START))
         raise RuntimeError
     assert not Delivery.objects.exists()
     assert jobs() == []
-    [row] = relayed()
+    [row] = read_deliveries()
     assert jobs() == [row.pk]
     assert CONSUMERS["webhooks"].advance() == 0
 
@@ -166,15 +166,15 @@ def test_its_place_and_its_rows_are_written_together_or_not_at_all(webhook, bot)
 def test_a_failure_is_tried_again_later_and_noted(webhook, receiver, bot, answer):
     receiver.answers = [(answer, {"Location": "/elsewhere"}, b"no\x00thing")]
     note(bot)
-    [delivery] = relayed()
-    again = tried(delivery)
+    [delivery] = read_deliveries()
+    again = try_delivery(delivery)
 
     assert again.at == delivery.next_attempt_at
     assert (delivery.status, delivery.attempts) == ("waiting", 1)
     assert delivery.response_status == answer
     assert "\x00" not in delivery.response
     assert len(receiver.got) == 1, "no redirect is followed"
-    assert tried(delivery) is None
+    assert try_delivery(delivery) is None
     assert (delivery.status, delivery.attempts) == ("delivered", 2)
     assert receiver.got[0].body == receiver.got[1].body
     assert receiver.got[0].headers["webhook-id"] == receiver.got[1].headers["webhook-id"]
@@ -183,10 +183,10 @@ def test_a_failure_is_tried_again_later_and_noted(webhook, receiver, bot, answer
 def test_retry_after_is_heeded_within_a_day(webhook, receiver, bot):
     receiver.answers = [(503, {"Retry-After": "7200"}, b""), (503, {"Retry-After": "9" * 30}, b"")]
     note(bot)
-    [delivery] = relayed()
-    again = tried(delivery)
+    [delivery] = read_deliveries()
+    again = try_delivery(delivery)
     assert 7190 < (again.at - delivery.attempted_at).total_seconds() < 7210
-    again = tried(delivery)
+    again = try_delivery(delivery)
     assert 86_390 < (again.at - delivery.attempted_at).total_seconds() < 86_410
 
 
@@ -195,10 +195,10 @@ def test_after_ten_tries_in_three_days_it_is_given_up(webhook, receiver, bot):
     assert 3 * 86_400 < total < 4 * 86_400
     receiver.answers = [500] * 10
     note(bot)
-    [delivery] = relayed()
+    [delivery] = read_deliveries()
     for _ in range(9):
-        assert tried(delivery)
-    assert tried(delivery) is None
+        assert try_delivery(delivery)
+    assert try_delivery(delivery) is None
     assert (delivery.status, delivery.attempts) == ("failed", 10)
 
 
@@ -206,8 +206,8 @@ def test_gone_disables_it_and_the_trail_says_so(webhook, receiver, bot):
     receiver.answers = [410]
     note(bot)
     note(bot, 2)
-    first, second = relayed()
-    assert tried(first) is None
+    first, second = read_deliveries()
+    assert try_delivery(first) is None
     second.refresh_from_db()
     webhook = Webhook.objects.get()
     assert (webhook.status, first.status, second.status) == ("disabled", "failed", "held")
@@ -217,36 +217,36 @@ def test_gone_disables_it_and_the_trail_says_so(webhook, receiver, bot):
         {"reason": f"{receiver.url} answered 410 Gone."},
     )
     note(bot, 3)
-    assert len(relayed()) == 2
+    assert len(read_deliveries()) == 2
 
 
 def test_a_day_of_failures_pauses_it_and_it_goes_on_where_it_stopped(webhook, receiver, bot):
     receiver.answers = [500, 500]
     note(bot)
-    [first] = relayed()
-    assert tried(first)
-    made_older(2)
-    assert tried(first) is None
+    [first] = read_deliveries()
+    assert try_delivery(first)
+    make_older(2)
+    assert try_delivery(first) is None
     assert (Webhook.objects.get().status, first.status) == ("paused", "held")
     assert Event.objects.filter(event_type="webhook.paused").count() == 1
     note(bot, 2)
-    assert [row.status for row in relayed()] == ["held", "held"]
+    assert [row.status for row in read_deliveries()] == ["held", "held"]
 
     operations.resume(webhook.pk, by=OPS)
-    for row in relayed():
-        assert tried(row) is None
-    assert [told["data"]["metadata"]["n"] for told in receiver.said()[2:]] == [1, 2]
+    for row in read_deliveries():
+        assert try_delivery(row) is None
+    assert [told["data"]["metadata"]["n"] for told in receiver.read_bodies()[2:]] == [1, 2]
 
 
 def test_a_success_in_between_is_a_sign_of_life(webhook, receiver, bot):
     receiver.answers = [500, 200, 500]
     note(bot)
     note(bot, 2)
-    first, second = relayed()
-    tried(first)
-    made_older(2)
-    tried(second)
-    assert tried(first), "tried again, and not paused"
+    first, second = read_deliveries()
+    try_delivery(first)
+    make_older(2)
+    try_delivery(second)
+    assert try_delivery(first), "tried again, and not paused"
     assert Webhook.objects.get().status == "active"
 
 
@@ -255,47 +255,47 @@ def test_each_subject_has_its_own_order(webhook, bot):
         webhook.pk, by=OPS, url=webhook.url, event_types=["task.*", "approval.*"], roles=[]
     )
     TaskFactory(agent=bot)
-    locks = {row.pk: f"webhook:{webhook.pk}:{row.subject_id}" for row in relayed()}
+    locks = {row.pk: f"webhook:{webhook.pk}:{row.subject_id}" for row in read_deliveries()}
     kept = {j.args["delivery_id"]: j.lock for j in ProcrastinateJob.objects.all()}
     assert kept == locks
 
 
 def test_replay_sends_everything_from_there_again_in_order(webhook, receiver, bot):
     note(bot)
-    relayed()
+    read_deliveries()
     begin = event_log.find_end()
     for number in (2, 3):
         note(bot, number)
-    for row in relayed():
-        tried(row)
+    for row in read_deliveries():
+        try_delivery(row)
     receiver.got.clear()
 
     assert operations.replay(webhook.pk, by=OPS, after=begin) == 2
     again = Delivery.objects.filter(status="waiting").order_by("pk")
     assert jobs()[-2:] == [row.pk for row in again]
     for row in again:
-        tried(row)
-    assert [told["data"]["metadata"]["n"] for told in receiver.said()] == [2, 3]
+        try_delivery(row)
+    assert [told["data"]["metadata"]["n"] for told in receiver.read_bodies()] == [2, 3]
 
 
 def test_one_can_be_sent_again(webhook, receiver, bot):
     note(bot)
-    [row] = relayed()
-    tried(row)
+    [row] = read_deliveries()
+    try_delivery(row)
     operations.send_again(row.pk, by=OPS)
     row.refresh_from_db()
     assert (row.status, row.attempts) == ("waiting", 0)
-    tried(row)
+    try_delivery(row)
     assert len(receiver.got) == 2
 
 
 def test_what_waits_for_its_next_try_does_not_hold_back_what_is_resumed(webhook, receiver, bot):
     receiver.answers = [500]
     note(bot)
-    [row] = relayed()
-    tried(row)
+    [row] = read_deliveries()
+    try_delivery(row)
     operations.pause(webhook.pk, by=OPS)
-    tried(row)
+    try_delivery(row)
     assert row.status == "held"
     operations.resume(webhook.pk, by=OPS)
     assert jobs() == [row.pk]
@@ -304,19 +304,19 @@ def test_what_waits_for_its_next_try_does_not_hold_back_what_is_resumed(webhook,
 def test_an_answer_without_end_is_cut(webhook, receiver, bot):
     receiver.answers = [(200, {}, b"x" * 1_000_000)]
     note(bot)
-    [row] = relayed()
-    tried(row)
+    [row] = read_deliveries()
+    try_delivery(row)
     assert (row.status, len(row.response)) == ("delivered", sending.MAX_KEPT)
 
 
 def test_nobody_there_is_a_failure_that_says_so(webhook, receiver, bot):
     url = "http://127.0.0.1:9/nobody"
     operations.change_webhook(webhook.pk, by=OPS, url=url, event_types=[], roles=[])
-    relayed()
+    read_deliveries()
     Delivery.objects.all().delete()
     note(bot)
-    row = relayed()[-1]
-    assert tried(row)
+    row = read_deliveries()[-1]
+    assert try_delivery(row)
     assert row.response_status is None
     assert "refused" in row.response
 
@@ -325,9 +325,9 @@ def test_a_secret_that_can_not_be_read_is_said_and_nothing_is_sent(
     webhook, receiver, bot, settings
 ):
     note(bot)
-    [row] = relayed()
+    [row] = read_deliveries()
     settings.SECRET_KEY = "another" * 10
-    assert tried(row)
+    assert try_delivery(row)
     assert "Rotate" in row.response
     assert not receiver.got
 
@@ -404,7 +404,7 @@ def test_the_worker_delivers_and_who_is_killed_in_between_delivers_again(webhook
     assert killed.returncode == 9
     [row] = Delivery.objects.all()
     assert (row.status, len(receiver.got)) == ("waiting", 1)
-    tried(row)
+    try_delivery(row)
     assert len({sent.headers["webhook-id"] for sent in receiver.got}) == 1
     assert len(receiver.got) == 2
 
@@ -412,8 +412,8 @@ def test_the_worker_delivers_and_who_is_killed_in_between_delivers_again(webhook
 def test_what_is_over_for_long_is_purged_and_what_waits_is_not(webhook, receiver, bot):
     note(bot)
     note(bot, 2)
-    first, second = relayed()
-    tried(first)
+    first, second = read_deliveries()
+    try_delivery(first)
     with without_guards() as cursor:
         cursor.execute("UPDATE webhook_deliveries SET created_at = now() - interval '31 days'")
     call_command("purge", stdout=StringIO())
@@ -423,7 +423,7 @@ def test_what_is_over_for_long_is_purged_and_what_waits_is_not(webhook, receiver
 def test_metrics_tell_how_deliveries_go(webhook, receiver, bot, client):
     receiver.answers = [500]
     note(bot)
-    tried(relayed()[0])
+    try_delivery(read_deliveries()[0])
     told = client.get("/metrics").content.decode()
     assert 'orchestrator_webhook_deliveries{state="waiting",webhook="ours"} 1.0' in told
     assert 'orchestrator_webhook_active{webhook="ours"} 1.0' in told

@@ -14,7 +14,7 @@ from audit_app.base import http_client
 from audit_app.base.ssrf import DestinationRefused, is_public, resolve_allowed
 from audit_app.webhooks import operations, sending
 from tests.factories import OPS
-from tests.webhooks.conftest import Handler, relayed, tried
+from tests.webhooks.conftest import Handler, read_deliveries, try_delivery
 from tests.webhooks.test_deliveries import note
 
 PRIVATE = """
@@ -77,8 +77,8 @@ def test_one_bad_address_of_several_is_enough(monkeypatch):
 def test_a_refused_one_is_noted_and_nothing_is_sent(webhook, receiver, bot, settings):
     settings.WEBHOOK_ALLOWED_NETWORKS = []
     note(bot)
-    [row] = relayed()
-    assert tried(row)
+    [row] = read_deliveries()
+    assert try_delivery(row)
     assert "not a public address" in row.response
     assert not receiver.got
 
@@ -100,7 +100,7 @@ def test_a_name_that_changes_its_mind_is_asked_once(receiver, monkeypatch, bot, 
     url = f"http://rebound.example:{receiver.server_port}/told"
     operations.create_webhook("r", by=OPS, url=url, event_types=["agent.*"], roles=[])
     note(bot)
-    assert tried(relayed()[0]) is None
+    assert try_delivery(read_deliveries()[0]) is None
     assert receiver.got[0].headers["Host"] == f"rebound.example:{receiver.server_port}"
 
 
@@ -150,7 +150,7 @@ def test_over_tls_the_name_is_what_the_certificate_must_say(certificate, bot, mo
                     roles=[],
                 )
             note(bot)
-            outcomes = {row.webhook.name: (tried(row), row) for row in relayed()}
+            outcomes = {row.webhook.name: (try_delivery(row), row) for row in read_deliveries()}
         finally:
             http_client._trust.cache_clear()
             server.shutdown()

@@ -1,4 +1,4 @@
-"""Create somebody who reviews."""
+"""Create a reviewer."""
 
 import sys
 from typing import Any
@@ -16,39 +16,39 @@ PASSWORD_LENGTH = 24
 
 
 class Command(OperatorCommand):
-    help = "Create a staff user who can decide on what these roles are asked, and nothing else."
+    help = "Create a staff user who can decide for these roles, and nothing else."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("username", metavar="USERNAME", type=name)
-        add_roles(parser, help="a group that they decide for; made where it is missing")
+        add_roles(parser, help="a group that they decide for; created if missing")
         parser.add_argument(
             "--password-stdin",
             action="store_true",
-            help="read the password from the first line of standard input, and print none",
+            help="read the password from the first line of standard input and print none",
         )
 
     def handle(
         self, *args: Any, username: str, roles: list[str], password_stdin: bool, **options: Any
     ) -> None:
-        given = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
-        password = get_random_string(PASSWORD_LENGTH) if given is None else given
+        typed = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
+        password = get_random_string(PASSWORD_LENGTH) if typed is None else typed
         roles = list(dict.fromkeys(roles))
-        with stoppable():  # a password that nobody saw would be of no use
-            user = _created(username, password, roles)
+        with stoppable():  # no user remains whose password nobody saw
+            user = _create_user(username, password, roles)
             facts: dict[str, Any] = {"user_id": user.pk, "username": username, "roles": roles}
             sentence = f"Created the reviewer {username} ({', '.join(roles)})."
-            if given is None:
+            if typed is None:
                 facts["password"] = password
                 sentence += f" The password is shown this once:\npassword: {password}"
             self.report(facts, sentence)
 
 
-def _created(username: str, password: str, roles: list[str]) -> User:
-    """The new user, or nothing at all: neither a user without groups nor a group by mistake."""
+def _create_user(username: str, password: str, roles: list[str]) -> User:
+    """Create the user and the missing groups, all or nothing. Raises CommandError."""
     user = User(username=username, is_staff=True)
     try:
-        user.clean()  # as Django will look it up: in its normal form
+        user.clean()  # normalizes the username (NFKC), as the sign-in does
         user.clean_fields(exclude=["password"])
         validate_password(password, user)
         user.set_password(password)

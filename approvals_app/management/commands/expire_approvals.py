@@ -1,4 +1,4 @@
-"""Act on deadlines that passed: of decisions, and of approvals that nobody used."""
+"""Apply passed deadlines: of decisions, and of approved tasks that nobody claimed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,8 +15,8 @@ from sessions_app.models import Task
 
 class Command(BatchCommand):
     help = (
-        "Do what each overdue approval's policy says of its deadline: expire it with its task, ask "
-        "the next group, or approve; and expire approved tasks that nobody claimed in time."
+        "Apply the timeout action of each overdue approval: expire it with its task, escalate it, "
+        "or approve it. Expire approved tasks that nobody claimed in time."
     )
     verb = ("expire", "Expired")
     counted = ("approvals", "tasks")
@@ -26,7 +26,7 @@ class Command(BatchCommand):
         return {"approvals": Approval.objects.overdue().count(), "tasks": unused.count()}
 
     def batches(self, *, by: Actor, batch_size: int, **options: Any) -> Iterator[dict[str, int]]:
-        for acted in deadlines.expire_approvals(by=by, batch_size=batch_size):
-            yield {"approvals": acted}
-        for expired in expire_approved(by=by, batch_size=batch_size):
-            yield {"tasks": expired}
+        for count in deadlines.expire_approvals(by=by, batch_size=batch_size):
+            yield {"approvals": count}
+        for count in expire_approved(by=by, batch_size=batch_size):
+            yield {"tasks": count}

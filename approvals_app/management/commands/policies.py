@@ -1,4 +1,4 @@
-"""Policies under version control: export them, see what a file would change, apply it."""
+"""Keep policies in a file: export them, plan and apply changes, simulate them."""
 
 import difflib
 import os
@@ -11,7 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from approvals_app.policy import evaluation, operations
 from approvals_app.policy.files import FileInvalid, dump, dump_file, parse_file
-from approvals_app.policy.language import Rule
+from approvals_app.policy.language import Policy
 from approvals_app.policy.simulation import Report, simulate
 from audit_app.base.actors import Actor
 from audit_app.commands import OperatorCommand, whole_number
@@ -22,24 +22,24 @@ BAR = 30
 
 
 class Command(OperatorCommand):
-    help = "Keep the approval policies in a file: export, plan, apply, and simulate before."
+    help = "Keep the approval policies in a file: export, plan, simulate, apply."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-        wanted = {
+        descriptions = {
             "export": "write the policies in force to FILE",
             "plan": "show what applying FILE would change; change nothing",
             "apply": "make the policies in force exactly those of FILE, all or none",
-            "simulate": "judge past tasks by FILE, or by the policies in force; change nothing",
+            "simulate": "evaluate FILE, or the policies in force, on past tasks; change nothing",
         }
-        for action, said in wanted.items():
-            sub = actions.add_parser(action, help=said, description=said)
+        for action, text in descriptions.items():
+            sub = actions.add_parser(action, help=text, description=text)
             super().add_arguments(sub)
-            about = "a YAML file; - for the pipe"
+            file_help = "a YAML file; - for the pipe"
             if action != "simulate":
-                sub.add_argument("file", metavar="FILE", help=about)
+                sub.add_argument("file", metavar="FILE", help=file_help)
             else:
-                sub.add_argument("file", metavar="FILE", nargs="?", help=about)
+                sub.add_argument("file", metavar="FILE", nargs="?", help=file_help)
                 sub.add_argument(
                     "--days", type=whole_number, default=30, help="how far back; 30 by default"
                 )
@@ -48,45 +48,47 @@ class Command(OperatorCommand):
         getattr(self, f"_{action}")(**options)
 
     def _export(self, file: str, **options: Any) -> None:
-        text = dump_file(evaluation.in_force())
-        count = len(evaluation.in_force())
+        text = dump_file(evaluation.load_policies())
+        count = len(evaluation.load_policies())
         if file == "-":
             if self.as_json:
                 self.report({"policies": count, "text": text}, "")
             else:
                 self.stdout.write(text, ending="")
             return
-        _write(Path(file), text)
-        self.report({"policies": count, "file": file}, f"Exported {_policies(count)} to {file}.")
+        _write_file(Path(file), text)
+        self.report(
+            {"policies": count, "file": file}, f"Exported {_count_policies(count)} to {file}."
+        )
 
     def _plan(self, file: str, **options: Any) -> None:
-        rules = _read(file)
-        changes = operations.plan(rules)
-        facts = {"changes": [_facts(change) for change in changes]}
+        policies = _read_file(file)
+        changes = operations.plan_changes(policies)
+        facts = {"changes": [_describe_change(change) for change in changes]}
         if not changes:
-            said = f"Nothing would change: {_policies(len(rules))} in force as written."
-            self.report(facts, said)
+            text = f"Nothing would change: {_count_policies(len(policies))} in force as written."
+            self.report(facts, text)
             return
-        shown = "\n".join(self._difference(change) for change in changes)
-        self.report(facts, f"{shown}\n{_counted(changes)}; nothing is changed yet.")
+        text = "\n".join(self._format_diff(change) for change in changes)
+        self.report(facts, f"{text}\n{_summarize(changes)}; nothing is changed yet.")
 
     def _apply(self, file: str, **options: Any) -> None:
-        rules = _read(file)
-        changes = operations.apply_rules(rules, by=Actor.system("policies"))
-        facts = {"changes": [_facts(change) for change in changes]}
+        policies = _read_file(file)
+        changes = operations.apply_policies(policies, by=Actor.system("policies"))
+        facts = {"changes": [_describe_change(change) for change in changes]}
         if not changes:
             self.report(facts, "Nothing changed: the policies in force are those of the file.")
             return
         lines = "\n".join(f"{DONE[change.what]} {change.name}" for change in changes)
-        self.report(facts, f"{lines}\nIn force now: {_policies(len(rules))}.")
+        self.report(facts, f"{lines}\nIn force now: {_count_policies(len(policies))}.")
 
     def _simulate(self, file: str | None, days: int, **options: Any) -> None:
-        rules = _read(file) if file else evaluation.in_force()
-        report = simulate(rules, days=days, progress=self.progress)
+        policies = _read_file(file) if file else evaluation.load_policies()
+        report = simulate(policies, days=days, progress=self.progress)
         self.end_progress()
-        self.report(report.as_dict(), _told(report))
+        self.report(report.as_dict(), _format_report(report))
 
-    def _difference(self, change: operations.Change) -> str:
+    def _format_diff(self, change: operations.Change) -> str:
         before = dump(change.before).splitlines() if change.before else []
         after = dump(change.after).splitlines() if change.after else []
         lines = [self.style.MIGRATE_HEADING(f"{VERBS[change.what]} {change.name}")]
@@ -100,7 +102,7 @@ class Command(OperatorCommand):
         return "\n".join(line.rstrip() for line in lines)
 
 
-def _read(file: str) -> list[Rule]:
+def _read_file(file: str) -> list[Policy]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except OSError as error:
@@ -113,19 +115,19 @@ def _read(file: str) -> list[Rule]:
         raise CommandError(f"{file}: {error}") from None
 
 
-def _write(path: Path, text: str) -> None:
-    """All of it or nothing: whoever reads the file meanwhile finds a whole one."""
+def _write_file(path: Path, text: str) -> None:
+    # Written beside the file and renamed: nobody ever reads half of it.
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as written:
-            written.write(text)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
         raise CommandError(f"{error.strerror}: {path}") from None
 
 
-def _facts(change: operations.Change) -> dict[str, Any]:
+def _describe_change(change: operations.Change) -> dict[str, Any]:
     return {
         "what": change.what,
         "name": change.name,
@@ -134,7 +136,7 @@ def _facts(change: operations.Change) -> dict[str, Any]:
     }
 
 
-def _counted(changes: list[operations.Change]) -> str:
+def _summarize(changes: list[operations.Change]) -> str:
     counts = [
         f"{sum(change.what == what for change in changes)} to {what}"
         for what in VERBS
@@ -143,11 +145,11 @@ def _counted(changes: list[operations.Change]) -> str:
     return ", ".join(counts)
 
 
-def _policies(count: int) -> str:
+def _count_policies(count: int) -> str:
     return f"{count} {'policy' if count == 1 else 'policies'}"
 
 
-def _told(report: Report) -> str:
+def _format_report(report: Report) -> str:
     lines = [
         f"{report.tasks:,} tasks of the last {report.days} days: {report.changes:,} would be "
         f"judged otherwise, and {report.humans:,} people asked."
@@ -155,10 +157,10 @@ def _told(report: Report) -> str:
     for (before, after), count in report.pairs:
         mark = " " if before == after else "*"
         lines.append(f"{mark} {before:>8} -> {after:<8} {count:>9,}")
-    lines += _bars("By role", report.by_role())
+    lines += _format_bars("By role", report.by_role())
     hours = {f"{hour:02}h": count for hour, count in enumerate(report.by_hour()) if count}
-    lines += _bars("By hour (UTC)", hours)
-    lines += _bars("By policy", dict(report.policies.most_common()))
+    lines += _format_bars("By hour (UTC)", hours)
+    lines += _format_bars("By policy", dict(report.policies.most_common()))
     if report.failed:
         lines.append(f"{report.failed:,} conditions could not be evaluated, so a human is asked.")
     for change in report.changed[:10]:
@@ -167,7 +169,7 @@ def _told(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _bars(title: str, counts: dict[str, int]) -> list[str]:
+def _format_bars(title: str, counts: dict[str, int]) -> list[str]:
     if not counts:
         return []
     most, width = max(counts.values()), max(len(name) for name in counts)

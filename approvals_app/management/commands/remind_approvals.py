@@ -20,5 +20,5 @@ class Command(BatchCommand):
         return {"approvals": Approval.objects.pending().filter(remind_at__lte=Now()).count()}
 
     def batches(self, *, by: Actor, batch_size: int, **options: Any) -> Iterator[dict[str, int]]:
-        for reminded in deadlines.remind(by=by, batch_size=batch_size):
-            yield {"approvals": reminded}
+        for count in deadlines.remind(by=by, batch_size=batch_size):
+            yield {"approvals": count}

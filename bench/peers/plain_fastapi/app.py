@@ -1,7 +1,8 @@
 # mypy: ignore-errors
-# It runs in an environment of its own, with packages that ours has not.
-"""Create and decide, written plainly: the same rows and the same promises to an agent as far as
-a few statements go, and no rule in the database. Run by uvicorn; see stock_fastapi.py."""
+# It runs in an environment of its own, with packages that ours does not have.
+"""Create and decide, written plainly: the same rows, and the same promises to an agent as far as a
+few statements can keep them, without rules in the database. Run by uvicorn; see
+stock_fastapi.py."""
 
 import hashlib
 import json
@@ -72,7 +73,7 @@ class Event(Base):
     details: Mapped[dict[str, Any]]
 
 
-class Asked(BaseModel):
+class TaskRequest(BaseModel):
     target: str
     task_type: str
     data: dict[str, Any]
@@ -108,19 +109,19 @@ async def caller(session: Session, authorization: Annotated[str, Header()]) -> C
     raise HTTPException(401)
 
 
-Who = Annotated[Caller, Depends(caller)]
+CurrentCaller = Annotated[Caller, Depends(caller)]
 
 
 def now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-def record(session: AsyncSession, who: Caller, what: str, subject: uuid.UUID, **details) -> None:
-    event = {"at": now(), "event_type": what, "caller_id": who.id, "subject_id": subject}
+def record(session: AsyncSession, caller: Caller, what: str, subject: uuid.UUID, **details) -> None:
+    event = {"at": now(), "event_type": what, "caller_id": caller.id, "subject_id": subject}
     session.add(Event(**event, details=details))
 
 
-def shown(task: Task) -> dict[str, Any]:
+def represent(task: Task) -> dict[str, Any]:
     return {
         "task_id": task.id,
         "task_type": task.task_type,
@@ -143,14 +144,17 @@ async def health() -> dict[str, str]:
 
 @app.post("/tasks", status_code=202)
 async def create(
-    asked: Asked, who: Who, session: Session, idempotency_key: Annotated[str, Header()]
+    task_request: TaskRequest,
+    caller: CurrentCaller,
+    session: Session,
+    idempotency_key: Annotated[str, Header()],
 ):
-    payload = json.dumps(asked.model_dump(), sort_keys=True, separators=(",", ":"))
+    payload = json.dumps(task_request.model_dump(), sort_keys=True, separators=(",", ":"))
     row = {
         "id": uuid.uuid4(),
-        "caller_id": who.id,
+        "caller_id": caller.id,
         "idempotency_key": idempotency_key,
-        **asked.model_dump(),
+        **task_request.model_dump(),
         "payload_digest": hashlib.sha256(payload.encode()).hexdigest(),
         "status": "awaiting_approval",
         "created_at": now(),
@@ -159,45 +163,49 @@ async def create(
         insert(Task).values(row).on_conflict_do_nothing().returning(Task.id)
     )
     if inserted is None:
-        again = select(Task).filter_by(caller_id=who.id, idempotency_key=idempotency_key)
+        again = select(Task).filter_by(caller_id=caller.id, idempotency_key=idempotency_key)
         task = await session.scalar(again)
         return {"task_id": task.id, "status": task.status}
-    approval = Approval(id=uuid.uuid4(), task_id=inserted, role=asked.target, status="pending")
+    approval = Approval(
+        id=uuid.uuid4(), task_id=inserted, role=task_request.target, status="pending"
+    )
     session.add(approval)
-    record(session, who, "task.routed", inserted, payload_digest=row["payload_digest"])
-    record(session, who, "approval.requested", approval.id, task_id=str(inserted))
+    record(session, caller, "task.routed", inserted, payload_digest=row["payload_digest"])
+    record(session, caller, "approval.requested", approval.id, task_id=str(inserted))
     await session.commit()
     return {"task_id": inserted, "status": "awaiting_approval"}
 
 
 @app.get("/tasks/{task_id}")
-async def read(task_id: uuid.UUID, who: Who, session: Session):
+async def read(task_id: uuid.UUID, caller: CurrentCaller, session: Session):
     with_approvals = select(Task).options(selectinload(Task.approvals))
-    task = await session.scalar(with_approvals.filter_by(id=task_id, caller_id=who.id))
+    task = await session.scalar(with_approvals.filter_by(id=task_id, caller_id=caller.id))
     if task is None:
         raise HTTPException(404)
-    return shown(task)
+    return represent(task)
 
 
 @app.get("/tasks")
-async def page(who: Who, session: Session, page: int = 1, page_size: int = 20):
-    mine = select(Task).options(selectinload(Task.approvals)).filter_by(caller_id=who.id)
+async def page(caller: CurrentCaller, session: Session, page: int = 1, page_size: int = 20):
+    mine = select(Task).options(selectinload(Task.approvals)).filter_by(caller_id=caller.id)
     ordered = mine.order_by(Task.created_at.desc())
     found = await session.scalars(ordered.offset((page - 1) * page_size).limit(page_size))
-    return {"tasks": [shown(task) for task in found]}
+    return {"tasks": [represent(task) for task in found]}
 
 
 @app.post("/approvals/{approval_id}/approve")
-async def approve(approval_id: uuid.UUID, decision: Decision, who: Who, session: Session):
+async def approve(
+    approval_id: uuid.UUID, decision: Decision, caller: CurrentCaller, session: Session
+):
     locked = select(Approval).options(selectinload(Approval.task)).filter_by(id=approval_id)
     approval = await session.scalar(locked.with_for_update())
-    if approval is None or approval.role != who.role:
+    if approval is None or approval.role != caller.role:
         raise HTTPException(404)
     if approval.status != "pending" or approval.task.payload_digest != decision.payload_digest:
         raise HTTPException(409)
-    approval.status, approval.decided_by, approval.decided_at = "approved", who.id, now()
+    approval.status, approval.decided_by, approval.decided_at = "approved", caller.id, now()
     approval.task.status = "approved"
-    record(session, who, "approval.approved", approval.id, digest=decision.payload_digest)
-    record(session, who, "task.approved", approval.task_id)
+    record(session, caller, "approval.approved", approval.id, digest=decision.payload_digest)
+    record(session, caller, "task.approved", approval.task_id)
     await session.commit()
     return {"approval_id": approval.id, "status": approval.status}

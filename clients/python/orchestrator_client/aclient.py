@@ -15,16 +15,16 @@ import httpx
 from orchestrator_client.decisions import is_waiting
 from orchestrator_client.errors import Problem, StillWaiting
 from orchestrator_client.requests import (
-    HELD,
+    LONG_POLL_TIMEOUT,
     LONGEST_WAIT,
-    SLOWLY,
-    STREAMED,
+    POLL_INTERVAL,
+    STREAM_TIMEOUT,
     Deadline,
     drop_none,
     settings,
     write_headers,
 )
-from orchestrator_client.retrying import Patience, is_away
+from orchestrator_client.retrying import Patience, is_unavailable
 from orchestrator_client.streaming import ALIVE, OPENED, Message, Reader
 from orchestrator_client.types import (
     Approval,
@@ -40,10 +40,10 @@ from orchestrator_client.types import (
 
 
 class AsyncEvents:
-    """What happens, as it happens, without loss or repetition also after a cut.
+    """Events as they happen, without loss or repetition even after a lost connection.
 
-    It begins where its ``with`` block does. ``cursor`` is where it stands: kept, and given as
-    ``after`` to another one, that one goes on behind it.
+    The stream starts when its ``with`` block is entered. ``cursor`` is the position of the last
+    event: passed as ``after``, it lets another stream continue from there.
     """
 
     def __init__(self, messages: AsyncGenerator[Message, None], after: str | None) -> None:
@@ -53,7 +53,7 @@ class AsyncEvents:
 
     async def __aenter__(self) -> Self:
         async for message in self._messages:
-            if message.cursor:  # from here on it is known where a cut stream goes on
+            if message.cursor:  # from here on a lost connection can be resumed
                 self._first, self.cursor = message, message.cursor
                 break
         return self
@@ -80,18 +80,18 @@ class AsyncEvents:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Leave the stream."""
+        """Close the stream."""
         await self._messages.aclose()
 
 
 class AsyncClient:
     """One agent's access to an orchestrator.
 
-    A call is repeated while the server is away or busy (connection errors, 429, 502, 503, 504), for
-    ``patience`` seconds at most and always under one Idempotency-Key, so that it takes effect once.
-    Every method raises Problem where the server refuses, and ``httpx.TransportError`` where it
-    can't be reached. ``url`` and ``key`` default to ORCHESTRATOR_URL and ORCHESTRATOR_KEY;
-    ``options`` are httpx's.
+    A call is retried while the server is unavailable or busy (connection errors, 429, 502, 503,
+    504), for up to ``patience`` seconds and always with the same Idempotency-Key, so that it takes
+    effect once. Every method raises Problem where the server refuses the request, and
+    ``httpx.TransportError`` where it can't be reached. ``url`` and ``key`` default to
+    ORCHESTRATOR_URL and ORCHESTRATOR_KEY; ``options`` are httpx's.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class AsyncClient:
         trace_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> OpenedSession:
-        """A pending session in one of the agent's roles."""
+        """Open a session in one of the agent's roles; it is pending at first."""
         body = drop_none(agent_role=agent_role, task_id=task_id, metadata=metadata)
         headers = write_headers(idempotency_key, trace_id=trace_id)
         return cast(OpenedSession, await self._send("POST", "/sessions", body, headers))
@@ -143,7 +143,7 @@ class AsyncClient:
         metadata: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Session:
-        """Move a session on (active, completed, failed); ``metadata`` is merged into its own."""
+        """Change a session's status (active, completed, failed); ``metadata`` is merged."""
         body = drop_none(status=status, task_id=task_id, metadata=metadata)
         path = f"/sessions/{quote(session_id, safe='')}"
         return cast(Session, await self._send("PUT", path, body, write_headers(idempotency_key)))
@@ -161,8 +161,11 @@ class AsyncClient:
         trace_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> RoutedTask:
-        """Ask the role ``target`` for something. With an ``idempotency_key`` of your own there is
-        one task for it, also when your process starts anew."""
+        """Route a task to the role ``target``.
+
+        With an ``idempotency_key`` of your own, there is one task even if your process restarts and
+        routes it again.
+        """
         task = drop_none(task_type=task_type, description=description or None, data=data)
         body = drop_none(target=target, task=task, context=context, on_behalf_of=on_behalf_of)
         headers = write_headers(idempotency_key, session_id=session_id, trace_id=trace_id)
@@ -175,8 +178,11 @@ class AsyncClient:
         session_id: str | None = None,
         trace_id: str | None = None,
     ) -> list[RoutedOfMany]:
-        """Up to 500 tasks in one request, each with an ``idempotency_key`` of its own: what became
-        of each, in their order. One that is refused has a ``problem``, and is not raised."""
+        """Route up to 500 tasks in one request, each with an ``idempotency_key`` of its own.
+
+        Returns one result per task, in the same order. A refused task has a ``problem``; it does
+        not raise.
+        """
         headers = drop_none(**{"X-Session-Id": session_id, "X-Trace-Id": trace_id})
         answer = await self._send("POST", "/tasks/route:batch", {"tasks": list(tasks)}, headers)
         return cast(RoutedBatch, answer)["results"]
@@ -191,7 +197,7 @@ class AsyncClient:
         trace_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> RoutedTask:
-        """Tell the role ``target`` something that needs nobody's yes."""
+        """Send the role ``target`` a message that needs no approval."""
         return await self.route_task(
             target,
             "notification",
@@ -203,11 +209,11 @@ class AsyncClient:
         )
 
     async def task(self, task_id: str) -> Task:
-        """The task as it is, with its approvals and what people said."""
+        """The present state of a task, with its approvals and votes."""
         return cast(Task, (await self._request("GET", _task(task_id))).json())
 
     async def approval(self, approval_id: str) -> Approval:
-        """One approval as it is."""
+        """The present state of one approval."""
         answer = await self._request("GET", f"/approvals/{quote(approval_id, safe='')}")
         return cast(Approval, answer.json())
 
@@ -219,7 +225,7 @@ class AsyncClient:
         reason: str = "",
         idempotency_key: str | None = None,
     ) -> Approval:
-        """Ask for the yes of one more role, while the task waits."""
+        """Request an approval by one more role, while the task is pending."""
         body = {"task_id": task_id, "approver_role": approver_role, "reason": reason}
         headers = write_headers(idempotency_key)
         return cast(Approval, await self._send("POST", "/approvals", body, headers))
@@ -233,7 +239,7 @@ class AsyncClient:
         context: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Task:
-        """Ask for something else while the task waits; what people said before is void."""
+        """Change a pending task; votes on its earlier revision no longer count."""
         body = drop_none(description=description, data=data, context=context)
         return await self._finish(task_id, "revise", body, write_headers(idempotency_key))
 
@@ -245,7 +251,7 @@ class AsyncClient:
         session_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Task:
-        """Take an approved task, to execute it; the agent must hold the role it was routed to."""
+        """Claim an approved task to execute it; the agent must hold the task's target role."""
         headers = write_headers(idempotency_key, session_id=session_id)
         return await self._finish(task_id, "claim", drop_none(lease_seconds=lease_seconds), headers)
 
@@ -257,7 +263,7 @@ class AsyncClient:
         session_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Task:
-        """Report a claimed task done; acknowledge a notification."""
+        """Report a claimed task as done, or acknowledge a notification."""
         headers = write_headers(idempotency_key, session_id=session_id)
         return await self._finish(task_id, "complete", {"result": result}, headers)
 
@@ -269,7 +275,7 @@ class AsyncClient:
         session_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Task:
-        """Report a claimed task failed."""
+        """Report a claimed task as failed."""
         headers = write_headers(idempotency_key, session_id=session_id)
         return await self._finish(task_id, "fail", {"error": error}, headers)
 
@@ -281,25 +287,25 @@ class AsyncClient:
         idempotency_key: str | None = None,
         patience: float | None = None,
     ) -> Task:
-        """Take back a task of one's own; ``patience`` is for this call alone."""
+        """Cancel one of the agent's own tasks; ``patience`` applies to this call alone."""
         headers = write_headers(idempotency_key)
         return await self._finish(task_id, "cancel", {"reason": reason}, headers, patience)
 
     async def wait_for_decision(self, task_id: str, *, timeout: float | None = None) -> Task:
-        """The task, once people have decided on it or asked for changes.
+        """Return the task once people have decided on it or requested changes.
 
-        It listens to the task's stream. The last minute before ``timeout`` is a request that the
-        server holds, as is all of it where no stream can be had; where the server holds nothing,
-        it looks every few seconds. Raises StillWaiting after ``timeout`` seconds.
+        Listens to the task's event stream. The last minute before ``timeout`` is a long-poll, as is
+        the whole wait where no stream is available; where the server does not hold requests, it
+        polls every few seconds. Raises StillWaiting after ``timeout`` seconds.
         """
-        until = Deadline(timeout)
+        deadline = Deadline(timeout)
         try:
-            task = await self._wait_by_stream(task_id, until)
+            task = await self._wait_by_stream(task_id, deadline)
         except Problem as problem:
             if problem.status in (401, 403):
                 raise
             task = None
-        return task or await self._wait_by_polling(task_id, until)
+        return task or await self._wait_by_polling(task_id, deadline)
 
     def events(
         self,
@@ -311,84 +317,89 @@ class AsyncClient:
         event_type: str | Iterable[str] | None = None,
         after: str | None = None,
     ) -> AsyncEvents:
-        """What happens from now on (or behind ``after``, a cursor) to what the agent may see:
-        ``async with client.events() as events: async for event in events: …``."""
+        """The events that the agent may see, from now on or after the cursor ``after``.
+
+        ``async with client.events() as events: async for event in events: …``
+        """
         types = (
             event_type
             if event_type is None or isinstance(event_type, str)
             else ",".join(event_type)
         )
-        asked = drop_none(
+        filters = drop_none(
             task_id=task_id, session_id=session_id, trace_id=trace_id, role=role, event_type=types
         )
-        return AsyncEvents(self._listen(asked, Patience(self.patience), after), after)
+        return AsyncEvents(self._listen(filters, Patience(self.patience), after), after)
 
-    async def _wait_by_stream(self, task_id: str, until: Deadline) -> Task | None:
-        """None where what is left of the time is better asked for by ``_wait_by_polling``."""
-        if until.remaining() <= LONGEST_WAIT:
+    async def _wait_by_stream(self, task_id: str, deadline: Deadline) -> Task | None:
+        """None where the remaining time is left to ``_wait_by_polling``."""
+        if deadline.remaining() <= LONGEST_WAIT:
             return None
-        patience = Patience(min(self.patience, until.remaining()))
+        patience = Patience(min(self.patience, deadline.remaining()))
         async with aclosing(self._listen({"task_id": task_id}, patience, None)) as messages:
             async for message in messages:
                 if message.opened or message.data:
-                    # Read after the stream began, so that no decision falls in between.
+                    # Read the task after the stream has opened, so that no decision is missed.
                     task = await self.task(task_id)
                     if not is_waiting(task):
                         return task
-                if until.remaining() <= LONGEST_WAIT:
+                if deadline.remaining() <= LONGEST_WAIT:
                     return None
         return None
 
-    async def _wait_by_polling(self, task_id: str, until: Deadline) -> Task:
+    async def _wait_by_polling(self, task_id: str, deadline: Deadline) -> Task:
         while True:
-            left = until.remaining()
-            seconds = int(min(LONGEST_WAIT, left))
+            remaining = deadline.remaining()
+            seconds = int(min(LONGEST_WAIT, remaining))
             headers = {"Prefer": f"wait={seconds}"} if seconds else {}
             try:
                 answer = await self._request(
                     "GET",
                     _task(task_id),
                     headers=headers,
-                    timeout=HELD,
-                    patience=min(self.patience, left),
+                    timeout=LONG_POLL_TIMEOUT,
+                    patience=min(self.patience, remaining),
                 )
             except (Problem, httpx.TransportError) as error:
-                if left < self.patience and is_away(error):
+                if remaining < self.patience and is_unavailable(error):
                     raise StillWaiting(task_id) from error
                 raise
             task = cast(Task, answer.json())
             if not is_waiting(task):
                 return task
-            left = until.remaining()
-            if not left:
+            remaining = deadline.remaining()
+            if not remaining:
                 raise StillWaiting(task_id)
             if "Preference-Applied" not in answer.headers:
-                await asyncio.sleep(min(left, SLOWLY))
+                await asyncio.sleep(min(remaining, POLL_INTERVAL))
             elif answer.elapsed.total_seconds() < 1:
-                await asyncio.sleep(min(left, 1))  # a server that ends cuts its waits short
+                await asyncio.sleep(
+                    min(remaining, 1)
+                )  # a server that shuts down ends its long-polls early
 
     async def _listen(
-        self, asked: dict[str, str], patience: Patience, after: str | None
+        self, filters: dict[str, str], patience: Patience, after: str | None
     ) -> AsyncGenerator[Message, None]:
         failure: httpx.Response | httpx.TransportError | None
+        # Reconnects with Last-Event-ID until patience.after() raises.
         while True:
             headers = {"Accept": "text/event-stream"} | drop_none(**{"Last-Event-ID": after})
             opened = False
             try:
                 async with self._http.stream(
-                    "GET", "/events", params=asked, headers=headers, timeout=STREAMED
+                    "GET", "/events", params=filters, headers=headers, timeout=STREAM_TIMEOUT
                 ) as failure:
                     if failure.status_code == 200:
                         opened = True
                         yield OPENED
-                        reader, began = Reader(), False
+                        reader, received = Reader(), False
                         async for piece in failure.aiter_bytes():
                             for message in reader.feed(piece):
                                 after = message.cursor or after
                                 yield message
-                            if began:
+                            if received:
                                 patience.renew()
-                            began = True
+                            received = True
                             yield ALIVE
                         failure = None
                     else:
@@ -400,12 +411,12 @@ class AsyncClient:
     async def _finish(
         self,
         task_id: str,
-        what: str,
+        action: str,
         body: dict[str, Any],
         headers: dict[str, str],
         patience: float | None = None,
     ) -> Task:
-        path = f"{_task(task_id)}/{what}"
+        path = f"{_task(task_id)}/{action}"
         return cast(Task, await self._send("POST", path, body, headers, patience))
 
     async def _send(
@@ -422,7 +433,7 @@ class AsyncClient:
     async def _request(
         self, method: str, path: str, *, patience: float | None = None, **request: Any
     ) -> httpx.Response:
-        left = Patience(self.patience if patience is None else patience)
+        attempts = Patience(self.patience if patience is None else patience)
         while True:
             failure: httpx.Response | httpx.TransportError
             try:
@@ -431,7 +442,7 @@ class AsyncClient:
                     return failure
             except httpx.TransportError as error:
                 failure = error
-            await asyncio.sleep(left.after(failure))
+            await asyncio.sleep(attempts.after(failure))
 
 
 def _task(task_id: str) -> str:

@@ -1,4 +1,4 @@
-"""A function whose every call needs people's yes first."""
+"""A decorator for functions whose every call needs approval."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from orchestrator_client.types import Task
 P = ParamSpec("P")
 R = TypeVar("R")
 
-NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-UNREPORTED = (OrchestratorError, httpx.TransportError)
-TAKEN_BACK = "The agent that asked waits no longer."
+NAMED_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+REPORT_FAILURES = (OrchestratorError, httpx.TransportError)
+CANCEL_REASON = "The agent that asked waits no longer."
 
 
 class ArgumentsRefused(OrchestratorError, TypeError):
-    """Arguments that people could not be shown as they are, or that they approved and the function
-    does not take."""
+    """An argument is not JSON, so nobody could review it; or the approved arguments don't match
+    the function's parameters."""
 
 
 @overload
@@ -67,37 +67,39 @@ def needs_approval(
     lease_seconds: int | None = None,
     timeout: float | None = None,
 ) -> Any:
-    """Have each call approved, and execute exactly what was approved.
+    """Require approval for each call, and execute exactly what was approved.
 
-    The call's arguments by name are the task's ``data``. Once the task is approved, it is claimed
-    by ``executor`` (``client`` itself, unless given; its agent must hold the role ``target``), and
-    the function is called with the ``data`` of the claimed task, which a reviewer may have edited;
-    then the task is completed with what the function returned, or failed with what it raised.
-    ``description`` is a text with ``{names}`` of arguments in it, or a function of them.
+    The call's arguments by name become the task's ``data``. Once the task is approved, ``executor``
+    claims it (by default ``client``; its agent must hold the role ``target``), and the function is
+    called with the claimed task's ``data``, which a reviewer may have edited. Then the task is
+    completed with the function's result, or failed with its exception. ``description`` is a text
+    with ``{names}`` of arguments in it, or a function of the arguments.
 
-    A call raises NotApproved with the reviewers' words, StillWaiting after ``timeout`` seconds, and
-    ArgumentsRefused where an argument is not JSON, or where the approved ``data`` has not exactly
-    the function's parameters: then nothing was executed. Whoever gives up waiting takes the task
-    back. A result that is not JSON is reported as its ``repr``.
+    A call raises NotApproved with the reviewers' comments, StillWaiting after ``timeout`` seconds,
+    and ArgumentsRefused where an argument is not JSON or the approved ``data`` does not have
+    exactly the function's parameters: in all of these cases nothing was executed. A call that stops
+    waiting cancels its task. A result that is not JSON is reported as its ``repr``.
 
     An ``async def`` function takes an AsyncClient, any other a Client; a function with ``*args``,
     ``**kwargs`` or positional-only parameters can't be decorated (TypeError).
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        guarded = _Guarded(function, target, task_type, description, lease_seconds, timeout)
+        approved_function = _ApprovedFunction(
+            function, target, task_type, description, lease_seconds, timeout
+        )
         if isinstance(client, AsyncClient) != inspect.iscoroutinefunction(function):
             raise TypeError("An async function takes an AsyncClient, any other function a Client.")
-        executes = executor or client
+        executing_client = executor or client
         if isinstance(client, AsyncClient):
-            return guarded.asynchronous(client, cast(AsyncClient, executes))
-        return guarded.synchronous(client, cast(Client, executes))
+            return approved_function.asynchronous(client, cast(AsyncClient, executing_client))
+        return approved_function.synchronous(client, cast(Client, executing_client))
 
     return decorate
 
 
 @dataclass(frozen=True)
-class _Guarded:
+class _ApprovedFunction:
     function: Callable[..., Any]
     target: str
     task_type: str
@@ -107,21 +109,22 @@ class _Guarded:
 
     def __post_init__(self) -> None:
         for parameter in inspect.signature(self.function).parameters.values():
-            if parameter.kind not in NAMED:
+            if parameter.kind not in NAMED_KINDS:
                 raise TypeError(f"{parameter} has no name of its own that people could be shown.")
 
     def synchronous(self, client: Client, executor: Client) -> Callable[..., Any]:
         @functools.wraps(self.function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            routed = client.route_task(**self.asked(*args, **kwargs))
+            routed = client.route_task(**self.build_task(*args, **kwargs))
             task_id = routed["task_id"]
             try:
                 task = client.wait_for_decision(task_id, timeout=self.timeout)
                 require_approved(task)
             except BaseException as error:
-                with suppress(*UNREPORTED):
+                # KeyboardInterrupt too: nobody should be asked to approve what nobody waits for.
+                with suppress(*REPORT_FAILURES):
                     if _is_open(error):
-                        client.cancel(task_id, reason=TAKEN_BACK, patience=0)
+                        client.cancel(task_id, reason=CANCEL_REASON, patience=0)
                 raise
             task = executor.claim(task_id, lease_seconds=self.lease_seconds)
             try:
@@ -129,7 +132,7 @@ class _Guarded:
             except BaseException as error:
                 try:
                     executor.fail(task_id, _describe_error(error))
-                except UNREPORTED as unreported:
+                except REPORT_FAILURES as unreported:
                     error.add_note(f"This was not reported: {unreported}")
                 raise
             executor.complete(task_id, _as_json(result))
@@ -140,15 +143,15 @@ class _Guarded:
     def asynchronous(self, client: AsyncClient, executor: AsyncClient) -> Callable[..., Any]:
         @functools.wraps(self.function)
         async def call(*args: Any, **kwargs: Any) -> Any:
-            routed = await client.route_task(**self.asked(*args, **kwargs))
+            routed = await client.route_task(**self.build_task(*args, **kwargs))
             task_id = routed["task_id"]
             try:
                 task = await client.wait_for_decision(task_id, timeout=self.timeout)
                 require_approved(task)
             except BaseException as error:
-                with suppress(*UNREPORTED):
+                with suppress(*REPORT_FAILURES):
                     if _is_open(error):
-                        await client.cancel(task_id, reason=TAKEN_BACK, patience=0)
+                        await client.cancel(task_id, reason=CANCEL_REASON, patience=0)
                 raise
             task = await executor.claim(task_id, lease_seconds=self.lease_seconds)
             try:
@@ -156,7 +159,7 @@ class _Guarded:
             except BaseException as error:
                 try:
                     await executor.fail(task_id, _describe_error(error))
-                except UNREPORTED as unreported:
+                except REPORT_FAILURES as unreported:
                     error.add_note(f"This was not reported: {unreported}")
                 raise
             await executor.complete(task_id, _as_json(result))
@@ -164,27 +167,25 @@ class _Guarded:
 
         return call
 
-    def asked(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What is routed for a call. Raises ArgumentsRefused."""
+    def build_task(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The arguments of ``route_task`` for a call. Raises ArgumentsRefused."""
         bound = inspect.signature(self.function).bind(*args, **kwargs)
         bound.apply_defaults()
         for name, value in bound.arguments.items():
-            if not _survives(value):
+            if not _round_trips(value):
                 raise ArgumentsRefused(f"{name} is not JSON, so that nobody could approve it.")
         describe = self.description
-        told = describe.format if isinstance(describe, str) else describe
+        format_description = describe.format if isinstance(describe, str) else describe
         return {
             "target": self.target,
             "task_type": self.task_type,
-            "description": told(**bound.arguments),
+            "description": format_description(**bound.arguments),
             "data": dict(bound.arguments),
         }
 
     def approved_arguments(self, task: Task) -> dict[str, Any]:
-        """The arguments that were approved. Raises ArgumentsRefused.
-
-        Defaults fill nothing in: what people did not see is not executed.
-        """
+        """The arguments that were approved. Raises ArgumentsRefused."""
+        # Defaults fill nothing in: what reviewers did not see is not executed.
         data, names = task["data"], inspect.signature(self.function).parameters
         if data.keys() != names.keys():
             raise ArgumentsRefused(
@@ -194,12 +195,12 @@ class _Guarded:
 
 
 def _is_open(error: BaseException) -> bool:
-    """Whether the task that ``error`` ended the wait for may wait on for people."""
+    """Whether the task may still be pending after ``error`` ended the wait for it."""
     return not isinstance(error, NotApproved) or error.outcome == "changes_requested"
 
 
-def _survives(value: Any) -> bool:
-    """Whether ``value`` is the same again after it was JSON."""
+def _round_trips(value: Any) -> bool:
+    """Whether ``value`` is unchanged by a round trip through JSON."""
     try:
         return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
     except (TypeError, ValueError):
@@ -207,7 +208,7 @@ def _survives(value: Any) -> bool:
 
 
 def _as_json(result: Any) -> Any:
-    return result if _survives(result) else repr(result)
+    return result if _round_trips(result) else repr(result)
 
 
 def _describe_error(error: BaseException) -> dict[str, str]:

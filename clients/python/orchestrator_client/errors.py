@@ -1,4 +1,4 @@
-"""What can go wrong; where the server can't be reached at all, httpx's own errors say so."""
+"""The errors of this package; where the server can't be reached, httpx's own errors are raised."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ class OrchestratorError(Exception):
 
 
 class Problem(OrchestratorError):
-    """The server refused (RFC 9457). Program against ``code``; ``detail`` is for people."""
+    """The server refused (RFC 9457). ``code`` is for programs, ``detail`` is for people."""
 
     def __init__(self, answer: httpx.Response) -> None:
-        told = _members(answer)
+        members = _members(answer)
         self.status: int = answer.status_code
-        self.code: str = told.pop("code", "")
-        self.title: str = told.pop("title", answer.reason_phrase)
-        self.detail: str = told.pop("detail", "")
-        self.errors: list[dict[str, str]] = told.pop("errors", [])
-        """Which fields are to blame, where some are: ``field``, ``detail`` and ``code`` of each."""
-        self.trace_id: str | None = told.pop("trace_id", answer.headers.get("X-Trace-Id"))
-        self.members: dict[str, Any] = told
-        """What else came along, as ``state`` and ``allowed`` of a conflict."""
+        self.code: str = members.pop("code", "")
+        self.title: str = members.pop("title", answer.reason_phrase)
+        self.detail: str = members.pop("detail", "")
+        self.errors: list[dict[str, str]] = members.pop("errors", [])
+        """The invalid fields, if any: ``field``, ``detail`` and ``code`` of each."""
+        self.trace_id: str | None = members.pop("trace_id", answer.headers.get("X-Trace-Id"))
+        self.members: dict[str, Any] = members
+        """Further members, such as ``state`` and ``allowed`` of a conflict."""
         fields = "".join(f" {error['field']}: {error['detail']}" for error in self.errors)
-        named = f"{self.status} {self.code}".rstrip()
-        super().__init__(f"{self.detail or self.title}{fields} ({named}, trace {self.trace_id})")
+        status = f"{self.status} {self.code}".rstrip()
+        super().__init__(f"{self.detail or self.title}{fields} ({status}, trace {self.trace_id})")
 
 
 class NotApproved(OrchestratorError):
-    """People did not say yes; the text is what they said."""
+    """The task was not approved; the text has the reviewers' comments."""
 
     def __init__(self, task: Task) -> None:
-        from orchestrator_client.decisions import outcome, voices_against
+        from orchestrator_client.decisions import opposing_votes, outcome
 
         self.task = task
         self.outcome = outcome(task)
         """``rejected``, ``changes_requested``, ``expired`` or ``cancelled``."""
-        self.votes: list[Vote] = voices_against(task)
-        words = [f"{vote['voter']}: {vote['notes'] or '(no notes)'}" for vote in self.votes]
-        if self.outcome == "rejected" and not words:
-            words = [task["policy"]["why"]]
-        said = "; ".join(word for word in words if word)
-        super().__init__(f"{self.outcome}{': ' if said else ''}{said}")
+        self.votes: list[Vote] = opposing_votes(task)
+        reasons = [f"{vote['voter']}: {vote['notes'] or '(no notes)'}" for vote in self.votes]
+        if self.outcome == "rejected" and not reasons:
+            reasons = [task["policy"]["why"]]
+        text = "; ".join(reason for reason in reasons if reason)
+        super().__init__(f"{self.outcome}{': ' if text else ''}{text}")
 
 
 class StillWaiting(OrchestratorError, TimeoutError):
-    """As far as is known nobody decided in the time that the caller gave; the task goes on waiting.
+    """Nobody is known to have decided within the timeout; the task stays pending.
 
-    The server may have been away just then: the error that says so is the ``__cause__``.
+    If the server was unavailable at the end, that error is the ``__cause__``.
     """
 
     def __init__(self, task_id: str) -> None:
@@ -62,9 +62,10 @@ class StillWaiting(OrchestratorError, TimeoutError):
 
 
 def _members(answer: httpx.Response) -> dict[str, Any]:
-    """Of the problem in ``answer``; none where something in between answered instead."""
+    """The members of the problem in ``answer``; {} where it is not one."""
+    # A proxy in between may have answered, in any format.
     try:
-        told = answer.json()
+        body = answer.json()
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return body if isinstance(body, dict) else {}

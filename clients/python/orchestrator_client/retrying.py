@@ -1,4 +1,4 @@
-"""When the same request is sent again, and after how long."""
+"""Whether and when a request is retried."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import httpx
 from orchestrator_client.errors import Problem
 
 LONGEST_PAUSE = 8.0
-NEVER_SENT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
-AWAY = {429, 502, 503, 504}
+UNSENDABLE = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+UNAVAILABLE = {429, 502, 503, 504}
 
 
 class Patience:
-    """How long one call goes on trying: ``seconds`` from its first failure.
+    """How long one call is retried: for ``seconds`` after its first failure.
 
-    Pauses grow from a quarter of a second to LONGEST_PAUSE, and are never two callers' the same;
-    ``Retry-After`` is heeded, and where it asks for more than is left, waiting is pointless.
+    Pauses grow from a quarter of a second to LONGEST_PAUSE, with jitter. ``Retry-After`` is added;
+    where it exceeds the remaining time, the call fails at once.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -27,10 +27,10 @@ class Patience:
         self._failures = 0
 
     def after(self, failure: httpx.Response | httpx.TransportError | None) -> float:
-        """Seconds to let pass before the same request is sent again.
+        """The seconds to wait before the same request is sent again.
 
-        None is a stream that was there and came to an end, which costs no patience. Raises Problem,
-        or the failure itself, where sending it again is no use or the time is over.
+        ``failure`` None: an open stream ended, which starts the time anew. Raises Problem, or the
+        failure itself, where a retry is useless or the time is over.
         """
         pause = random.uniform(0.5, 1) * min(0.25 * 2.0**self._failures, LONGEST_PAUSE)  # noqa: S311
         self._failures = min(self._failures + 1, 10)
@@ -42,31 +42,31 @@ class Patience:
         now = time.monotonic()
         if self._until is None:
             self._until = now + self._seconds
-        if not _may_pass(failure) or now + pause > self._until:
+        if not _is_retryable(failure) or now + pause > self._until:
             raise Problem(failure) if isinstance(failure, httpx.Response) else failure
         return pause
 
     def renew(self) -> None:
-        """What was asked for works: the next failure is a first one."""
+        """Start anew after a success: the next failure counts as the first."""
         self._until = None
         self._failures = 0
 
 
-def is_away(error: Problem | httpx.TransportError) -> bool:
-    """Whether ``error`` says nothing but that the server can't be asked now."""
+def is_unavailable(error: Problem | httpx.TransportError) -> bool:
+    """Whether ``error`` only says that the server is unavailable now."""
     if isinstance(error, Problem):
-        return error.status in AWAY
-    return not isinstance(error, NEVER_SENT)
+        return error.status in UNAVAILABLE
+    return not isinstance(error, UNSENDABLE)
 
 
-def _may_pass(failure: httpx.Response | httpx.TransportError) -> bool:
+def _is_retryable(failure: httpx.Response | httpx.TransportError) -> bool:
     if not isinstance(failure, httpx.Response):
-        return not isinstance(failure, NEVER_SENT)
-    # A conflict that names a time: the first of two sendings of this very request is still running.
+        return not isinstance(failure, UNSENDABLE)
+    # A conflict with Retry-After: an earlier attempt of this very request is still running.
     busy = failure.status_code == 409 and "Retry-After" in failure.headers
-    return busy or failure.status_code in AWAY
+    return busy or failure.status_code in UNAVAILABLE
 
 
 def _retry_after(answer: httpx.Response) -> float:
-    given = answer.headers.get("Retry-After", "")
-    return float(given) if given.isdecimal() else 0.0
+    value = answer.headers.get("Retry-After", "")
+    return float(value) if value.isdecimal() else 0.0

@@ -1,4 +1,4 @@
-"""Reading server-sent events (WHATWG HTML, 9.2.6)."""
+"""Parses server-sent events (WHATWG HTML, 9.2.6)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One thing that a stream said: that it is open, an event, or that it is alive."""
+    """One message of a stream: that it is open, an event, or a heartbeat."""
 
     cursor: str = ""
     data: str = ""
@@ -20,11 +20,10 @@ ALIVE = Message()
 
 
 class Reader:
-    """Turns what arrives, in whatever pieces, into messages.
+    """Assembles messages from the pieces that arrive."""
 
-    Lines end at line feeds alone: texts in the data may have other characters that Python, and so
-    ``httpx.Response.iter_lines``, takes for the end of a line.
-    """
+    # Lines are split at line feeds alone: the data may contain other characters that Python, and
+    # so httpx.Response.iter_lines, takes for the end of a line.
 
     def __init__(self) -> None:
         self._rest = b""
@@ -32,7 +31,7 @@ class Reader:
         self._data: list[str] = []
 
     def feed(self, piece: bytes) -> Iterator[Message]:
-        """The messages that ``piece`` completes; those without data only say how far it is."""
+        """Yield the messages that ``piece`` completes; those without data only move the cursor."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         for line in lines:
             name, _, value = line.removesuffix(b"\r").decode().partition(":")

@@ -179,7 +179,7 @@ def _create_demo_accounts(file: Path) -> tuple[dict[str, str], str]:
         user.groups.set([Group.objects.get_or_create(name=role)[0] for role in roles])
     if not ApprovalPolicy.objects.exists():
         policies = settings.BASE_DIR / "examples" / "policies.yaml"
-        operations.apply_rules(parse_file(policies.read_text()), by=Actor.system("dev"))
+        operations.apply_policies(parse_file(policies.read_text()), by=Actor.system("dev"))
     accounts["key"] = _get_demo_key(accounts["key"])
     file.touch(mode=0o600)
     file.write_text(json.dumps(accounts, indent=1))

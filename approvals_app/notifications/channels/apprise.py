@@ -1,0 +1,203 @@
+"""Chats and other services by apprise: a person's own URLs, and those that a role shares.
+
+The URLs are secrets. A person's own URL makes the server send a request to where that person says.
+So only schemes that the operator allows are accepted, no parameters that read a file or change the
+request, and, at the moment of connecting, only public addresses.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import structlog
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
+
+from approvals_app.notifications.channels.base import Channel, NotSent
+from approvals_app.notifications.models import NoticeChannel, NoticeSettings
+from audit_app.base import encryption
+from audit_app.base.ssrf import only_public_addresses
+
+log = structlog.get_logger("orchestrator.notices")
+
+LONGEST = 2_000
+UNREVEALING = 16
+"""Of a URL of at least so many characters, the last four may be shown."""
+HARMLESS = frozenset(
+    # Where within a service, and the signatures in the services' own URLs.
+    ("to", "topic", "thread", "channel", "key", "token", "sig", "sp", "sv", "api-version", "ver")
+)
+NOT_KNOWN = "Address not recognised. Copy it again from the service."
+NEVER = frozenset(("dbus", "exec", "file", "syslog", "windows", "macosx", "gnome", "glib", "qt"))
+
+
+class ChannelRefused(Exception):
+    """The URL can't be used; the message is for the person who gave it."""
+
+
+class PersonalApprise(Channel):
+    """The URLs that people added on their own page (NoticeChannel)."""
+
+    prefix = "channel"
+
+    def personal_destinations(
+        self, people: Mapping[User, NoticeSettings]
+    ) -> Mapping[int, list[str]]:
+        destinations = defaultdict(list)
+        rows = NoticeChannel.objects.filter(person__in=people).values_list("pk", "person")
+        for pk, person in rows:
+            destinations[person].append(f"{self.prefix}:{pk}")
+        return destinations
+
+    def labels(self, person: User) -> Mapping[str, str]:
+        rows = NoticeChannel.objects.filter(person=person)
+        return {
+            f"{self.prefix}:{pk}": f"{service} {masked}"
+            for pk, service, masked in rows.values_list("pk", "service", "masked")
+        }
+
+    def send(self, destination: str, person: User | None, *, subject: str, body: str) -> bool:
+        pk = destination.partition(":")[2]
+        channel = NoticeChannel.objects.filter(pk=pk, person=person).first()
+        if channel is None:
+            return False
+        try:
+            url = decrypt_url(channel.sealed)
+        except encryption.DecryptionFailed:
+            raise NotSent(
+                "SECRET_KEY changed, so the address can't be read. Add it again."
+            ) from None
+        _notify(destination, url, subject, body, own=True)
+        return True
+
+
+class SharedApprise(Channel):
+    """The URLs that roles share, from NOTICE_CHANNELS."""
+
+    prefix = "shared"
+
+    def role_destinations(self, role: str) -> Iterable[str]:
+        return [shared_destination(role, url) for url in settings.NOTICE_CHANNELS.get(role, ())]
+
+    def send(self, destination: str, person: User | None, *, subject: str, body: str) -> bool:
+        role = destination.partition(":")[2].partition(":")[2]
+        for url in settings.NOTICE_CHANNELS.get(role, ()):
+            if shared_destination(role, url) == destination:
+                _notify(destination, url, subject, body, own=False)
+                return True
+        return False
+
+
+CHANNELS = (PersonalApprise(), SharedApprise())
+
+
+def shared_destination(role: str, url: str) -> str:
+    """The destination of a URL that a role shares; does not reveal the URL."""
+    return f"shared:{sha256(url.encode()).hexdigest()[:16]}:{role}"
+
+
+def list_schemes() -> list[str]:
+    """The URL schemes that people's own channels may have."""
+    return sorted({scheme.lower() for scheme in settings.NOTICE_SCHEMES} - NEVER)
+
+
+def parse_url(url: str) -> Any:
+    """The apprise plugin for a person's ``url``. Raises ChannelRefused."""
+    url = url.strip()
+    if not url or len(url) > LONGEST or not url.isprintable() or " " in url:
+        raise ChannelRefused(NOT_KNOWN)
+    try:
+        parts = urlsplit(url)
+        parameters = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError:
+        raise ChannelRefused(NOT_KNOWN) from None
+    scheme, schemes = parts.scheme.lower(), list_schemes()
+    if scheme not in {"https", *schemes}:
+        raise ChannelRefused(f"Supported: {', '.join(schemes)}.")
+    # apprise's parameters attach files, add headers, skip TLS verification, …
+    for name, _ in parameters:
+        if name.lower() not in HARMLESS:
+            raise ChannelRefused("Remove everything after the question mark.")
+    plugin = _instantiate(url)
+    if plugin is None:
+        raise ChannelRefused(NOT_KNOWN)
+    # apprise also takes the services' own https URLs: the service must be an allowed one.
+    if scheme == "https" and _as_set(plugin.secure_protocol).isdisjoint(schemes):
+        raise ChannelRefused(f"Supported: {', '.join(schemes)}.")
+    return plugin
+
+
+def mask_url(url: str) -> str:
+    """What may be shown of a URL: its scheme and the end by which people recognise it."""
+    # Not apprise's own masking, which shows the hosts and tokens of some services.
+    scheme, _, remaining = url.strip().partition("://")
+    end = remaining.partition("?")[0].rstrip("/")
+    return f"{scheme}://…{end[-4:] if len(end) >= UNREVEALING else ''}"
+
+
+def check_shared_urls(channels: dict[str, list[str]]) -> None:
+    """Check that apprise accepts the URLs that roles share. Raises ImproperlyConfigured."""
+    for role, urls in channels.items():
+        for number, url in enumerate(urls, 1):
+            if _instantiate(url) is None:
+                message = f"NOTICE_CHANNELS: number {number} of {role} is no apprise URL."
+                raise ImproperlyConfigured(message)
+
+
+def encrypt_url(url: str) -> str:
+    """``url`` as the table keeps it."""
+    return encryption.encrypt(url.strip(), purpose="notices")
+
+
+def decrypt_url(text: str) -> str:
+    """The URL in ``text``. Raises encryption.Unreadable."""
+    return encryption.decrypt(text, purpose="notices")
+
+
+def send(url: str, *, title: str, body: str, own: bool) -> bool:
+    """Send plain text to ``url``; return whether the service took it.
+
+    ``own``: the URL is a person's, who is trusted less than the operator. Raises ChannelRefused if
+    the operator no longer allows it, and whatever apprise's plugins raise.
+    """
+    plugin = parse_url(url) if own else _instantiate(url)
+    if plugin is None:
+        return False
+    # Checked when connecting: a name may resolve elsewhere by then, and a redirect lead anywhere.
+    with only_public_addresses(own and not settings.NOTICE_PRIVATE_NETWORKS):
+        taken: bool = plugin.notify(body=body, title=title, body_format="text")
+    return taken
+
+
+def _notify(destination: str, url: str, subject: str, body: str, *, own: bool) -> None:
+    """Send, and raise NotSent for every failure, whatever the service's plugin raises."""
+    try:
+        taken = send(url, title=subject, body=body, own=own)
+    except ChannelRefused:
+        raise NotSent("The operator no longer allows this address.") from None
+    except Exception as error:
+        # Only the type is logged: the message may quote the URL.
+        log.warning("notice", place=destination, failure=type(error).__name__)
+        raise NotSent("The service could not be reached.") from None
+    if not taken:
+        log.warning("notice", place=destination, failure="refused")
+        raise NotSent("The service could not be reached or did not accept it.")
+
+
+def _as_set(attribute: Any) -> set[str]:
+    return {attribute} if isinstance(attribute, str) else set(attribute or ())
+
+
+def _instantiate(url: str) -> Any:
+    # Imported here: it takes a third of a second, and few processes need it.
+    from apprise import Apprise, AppriseAsset
+
+    asset = AppriseAsset(app_id="Orchestrator", app_desc="Orchestrator", async_mode=False)
+    return Apprise.instantiate(url, asset=asset)
+
+
+# At import, so that a wrong URL stops the start and not a delivery.
+check_shared_urls(settings.NOTICE_CHANNELS)

@@ -1,0 +1,271 @@
+"""Who is told of what: by mail, from the trail, once."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+from django.test import Client
+from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from approvals_app.decisions import delegations, operations
+from approvals_app.decisions.break_glass import break_glass
+from approvals_app.decisions.deadlines import expire_approvals, remind
+from approvals_app.models import Approval, Vote
+from approvals_app.notifications import delivery
+from approvals_app.notifications.models import Notice
+from approvals_app.notifications.recipients import record_notices as read
+from audit_app.base.actors import Actor
+from audit_app.live.consumers import CONSUMERS
+from audit_app.models import Event
+from tests.factories import (
+    OPS,
+    AgentFactory,
+    ReviewerFactory,
+    TaskFactory,
+    find_approval,
+    policy,
+    set_columns,
+)
+from tests.notifications.conftest import send, text, wishes
+from tests.trail import advance_once
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def alice(alice):
+    return with_address(alice)
+
+
+@pytest.fixture
+def bob(bob):
+    return with_address(bob)
+
+
+@pytest.fixture
+def charlie(charlie):
+    return with_address(charlie)
+
+
+def with_address(person):
+    person.email = f"{person.username}@example.com"
+    person.save()
+    return person
+
+
+def say(person, what, approval, **more):
+    digest = approval.payload_digest
+    return getattr(operations, what)(
+        approval.pk, by=Actor.human(person), payload_digest=digest, **more
+    )
+
+
+def recipients(mails):
+    return sorted(mail["To"] for mail in mails)
+
+
+def sentence(mail):
+    return text(mail).splitlines()[0]
+
+
+def test_new_work_notifies_the_role_and_nobody_else(tell, bot, alice, bob, charlie):
+    task = TaskFactory(agent=bot, description="A secret of the agent's.")
+    mails = tell()
+    assert recipients(mails) == ["alice@example.com", "bob@example.com"]
+    approval = find_approval(task, "finance")
+    (link,) = re.findall(r"https?://\S+", text(mails[0]))
+    assert link == (
+        f"https://orchestrator.example/admin/approvals_app/approval/{approval.pk}/change/"
+    )
+    assert sentence(mails[0]) == (
+        "A decision on refund_approval is needed from finance "
+        f"by {approval.expires_at:%Y-%m-%d %H:%M} UTC."
+    )
+    assert mails[0]["Subject"] == sentence(mails[0])
+    assert "secret" not in mails[0].as_string()
+    assert "42.50" not in mails[0].as_string()
+
+
+def test_an_event_that_is_read_twice_is_notified_once(tell, bot, alice):
+    TaskFactory(agent=bot)
+    events = list(Event.objects.order_by("position"))
+    assert len(tell()) == 1
+    read(events)
+    send()
+    assert tell() == []
+    assert Notice.objects.count() == 1
+
+
+def test_what_is_due_at_once_is_a_job_that_commits_with_it(tell, bot, alice):
+    TaskFactory(agent=bot)
+    advance_once(CONSUMERS["notices"])
+    jobs = ProcrastinateJob.objects.filter(task_name="notices.deliver")
+    assert [job.args for job in jobs] == [{"place": f"email:{alice.pk}"}]
+
+
+def test_whoever_stands_in_is_notified(tell, bot, alice, charlie):
+    now = timezone.now()
+    by = Actor.human(alice)
+    delegations.grant_delegation(by=by, to="charlie", starts_at=now, ends_at=now + DAY)
+    TaskFactory(agent=bot)
+    assert recipients(tell()) == ["alice@example.com", "charlie@example.com"]
+
+
+def test_whoever_may_not_decide_on_it_is_not_asked_to(tell, alice, bob):
+    TaskFactory(agent=AgentFactory(name="hers", owner=alice))
+    TaskFactory(agent=AgentFactory(name="another"), on_behalf_of="BOB@example.com")
+    assert recipients(tell()) == ["alice@example.com", "bob@example.com"]
+    assert Notice.objects.count() == 2
+
+
+@pytest.mark.parametrize("what", ["decided", "voted", "left", "inactive", "cancelled", "expired"])
+def test_whoever_can_no_longer_decide_is_not_notified(tell, bot, alice, bob, what):
+    policy(asks="2 finance")
+    task = TaskFactory(agent=bot)
+    approval = find_approval(task, "finance")
+    advance_once(CONSUMERS["notices"])
+    match what:
+        case "decided":
+            say(bob, "reject", approval)
+        case "voted":
+            say(alice, "approve", approval)
+        case "left":
+            alice.groups.clear()
+        case "inactive":
+            alice.is_active = False
+            alice.save()
+        case "cancelled":
+            from sessions_app.tasks.operations import cancel
+
+            cancel(task.pk, by=bot.as_actor())
+        case "expired":
+            set_columns(Approval, expires_at=timezone.now() - timedelta(seconds=1))
+    delivery.deliver(f"email:{alice.pk}")
+    assert tell() == [] or "alice@example.com" not in recipients(tell())
+    row = Notice.objects.get(person=alice)
+    assert (row.sent_at, row.dropped_at is None) == (None, False)
+
+
+def test_people_are_reminded(tell, bot, alice):
+    policy(asks="1 finance", deadline="4h", reminders=["1h"])
+    TaskFactory(agent=bot)
+    tell()
+    set_columns(Approval, remind_at=timezone.now() - timedelta(seconds=1))
+    assert sum(remind(by=OPS, batch_size=10)) == 1
+    (mail,) = tell()
+    assert "Reminder: a decision on refund_approval is needed from finance" in sentence(mail)
+
+
+def test_an_escalation_notifies_whoever_is_asked_now(tell, bot, alice, charlie):
+    policy(
+        asks="1 finance", deadline="1h", escalate=[{"role": "sre", "count": 1, "deadline": "1h"}]
+    )
+    TaskFactory(agent=bot)
+    tell()
+    set_columns(Approval, expires_at=timezone.now() - timedelta(seconds=1))
+    assert sum(expire_approvals(by=OPS, batch_size=10)) == 1
+    (mail,) = tell()
+    assert mail["To"] == "charlie@example.com"
+    assert "passed; sre must now decide" in sentence(mail)
+
+
+def test_break_glass_notifies_those_who_review_it(tell, bot, alice, bob):
+    approval = find_approval(TaskFactory(agent=bot), "finance")
+    tell()
+    alice.user_permissions.add(Permission.objects.get(codename="break_glass"))
+    by = Actor.human(alice)
+    break_glass(approval.pk, by=by, payload_digest=approval.payload_digest, reason="It burns.")
+    (mail,) = tell()
+    assert mail["To"] == "bob@example.com"
+    assert sentence(mail).startswith("alice approved refund_approval alone (break glass); finance")
+
+
+@pytest.mark.parametrize("decision", ["approve", "reject"])
+def test_the_outcome_is_sent_to_whoever_asked(tell, alice, bob, charlie, decision):
+    task = TaskFactory(agent=AgentFactory(name="his", owner=charlie), on_behalf_of="bob")
+    tell()
+    say(alice, decision, find_approval(task, "finance"))
+    mails = tell()
+    assert recipients(mails) == ["bob@example.com", "charlie@example.com"]
+    became = "approved" if decision == "approve" else "rejected"
+    assert sentence(mails[0]) == f"What his asked of finance, refund_approval, was {became}."
+    assert text(mails[0]).endswith("https://orchestrator.example/admin/?tab=asked\n")
+
+
+def test_what_needed_nobody_notifies_nobody(tell, alice, charlie):
+    policy(then="approve")
+    TaskFactory(agent=AgentFactory(name="his", owner=charlie))
+    assert tell() == []
+
+
+def test_administrators_hear_of_a_webhook_that_stopped(tell, alice, bob):
+    bob.is_superuser = True
+    bob.save()
+    stopped = Event(id="00000000-0000-4000-8000-000000000001", event_type="webhook.paused")
+    stopped.subject_id = "00000000-0000-4000-8000-000000000002"
+    read([stopped])
+    (mail,) = tell()
+    assert mail["To"] == "bob@example.com"
+    assert "webhook" in sentence(mail)
+
+
+def test_only_what_a_person_wants(tell, bot, alice, bob):
+    wishes(alice, without=["work"])
+    wishes(bob, by_email=False)
+    TaskFactory(agent=bot)
+    assert tell() == []
+
+
+def test_what_an_agent_calls_its_task_is_plain_text(tell, bot, alice):
+    policy(asks="1 finance")
+    kind = "a\u202eb<b>@here</b> http://evil.example/x?y [z](q) evil.com\r\nBcc: x@y" + "w" * 60
+    TaskFactory(agent=bot, task_type=kind)
+    (mail,) = tell()
+    assert "U+202E" in sentence(mail)
+    for taken_for_more in ("<", "@here", "evil.example", "evil.com", "](", "\u202e", "w" * 60):
+        assert taken_for_more not in text(mail)
+    assert len(re.findall(r"https?://", text(mail))) == 1
+    assert mail["Bcc"] is None
+
+
+def test_who_follows_every_link_decides_nothing(tell, bot, alice):
+    task = TaskFactory(agent=bot)
+    (mail,) = tell()
+    before = Event.objects.count()
+    scanner, reader = Client(), Client()
+    reader.force_login(alice)
+    for link in re.findall(r"https://orchestrator.example(\S+)", text(mail)):
+        assert scanner.get(link).status_code == 302
+        assert reader.get(link).status_code == 200
+        assert scanner.head(link).status_code == 302
+    assert (Event.objects.count(), Vote.objects.count()) == (before, 0)
+    assert find_approval(task, "finance").status == "pending"
+
+
+def test_many_at_once_are_one_mail(tell, bot, alice):
+    tasks = TaskFactory.create_batch(23, agent=bot)
+    (mail,) = tell()
+    assert mail["Subject"] == "23 things to know"
+    assert len(re.findall("https://", text(mail))) == 21
+    assert "And 3 more." in text(mail)
+    assert Notice.objects.filter(sent_at__isnull=False).count() == len(tasks)
+
+
+def test_it_costs_no_more_queries_for_more_events_and_people(
+    tell, bot, alice, django_assert_num_queries, django_assert_max_num_queries
+):
+    finance = Group.objects.get(name="finance")
+    TaskFactory(agent=bot)
+    few = list(Event.objects.all())
+    with django_assert_max_num_queries(20) as used:
+        read(few)
+    TaskFactory.create_batch(5, agent=bot)
+    for number in range(5):
+        ReviewerFactory(username=f"more{number}", email="m@example.com").groups.add(finance)
+    Notice.objects.all().delete()
+    more = list(Event.objects.all())
+    with django_assert_num_queries(len(used)):
+        read(more)
+    assert Notice.objects.count() == 6 * 6

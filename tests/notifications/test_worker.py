@@ -1,0 +1,71 @@
+"""The worker that operators run tells people, of its own."""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from approvals_app.notifications.models import Notice
+from audit_app.live.consumers import CONSUMERS
+from tests.database import database_url
+from tests.factories import TaskFactory
+from tests.notifications.conftest import text
+from tests.trail import advance_once
+
+
+@contextmanager
+def worker(mailbox, **environment):
+    """In the end it must stop as asked, and have said nothing of an error."""
+    running = subprocess.Popen(
+        [sys.executable, "manage.py", "worker"],
+        env=os.environ | {"DATABASE_URL": database_url(), "EMAIL_URL": mailbox.url} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield
+    finally:
+        running.terminate()
+        said = running.communicate(timeout=30)[0]
+    assert "Traceback" not in said, said
+
+
+@pytest.fixture
+def alice(alice):
+    alice.email = "alice@example.com"
+    alice.save()
+    return alice
+
+
+def test_a_mail_arrives_without_anybody_looking(mailbox, bot, alice):
+    advance_once(CONSUMERS["notices"])
+    TaskFactory(agent=bot)
+    with worker(mailbox):
+        mail = mailbox.one()
+    assert mail["To"] == "alice@example.com"
+    assert "is needed from finance" in text(mail)
+
+
+def test_jobs_are_done_where_the_database_has_a_direct_address(mailbox, bot, alice):
+    advance_once(CONSUMERS["notices"])
+    TaskFactory(agent=bot)
+    with worker(mailbox, DATABASE_DIRECT_URL=database_url()):
+        mail = mailbox.one()
+    assert "is needed from finance" in text(mail)
+
+
+def test_what_became_due_by_the_clock_arrives_too(mailbox, alice):
+    """Nobody deferred a job for it, as at the end of quiet hours, or after a failure."""
+    ids = {"event_id": uuid4(), "subject_id": uuid4()}
+    place = f"email:{alice.pk}"
+    Notice.objects.create(**ids, place=place, person=alice, kind="test", due_at=timezone.now())
+    assert not ProcrastinateJob.objects.exists()
+    with worker(mailbox):
+        mail = mailbox.one()
+    assert "This is a test" in text(mail)

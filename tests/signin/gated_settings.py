@@ -1,5 +1,0 @@
-"""The settings of a server whose password hashing a test holds up."""
-
-from orchestrator.settings import *  # noqa: F403
-
-PASSWORD_HASHERS = ["tests.signin.hashers.Gated"]
