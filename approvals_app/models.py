@@ -85,6 +85,7 @@ class Override(Subject):
                 condition=models.Q(status__in=["open", "upheld", "condemned"]),
                 name="overrides_known_status",
             ),
+            # Two people who break the glass at once.
             models.UniqueConstraint(fields=["task", "revision"], name="overrides_once"),
             models.CheckConstraint(condition=~models.Q(reason=""), name="overrides_have_a_reason"),
             models.CheckConstraint(
@@ -276,6 +277,7 @@ class Approval(Subject):
                 ),
                 name="approvals_decided_by_someone_in_time",
             ),
+            # approval.request and escalation may ask the same role at once.
             models.UniqueConstraint(
                 fields=["task", "approver_role"],
                 condition=models.Q(status="pending"),
@@ -290,16 +292,19 @@ class Approval(Subject):
             models.Index(fields=["status", "-created_at"], name="approvals_status"),
             models.Index(fields=["approver_role", "-created_at"], name="approvals_role"),
             models.Index(fields=["-created_at", "-id"], name="approvals_created_at"),
+            # The inbox and its badge.
             models.Index(
                 fields=["approver_role", "expires_at"],
                 condition=models.Q(status="pending"),
                 name="approvals_inbox",
             ),
+            # expire_approvals.
             models.Index(
                 fields=["expires_at"],
                 condition=models.Q(status="pending"),
                 name="approvals_deadlines",
             ),
+            # remind_approvals.
             models.Index(
                 fields=["remind_at"],
                 condition=models.Q(status="pending", remind_at__isnull=False),
@@ -437,6 +442,7 @@ class Vote(Subject):
             models.CheckConstraint(
                 condition=models.Q(choice__in=["yes", "no", "changes"]), name="votes_known_choice"
             ),
+            # One vote a person and a seat, also for two requests at once.
             models.UniqueConstraint(
                 fields=["approval", "voter"],
                 condition=models.Q(status="cast"),

@@ -54,6 +54,7 @@ class ApprovalViewSet(OperationViewSet):
         response = self._present(approval)
         if "Prefer" not in request.headers:
             return response
+        # All approvals of the task: a request for changes on one of them answers the others, too.
         task = Task.objects.get(pk=approval.task_id)
         read_approvals([task])
         return self.held(

@@ -196,6 +196,7 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
         header = self.request.headers.get("X-Session-Id")
         if header is None:
             return None
+        # UUID() also accepts braces and urn:uuid:.
         if not UUID_TEXT.fullmatch(header):
             raise InvalidHeader(field="X-Session-Id", reason="it must be a UUID.")
         return UUID(header)

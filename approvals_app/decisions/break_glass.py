@@ -41,6 +41,7 @@ def break_glass(approval_id: UUID, *, by: Actor, payload_digest: str, reason: st
     create(override, EventType.OVERRIDE_OPENED, by=by, details=evidence | by.assurance.as_details())
     blocking = task.approvals.blocking().filter(revision=task.revision, escalated_to=None)
     decision = {"decided_by_id": int(by.id), "at": now, "notes": reason}
+    # Locked in order of id: two operations never wait for each other.
     approvals = list(blocking.order_by("id").select_for_update(no_key=True, of=("self",)))
     for each in approvals:
         if each.status == Approval.Status.PENDING:
@@ -48,6 +49,7 @@ def break_glass(approval_id: UUID, *, by: Actor, payload_digest: str, reason: st
                 raise ApprovalExpired(each, expires_at=each.expires_at.isoformat())
             perform(each.approve, by=by, details=evidence, **decision)
     operations.conclude(approval, by=by, at=now)
+    # A role that was escalated to may have several: its review takes the strictest terms.
     roles = sorted({each.approver_role for each in approvals})
     for role in roles:
         same_role = [each for each in approvals if each.approver_role == role]

@@ -118,6 +118,7 @@ def _create_delegation(
 
 
 def _find_delegate(by: Actor, name: str) -> User:
+    # Only staff can decide in the admin.
     people = User.objects.filter(Q(is_staff=True), username=name, is_active=True)
     person = people.exclude(pk=by.id).first()
     if person is None:

@@ -39,6 +39,7 @@ def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -
     now = clock()
     terms = build_terms(task, Policy.default(approver_role), now)
     terms |= {"requested_by_id": UUID(by.id), "reason": reason}
+    # A unique index decides between two requests at once.
     try:
         return create_approval(task, Requirement(approver_role), by=by, now=now, **terms)
     except IntegrityError as error:
@@ -185,6 +186,7 @@ def create_approvals(waiting: Iterable[tuple[Task, Policy]], *, by: Actor) -> No
 
 def build_terms(task: Task, plan: Policy, now: datetime) -> dict[str, Any]:
     """The columns of an approval that ``plan`` sets: deadline, escalation, thresholds, care."""
+    # Copied to the approval: a later change of the policy does not alter a pending decision.
     steps = [
         {
             "role": task.to_role if step.role == TO_ROLE else step.role,
@@ -217,6 +219,7 @@ def conclude(approval: Approval, *, by: Actor, at: datetime) -> None:
     The task can be claimed for the shortest ``valid_for`` of its approvals.
     """
     task, override = approval.task, approval.override
+    # The task is locked: nobody else can decide its last but one approval meanwhile.
     rows = _approval_states(task=task.pk, revision=approval.revision, override=approval.override_id)
     if any(status == Approval.Status.PENDING for status, _ in rows):
         return
@@ -239,6 +242,7 @@ _approval_states: Prepared[tuple[str, timedelta | None]] = Prepared(
 def withdraw_pending(task: Task, override: Override | None, *, by: Actor, why: str) -> None:
     """Withdraw the pending approvals of ``task``, which the caller has locked: those it waits for,
     or, with ``override``, those that review it."""
+    # Locked in order of id: two operations never wait for each other.
     pending = task.approvals.pending().filter(override=override).order_by("id")
     for approval in pending.select_for_update(no_key=True, of=("self",)):
         perform(approval.withdraw, by=by, details={"reason": why})

@@ -45,6 +45,7 @@ LONGEST_NAME = 60
 NOT_PLAIN = re.compile(r"[^\w\s+-]+")
 """What a mail program or a chat could take for a link, a mention or markup."""
 
+# The lease is due_at itself: a row that is being sent is not due.
 CLAIM = """
 UPDATE notices SET due_at = now() + %s::interval WHERE id IN (
     SELECT id FROM notices
@@ -100,12 +101,13 @@ def deliver(place: str) -> None:
             _send_messages(place, relevant, [messages[row.pk] for row in relevant])
 
 
+# queueing_lock: sweeps do not pile up while no worker runs.
 @app.periodic(cron="* * * * *")
 @app.task(queue=QUEUE, name="notices.sweep", queueing_lock="notices.sweep")
 def sweep(timestamp: int) -> None:
     """Queue what is due by now (digests, quiet hours, retries); remove what is past retention."""
     due = Notice.objects.due().order_by().values_list("place", flat=True).distinct()
-    destinations = list(due[:10_000])
+    destinations = list(due[:10_000])  # the next sweep takes the others
     if destinations:
         defer_delivery(destinations)
     old = (
@@ -229,6 +231,7 @@ def _update_rows(rows: Iterable[Notice], **columns: Any) -> None:
 def _schedule_retry(rows: list[Notice], failure: str) -> None:
     """Have ``rows`` sent again after the next of PAUSES, or give them up after the last."""
     now, preferences = clock(), NoticeSettings.load(rows[0].person)
+    # The rows of one message may have failed a different number of times before.
     for failures in sorted({row.failures for row in rows}):
         alike = [row for row in rows if row.failures == failures]
         columns: dict[str, Any] = {"failures": F("failures") + 1, "failure": failure}

@@ -65,6 +65,7 @@ def record_notices(events: list[Event]) -> None:
     if recipients:
         now = clock()
         rows = [*_build_personal_notices(recipients, now), *_build_shared_notices(recipients, now)]
+        # ignore_conflicts: a consumer may read an event twice.
         Notice.objects.bulk_create(rows, batch_size=BATCH, ignore_conflicts=True)
         delivery.defer_delivery({row.place for row in rows if row.due_at <= now})
 
@@ -119,6 +120,7 @@ def _load_voters(approvals: Iterable[UUID]) -> dict[UUID, set[int]]:
 def _find_outcomes(events: list[Event]) -> Iterator[Recipients]:
     """Outcomes of tasks that waited for approval: for the agent's owner, and the person on whose
     behalf it asked."""
+    # What policies approved or refused at once is no news to anybody.
     waited = Task.Status.AWAITING_APPROVAL
     decided = [e for e in events if e.event_type in OUTCOMES and e.from_state == waited]
     if not decided:

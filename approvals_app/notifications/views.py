@@ -150,6 +150,7 @@ def _add_channel(person: User, form: ChannelForm) -> str:
 
 def _parse_channel_id(request: HttpRequest) -> UUID:
     given = request.POST.get("channel", "")
+    # UUID() also accepts braces and urn:uuid:.
     if not UUID_TEXT.fullmatch(given):
         raise Http404(NOT_YOURS)
     return UUID(given)

@@ -48,6 +48,7 @@ def evaluate_tasks(tasks: Sequence[Task]) -> list[PolicyDecision | OrchestratorE
     The errors are QuestionInvalid, and NotJudgedYet once EVALUATION_LIMIT has passed; the first
     task is always evaluated. All tasks are evaluated by the same policies.
     """
+    # Cached: the policies are read once for the batch.
     read, names, until = functools.cache(load_policies), dict[UUID, str](), time.monotonic()
     until += EVALUATION_LIMIT
     decisions: list[PolicyDecision | OrchestratorError] = []

@@ -155,6 +155,7 @@ def _fetch_past_tasks(days: int, most: int | None) -> Iterator[list[tuple[Any, .
         cursor.execute("SET LOCAL statement_timeout = '60s'")
         # The transaction is idle while a batch is evaluated; that is no reason to end it.
         cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        # A server-side cursor: the payloads of months do not fit into memory.
         cursor.execute(f"DECLARE past NO SCROLL CURSOR FOR {PAST}", [days, Task.NOTIFICATION, most])
         while True:
             cursor.execute(f"FETCH {CHUNK} FROM past")
