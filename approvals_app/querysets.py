@@ -50,9 +50,11 @@ class _IsOpen(Func):
 
 class _MayVote(Func):
     """Whether a person, by their id, has a seat in which they may vote on an approval, by its id:
-    vote_obstacle() says so."""
+    voting_seats() says so."""
 
-    template = "EXISTS (SELECT FROM may_vote(%(expressions)s))"
+    template = (
+        "EXISTS (SELECT FROM voting_seats(%(expressions)s) AS voting WHERE voting.code IS NULL)"
+    )
     output_field = BooleanField()
 
 
@@ -86,7 +88,7 @@ class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
         """What ``actor`` is asked to decide and still can: nearest deadline first."""
         if not actor.is_human:
             return self.none()
-        # What asks for them is found by indexes; vote_obstacle() is asked of what is left.
+        # What asks for them is found by indexes; voting_seats() is asked of what is left.
         asking = self.pending().asking(actor)
         return asking.filter(_MayVote(F("pk"), Value(int(actor.id)))).order_by("expires_at", "id")
 
