@@ -70,6 +70,7 @@ IN_SQL = {
     "approval_obstacle",
     "conflict_of_interest",
     "vote_obstacle",
+    "seat_obstacles",
     "voting_seats",
     "task_conflict",
     "approval_voters",

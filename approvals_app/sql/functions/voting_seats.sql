@@ -1,54 +1,11 @@
--- The only definition of who may vote. The trigger votes_eligible raises what vote_obstacle() finds
--- here; the operation, the inbox, the notices and the pages ask by this and by approval_voters().
 CREATE OR REPLACE FUNCTION voting_seats(approval uuid, voter integer)
 RETURNS TABLE (seat integer, code text, reason text, place integer, lent_at timestamptz)
 LANGUAGE sql STABLE AS $$
-    -- What depends on people alone: a list finds it once for all of its rows.
-    WITH seats AS MATERIALIZED (
-        SELECT possible.*, facts.*
-        FROM (
-            SELECT voter AS seat, 1 AS place, NULL::uuid AS lent_for, NULL::timestamptz AS lent_at,
-                true AS in_force
-            UNION ALL
-            SELECT lent.delegator_id, CASE WHEN lent.approval_id IS NULL THEN 3 ELSE 2 END,
-                lent.approval_id, lent.created_at,
-                lent.starts_at <= clock_timestamp()
-                    AND (lent.ends_at IS NULL OR lent.ends_at > clock_timestamp())
-                    AND EXISTS (SELECT FROM public.auth_user AS delegate
-                        WHERE delegate.id = voter AND delegate.is_active)
-            FROM public.delegations AS lent
-            WHERE lent.delegate_id = voter AND lent.status = 'active'
-        ) AS possible
-        CROSS JOIN LATERAL public.reviewer_facts(possible.seat) AS facts
-    )
-    SELECT own.seat, found.obstacle[1], found.obstacle[2], own.place, own.lent_at
+    SELECT own.seat, own.code, own.reason, own.place, own.lent_at
     FROM public.approvals AS asked
-    JOIN seats AS own ON own.lent_for IS NULL OR own.lent_for = asked.id
-    CROSS JOIN LATERAL (SELECT CASE
-        WHEN public.approval_obstacle(
-                asked.status, asked.expires_at, asked.override_id) IS NOT NULL
-            THEN ARRAY[public.approval_obstacle(
-                asked.status, asked.expires_at, asked.override_id), 'nobody can any more.']
-        WHEN asked.approver_role <> ALL (own.roles)
-            THEN ARRAY['not_eligible', 'the seat belongs to no active member of the group.']
-        WHEN NOT own.in_force
-            THEN ARRAY['not_eligible', 'that member did not delegate to them.']
-        ELSE COALESCE(
-            (SELECT ARRAY['separation_of_duties', CASE person.seat WHEN voter THEN conflict.reason
-                    ELSE 'they would vote for somebody who is excluded.' END]
-             FROM seats AS person
-             CROSS JOIN LATERAL public.task_conflict(asked.task_id, asked.requested_by_id,
-                asked.override_id, person.seat, person.agents, person.names) AS conflict
-             WHERE person.seat IN (voter, own.seat) AND conflict.reason IS NOT NULL
-             ORDER BY person.seat <> voter LIMIT 1),
-            (SELECT ARRAY['one_voice_each', 'the voter, or whose seat it is, has voted already.']
-             FROM public.approvals_voices(
-                asked.task_id, asked.revision, asked.override_id) AS vote
-             WHERE vote.voter_id IN (voter, own.seat) OR vote.seat_of_id IN (voter, own.seat)
-             LIMIT 1))
-        END AS obstacle
-        OFFSET 0  -- or it would be decided once for each column
-    ) AS found
+    CROSS JOIN LATERAL public.seat_obstacles(asked.id, asked.task_id, asked.revision,
+        asked.override_id, asked.requested_by_id, asked.approver_role, asked.status,
+        asked.expires_at, voter) AS own
     WHERE asked.id = approval
 $$;
 COMMENT ON FUNCTION voting_seats(uuid, integer) IS
