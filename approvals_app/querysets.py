@@ -49,10 +49,22 @@ class _IsOpen(Func):
 
 
 class _MayVote(Func):
-    """Whether a person, by their id, has a seat in which they may vote on an approval, by its id:
-    vote_obstacle() says so."""
+    """Whether a person, by their id, has a seat in which they may vote on an approval, by these
+    columns: seat_obstacles() says so."""
 
-    template = "EXISTS (SELECT FROM may_vote(%(expressions)s))"
+    columns = (
+        "pk",
+        "task_id",
+        "revision",
+        "override_id",
+        "requested_by_id",
+        "approver_role",
+        "status",
+        "expires_at",
+    )
+    template = (
+        "EXISTS (SELECT FROM seat_obstacles(%(expressions)s) AS voting WHERE voting.code IS NULL)"
+    )
     output_field = BooleanField()
 
 
@@ -86,9 +98,10 @@ class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
         """What ``actor`` is asked to decide and still can: nearest deadline first."""
         if not actor.is_human:
             return self.none()
-        # What asks for them is found by indexes; vote_obstacle() is asked of what is left.
+        # What asks for them is found by indexes; seat_obstacles() is asked of what is left.
         asking = self.pending().asking(actor)
-        return asking.filter(_MayVote(F("pk"), Value(int(actor.id)))).order_by("expires_at", "id")
+        may_vote = _MayVote(*_MayVote.columns, Value(int(actor.id)))
+        return asking.filter(may_vote).order_by("expires_at", "id")
 
     def overdue(self) -> Self:
         return self.pending().blocking().filter(expires_at__lte=Now())

@@ -1,7 +1,7 @@
 """Delegations: somebody else votes in a person's seat, on one approval or for a time.
 
 A delegated seat can't be delegated further. Separation of duties must bar neither the delegator nor
-the delegate (vote_obstacle() in the database).
+the delegate (voting_seats() in the database).
 """
 
 from datetime import datetime

@@ -72,7 +72,7 @@ ORDER BY code IS NOT NULL, code = 'not_eligible', place, lent_at LIMIT 1
 
 
 def _build_refusal(approval: Approval, code: str, reason: str) -> OrchestratorError:
-    """The error for a code of the SQL function vote_obstacle()."""
+    """The error for a code of the SQL function voting_seats()."""
     match code:
         case "already_decided":
             return build_already_decided(approval)

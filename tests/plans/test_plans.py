@@ -66,12 +66,13 @@ FILTERS = {
 IN_SQL = {
     "tasks_words",
     "approvals_voices",
-    "roles_of",
+    "reviewer_facts",
     "approval_obstacle",
     "conflict_of_interest",
     "vote_obstacle",
+    "seat_obstacles",
     "voting_seats",
-    "may_vote",
+    "task_conflict",
     "approval_voters",
     "votes_in_favour",
 }

@@ -16,7 +16,8 @@ BEGIN
             RAISE EXCEPTION 'the deadline of approval % has not passed', NEW.id
                 USING ERRCODE = 'integrity_constraint_violation';
         END IF;
-        PERFORM FROM public.approvals_voices(NEW) WHERE choice <> 'yes';
+        PERFORM FROM public.approvals_voices(NEW.task_id, NEW.revision, NEW.override_id)
+            WHERE choice <> 'yes';
         IF FOUND THEN
             RAISE EXCEPTION 'somebody spoke against approval %, and silence does not', NEW.id
                 USING ERRCODE = 'integrity_constraint_violation';
@@ -24,7 +25,9 @@ BEGIN
         RETURN NULL;
     END IF;
     IF NEW.status = 'rejected' THEN
-        SELECT count(*) INTO said FROM public.approvals_voices(NEW) WHERE choice = 'no';
+        SELECT count(*) INTO said
+            FROM public.approvals_voices(NEW.task_id, NEW.revision, NEW.override_id)
+            WHERE choice = 'no';
         PERFORM FROM public.votes WHERE approval_id = NEW.id AND status = 'cast'
             AND voter_id = NEW.decided_by_id AND choice = 'no';
         IF said < NEW.deny_threshold OR NOT FOUND THEN
@@ -39,13 +42,15 @@ BEGIN
     IF FOUND THEN
         RETURN NULL;
     END IF;
-    PERFORM FROM public.approvals_voices(NEW) WHERE choice = 'changes';
+    PERFORM FROM public.approvals_voices(NEW.task_id, NEW.revision, NEW.override_id)
+        WHERE choice = 'changes';
     IF FOUND THEN
         RAISE EXCEPTION 'approval % was approved without the votes for it: changes are asked for',
             NEW.id USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     SELECT count(*) INTO said
-        FROM public.approvals_voices(NEW) WHERE approval_id = NEW.id AND choice = 'yes';
+        FROM public.approvals_voices(NEW.task_id, NEW.revision, NEW.override_id)
+        WHERE approval_id = NEW.id AND choice = 'yes';
     SELECT count(*) INTO rightful FROM public.votes_in_favour(NEW.id);
     PERFORM FROM public.votes WHERE approval_id = NEW.id AND status = 'cast'
         AND voter_id = NEW.decided_by_id AND choice = 'yes';

@@ -1,9 +1,11 @@
 CREATE OR REPLACE FUNCTION votes_in_favour(approval uuid) RETURNS SETOF uuid
 LANGUAGE sql STABLE AS $$
     SELECT vote.id
-    FROM public.approvals AS asked CROSS JOIN LATERAL public.approvals_voices(asked) AS vote
+    FROM public.approvals AS asked CROSS JOIN LATERAL public.approvals_voices(
+        asked.task_id, asked.revision, asked.override_id) AS vote
+    CROSS JOIN LATERAL public.reviewer_facts(vote.seat_of_id) AS seat
     WHERE asked.id = approval AND vote.approval_id = asked.id AND vote.choice = 'yes'
-      AND asked.approver_role IN (SELECT role FROM public.roles_of(vote.seat_of_id) AS role)
+      AND asked.approver_role = ANY (seat.roles)
       AND EXISTS (SELECT FROM public.auth_user AS voter
           WHERE voter.id = vote.voter_id AND voter.is_active)
       AND NOT EXISTS (SELECT FROM unnest(ARRAY[vote.voter_id, vote.seat_of_id]) AS person
