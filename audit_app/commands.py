@@ -23,7 +23,7 @@ from audit_app.base.actors import Actor
 from audit_app.base.durations import parse_duration
 from audit_app.base.errors import OrchestratorError
 from audit_app.live.notifier import notifier
-from audit_app.trail.operation import broke_off
+from audit_app.trail.operation import connection_lost
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 NAME_LENGTH = 150
@@ -247,7 +247,7 @@ def describe_error(error: DatabaseError) -> str:
         return "Somebody else holds what is needed for too long; run it again later."
     if isinstance(error, OperationalError) and getattr(cause, "sqlstate", None) is None:
         return f"PostgreSQL can't be reached: {message}."
-    if broke_off(error):
+    if connection_lost(error):
         return "PostgreSQL can't be reached: the connection was lost."
     return f"PostgreSQL refused: {message}."
 

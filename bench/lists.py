@@ -197,14 +197,14 @@ def _find_cursors(caller: str) -> dict[str, str]:
     from approvals_app.models import Approval
     from audit_app.live import event_log
     from audit_app.models import Event
-    from orchestrator.web.pagination import sealed, written
+    from orchestrator.web.pagination import cursor_values, sign_cursor
     from sessions_app.models import AgentSession, Task
 
     actor, key = _get_actor(caller), ("-created_at", "-id")
     cursors = {}
     for path, model in {"/sessions": AgentSession, "/tasks": Task, "/approvals": Approval}.items():
         rows = model.objects.visible_to(actor).order_by(*key)[ROWS_BEFORE : ROWS_BEFORE + 1]
-        cursors[path] = "".join(sealed(written(row, key), path) for row in rows)
+        cursors[path] = "".join(sign_cursor(cursor_values(row, key), path) for row in rows)
     events = Event.objects.order_by("xid", "position")[ROWS_BEFORE : ROWS_BEFORE + 1]
     return cursors | {"/audit/events": "".join(str(event_log.cursor_of(event)) for event in events)}
 

@@ -169,11 +169,10 @@ def _populate(admin: "psycopg.Connection[tuple[object, ...]]") -> World:
 def create_template(by: object) -> Template:
     """Route one task of this agent's that waits for finance."""
     from audit_app.models import Event
-    from sessions_app.tasks import operations as task_operations
-    from sessions_app.tasks.routing import NewTask
+    from sessions_app.tasks.routing import NewTask, route_task
 
     trace_id = uuid4()
-    task = task_operations.route_task(
+    task = route_task(
         NewTask(to_role="finance", **TASK_FIELDS, idempotency_key=str(trace_id)),
         by=by,  # type: ignore[arg-type]
         trace_id=trace_id,

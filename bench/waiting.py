@@ -177,8 +177,7 @@ def _create_tasks(number: int) -> dict:  # type: ignore[type-arg]
 
     from audit_app.base.actors import Actor
     from sessions_app import agents
-    from sessions_app.tasks import operations as task_operations
-    from sessions_app.tasks.routing import NewTask
+    from sessions_app.tasks.routing import NewTask, route_task
 
     by = Actor.system("bench")
     agent, key = agents.create_agent(f"agent {uuid4()}", by=by, roles=["asks"])
@@ -186,7 +185,7 @@ def _create_tasks(number: int) -> dict:  # type: ignore[type-arg]
     person.groups.add(Group.objects.get_or_create(name="decides")[0])
     tasks = []
     for count in range(number):
-        task = task_operations.route_task(
+        task = route_task(
             NewTask(
                 to_role="decides",
                 task_type="bench_approval",

@@ -298,11 +298,9 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "orchestrator.web.middleware.TraceMiddleware",
-    "orchestrator.web.middleware.HygieneMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "orchestrator.web.middleware.ProblemMiddleware",
-    "orchestrator.web.middleware.LimitMiddleware",
+    "orchestrator.web.middleware.AdmissionMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -379,7 +377,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["orchestrator.web.parsing.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["orchestrator.web.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["audit_app.http.representation.JSONRenderer"],
     "DEFAULT_THROTTLE_CLASSES": ["orchestrator.web.throttling.CallerThrottle"],
     "DEFAULT_PAGINATION_CLASS": "orchestrator.web.pagination.Pages",
     "DEFAULT_FILTER_BACKENDS": ["orchestrator.web.filters.StrictFilterBackend"],

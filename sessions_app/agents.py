@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from audit_app.base.actors import Actor, may_administer
 from audit_app.base.errors import NotFound
 from audit_app.base.events import EventType
-from audit_app.trail.operation import operation, violated
+from audit_app.trail.operation import operation, violated_constraint
 from audit_app.trail.recording import create, perform
 from sessions_app.api_keys import NewKey
 from sessions_app.errors import AdministratorsOnly, AgentRevoked, NameTaken, SubjectTaken
@@ -39,7 +39,7 @@ def create_agent(
     try:
         create(agent, EventType.IDENTITY_CREATED, by=by, details=_details_of(agent))
     except IntegrityError as error:
-        if violated(error) in ("agents_name_key", "agents_subject_key"):
+        if violated_constraint(error) in ("agents_name_key", "agents_subject_key"):
             raise NameTaken(name=name) from error
         raise
     return agent, _issue_key(agent, by)
@@ -69,9 +69,9 @@ def provision_agent(subject: str, *, by: Actor, name: str, roles: list[str], own
                 return create(agent, EventType.IDENTITY_CREATED, by=by, details=details)
         except IntegrityError as error:
             # Another first request created it; its transaction has committed by now.
-            if violated(error) == "agents_subject_key":
+            if violated_constraint(error) == "agents_subject_key":
                 return Agent.objects.get(subject=subject)
-            if violated(error) != "agents_name_key":
+            if violated_constraint(error) != "agents_name_key":
                 raise
     raise NameTaken(name=name)
 
@@ -99,7 +99,7 @@ def change_agent(
     try:
         perform(agent.change, by=by, details=changes, **changes)
     except IntegrityError as error:
-        if violated(error) == "agents_subject_key":
+        if violated_constraint(error) == "agents_subject_key":
             raise SubjectTaken(subject=subject) from error
         raise
     return agent

@@ -41,6 +41,15 @@ class PolicyDecision:
     policy_version: int | None = None
     plan: Any = None
 
+    def as_details(self) -> "dict[str, Any]":
+        """For the metadata of an event."""
+        return {
+            "verdict": self.kind.value,
+            "policy": self.policy,
+            "policy_version": self.policy_version,
+            "why": self.why,
+        }
+
 
 class ApprovalGate(Protocol):
     """Who must approve a task before it is executed. Each call is part of the caller's

@@ -5,15 +5,15 @@ from typing import Any
 from uuid import UUID
 
 from audit_app.base.actors import Actor
+from audit_app.base.canonical import canonical_metadata
 from audit_app.base.errors import (
-    AgentsOnly,
     InvalidTransition,
     StaleVersion,
 )
 from audit_app.base.events import EventType
 from audit_app.models import Subject
 from audit_app.trail.operation import operation
-from audit_app.trail.recording import bounded, create, perform
+from audit_app.trail.recording import create, perform
 from sessions_app.errors import (
     RoleNotHeld,
     SessionClosed,
@@ -35,9 +35,9 @@ def open_session(
 
     Raises AgentsOnly, RoleNotHeld, MetadataTooLarge.
     """
-    _agents_only(by)
+    by.require_agent()
     _holds(by, agent_role)
-    bounded(metadata or {})
+    canonical_metadata(metadata or {})
     session = AgentSession(
         agent_id=UUID(by.id),
         role=agent_role,
@@ -64,7 +64,7 @@ def update_session(
     that If-Match names. Raises NotFound, AgentsOnly, StaleVersion, InvalidTransition,
     MetadataTooLarge.
     """
-    _agents_only(by)
+    by.require_agent()
     session = AgentSession.objects.known_locked(by, session_id)
     if expected_versions is not None and session.version not in expected_versions:
         raise StaleVersion(session, what="session")
@@ -73,7 +73,7 @@ def update_session(
         changes["task_id"] = task_id
     if metadata is not None:
         changes["metadata"] = merge_patch(session.metadata, metadata)
-        bounded(changes["metadata"])
+        canonical_metadata(changes["metadata"])
     # The event keeps the patch itself; the row has the merged result.
     patch = {"task_id": task_id, "metadata": metadata}
     details = {name: value for name, value in patch.items() if value is not None}
@@ -84,23 +84,15 @@ def update_session(
     return session
 
 
-def _agents_only(by: Actor) -> UUID:
-    if not by.is_agent:
-        raise AgentsOnly(kind=by.kind)
-    return UUID(by.id)
-
-
 def _holds(by: Actor, role: str, subject: Subject | None = None) -> None:
     if role not in by.roles:
         raise RoleNotHeld(subject, role=role)
 
 
-def _open_session_of(by: Actor, session_id: UUID | None) -> AgentSession | None:
+def _open_session_of(by: Actor, session_id: UUID) -> AgentSession:
     """The caller's own open session. Raises UnknownSession, SessionClosed."""
     # Not locked, because a task may outlive the session that it came from.
-    if session_id is None:
-        return None
-    session = AgentSession.objects.visible_to(by).filter(pk=session_id).first()
+    session: AgentSession | None = AgentSession.objects.visible_to(by).filter(pk=session_id).first()
     if session is None:
         raise UnknownSession(field="X-Session-Id")
     if session.status not in AgentSession.OPEN:

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from audit_app.base import tracing
 from audit_app.base.errors import InvalidHeader
-from audit_app.http.representation import shaped
+from audit_app.http.representation import compile_serializer
 from audit_app.http.viewsets import PREFER, OperationViewSet
 from sessions_app import operations
 from sessions_app.filters import SessionFilter
@@ -34,7 +34,7 @@ class SessionViewSet(OperationViewSet):
 
     def list(self, request: Request) -> Response:
         """The caller's sessions, newest first."""
-        return self.listed_visible()
+        return self.list_visible()
 
     @extend_schema(request=OpenSessionSerializer, responses={201: OpenedSessionSerializer})
     def create(self, request: Request) -> HttpResponse:
@@ -42,13 +42,13 @@ class SessionViewSet(OperationViewSet):
 
         def present(session: AgentSession) -> Response:
             headers = {"Location": f"/sessions/{session.pk}", "ETag": etag(session)}
-            opened = shaped(OpenedSessionSerializer, session)
+            opened = compile_serializer(OpenedSessionSerializer)(session)
             return Response(opened, status=201, headers=headers)
 
         return self.answer(
             operations.open_session,
             present=present,
-            trace_id=tracing.ensure(),
+            trace_id=tracing.current.get(),
             **self.body(OpenSessionSerializer),
         )
 
@@ -64,9 +64,9 @@ class SessionViewSet(OperationViewSet):
         # Compared weakly (RFC 9110, section 13.1.2); If-Match is compared strongly.
         if {"*", etag(session)} & {tag.removeprefix("W/") for tag in tags}:
             unchanged = HttpResponse(status=304, headers={"ETag": etag(session)})
-            return self.held(unchanged, [str(pk)], answered=False)
+            return self.hold_response(unchanged, [str(pk)], answered=False)
         answered = bool(tags) or session.status not in session.OPEN
-        return self.held(self._present(session), [str(pk)], answered=answered)
+        return self.hold_response(self._present(session), [str(pk)], answered=answered)
 
     @extend_schema(
         request=UpdateSessionSerializer,

@@ -13,8 +13,7 @@ from approvals_app.policy.language import Policy
 from audit_app.base.actors import Actor
 from sessions_app import agents, operations
 from sessions_app.models import Agent, AgentSession, Task
-from sessions_app.tasks import operations as task_operations
-from sessions_app.tasks.routing import NewTask
+from sessions_app.tasks.routing import NewTask, route_task
 from tests.database import without_guards
 
 OPS = Actor.system("tests")
@@ -92,7 +91,7 @@ class TaskFactory(factory.Factory):
         context = {"trace_id": kwargs.pop("trace_id", uuid4())}
         context |= {"session_id": kwargs.pop("session_id", None)}
         new = NewTask(to_role=kwargs.pop("target"), **kwargs)
-        return task_operations.route_task(new, by=agent.as_actor(), **context)
+        return route_task(new, by=agent.as_actor(), **context)
 
 
 def the_approval(task: Task) -> Approval:

@@ -32,7 +32,7 @@ from approvals_app.decisions import break_glass as overrides
 from approvals_app.decisions import delegations, operations
 from approvals_app.decisions.bulk import DECISIONS
 from approvals_app.models import Approval, Delegation, Override
-from audit_app.http.representation import shaped
+from audit_app.http.representation import compile_serializer
 from audit_app.http.viewsets import PREFER, OperationViewSet
 from sessions_app.models import Task
 
@@ -45,7 +45,7 @@ class ApprovalViewSet(OperationViewSet):
 
     def list(self, request: Request) -> Response:
         """The approvals that the caller may see, newest first."""
-        return self.listed_visible()
+        return self.list_visible()
 
     @extend_schema(parameters=[PREFER])
     def retrieve(self, request: Request, pk: UUID) -> Response:
@@ -57,7 +57,7 @@ class ApprovalViewSet(OperationViewSet):
         # All approvals of the task: a request for changes on one of them answers the others, too.
         task = Task.objects.get(pk=approval.task_id)
         read_approvals([task])
-        return self.held(
+        return self.hold_response(
             response, subscription_keys(task), answered=approval not in find_unanswered(task)
         )
 
@@ -67,7 +67,9 @@ class ApprovalViewSet(OperationViewSet):
 
         def present(approval: Approval) -> Response:
             headers = {"Location": f"/approvals/{approval.pk}"}
-            return Response(shaped(ApprovalSerializer, approval), status=201, headers=headers)
+            return Response(
+                compile_serializer(ApprovalSerializer)(approval), status=201, headers=headers
+            )
 
         return self.answer(
             operations.request, present=present, **self.body(RequestApprovalSerializer)
@@ -104,7 +106,7 @@ class ApprovalViewSet(OperationViewSet):
 
         def present(task: Task) -> Response:
             read_approvals([task])
-            return Response(shaped(TaskSerializer, task))
+            return Response(compile_serializer(TaskSerializer)(task))
 
         return self.answer(operations.edit, pk, present=present, **self.body(EditSerializer))
 
@@ -114,7 +116,7 @@ class ApprovalViewSet(OperationViewSet):
         """Let somebody else vote on this approval in the caller's seat; humans only."""
 
         def present(delegation: Delegation) -> Response:
-            return Response(shaped(DelegationSerializer, delegation), status=201)
+            return Response(compile_serializer(DelegationSerializer)(delegation), status=201)
 
         body = self.body(DelegateSerializer)
         return self.answer(delegations.delegate, pk, present=present, **body)
@@ -125,7 +127,7 @@ class ApprovalViewSet(OperationViewSet):
         """Approve the whole task alone, with that permission; the others review it afterwards."""
 
         def present(override: Override) -> Response:
-            return Response(shaped(OverrideSerializer, override), status=201)
+            return Response(compile_serializer(OverrideSerializer)(override), status=201)
 
         body = self.body(BreakGlassSerializer)
         return self.answer(overrides.break_glass, pk, present=present, **body)

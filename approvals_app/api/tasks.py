@@ -36,15 +36,14 @@ from approvals_app.api.task_serializers import (
 from audit_app.base import tracing
 from audit_app.base.errors import InvalidHeader
 from audit_app.http.batch_viewsets import BatchViewSet
-from audit_app.http.representation import shaped
+from audit_app.http.representation import compile_serializer
 from audit_app.http.serializers import UUID_TEXT
 from audit_app.http.viewsets import PREFER, OperationViewSet
 from audit_app.trail.idempotency import Answer
 from sessions_app.filters import TaskFilter
 from sessions_app.models import AgentSession, Task
 from sessions_app.tasks import operations as task_operations
-from sessions_app.tasks.batch import route_tasks
-from sessions_app.tasks.routing import NewTask
+from sessions_app.tasks.routing import NewTask, route_task, route_tasks
 
 SESSION_HEADER = OpenApiParameter(
     "X-Session-Id", OpenApiTypes.UUID, OpenApiParameter.HEADER, description="The caller's session."
@@ -67,7 +66,7 @@ class TasksViewSet(OperationViewSet):
 class TaskViewSet(TasksViewSet, BatchViewSet):
     def list(self, request: Request) -> Response:
         """The tasks that the caller routed or that are addressed to its roles, newest first."""
-        return self.listed_visible()
+        return self.list_visible()
 
     @extend_schema(parameters=[PREFER])
     def retrieve(self, request: Request, pk: UUID) -> Response:
@@ -77,7 +76,9 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
         response = self._present(task)
         if "Prefer" not in request.headers:
             return response
-        return self.held(response, subscription_keys(task), answered=not waits_for_people(task))
+        return self.hold_response(
+            response, subscription_keys(task), answered=not waits_for_people(task)
+        )
 
     @extend_schema(
         request=RouteTaskSerializer,
@@ -94,13 +95,15 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
 
         def present(task: Task) -> Response:
             headers = {"Location": f"/tasks/{task.pk}"}
-            return Response(shaped(RoutedTaskSerializer, task), status=202, headers=headers)
+            return Response(
+                compile_serializer(RoutedTaskSerializer)(task), status=202, headers=headers
+            )
 
         return self.answer(
-            task_operations.route_task,
+            route_task,
             NewTask(**body, idempotency_key=key),
             present=present,
-            trace_id=tracing.ensure(),
+            trace_id=tracing.current.get(),
             session_id=self._session_id(),
         )
 
@@ -119,7 +122,7 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
         not stop the others. The Idempotency-Key header is ignored."""
         parts = self.body(RouteBatchSerializer)["tasks"]
         self.idempotency_key()  # a malformed one is refused here, too
-        self.counted_as(len(parts))
+        self.count_as_many(len(parts))
         data: Any = request.data
         renderer: Any = request.accepted_renderer
         shape = RoutedTaskSerializer()
@@ -135,9 +138,9 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
             data["tasks"],
             path=request.path.removesuffix(":batch"),
             name="task",
-            as_part_of=task_operations.route_task,
+            as_part_of=route_task,
             present=present,
-            trace_id=tracing.ensure(),
+            trace_id=tracing.current.get(),
             session_id=self._session_id(),
         )
 
@@ -152,7 +155,7 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
     def revisions(self, request: Request, pk: UUID) -> Response:
         """All revisions of the payload, oldest first; the last is the present one."""
         task: Task = self.visible().select_related("edited_by").one(pk)
-        revisions = [shaped(RevisionSerializer, each) for each in task.all_revisions()]
+        revisions = [compile_serializer(RevisionSerializer)(each) for each in task.all_revisions()]
         return Response({"revisions": revisions})
 
     @extend_schema(request=ClaimSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER])
@@ -206,4 +209,4 @@ class SessionTaskViewSet(TasksViewSet):
     def list(self, request: Request, session_id: UUID) -> Response:
         """The tasks that a session routed or works on, one per idempotency key."""
         session = AgentSession.objects.known(self.actor, session_id)
-        return self.listed(self.visible().of_session(session))
+        return self.list_rows(self.visible().of_session(session))

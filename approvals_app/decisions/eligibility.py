@@ -25,7 +25,7 @@ from approvals_app.models import Approval, Override, Vote
 from approvals_app.payload import questions
 from audit_app.base.actors import Actor
 from audit_app.base.errors import OrchestratorError
-from audit_app.base.prepared import Prepared, planned_once
+from audit_app.base.prepared import Prepared, prepared_cursor
 from sessions_app.models import Task
 
 BREAK_GLASS = "approvals_app.break_glass"
@@ -54,7 +54,7 @@ def voting_seat(approval: Approval, by: Actor, now: datetime) -> int:
     """
     if not by.is_human:
         raise HumansOnly(approval, kind=by.kind)
-    with planned_once() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(BEST_SEAT, [approval.pk, int(by.id)])
         [(seat, code, reason)] = cursor.fetchall()
     if code:
@@ -93,7 +93,7 @@ def count_in_favour(approval: Approval, votes: list[Vote]) -> int:
     if len(yes) < 2:
         return len(yes)  # the last vote was checked when it was cast
     # An earlier voter may have left the group since.
-    with planned_once() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute("SELECT count(*) FROM votes_in_favour(%s)", [approval.pk])
         [(count,)] = cursor.fetchall()
     return int(count)
@@ -176,7 +176,7 @@ LIMIT 1
 
 
 def _fetch_first(statement: str, values: list[Any]) -> str | None:
-    with planned_once() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(statement, values)
         row = cursor.fetchone()
     return row[0] if row else None

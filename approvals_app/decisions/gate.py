@@ -7,29 +7,18 @@ from approvals_app.models import Approval
 from approvals_app.policy import evaluation
 from approvals_app.querysets import ApprovalQuerySet
 from audit_app.base.actors import Actor
-from audit_app.base.errors import OrchestratorError
 from audit_app.trail.operation import clock
-from sessions_app.gate import Outcome, PolicyDecision
 from sessions_app.models import Task
 
 
 class PolicyGate:
     """Implements ``sessions_app.gate.ApprovalGate`` by the policies in force."""
 
-    def evaluate(self, tasks: Sequence[Task]) -> Sequence[PolicyDecision | OrchestratorError]:
-        return evaluation.evaluate_tasks(tasks)
+    evaluate = staticmethod(evaluation.evaluate_tasks)
+    request_approvals = staticmethod(operations.create_approvals)
 
     def check_revisable(self, task: Task) -> None:
         eligibility.check_deadlines(task, clock())
-
-    def request_approvals(
-        self, judged: Sequence[tuple[Task, PolicyDecision]], *, by: Actor
-    ) -> None:
-        waiting = [
-            (task, verdict.plan) for task, verdict in judged if verdict.kind is Outcome.REQUIRE
-        ]
-        if waiting:
-            operations.create_approvals(waiting, by=by)
 
     def withdraw_approvals(self, task: Task, *, by: Actor, why: str) -> None:
         operations.withdraw_pending(task, None, by=by, why=why)

@@ -19,8 +19,9 @@ from audit_app.base.errors import AgentsOnly, Busy
 from audit_app.base.events import EventType
 from audit_app.base.prepared import Prepared
 from audit_app.trail.bulk import create_all
-from audit_app.trail.operation import clock, operation, violated
+from audit_app.trail.operation import clock, operation, violated_constraint
 from audit_app.trail.recording import create, perform
+from sessions_app.gate import Outcome, PolicyDecision
 from sessions_app.models import Task
 from sessions_app.tasks.revisions import revise
 
@@ -43,7 +44,7 @@ def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -
     try:
         return create_approval(task, Requirement(approver_role), by=by, now=now, **terms)
     except IntegrityError as error:
-        if violated(error) == "approvals_one_pending_per_role":
+        if violated_constraint(error) == "approvals_one_pending_per_role":
             raise ApprovalPending(task, role=approver_role) from error
         raise
 
@@ -67,7 +68,8 @@ def approve(
     """
     approval = Approval.objects.known_locked_with_task(by, approval_id)
     now = clock()
-    answer = questions.validate_answer(approval.task, answer)
+    if answer is not None or questions.is_question(approval.task.task_type):
+        answer = questions.validate_answer(approval.task, answer)
     vote = {"payload_digest": payload_digest, "notes": notes, "answer": answer, "typed": typed}
     votes = _cast_vote(approval, Vote.Choice.YES, by=by, now=now, **vote)
     if eligibility.count_in_favour(approval, votes) >= approval.needed:
@@ -168,17 +170,18 @@ def create_approval(
     )
 
 
-def create_approvals(waiting: Iterable[tuple[Task, Policy]], *, by: Actor) -> None:
-    """Create the approvals that each task needs by its policy, all in one statement.
+def create_approvals(decided: Iterable[tuple[Task, PolicyDecision]], *, by: Actor) -> None:
+    """Create the approvals that each task needs by its policy decision, all in one statement.
 
     The tasks were just created or revised: their deadlines count from ``updated_at``.
     """
     approvals = [
         _build_approval(
-            task, requirement, task.updated_at, build_terms(task, plan, task.updated_at)
+            task, requirement, task.updated_at, build_terms(task, decision.plan, task.updated_at)
         )
-        for task, plan in waiting
-        for requirement in plan.requirements_for(task.to_role)
+        for task, decision in decided
+        if decision.kind is Outcome.REQUIRE
+        for requirement in decision.plan.requirements_for(task.to_role)
     ]
     details = [_describe_request(approval) for approval in approvals]
     create_all(approvals, EventType.APPROVAL_REQUESTED, by=by, details=details)
@@ -261,7 +264,8 @@ def _build_approval(
         trace_id=task.trace_id,
         **terms,
     )
-    approval.remind_at = next_reminder(approval, now)
+    if approval.reminders:
+        approval.remind_at = next_reminder(approval, now)
     return approval
 
 

@@ -37,8 +37,7 @@ def check_requirements(approval: Approval, review_time: timedelta | None, typed:
         left = approval.look_for - (review_time or timedelta())
         if left > timedelta():
             raise LookFirst(approval, seconds_left=-(-left // timedelta(seconds=1)))
-    expected = text_to_type(approval)
-    if expected and typed.strip() != expected:
+    if approval.type_out and typed.strip() != text_to_type(approval):
         raise NotTyped(field="typed", path=approval.type_out)
 
 

@@ -90,9 +90,7 @@ def is_question(task_type: str) -> bool:
 
 
 def check_question(task: Task) -> None:
-    """Raise QuestionInvalid if ``task`` is a question that can't be shown as a form."""
-    if not is_question(task.task_type):
-        return
+    """Raise QuestionInvalid if the question ``task`` can't be shown as a form."""
     data = task.data if isinstance(task.data, dict) else {}
     if not isinstance(data.get("question"), str) or not data["question"].strip():
         raise QuestionInvalid(field="task.data.question", reason="it has no text.")

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -26,22 +26,6 @@ EVALUATION_LIMIT = 5.0
 long, and a transaction is open meanwhile."""
 
 
-def evaluate_task(
-    task: Task,
-    read: Callable[[], Sequence[language.Policy]] | None = None,
-    names: dict[UUID, str] | None = None,
-) -> PolicyDecision:
-    """The decision of the policies in force on ``task``.
-
-    A batch passes ``read``, which returns the policies, and ``names``, a cache of agents' names, so
-    that both are read once.
-    """
-    if task.task_type == Task.NOTIFICATION:
-        return PolicyDecision(Outcome.APPROVE, "A notification asks for nothing.")
-    facts = _TaskFacts(task, {} if names is None else names)
-    return language.evaluate((read or load_policies)(), facts, settings.APPROVAL_DEFAULT)
-
-
 def evaluate_tasks(tasks: Sequence[Task]) -> list[PolicyDecision | OrchestratorError]:
     """The decision on each of ``tasks``, or the error that refuses it, in order.
 
@@ -54,10 +38,17 @@ def evaluate_tasks(tasks: Sequence[Task]) -> list[PolicyDecision | OrchestratorE
     decisions: list[PolicyDecision | OrchestratorError] = []
     for task in tasks:
         try:
-            questions.check_question(task)
+            if questions.is_question(task.task_type):
+                questions.check_question(task)
             if decisions and time.monotonic() > until:
                 raise NotJudgedYet
-            decisions.append(evaluate_task(task, read, names))
+            if task.task_type == Task.NOTIFICATION:
+                decisions.append(
+                    PolicyDecision(Outcome.APPROVE, "A notification asks for nothing.")
+                )
+                continue
+            facts = _TaskFacts(task, names)
+            decisions.append(language.evaluate(read(), facts, settings.APPROVAL_DEFAULT))
         except OrchestratorError as refusal:
             decisions.append(refusal)
     return decisions

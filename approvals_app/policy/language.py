@@ -199,14 +199,18 @@ def evaluate(policies: Sequence[Policy], facts: Mapping[str, Any], default: str)
     a condition fails, a human is asked: those whom its policy names, or else those of the policies
     after it, or one person of the role that the task is addressed to.
     """
-    variables, failed = Facts(facts), None
+    variables, failed = None, None
     for policy in sorted(policies, key=lambda policy: (policy.priority, policy.name)):
         if not policy.applies_to(facts):
             continue
         try:
-            if not policy.condition or _compile_condition(policy.condition).holds(variables):
-                decision = _decide(policy, facts)
-                return decision if failed is None else _keep_stricter(failed, decision)
+            if policy.condition:
+                # Most policies have no condition, and converting the facts takes a while.
+                variables = variables or Facts(facts)
+                if not _compile_condition(policy.condition).holds(variables):
+                    continue
+            decision = _decide(policy, facts)
+            return decision if failed is None else _keep_stricter(failed, decision)
         except ConditionFailed as failure:
             failed = failed or _decide_on_failure(policy, facts, str(failure))
             if policy.kind is Outcome.REQUIRE:

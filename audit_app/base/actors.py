@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
+from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Concat
+
+from audit_app.base.errors import AgentsOnly
 
 
 class ActorKind(StrEnum):
@@ -89,6 +92,8 @@ class Actor:
     Roles are as old as the request: a rule that matters reads them again under the lock.
     """
 
+    is_authenticated: ClassVar[bool] = True
+
     kind: ActorKind
     id: str
     name: str
@@ -101,16 +106,18 @@ class Actor:
         return f"{self.kind}:{self.name}"
 
     @property
-    def is_authenticated(self) -> bool:
-        return True
-
-    @property
     def is_human(self) -> bool:
         return self.kind is ActorKind.HUMAN
 
     @property
     def is_agent(self) -> bool:
         return self.kind is ActorKind.AGENT
+
+    def require_agent(self) -> UUID:
+        """The id of the Agent that acts. Raises AgentsOnly."""
+        if self.kind is not ActorKind.AGENT:
+            raise AgentsOnly(kind=self.kind)
+        return UUID(self.id)
 
     @classmethod
     def human(cls, user: User | AnonymousUser) -> "Actor":

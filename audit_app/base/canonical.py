@@ -7,6 +7,11 @@ from typing import Any
 
 import rfc8785
 
+from audit_app.base.errors import MetadataTooLarge
+
+MAX_METADATA = 65_536
+"""Characters of an event's metadata: a trail is not a store of documents."""
+
 _plain = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, sort_keys=True, separators=(",", ":")
 ).encode
@@ -26,6 +31,14 @@ def canonical(value: Any) -> str:
     text = _plain(value)
     plain = text.isascii() and not isinstance(value, int | float) and not UNPLAIN.search(text)
     return text if plain else rfc8785.dumps(value).decode()
+
+
+def canonical_metadata(metadata: Any) -> str:
+    """The canonical text of ``metadata``, an event's or a row's. Raises MetadataTooLarge."""
+    text = canonical(metadata)
+    if len(text) > MAX_METADATA:
+        raise MetadataTooLarge(field="metadata", limit=MAX_METADATA)
+    return text
 
 
 def digest(text: str) -> str:

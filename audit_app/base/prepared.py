@@ -1,9 +1,9 @@
-"""Querysets whose SQL is written once.
+"""Querysets whose SQL is compiled once.
 
-Django writes a queryset's SQL anew each time, which costs several times what PostgreSQL needs to
-answer. A ``Prepared`` queryset is built once for each shape of what it is given, with values in it
-that nobody else uses; after that, only those are exchanged. So the rules of who may see what stay
-where they are, in querysets, and hot paths ask by them all the same.
+Django compiles a queryset to SQL each time, which takes several times as long as PostgreSQL's
+answer. A ``Prepared`` queryset is compiled once for each shape of its arguments, with unique
+stand-ins for their values; each call only replaces these. So the rules of who may see what stay in
+querysets, and hot paths use them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ if django.VERSION >= (6, 1):
 
 _direct: "WeakKeyDictionary[Any, bool]" = WeakKeyDictionary()
 _unused = count(1_900_000_001)
-"""Numbers that stand for values while SQL is written; no constant of ours is among them."""
+"""Numbers that stand for values while SQL is compiled; no constant of ours is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,57 +47,63 @@ class _Compiled:
     read: Read
 
 
-def planned_once() -> Any:
-    """A cursor like Django's own, for a statement that is sent again and again: PostgreSQL plans it
-    once a connection. Not behind a pooler, where a connection is anybody's; nor where queries are
-    logged, which are to be whole.
+def prepared_cursor() -> Any:
+    """Return a cursor like Django's, whose statements PostgreSQL prepares once a connection.
+
+    Behind a pooler that shares connections, and where Django logs queries, it is Django's own.
     """
-    ours: Any = connections[DEFAULT_DB_ALIAS]  # once: each look through the proxy has its price
+    ours: Any = connections[DEFAULT_DB_ALIAS]  # each access through the proxy has its price
     ours.ensure_connection()
-    own = ours.connection
-    if ours.queries_logged or not _is_direct(own):
+    if ours.queries_logged:
         return ours.cursor()
-    if own.prepare_threshold != 0:  # Django's own cursors bind their values themselves
+    own = ours.connection
+    if own not in _direct:
+        with ours.cursor() as cursor:
+            _direct[own] = leads_to_one_process(cursor)
+    if not _direct[own]:
+        return ours.cursor()
+    if own.prepare_threshold != 0:  # no effect on Django's cursors, which bind on the client
         own.prepare_threshold = 0
     return ours._prepare_cursor(Cursor(own))
 
 
-def _planned_anew() -> Any:
-    """Of this thread's connection."""
+def _unprepared_cursor() -> Any:
+    """Return Django's cursor, by which PostgreSQL plans each statement anew."""
     return connection.cursor()
 
 
-def _is_direct(own: Any) -> bool:
-    if own not in _direct:
-        with connection.cursor() as cursor:
-            _direct[own] = leads_to_one_process(cursor)
-    return _direct[own]
-
-
 class Prepared(Generic[T]):
-    """What ``build(actor, **values)`` finds, as a list.
+    """Calls return the rows of ``build(actor, **values)`` as a list.
 
-    ``build`` returns a queryset of instances, or one of ``values_list``, and may use what it is
-    given in no other way than to put it into that queryset: text, UUIDs, numbers, and lists of one
-    of these; None is handed on as it is, a shape of its own. It may branch on an actor's kind, on
-    whether they are an auditor and on their rights; not on their roles or their assurance. Nothing
-    is prefetched. With ``planned_anew``, PostgreSQL plans it for the values of each call. Raises
-    TypeError where a value does not come out as it went in, and where ``build`` asks of an actor
-    what it may not.
+    ``build`` returns a queryset of instances or of ``values_list``. It may only put its arguments
+    into that queryset: text, UUIDs, numbers, and lists of one of these; None is passed as it is and
+    is a shape of its own. It may branch on an actor's kind, on ``auditor`` and on their rights, but
+    not on their roles or their assurance. Nothing is prefetched. With ``planned_anew``, PostgreSQL
+    plans it for the values of each call. Raises TypeError where ``build`` changes a value, or reads
+    something else of an actor.
     """
 
     def __init__(
         self, build: Callable[..., "QuerySet[Any, Any]"], *, planned_anew: bool = False
     ) -> None:
         self._build = build
-        self._cursor = _planned_anew if planned_anew else planned_once
+        self._cursor = _unprepared_cursor if planned_anew else prepared_cursor
         self._known: dict[Any, _Compiled | None] = {}
 
     def __call__(self, actor: Actor | None = None, **values: Any) -> list[T]:
-        given = values if actor is None else {**values, **_told(actor)}
+        given, standing = values, None
+        if actor is not None:
+            # Their kind and rights are of the shape, since rules branch on them; the rest is bound.
+            standing = actor.kind, actor.auditor, actor.rights
+            given = {**values, "id": actor.id, "name": actor.name, "roles": actor.roles}
         shape = (
-            actor and (actor.kind, actor.auditor, actor.rights),
-            *((name, _shape(value)) for name, value in given.items()),
+            standing,
+            *(
+                (name, len(v), *{type(each) for each in v})
+                if isinstance(v, list | tuple)
+                else (name, type(v))
+                for name, v in given.items()
+            ),
         )
         if shape not in self._known:
             self._known[shape] = self._compile(actor, given, values)
@@ -108,13 +114,13 @@ class Prepared(Generic[T]):
             cursor.execute(compiled.sql, [value(given) for value in compiled.bound])
             rows = cursor.fetchall()
         if compiled.converters:
-            rows = [_converted(row, compiled.converters) for row in rows]
+            rows = [_convert_row(row, compiled.converters) for row in rows]
         return [compiled.read(row) for row in rows]
 
     def _compile(
         self, actor: Actor | None, given: dict[str, Any], values: dict[str, Any]
     ) -> _Compiled | None:
-        """None where there is nothing to find, whatever the values are."""
+        """Return None where no row can match, whatever the values are."""
         slots: dict[str, Bound] = {}
         stands = {name: _stand_in(name, value, slots) for name, value in given.items()}
         theirs = {name: stands[name] for name in values}
@@ -133,16 +139,16 @@ class Prepared(Generic[T]):
             sql, parameters = compiler.as_sql()
         except EmptyResultSet:
             return None
-        bound = tuple(_bound(parameter, slots) for parameter in parameters)
-        _none_is_lost(theirs, slots, [str(parameter) for parameter in parameters])
+        bound = tuple(_bind_parameter(parameter, slots) for parameter in parameters)
+        _check_all_are_bound(theirs, slots, [str(parameter) for parameter in parameters])
         found = compiler.get_converters([column[0] for column in compiler.select])
         converters = [(place, expression, how) for place, (how, expression) in found.items()]
         return _Compiled(sql, bound, converters, _reader(compiler))
 
 
 class _StandInActor(Actor):
-    """Has what shapes have of an actor, and stand-ins for what is exchanged. All else raises: a
-    rule that asked for it would hold for everybody as it holds for the stand-in."""
+    """An actor with stand-ins for id, name and roles. Reading anything else that is not part of the
+    shape raises: the compiled rule would hold for everybody as it holds for the stand-in."""
 
     __slots__ = ()
 
@@ -154,7 +160,7 @@ class _StandInActor(Actor):
 
 
 class _Roles(tuple[str, ...]):
-    """Go into a queryset, which asks in SQL; Python is not told what is among them."""
+    """Roles that can go into a queryset; testing membership in Python raises."""
 
     __slots__ = ()
 
@@ -163,7 +169,7 @@ class _Roles(tuple[str, ...]):
 
 
 class _Untold:
-    """How somebody proved who they are, which differs from one sign-in to the next."""
+    """An assurance that can't be read, since it differs from one sign-in to the next."""
 
     def __getattr__(self, name: str) -> Any:
         raise _refusal("asks for an actor's assurance")
@@ -179,8 +185,8 @@ def _refusal(what: str) -> TypeError:
 
 
 def attach(rows: Sequence[Any], relation: str, related: Iterable[Any], key: str) -> None:
-    """Let each of ``rows`` know which of ``related`` are its own, by ``key``: as prefetching does,
-    but that ``row.relation`` is good for ``all()`` alone."""
+    """Attach ``related`` to their ``rows``, by ``key``, as prefetching does; but ``row.relation``
+    then supports only ``all()``."""
     own: dict[Any, list[Any]] = {row.pk: [] for row in rows}
     for each in related:
         own[getattr(each, key)].append(each)
@@ -188,13 +194,7 @@ def attach(rows: Sequence[Any], relation: str, related: Iterable[Any], key: str)
         row.__dict__.setdefault("_prefetched_objects_cache", {})[relation] = own[row.pk]
 
 
-def _told(actor: Actor) -> dict[str, Any]:
-    """What is exchanged of ``actor``; their kind, their rights, and whether they are an auditor are
-    of the shape."""
-    return {"id": actor.id, "name": actor.name, "roles": actor.roles}
-
-
-def _none_is_lost(
+def _check_all_are_bound(
     theirs: dict[str, Any], slots: Mapping[str, Bound], parameters: list[str]
 ) -> None:
     given = [value for value in theirs.values() if value is not None]
@@ -204,28 +204,22 @@ def _none_is_lost(
         raise _refusal("does something to a value that it is given")
 
 
-def _shape(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return (len(value), *{type(each) for each in value})
-    return type(value)
-
-
 def _stand_in(name: str, value: Any, slots: dict[str, Bound]) -> Any:
-    """What stands for ``value``: of its type, and used nowhere else."""
+    """Return a stand-in for ``value``: of its type, and used nowhere else."""
     if value is None:
         return None
     if isinstance(value, list | tuple):
         stands = []
         for place, each in enumerate(value):
-            stands.append(_unlike(each))
+            stands.append(_make_unique(each))
             slots[str(stands[-1])] = lambda given, place=place: given[name][place]  # type: ignore[misc]
         return stands
-    stand = _unlike(value)
+    stand = _make_unique(value)
     slots[str(stand)] = lambda given: given[name]
     return stand
 
 
-def _unlike(value: Any) -> Any:
+def _make_unique(value: Any) -> Any:
     number = next(_unused)
     if isinstance(value, UUID):
         return UUID(int=number)
@@ -237,8 +231,8 @@ def _unlike(value: Any) -> Any:
     raise _refusal(f"takes no {type(value).__name__}")
 
 
-def _bound(parameter: Any, slots: dict[str, Bound]) -> Bound:
-    """How to get at a parameter: by what it stands for, as the type that the field made of it."""
+def _bind_parameter(parameter: Any, slots: dict[str, Bound]) -> Bound:
+    """Return how to compute a parameter from the arguments, as the type that its field wants."""
     value = slots.get(str(parameter))
     if value is None:
         return lambda _: parameter
@@ -248,7 +242,7 @@ def _bound(parameter: Any, slots: dict[str, Bound]) -> Bound:
     return lambda given: kind(value(given))
 
 
-def _converted(row: tuple[Any, ...], converters: Converters) -> tuple[Any, ...]:
+def _convert_row(row: tuple[Any, ...], converters: Converters) -> tuple[Any, ...]:
     values = list(row)
     for place, expression, convert in converters:
         for each in convert:
@@ -256,21 +250,8 @@ def _converted(row: tuple[Any, ...], converters: Converters) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def _made(model: Any, names: Sequence[str], values: Sequence[Any]) -> Any:
-    """What ``model.from_db`` makes, but that no field is asked about its value: each keeps it as it
-    comes, and nobody is told of the instance (``post_init``)."""
-    instance = model.__new__(model)
-    state = instance._state = ModelState()
-    state.adding, state.db = False, "default"
-    if FETCH_MODE:
-        state.fetch_mode = FETCH_MODE[0]
-    instance.__dict__.update(zip(names, values, strict=True))
-    return instance
-
-
 def _reader(compiler: Any) -> Read:
-    """What makes of a row an instance, with those that select_related names and with what it is
-    annotated with."""
+    """Return what turns a row into an instance, with its select_related rows and annotations."""
     if compiler.query.values_select:
         return lambda row: row
     fields = compiler.klass_info["select_fields"]
@@ -281,7 +262,13 @@ def _reader(compiler: Any) -> Read:
     annotated = list(compiler.annotation_col_map.items())
 
     def read(row: tuple[Any, ...]) -> Any:
-        instance = _made(model, names, row[first:end])
+        # Like model.from_db, but without the fields' checks and the signal post_init.
+        instance = model.__new__(model)
+        state = instance._state = ModelState()
+        state.adding, state.db = False, "default"
+        if FETCH_MODE:
+            state.fetch_mode = FETCH_MODE[0]
+        instance.__dict__.update(zip(names, row[first:end], strict=True))
         for each in related:
             each.populate(row, instance)
         for name, place in annotated:
@@ -292,7 +279,7 @@ def _reader(compiler: Any) -> Read:
 
 
 def leads_to_one_process(cursor: Any) -> bool:
-    """Whether the connection of ``cursor`` is not a pooler's: that tells of another process than
-    the one that answers."""
+    """Whether the connection of ``cursor`` always leads to the same PostgreSQL process."""
+    # A pooler reports another process id than that of the process which answers.
     cursor.execute("SELECT pg_backend_pid()")
     return bool(cursor.fetchone()[0] == cursor.connection.info.backend_pid)

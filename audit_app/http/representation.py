@@ -1,8 +1,8 @@
-"""Rows on the wire, as the serializers declare them.
+"""Rows as JSON, as the serializers declare them.
 
-Django REST framework asks each field of each row anew how it is read and written, which costs more
-than to read the row. Here a serializer is asked once, and becomes a function. It knows what ours
-declare: attributes, of this row or of those that it leads to.
+Django REST framework works out for each field of each row how to read and write it, which costs
+more than reading the row. Here each serializer is compiled to a function once. It supports what our
+serializers declare: attributes of the row, or of related rows.
 """
 
 from collections.abc import Callable
@@ -11,51 +11,52 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, cast
 
+import orjson
 from django.db.models.manager import BaseManager
 from rest_framework import serializers
 from rest_framework.fields import empty
+from rest_framework.renderers import BaseRenderer
 
 Shape = Callable[[Any], Any]
 
 
-def shaped(serializer: type[serializers.Serializer[Any]], row: Any) -> dict[str, Any]:
-    """``row`` as ``serializer`` declares it: what its ``to_representation`` gives, of JSON's types
-    alone."""
-    shape: dict[str, Any] = _of_class(serializer)(row)
-    return shape
-
-
 @cache
-def _of_class(serializer: type[serializers.Serializer[Any]]) -> Shape:
-    return _of(serializer())
+def compile_serializer(
+    serializer: type[serializers.Serializer[Any]],
+) -> Callable[[Any], dict[str, Any]]:
+    """Return a function from a row to what ``serializer.to_representation`` gives, as JSON's types.
+
+    Raises TypeError for a default on a related row's attribute.
+    """
+    return _compile(serializer())
 
 
-def _of(serializer: serializers.Serializer[Any]) -> Shape:
+def _compile(serializer: serializers.Serializer[Any]) -> Shape:
     fields = [
-        (name, _read(field), _write(field))
+        (name, _compile_reader(field), _compile_writer(field))
         for name, field in serializer.fields.items()
         if not field.write_only
     ]
 
     def shape(row: Any) -> dict[str, Any]:
-        told = {}
+        represented = {}
         for name, read, write in fields:
             value = read(row)
-            told[name] = None if value is None else write(value)
-        return told
+            represented[name] = None if value is None else write(value)
+        return represented
 
     return shape
 
 
-def _read(field: Any) -> Shape:
-    """How to get at what ``field`` shows of a row; None where the way there ends."""
+def _compile_reader(field: Any) -> Shape:
+    """Return how to read the value of ``field`` from a row: None where a relation on the way is."""
     if field.source == "*":
         return _itself
     first, *further = field.source_attrs
     if not further:
         return attrgetter(first)
     if field.default not in (empty, None):
-        raise TypeError(f"a default of {field.field_name} would not be told")
+        raise TypeError(f"a default of {field.field_name} would not be shown")
 
     def read(row: Any) -> Any:
         for name in field.source_attrs:
@@ -67,26 +68,25 @@ def _read(field: Any) -> Shape:
     return read
 
 
-def _write(field: Any) -> Shape:
-    """How what was read is said in JSON."""
+def _compile_writer(field: Any) -> Shape:
+    """Return how to turn a value of ``field`` into JSON's types."""
     if isinstance(field, serializers.ListSerializer):
-        each = _write(field.child)
-        return lambda rows: [each(row) for row in _rows(rows)]
+        each = _compile_writer(field.child)
+        return lambda rows: [
+            # all() of a relation uses what was prefetched.
+            each(row)
+            for row in (rows.all() if isinstance(rows, BaseManager) else rows)
+        ]
     if isinstance(field, serializers.Serializer):
-        return _of(field)
+        return _compile(field)
     return WRITTEN.get(type(field)) or cast("Shape", field.to_representation)
-
-
-def _rows(rows: Any) -> Any:
-    """What a relation leads to, as prefetched where it is."""
-    return rows.all() if isinstance(rows, BaseManager) else rows
 
 
 def _itself(value: Any) -> Any:
     return value
 
 
-def _moment(value: datetime) -> str:
+def _format_datetime(value: datetime) -> str:
     text = value.isoformat()
     if not text.endswith("+00:00"):
         text = value.astimezone(UTC).isoformat()
@@ -98,6 +98,29 @@ WRITTEN: dict[type, Shape] = {
     serializers.ChoiceField: str,
     serializers.UUIDField: str,
     serializers.IntegerField: int,
-    serializers.DateTimeField: _moment,
+    serializers.DateTimeField: _format_datetime,
 }
-"""Every other kind of field says itself how."""
+"""Other fields use their own ``to_representation``."""
+
+
+class JSONRenderer(BaseRenderer):
+    """Renders JSON answers with orjson."""
+
+    media_type = "application/json"
+    format = "json"
+    charset = None
+    render_style = "binary"
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None
+    ) -> bytes:
+        return b"" if data is None else orjson.dumps(data, default=_to_plain)
+
+
+def _to_plain(value: Any) -> Any:
+    """DRF's lazy strings and its subclasses of list and dict, as plain values."""
+    if isinstance(value, list):
+        return list(value)
+    if isinstance(value, dict):
+        return dict(value)
+    return str(value)

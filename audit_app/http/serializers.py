@@ -1,4 +1,4 @@
-"""Shapes on the wire. A request's unknown field is refused by name."""
+"""Serializer fields for requests and responses. Unknown fields of a request are refused by name."""
 
 import re
 from functools import cache
@@ -18,20 +18,14 @@ UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 """RFC 9562's form, and none of the others that Python takes."""
 no_surrogates = ProhibitSurrogateCharactersValidator()
 UNKNOWN_NAMED = 20
-"""How many unknown fields an answer names: a body can hold thousands."""
+"""The most unknown fields that a response names: a body can have thousands."""
 
 
 @cache
-def _only(serializer: type[S]) -> S:
-    """One is enough, since it keeps nothing of what it is asked; to make one costs more than to use
-    it."""
+def shared_instance(serializer: type[S]) -> S:
+    """Return the one instance of ``serializer``, which keeps no state: making one costs more than
+    validating with it."""
     return serializer()
-
-
-def validated(serializer: type[serializers.Serializer[Any]], body: Any) -> dict[str, Any]:
-    """What ``serializer`` makes of a request's body. Raises ValidationError."""
-    found: dict[str, Any] = _only(serializer).run_validation(body)
-    return found
 
 
 class RequestSerializer(serializers.Serializer[Any]):
@@ -47,11 +41,11 @@ class RequestSerializer(serializers.Serializer[Any]):
 
 
 class TextField(serializers.CharField):
-    """Text, and nothing that is turned into text; kept as it is."""
+    """Text, kept as it is; other types are refused, not converted."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, **kwargs)
-        # It looks at each character, in Python.
+        # It checks each character in Python; to_internal_value runs it for what is not ASCII.
         kind = ProhibitSurrogateCharactersValidator
         self.validators = [each for each in self.validators if not isinstance(each, kind)]
 
@@ -64,7 +58,7 @@ class TextField(serializers.CharField):
 
 
 class NameField(TextField):
-    """A name or a role: one line of characters that can be seen, so that no two look the same."""
+    """A name or a role: one line of visible characters, so that no two look the same."""
 
     def to_internal_value(self, data: Any) -> str:
         name = super().to_internal_value(data)
@@ -77,7 +71,7 @@ class NameField(TextField):
 
 
 class IdField(serializers.UUIDField):
-    """A UUID in its usual form; not a number, which a UUID can be made of as well."""
+    """A UUID in its usual form; DRF's field takes integers and other forms as well."""
 
     def to_internal_value(self, data: Any) -> UUID:
         if not isinstance(data, str) or not UUID_TEXT.fullmatch(data):
@@ -86,7 +80,7 @@ class IdField(serializers.UUIDField):
 
 
 class WholeNumberField(serializers.IntegerField):
-    """A JSON number, and no text that holds one."""
+    """A JSON number; text that looks like one is refused."""
 
     def to_internal_value(self, data: Any) -> int:
         if isinstance(data, bool) or not isinstance(data, int | float):
@@ -97,7 +91,7 @@ class WholeNumberField(serializers.IntegerField):
 
 @extend_schema_field({"type": "object", "additionalProperties": True})
 class JSONObjectField(serializers.Field[Any, Any, Any, Any]):
-    """A JSON object, as it is. What may be in it was judged by the parser."""
+    """A JSON object, as it is; the parser has checked what is in it."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):

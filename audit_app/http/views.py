@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from audit_app.base import tracing
 from audit_app.http.filters import EventFilter
-from audit_app.http.representation import shaped
+from audit_app.http.representation import compile_serializer
 from audit_app.http.serializers import AddEventSerializer, EventSerializer
 from audit_app.http.viewsets import OperationViewSet
 from audit_app.models import Event
@@ -28,7 +28,7 @@ class EventViewSet(OperationViewSet):
 
         A page may hold fewer events than asked for, or none, while there is a next_cursor.
         """
-        return self.listed(self.get_queryset())  # the tail shows what the caller may know of
+        return self.list_rows(self.get_queryset())  # the tail shows what the caller may know of
 
     @extend_schema(request=AddEventSerializer, responses={201: EventSerializer})
     def create(self, request: Request) -> HttpResponse:
@@ -36,12 +36,12 @@ class EventViewSet(OperationViewSet):
         asked = self.body(AddEventSerializer)
 
         def present(event: Any) -> Response:
-            return Response(shaped(EventSerializer, event), status=201)
+            return Response(compile_serializer(EventSerializer)(event), status=201)
 
         return self.answer(
             notes.add_event,
             asked["event_type"],
             present=present,
             metadata=asked.get("metadata", {}),
-            trace_id=tracing.ensure(),
+            trace_id=tracing.current.get(),
         )

@@ -113,19 +113,13 @@ def is_supported(request: HttpRequest) -> bool:
     return ENVIRON_KEY in request.META
 
 
-def get_resumption(request: HttpRequest) -> Resumption | None:
-    """Where the stream of ``request`` continues, if the request is run again; else None."""
-    resumption: Resumption | None = request.META.get(ENVIRON_KEY)
-    return resumption
-
-
 def hold(request: HttpRequest, response: Any, long_poll: LongPoll, *, caller: str) -> bool:
     """Have ``response`` continued as ``long_poll`` says; False where the process has no room.
 
     Raises TooManyWaiting.
     """
     # A request that is run again is counted already.
-    if get_resumption(request) is None:
+    if request.META.get(ENVIRON_KEY) is None:
         if not waiter_limits.acquire(caller):
             return False
         response.release = partial(waiter_limits.release, caller)

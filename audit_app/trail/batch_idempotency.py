@@ -1,7 +1,7 @@
-"""Idempotency of many requests at once: the receipts of receipts.py, read and kept together.
+"""Idempotency of many requests at once: their receipts are read and stored together.
 
-Rivals keep theirs in one order, so that two batches with the same keys do not wait in a circle: the
-second one waits for the first, and then begins anew and reads its answers.
+Receipts are stored in the order of their keys, so that two concurrent batches with the same keys do
+not deadlock: the second waits for the first, then starts again and reads its answers.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from django.db import connection
 from audit_app.base.actors import Actor
 from audit_app.base.errors import IdempotencyKeyReused, LostRace, OrchestratorError
 from audit_app.trail.bulk import as_json, record_refusals
-from audit_app.trail.idempotency import UNLESS_ANSWERED, Answer, Receipt, waiting_for_rivals
+from audit_app.trail.idempotency import UNLESS_ANSWERED, Answer, Receipt, wait_for_duplicates
 from audit_app.trail.operation import KEPT_REFUSALS, PASSING
 
 READ_ALL = """
@@ -39,8 +39,8 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one of them: an answer that is kept, given anew or again, or a refusal that
-    is not kept."""
+    """What became of one request: a stored answer, new or replayed, or a refusal that is not
+    stored."""
 
     answer: Answer | None = None
     replayed: bool = False
@@ -55,15 +55,15 @@ def once_each(
     *,
     by: Actor,
 ) -> list[Outcome]:
-    """What becomes of each of ``receipts``, whose keys differ: part of an operation.
+    """Answer each of ``receipts``, whose keys differ, once: part of an operation.
 
-    ``run`` is given the numbers of those that were not answered before, and returns for each what
-    the operation returned, or the OrchestratorError that refuses it; then it has no effect.
-    Refusals by the rules are recorded as ``operation``'s and kept, others leave nothing. The
-    number of statements does not depend on that of the receipts.
+    ``run`` gets the indexes of those that were not answered before. It returns for each what the
+    operation returned, or the OrchestratorError that refuses it, which then has no effect. Refusals
+    by the rules are recorded as ``operation``'s and stored; others leave nothing. The number of
+    statements does not depend on the number of receipts.
 
-    Raises Outrun when one of them was answered in the meantime, and RequestInProgress when a rival
-    with one of the keys is still running after ``lock_timeout``.
+    Raises Outrun where one of them was answered in the meantime, and RequestInProgress where a
+    concurrent request with one of the keys still runs after ``lock_timeout``.
     """
     outcomes = _answered_before(dict(enumerate(receipts)))
     ours = [number for number in range(len(receipts)) if number not in outcomes]
@@ -89,7 +89,7 @@ def _key(receipt: Receipt) -> Key:
 
 
 def _answered_before(receipts: dict[int, Receipt]) -> dict[int, Outcome]:
-    """For those that were, their answers again, or that their keys were used for something else."""
+    """Outcomes of those that have an answer: it, or a refusal where the key was reused."""
     if not receipts:
         return {}
     names = ("caller", "endpoint", "key")
@@ -124,7 +124,7 @@ def _keep(answered: Sequence[tuple[Receipt, Answer | None]]) -> None:
     if not said:
         return
     values: dict[str, Any] = {"said": as_json(said), "ttl": settings.IDEMPOTENCY_TTL_SECONDS}
-    with waiting_for_rivals(), connection.cursor() as cursor:
+    with wait_for_duplicates(), connection.cursor() as cursor:
         cursor.execute(KEEP_ALL, values)
         if cursor.rowcount < len(said):
             raise LostRace

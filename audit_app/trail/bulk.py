@@ -11,12 +11,12 @@ from django_fsm import Transition
 
 from audit_app.base import tracing
 from audit_app.base.actors import Actor
-from audit_app.base.canonical import canonical
+from audit_app.base.canonical import canonical, canonical_metadata
 from audit_app.base.errors import OrchestratorError
 from audit_app.base.events import EventType
-from audit_app.base.prepared import planned_once
+from audit_app.base.prepared import prepared_cursor
 from audit_app.models import Subject
-from audit_app.trail.recording import bounded, refused
+from audit_app.trail.recording import describe_refusal
 
 S = TypeVar("S", bound=Subject)
 
@@ -205,8 +205,8 @@ def create_all(
     the metadata: in one statement. Return those that were inserted. Each is a microsecond younger
     than the one before it, so that their order is known.
 
-    One whose columns ``once``, a unique key, are taken is left out; rivals insert in the order of
-    these columns, so that nobody waits in a circle. Raises MetadataTooLarge.
+    A row whose unique key ``once`` is taken is left out. Rows are inserted in the order of that
+    key, so that concurrent duplicates do not deadlock. Raises MetadataTooLarge.
     """
     if not subjects:
         return []
@@ -220,12 +220,12 @@ def create_all(
         "subject_type": model.subject_type,
         "told": as_json(
             [
-                {"id": subject.pk, "metadata": bounded(each)}
+                {"id": subject.pk, "metadata": canonical_metadata(each)}
                 for subject, each in zip(subjects, details, strict=True)
             ]
         ),
     }
-    with planned_once() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(statement, values)
         moments = dict(cursor.fetchall())
     for subject in (created := [each for each in subjects if each.pk in moments]):
@@ -283,8 +283,8 @@ def record_refusals(operation: str, refusals: Sequence[OrchestratorError], *, by
     rows = [
         {
             "role": subject.audit_role,
-            "trace_id": subject.audit_trace or tracing.current(),
-            "metadata": bounded(refused(operation, refusal, subject)),
+            "trace_id": subject.audit_trace or tracing.current.get(None),
+            "metadata": canonical_metadata(describe_refusal(operation, refusal, subject)),
         }
         for refusal, subject in about
     ]

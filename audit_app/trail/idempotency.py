@@ -1,10 +1,9 @@
-"""Idempotency: the answer to a request is kept in the same transaction as its effect.
+"""Idempotency: the answer to a request is stored in the same transaction as its effect.
 
-One row per caller, endpoint and key, inserted once the effect and the answer are there, as the last
-thing. A rival with the same key waits there until we commit, then takes its own effect back and
-gives our answer, or until we roll back, and goes ahead. So there is no in-flight state, nothing to
-mend after a crash, and nothing to ask before a request that comes for the first time
-(docs/decisions/0028-receipts-last.md).
+One row per caller, endpoint and key, inserted as the last statement of the transaction. A
+concurrent duplicate waits at that INSERT: if we commit, it rolls back and returns our answer; if we
+roll back, it goes on. So there is no in-flight state, nothing to repair after a crash, and nothing
+to look up before a new request (docs/decisions/0028-receipts-last.md).
 """
 
 import json
@@ -26,13 +25,13 @@ from audit_app.base.errors import (
     OrchestratorError,
     RequestInProgress,
 )
-from audit_app.base.prepared import planned_once
-from audit_app.models import RequestReceipt, Subject
+from audit_app.base.prepared import prepared_cursor
+from audit_app.models import RequestReceipt
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer as it can be given again: ``body`` is its very text."""
+    """An HTTP answer that can be replayed byte for byte; ``body`` is its text."""
 
     status: int
     body: str
@@ -41,8 +40,8 @@ class Answer:
     subject_id: UUID | None = None
 
 
-class Replayed(Exception):
-    """This request was answered before; ``answer`` is what was said."""
+class StoredResponse(Exception):
+    """This request was answered before, with ``answer``."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -55,7 +54,7 @@ ON CONFLICT (caller, endpoint, key) DO UPDATE
         subject_id = excluded.subject_id, created_at = clock_timestamp()
     WHERE kept.created_at < clock_timestamp() - make_interval(secs => %(ttl)s)
 """
-"""An answer stays until its time is over: of a key that has one, no row is written."""
+"""An answer is replaced once it is older than ``ttl``; until then, no row is written."""
 
 KEEP = f"""
 INSERT INTO request_receipts AS kept
@@ -68,9 +67,9 @@ RETURNING id
 
 
 @contextmanager
-def waiting_for_rivals() -> Iterator[None]:
-    """For what nobody but a rival with the same key can hold up. Raises RequestInProgress where one
-    is still running after ``lock_timeout``."""
+def wait_for_duplicates() -> Iterator[None]:
+    """For statements that only a concurrent duplicate can block. Raises RequestInProgress where it
+    still runs after ``lock_timeout``."""
     try:
         yield
     except OperationalError as error:
@@ -84,7 +83,7 @@ class Receipt:
     """One request under one key.
 
     ``present`` turns what an operation returned, and ``present_refusal`` what it raised, into the
-    Answer to keep and to give. After the operation, ``answer`` is that Answer.
+    Answer to store and to return. After the operation, ``answer`` is that Answer.
     """
 
     caller: str
@@ -96,55 +95,42 @@ class Receipt:
     answer: Answer | None = None
 
     def replay(self) -> None:
-        """Raises Replayed when the request was answered before, and IdempotencyKeyReused when
-        another request was."""
+        """Raise StoredResponse where this request was answered before, and IdempotencyKeyReused
+        where the key belongs to another request; else return."""
         ttl = timedelta(seconds=settings.IDEMPOTENCY_TTL_SECONDS)
-        kept = RequestReceipt.objects.filter(
+        stored = RequestReceipt.objects.filter(
             caller=self.caller, endpoint=self.endpoint, key=self.key, created_at__gte=Now() - ttl
         ).first()
-        if kept is None:
+        if stored is None:
             return
-        if kept.fingerprint != self.fingerprint:
+        if stored.fingerprint != self.fingerprint:
             raise IdempotencyKeyReused
-        assert kept.status is not None  # committed only with its answer
-        raise Replayed(
-            Answer(kept.status, kept.body, kept.headers, kept.subject_type, kept.subject_id)
+        assert stored.status is not None  # committed only with its answer
+        raise StoredResponse(
+            Answer(
+                stored.status, stored.body, stored.headers, stored.subject_type, stored.subject_id
+            )
         )
 
-    def settle(self, result: Any) -> None:
-        """Keep the answer to what the operation returned, as its last act.
+    def store(self, answer: Answer) -> None:
+        """Store ``answer``, as the operation's last statement.
 
-        Raises Outrun when the request was answered in the meantime, or long ago, and
-        RequestInProgress.
+        Raises Outrun where the request has an answer already, and RequestInProgress.
         """
-        self._keep(self.present(result))
-
-    def settle_refusal(self, error: OrchestratorError) -> None:
-        """Keep the answer to what the operation raised. Raises as ``settle`` does."""
-        self._keep(self.present_refusal(error))
-
-    def _keep(self, answer: Answer) -> None:
-        with waiting_for_rivals(), planned_once() as cursor:
-            cursor.execute(
-                KEEP,
-                {
-                    "caller": self.caller,
-                    "endpoint": self.endpoint,
-                    "key": self.key,
-                    "fingerprint": self.fingerprint,
-                    "status": answer.status,
-                    "headers": json.dumps(dict(answer.headers)),
-                    "body": answer.body,
-                    "subject_type": answer.subject_type,
-                    "subject_id": answer.subject_id,
-                    "ttl": settings.IDEMPOTENCY_TTL_SECONDS,
-                },
-            )
+        values = {
+            "caller": self.caller,
+            "endpoint": self.endpoint,
+            "key": self.key,
+            "fingerprint": self.fingerprint,
+            "status": answer.status,
+            "headers": json.dumps(dict(answer.headers)),
+            "body": answer.body,
+            "subject_type": answer.subject_type,
+            "subject_id": answer.subject_id,
+            "ttl": settings.IDEMPOTENCY_TTL_SECONDS,
+        }
+        with wait_for_duplicates(), prepared_cursor() as cursor:
+            cursor.execute(KEEP, values)
             if cursor.fetchone() is None:
                 raise LostRace
         self.answer = answer
-
-
-def subject_of(result: Any) -> tuple[str, UUID | None]:
-    """What a kept answer tells of, so that the caller's right to it can be asked again."""
-    return (result.subject_type, result.pk) if isinstance(result, Subject) else ("", None)

@@ -23,5 +23,5 @@ def add_event(event_type: str, *, by: Actor, metadata: dict[str, Any], trace_id:
         raise UnknownEvent(
             field="event_type", event_type=event_type, reason="it must be named under agent."
         )
-    noted = recording.record_apart(event_type, "note", by=by, details=metadata, trace_id=trace_id)
+    noted = recording.record_event(event_type, "note", by=by, details=metadata, trace_id=trace_id)
     return Event.objects.get(subject_type="note", subject_id=noted)

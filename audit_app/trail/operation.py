@@ -1,4 +1,4 @@
-"""``@operation``: one durable transaction, an actor, a receipt."""
+"""``@operation``: one durable transaction, an actor, an idempotency receipt."""
 
 import functools
 import time
@@ -29,7 +29,7 @@ from audit_app.base.errors import (
 from audit_app.base.metrics import OPERATIONS
 from audit_app.live.notifier import notifier
 from audit_app.trail import recording
-from audit_app.trail.idempotency import Receipt, Replayed
+from audit_app.trail.idempotency import Receipt, StoredResponse
 
 tracer = trace.get_tracer("orchestrator")
 
@@ -37,17 +37,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 RETRY_AFTER = (0.01, 0.05, 0.2)
-"""Seconds before each further try of an operation that PostgreSQL chose as a deadlock's victim."""
+"""Seconds before each retry of an operation that PostgreSQL aborted to end a deadlock."""
 
 KEPT_REFUSALS = (Forbidden, NotFound, Conflict, PreconditionFailed)
-"""Refusals by the rules: the same request gets the same refusal again."""
+"""Refusals by the rules, which are stored: a retry gets the same refusal."""
 
 PASSING = (Busy, RequestInProgress)
-"""Refusals that say nothing about the request: the next try may do."""
+"""Refusals for the moment, which are not stored: a retry may succeed."""
 
 
 class Operation(Generic[P, R]):
-    """One change of the world: see ``operation``."""
+    """A function that changes state: see ``operation``."""
 
     def __init__(self, name: str, function: Callable[P, R]) -> None:
         functools.update_wrapper(self, function)
@@ -55,26 +55,31 @@ class Operation(Generic[P, R]):
         self._function = function
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self._run(None, *args, **kwargs)
+        return self.run(None, *args, **kwargs)
 
-    def once(self, receipt: Receipt | None) -> Callable[P, R]:
-        """The same operation, whose answer is kept under ``receipt`` in the same transaction.
+    def run(self, receipt: Receipt | None, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function and store its answer under ``receipt`` in the same transaction, refusals
+        by the rules included.
 
-        Raises Replayed, IdempotencyKeyReused and RequestInProgress beside what the operation
-        raises.
+        Raises what the function raises, and StoredResponse, IdempotencyKeyReused and
+        RequestInProgress.
         """
-        return cast("Callable[P, R]", functools.partial(self._run, receipt))
-
-    def _run(self, receipt: Receipt | None, *args: P.args, **kwargs: P.kwargs) -> R:
         outcome = "error"
         with tracer.start_as_current_span(self.name) as span:
             try:
-                result = self._kept(receipt, *args, **kwargs)
+                try:
+                    result = self._with_retries(receipt, *args, **kwargs)
+                except OrchestratorError as refusal:
+                    if isinstance(refusal, KEPT_REFUSALS) and not isinstance(refusal, PASSING):
+                        self._keep_refusal(receipt, refusal, by=cast("Actor", kwargs["by"]))
+                    elif receipt:
+                        receipt.replay()
+                    raise
                 outcome = "done"
             except OrchestratorError as refusal:
                 outcome = refusal.code
                 raise
-            except Replayed:
+            except StoredResponse:
                 outcome = "replayed"
                 raise
             finally:
@@ -83,24 +88,13 @@ class Operation(Generic[P, R]):
         notifier.publish()
         return result
 
-    def _kept(self, receipt: Receipt | None, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run it, and keep what it refuses, unless the request was answered before."""
-        try:
-            return self._with_retries(receipt, *args, **kwargs)
-        except OrchestratorError as refusal:
-            if isinstance(refusal, KEPT_REFUSALS) and not isinstance(refusal, PASSING):
-                self._keep_refusal(receipt, refusal, by=cast("Actor", kwargs["by"]))
-            elif receipt:
-                receipt.replay()
-            raise
-
     def _with_retries(self, receipt: Receipt | None, *args: P.args, **kwargs: P.kwargs) -> R:
         for pause in (*RETRY_AFTER, None):
             try:
                 with transaction.atomic(durable=True):
                     result = self._function(*args, **kwargs)
                     if receipt:
-                        receipt.settle(result)
+                        receipt.store(receipt.present(result))
                     return result
             except LostRace:
                 if receipt:
@@ -117,14 +111,14 @@ class Operation(Generic[P, R]):
     def _keep_refusal(
         self, receipt: Receipt | None, refusal: OrchestratorError, *, by: Actor
     ) -> None:
-        """After the rollback, in a transaction of its own: the refusal's receipt and its event; the
-        answer that was given before, or to a rival in between, is everybody's answer."""
+        """Store a refusal's answer and record its event, in a transaction of their own, since the
+        operation was rolled back. Raises StoredResponse where there is an answer already."""
         if receipt is None and refusal.subject is None:
             return
         try:
             with transaction.atomic(durable=True):
                 if receipt:
-                    receipt.settle_refusal(refusal)
+                    receipt.store(receipt.present_refusal(refusal))
                 if refusal.subject is not None:
                     recording.record_refusal(self.name, refusal, refusal.subject, by=by)
         except LostRace:
@@ -139,9 +133,9 @@ def operation(name: str) -> Callable[[Callable[P, R]], Operation[P, R]]:
     ``trail.perform``, not operations) and takes the Actor as keyword-only ``by``.
 
     A refusal (Forbidden, Conflict, …) rolls everything back and is recorded in a transaction of its
-    own. Outrun, deadlocks and serialization failures run the whole function again, a few times, and
-    so does a request that came before, until it is seen to be one: the function does nothing that a
-    rollback does not undo.
+    own. The whole function runs again, a few times, after a lost race, a deadlock or a
+    serialization failure, and once for a repeated request before its stored answer is found: the
+    function must do nothing that a rollback does not undo.
 
     Raises what the function raises, and Busy when a lock can't be had within ``lock_timeout``.
     """
@@ -153,21 +147,21 @@ def operation(name: str) -> Callable[[Callable[P, R]], Operation[P, R]]:
 
 
 def clock() -> datetime:
-    """The database's time now, not the transaction's: call it after the lock is held."""
+    """The database's present time, not the transaction's: call it once the lock is held."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         now: datetime = cursor.fetchone()[0]
         return now
 
 
-def broke_off(error: BaseException | None) -> bool:
-    """Whether an answer and the server's farewell came as one: psycopg calls that an InternalError,
-    and it is its own, without a SQLSTATE."""
+def connection_lost(error: BaseException | None) -> bool:
+    """Whether the server closed the connection while it answered."""
+    # psycopg raises an InternalError of its own for it, without a SQLSTATE.
     cause = error and error.__cause__
     return isinstance(cause, InternalError) and cause.sqlstate is None
 
 
-def violated(error: IntegrityError) -> str | None:
-    """The name of the constraint that PostgreSQL says was violated."""
+def violated_constraint(error: IntegrityError) -> str | None:
+    """The name of the constraint that ``error`` violated; None where PostgreSQL names none."""
     diagnosis = getattr(error.__cause__, "diag", None)
     return diagnosis.constraint_name if diagnosis else None

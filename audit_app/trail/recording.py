@@ -1,7 +1,7 @@
-"""Writing the trail: ``create``, ``perform`` and ``record_apart``.
+"""Writing the trail: ``create``, ``perform`` and ``record_event``.
 
-``create`` and ``perform`` are the only code that saves an audited row: a change and its event are
-one act here, and the guard trigger checks at commit that they were.
+``create`` and ``perform`` are the only code that saves an audited row. Each saves the row and its
+event in one statement, and a trigger checks at commit that neither is missing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,21 +14,19 @@ from django_fsm import TransitionNotAllowed
 
 from audit_app.base import tracing
 from audit_app.base.actors import Actor
-from audit_app.base.canonical import canonical
+from audit_app.base.canonical import canonical_metadata
 from audit_app.base.errors import (
     InvalidTransition,
-    MetadataTooLarge,
     OrchestratorError,
     UnknownEvent,
 )
 from audit_app.base.events import AGENT_EVENT, EventType
-from audit_app.base.prepared import planned_once
+from audit_app.base.prepared import prepared_cursor
 from audit_app.models import Subject
 
 S = TypeVar("S", bound=Subject)
-
-MAX_METADATA = 65_536
-"""Characters of an event's metadata: a trail is not a store of documents."""
+Write = tuple[str, list[Any], list[Any]]
+"""A statement, the fields whose values it is given after the event's, and those it returns."""
 
 INSERT_EVENT = """
 INSERT INTO audit_events (entry) VALUES (audit_entry(
@@ -48,9 +46,7 @@ def create(
 ) -> S:
     """Insert ``subject`` with its first event, of which ``details`` are the metadata."""
     subject.version = 1
-    told = _event(event, subject, by=by, to_state=subject.status, details=details or {})
-    statement, fields, returned = _insertion(type(subject))
-    _write(subject, statement, told, [_to_save(subject, f) for f in fields], returned)
+    _save(subject, _insertion(type(subject)), event, by, (None, subject.status), details or {})
     subject._state.adding = False
     subject._state.db = "default"
     return subject
@@ -82,28 +78,19 @@ def perform(
         ) from None
     changed_state = subject.status != before["status"]
     subject.version += 1
-    told = _event(
-        change.recorded_as,  # type: ignore[attr-defined]  # marked, see above
-        subject,
-        by=by,
-        from_state=before["status"] if changed_state else None,
-        to_state=subject.status if changed_state else None,
-        details=details or {},
-    )
     after = vars(subject)
     changed = tuple(
         field
-        for field in _written(type(subject))
+        for field in _writable_fields(type(subject))
         # Not by ==, to which True is 1, and a column would keep the one for the other.
         if after.get(field.attname) is not before.get(field.attname)
     )
-    statement, returned = _update(type(subject), changed)
-    _write(
-        subject, statement, told, [*(_to_save(subject, f) for f in changed), subject.pk], returned
-    )
+    event = change.recorded_as  # type: ignore[attr-defined]  # marked, see above
+    states = (before["status"], subject.status) if changed_state else (None, None)
+    _save(subject, _update(type(subject), changed), event, by, states, details or {})
 
 
-def record_apart(
+def record_event(
     event: EventType | str,
     kind: str,
     *,
@@ -112,8 +99,8 @@ def record_apart(
     role: str | None = None,
     trace_id: UUID | None = None,
 ) -> UUID:
-    """Write an event that changes nothing: a ``kind`` of subject of its own, so that nobody's
-    version moves and nobody waits. Returns the subject's id.
+    """Record an event that changes no row, with a subject of its own of this ``kind``, so that no
+    version changes and nobody waits for a lock. Returns the subject's id.
 
     Raises UnknownEvent for a name that is neither an EventType nor an agent's own, and
     MetadataTooLarge.
@@ -121,7 +108,7 @@ def record_apart(
     subject_id = uuid4()
     of = (kind, subject_id, 1)
     told = _values(event, by, of, (None, None), role, trace_id, details)
-    with planned_once() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(INSERT_EVENT, told)
     return subject_id
 
@@ -129,18 +116,18 @@ def record_apart(
 def record_refusal(
     operation: str, error: OrchestratorError, subject: Subject, *, by: Actor
 ) -> None:
-    """Write that ``by`` asked for ``operation`` on ``subject`` and was refused."""
-    record_apart(
+    """Record that ``operation`` on ``subject`` was refused to ``by``."""
+    record_event(
         EventType.OPERATION_REFUSED,
         "refusal",
         by=by,
         role=subject.audit_role,
-        trace_id=subject.audit_trace or tracing.current(),
-        details=refused(operation, error, subject),
+        trace_id=subject.audit_trace or tracing.current.get(None),
+        details=describe_refusal(operation, error, subject),
     )
 
 
-def refused(operation: str, error: OrchestratorError, subject: Subject) -> dict[str, str]:
+def describe_refusal(operation: str, error: OrchestratorError, subject: Subject) -> dict[str, str]:
     """What the event of a refusal says."""
     return {
         "operation": operation,
@@ -149,29 +136,6 @@ def refused(operation: str, error: OrchestratorError, subject: Subject) -> dict[
         "subject_type": subject.subject_type,
         "subject_id": str(subject.pk),
     }
-
-
-def bounded(metadata: Any) -> str:
-    """The canonical text of ``metadata``, an event's or a row's. Raises MetadataTooLarge."""
-    text = canonical(metadata)
-    if len(text) > MAX_METADATA:
-        raise MetadataTooLarge(field="metadata", limit=MAX_METADATA)
-    return text
-
-
-def _event(
-    event: EventType | str,
-    subject: Subject,
-    *,
-    by: Actor,
-    from_state: str | None = None,
-    to_state: str | None = None,
-    details: Mapping[str, Any],
-) -> list[Any]:
-    """The values of INSERT_EVENT for what brings ``subject`` to its present version."""
-    of = (subject.subject_type, subject.pk, subject.version)
-    states = (from_state, to_state)
-    return _values(event, by, of, states, subject.audit_role, subject.audit_trace, details)
 
 
 def _values(
@@ -185,30 +149,44 @@ def _values(
 ) -> list[Any]:
     if event not in KNOWN and not AGENT_EVENT.fullmatch(event):
         raise UnknownEvent(field="event_type", event_type=event)
-    return [str(event), str(by), by.id, *of, *states, role, trace_id, bounded(details)]
+    return [str(event), str(by), by.id, *of, *states, role, trace_id, canonical_metadata(details)]
 
 
-def _write(
-    subject: Subject, statement: str, event: list[Any], values: list[Any], returned: list[Any]
+def _save(
+    subject: Subject,
+    write: Write,
+    event: EventType,
+    by: Actor,
+    states: tuple[str | None, str | None],
+    details: Mapping[str, Any],
 ) -> None:
-    """The event and the change, in one statement; what it ``returned`` is set on ``subject``."""
-    with planned_once() as cursor:
-        cursor.execute(statement, [*event, *values])
+    """Write ``subject`` and the event that brings it to its present version, in one statement."""
+    of = (subject.subject_type, subject.pk, subject.version)
+    told = _values(event, by, of, states, subject.audit_role, subject.audit_trace, details)
+    statement, fields, returned = write
+    values = [
+        None
+        if (value := getattr(subject, field.attname)) is None
+        else field.get_db_prep_save(value, connection)
+        for field in fields
+    ]
+    with prepared_cursor() as cursor:
+        cursor.execute(statement, [*told, *values])
         for field, value in zip(returned, cursor.fetchone(), strict=True):
             setattr(subject, field.attname, value)
 
 
 @cache
-def _written(model: type[Subject]) -> list[Any]:
+def _writable_fields(model: type[Subject]) -> list[Any]:
     """The columns that are ours to write, beside those of the moment."""
     fields: list[Any] = list(model._meta.concrete_fields)
     return [field for field in fields if not field.generated and field.name not in TIMES]
 
 
 @cache
-def _insertion(model: type[Subject]) -> tuple[str, list[Any], list[Any]]:
-    """The statement of ``create``, the columns that it is given, and those that it returns."""
-    given = _written(model)
+def _insertion(model: type[Subject]) -> Write:
+    """What ``create`` writes."""
+    given = _writable_fields(model)
     fields: list[Any] = list(model._meta.concrete_fields)
     returned = [field for field in fields if field not in given]
     times = [model._meta.get_field(name) for name in TIMES]
@@ -220,18 +198,14 @@ def _insertion(model: type[Subject]) -> tuple[str, list[Any], list[Any]]:
 
 
 @cache
-def _update(model: type[Subject], changed: tuple[Any, ...]) -> tuple[str, list[Any]]:
-    """The statement of ``perform``, whose last parameter is the row's id; and what it returns."""
+def _update(model: type[Subject], changed: tuple[Any, ...]) -> Write:
+    """What ``perform`` writes."""
     sets = ", ".join([*(f"{_names([field])} = %s" for field in changed), f"updated_at = {TOLD}"])
     # Names of our own tables and columns.
     statement = f"{WITH_EVENT} UPDATE {model._meta.db_table} SET {sets} WHERE id = %s"  # noqa: S608
-    return f"{statement} RETURNING updated_at", [model._meta.get_field("updated_at")]
+    updated_at = model._meta.get_field("updated_at")
+    return f"{statement} RETURNING updated_at", [*changed, model._meta.pk], [updated_at]
 
 
 def _names(fields: Sequence[Any]) -> str:
     return ", ".join(f'"{field.column}"' for field in fields)
-
-
-def _to_save(subject: Subject, field: Any) -> Any:
-    value = getattr(subject, field.attname)
-    return None if value is None else field.get_db_prep_save(value, connection)

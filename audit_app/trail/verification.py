@@ -383,10 +383,10 @@ def _differences(row: dict[str, Any], story: Story, model: type[Subject]) -> Ite
     if "payload_digest" in row and row["payload_digest"] != story.digest:
         yield f"the row's payload_digest is not that of its first event, {story.digest}"
     if "decided_by_id" in row:
-        yield from _misattributed(row, story, model)
+        yield from _check_attribution(row, story, model)
 
 
-def _misattributed(row: dict[str, Any], story: Story, model: type[Subject]) -> Iterator[str]:
+def _check_attribution(row: dict[str, Any], story: Story, model: type[Subject]) -> Iterator[str]:
     """A decision is the act of the human whom the row names; where it names none, the system's."""
     decided = row["status"] in getattr(model, "DECIDED", ())
     kind, actor_id = story.changed_by

@@ -16,7 +16,7 @@ from audit_app.base.events import EventType
 from audit_app.live import event_log
 from audit_app.live.event_log import Cursor
 from audit_app.models import Delivery, Event, Webhook
-from audit_app.trail.operation import clock, operation, violated
+from audit_app.trail.operation import clock, operation, violated_constraint
 from audit_app.trail.recording import create, perform
 from audit_app.webhooks import planning
 
@@ -48,7 +48,7 @@ def create_webhook(
     try:
         create(webhook, EventType.WEBHOOK_CREATED, by=by, details=_details_of(webhook))
     except IntegrityError as error:
-        if violated(error) == "webhooks_name_key":
+        if violated_constraint(error) == "webhooks_name_key":
             raise WebhookNameTaken(name=name) from error
         raise
     return webhook, secret

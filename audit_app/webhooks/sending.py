@@ -21,7 +21,7 @@ from standardwebhooks import Webhook as Signer
 from audit_app.base import encryption, http_client
 from audit_app.base.actors import Actor
 from audit_app.base.ssrf import DestinationRefused
-from audit_app.http.representation import shaped
+from audit_app.http.representation import compile_serializer
 from audit_app.http.serializers import EventSerializer
 from audit_app.models import Delivery, Event, Webhook
 from audit_app.trail.operation import clock
@@ -122,7 +122,7 @@ class Outcome:
 
 def build_body(event: Event) -> bytes:
     """The body for ``event``: the same bytes at every attempt."""
-    data = shaped(EventSerializer, event)
+    data = compile_serializer(EventSerializer)(event)
     whole = {"type": event.event_type, "timestamp": data["timestamp"], "data": data}
     return orjson.dumps(whole, default=str)
 

@@ -48,7 +48,7 @@ def respond_locked_out(
         **admin.site.each_context(request),
         "title": "Too many attempts",
         "minutes": math.ceil(seconds / 60),
-        "trace_id": tracing.current(),
+        "trace_id": tracing.current.get(None),
     }
     answer = render(request, "signin/locked_out.html", page, status=429)
     answer.headers["Retry-After"] = str(seconds)

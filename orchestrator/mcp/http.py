@@ -14,7 +14,6 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from audit_app.base.actors import Actor
 from audit_app.live.long_poll import is_supported
 from orchestrator.mcp.messages import check_message
 from orchestrator.mcp.rest import Rest
@@ -50,9 +49,7 @@ class Mcp(APIView):
         if request.content_type.partition(";")[0].strip().lower() != "application/json":
             raise UnsupportedMediaType(request.content_type)
         body = check_message(request._request.body)
-        user = request.user
-        caller = user if isinstance(user, Actor) else Actor.human(user)
-        rest = Rest.of(request._request, str(caller))
+        rest = Rest.of(request._request, str(request.user))
         connection.close()  # the call may wait long, and does not use this one
         return _respond(request, body, rest)
 

@@ -150,7 +150,7 @@ def _descriptions() -> list[types.Tool]:
 async def _call_tool(
     rest: Rest, ctx: Context, params: types.CallToolRequestParams
 ) -> types.CallToolResult:
-    tracing.begin(rest.trace_id)
+    tracing.current.set(rest.trace_id or uuid4())
     tool = TOOLS.get(params.name)
     if tool is None:
         names = ", ".join(TOOLS)

@@ -17,11 +17,21 @@ def client_address(request: HttpRequest) -> str | None:
     shorter or no address there was not written by these proxies, and the peer's address is taken.
     """
     proxies = settings.TRUSTED_PROXIES
-    if proxies:
-        hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-        if len(hops) >= proxies and (forwarded := _address(hops[-proxies])):
-            return forwarded
-    return _address(request.META.get("REMOTE_ADDR") or "")
+    hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if proxies else ()
+    forwarded = [hops[-proxies]] if len(hops) >= proxies > 0 else []
+    for text in (*forwarded, request.META.get("REMOTE_ADDR") or ""):
+        host = text.strip()
+        # 192.0.2.1, 192.0.2.1:80, 2001:db8::1 and [2001:db8::1]:80: less the port.
+        if host.startswith("["):
+            host = host[1:].partition("]")[0]
+        elif host.count(":") == 1:
+            host = host.partition(":")[0]
+        try:
+            address = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            continue
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    return None
 
 
 def counted_address(request: HttpRequest) -> str | None:
@@ -32,18 +42,3 @@ def counted_address(request: HttpRequest) -> str | None:
         return address
     network = ipaddress.IPv6Network((address, IPV6_PREFIX), strict=False)
     return str(network.network_address)
-
-
-def _address(text: str) -> str | None:
-    """``192.0.2.1``, ``192.0.2.1:80``, ``2001:db8::1`` or ``[2001:db8::1]:80``, less the port."""
-    text = text.strip()
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)

@@ -23,7 +23,7 @@ from audit_app.base.actors import Actor
 from audit_app.base.errors import InvalidHeader
 from audit_app.base.prepared import Prepared
 from audit_app.http.filters import IdFilter
-from audit_app.http.representation import shaped
+from audit_app.http.representation import compile_serializer
 from audit_app.http.serializers import EventSerializer
 from audit_app.http.viewsets import OperationViewSet
 from audit_app.live import event_log, long_poll
@@ -112,15 +112,15 @@ class EventStreamViewSet(OperationViewSet):
     def list(self, request: Request) -> HttpResponse:
         """What happens from now on, or from Last-Event-ID on, as server-sent events: of what the
         caller may see, what the filters ask for. An event's data is what GET /audit/events says."""
-        asked = self._asked()
-        again = long_poll.get_resumption(request._request)
+        asked = self._parse_filters()
+        again: long_poll.Resumption | None = request._request.META.get(long_poll.ENVIRON_KEY)
         begin = Cursor.parse(again.cursor) if again and again.cursor else self._begin()
         event_log.require_retained(begin)
         end, more = event_log.find_scan_end(begin)
-        events = _told(self.actor, begin, end, asked)
+        events = _read_events(self.actor, begin, end, asked)
         if len(events) == AT_ONCE:
             end, more = event_log.cursor_of(events[-1]), True
-        body = b"".join(map(_said, events))
+        body = b"".join(map(_format_event, events))
         behind = event_log.cursor_of(events[-1]) if events else begin
         if end != behind or not (again or events):
             body += b"id: %s\n\n" % str(end).encode()
@@ -133,7 +133,7 @@ class EventStreamViewSet(OperationViewSet):
             long_poll.hold(request._request, response, held, caller=str(self.actor))
         return response
 
-    def _asked(self) -> dict[str, Any]:
+    def _parse_filters(self) -> dict[str, Any]:
         """What the filters ask for. Raises ValidationError."""
         filters = StreamFilter(self.request.query_params)
         if not filters.is_valid():
@@ -182,13 +182,13 @@ class EventStreamViewSet(OperationViewSet):
         return TOKENS_JUDGED_EVERY if self.request.auth == "jwt" else None
 
 
-def _said(event: Event) -> bytes:
-    data = orjson.dumps(shaped(EventSerializer, event), default=str)
+def _format_event(event: Event) -> bytes:
+    data = orjson.dumps(compile_serializer(EventSerializer)(event), default=str)
     cursor = str(event_log.cursor_of(event)).encode()
     return b"id: %s\nevent: %s\ndata: %s\n\n" % (cursor, event.event_type.encode(), data)
 
 
-def _told(actor: Actor, begin: Cursor, end: Cursor, asked: dict[str, Any]) -> list[Event]:
+def _read_events(actor: Actor, begin: Cursor, end: Cursor, asked: dict[str, Any]) -> list[Event]:
     """Of what was committed behind ``begin`` and up to ``end``, what ``actor`` is told: the first
     AT_ONCE of it."""
     if begin >= end:

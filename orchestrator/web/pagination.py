@@ -54,7 +54,7 @@ class Pages(BasePagination):
         if self.by_key:
             return self._page_by_key(queryset, request.query_params.get("cursor", ""))
         queryset = queryset.order_by(*view.cursor_key)
-        self.total, self.estimated = _counted(queryset, _name_of(request, view.actor))
+        self.total, self.estimated = _count_rows(queryset, _name_of(request, view.actor))
         start = (self.page - 1) * self.size
         if self.estimated and start >= COUNTED:
             said = f"Pages by number end at row {COUNTED:,}. Go on with ?cursor= instead."
@@ -93,7 +93,7 @@ class Pages(BasePagination):
         self.estimated = self.total > COUNTED
         if self.estimated:
             cache.set(name, True, LONG_FOR)
-            self.total = _estimated(view.filter_queryset(view.visible()), self.total)
+            self.total = _estimate_count(view.filter_queryset(view.visible()), self.total)
         return rows
 
     def _page_by_key(self, queryset: "QuerySet[Any]", cursor: str) -> list[Any]:
@@ -106,7 +106,7 @@ class Pages(BasePagination):
         more = len(rows) > self.size
         rows = rows[: self.size]
         self.next_cursor = (
-            sealed(written(rows[-1], self.view.cursor_key), self.path) if more else None
+            sign_cursor(cursor_values(rows[-1], self.view.cursor_key), self.path) if more else None
         )
         return rows
 
@@ -124,7 +124,7 @@ class Pages(BasePagination):
         names = _fields(self.view.cursor_key)
         fields = [queryset.model._meta.get_field(name) for name in names]
         try:
-            values = opened(cursor, self.path)
+            values = read_cursor(cursor, self.path)
             return [_value(field, text) for field, text in zip(fields, values, strict=True)]
         except (BadSignature, ValueError, DjangoValidationError) as error:
             raise ValidationError({"cursor": "This cursor is not one of this list's."}) from error
@@ -219,22 +219,22 @@ def _name_of(request: Request, actor: Actor) -> str:
     return f"long-list:{sha256(named.encode()).hexdigest()}"
 
 
-def _counted(rows: "QuerySet[Any]", name: str) -> tuple[int, bool]:
+def _count_rows(rows: "QuerySet[Any]", name: str) -> tuple[int, bool]:
     """How many there are, and whether that is an estimate: the time of a count has a bound.
 
     Counted are the first in the list's order, so that the index is entered that the page is read
     by: without one, PostgreSQL would look for them from the beginning of the table.
     """
     if cache.get(name, False):
-        return _estimated(rows, COUNTED + 1), True
+        return _estimate_count(rows, COUNTED + 1), True
     counted = rows[: COUNTED + 1].count()
     if counted <= COUNTED:
         return counted, False
     cache.set(name, True, LONG_FOR)
-    return _estimated(rows, counted), True
+    return _estimate_count(rows, counted), True
 
 
-def _estimated(rows: "QuerySet[Any]", counted: int) -> int:
+def _estimate_count(rows: "QuerySet[Any]", counted: int) -> int:
     """What the planner thinks that there are; at least those that were ``counted``."""
     [plan] = json.loads(rows.order_by().values("pk").explain(format="json"))
     return max(counted, int(plan["Plan"]["Plan Rows"]))
@@ -251,13 +251,13 @@ def _fields(key: Sequence[Any]) -> list[str]:
     return [field.removeprefix("-") for field in key]
 
 
-def sealed(values: list[str], path: str) -> str:
+def sign_cursor(values: list[str], path: str) -> str:
     """A cursor behind the row of ``values`` in the list at ``path``, that no other list takes."""
     text = base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
     return _signer(path).sign(text)
 
 
-def opened(cursor: str, path: str) -> list[str]:
+def read_cursor(cursor: str, path: str) -> list[str]:
     """What ``sealed`` was given. Raises BadSignature for what it did not make."""
     text = _signer(path).unsign(cursor)
     values: list[str] = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
@@ -268,7 +268,7 @@ def _signer(path: str) -> Signer:
     return Signer(salt=f"cursor {path}", sep=".")
 
 
-def written(row: Model, key: tuple[str, ...]) -> list[str]:
+def cursor_values(row: Model, key: tuple[str, ...]) -> list[str]:
     """The values of ``row`` that a cursor behind it is made of."""
     fields: list[Any] = [row._meta.get_field(name) for name in _fields(key)]
     return [field.value_to_string(row) for field in fields]

@@ -30,7 +30,7 @@ from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
 from audit_app.base import errors, tracing
-from audit_app.trail.operation import broke_off
+from audit_app.trail.operation import connection_lost
 from orchestrator.web.circuit_breaker import availability
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def problem(
 ) -> HttpResponse:
     """One problem as a response. ``code`` is the usual one of ``status`` unless given."""
     code = code or CODE_OF_STATUS[status]
-    trace_id = tracing.current()
+    trace_id = tracing.current.get(None)
     body = {
         "type": f"urn:orchestrator:problem:{code}",
         "title": HTTPStatus(status).phrase,
@@ -140,7 +140,7 @@ def is_away(error: BaseException | None) -> bool:
             return True
         case InternalError(__cause__=postgres.ReadOnlySqlTransaction()):
             return True
-        case InternalError() if broke_off(error):
+        case InternalError() if connection_lost(error):
             return True
     return False
 
@@ -197,27 +197,29 @@ def _wants_a_page(request: HttpRequest) -> bool:
     return request.path.startswith("/admin/")
 
 
-def _said(request: HttpRequest, response: HttpResponse, title: str, sentence: str) -> HttpResponse:
+def _as_page(
+    request: HttpRequest, response: HttpResponse, title: str, sentence: str
+) -> HttpResponse:
     """``response``, or the same as a page where a person asks."""
     if not _wants_a_page(request):
         return response
-    page = {"title": title, "sentence": sentence, "trace_id": tracing.current()}
+    page = {"title": title, "sentence": sentence, "trace_id": tracing.current.get(None)}
     return render(request, "problem.html", page, status=response.status_code)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     answer = response_to(exception) or problem(400, "The request is malformed.")
-    return _said(request, answer, "Bad request", "The request is malformed.")
+    return _as_page(request, answer, "Bad request", "The request is malformed.")
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     sentence = "You may not do this."
-    return _said(request, problem(403, str(exception) or sentence), "Not allowed", sentence)
+    return _as_page(request, problem(403, str(exception) or sentence), "Not allowed", sentence)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     sentence = "Page not found, or you don't have access."
-    return _said(request, problem(404, "There is nothing at this URL."), "Not found", sentence)
+    return _as_page(request, problem(404, "There is nothing at this URL."), "Not found", sentence)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -225,24 +227,24 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if is_away(error := sys.exc_info()[1]):
         return unavailable(request, cast("DatabaseError", error))
     sentence = "Something went wrong on the server. It was logged with this trace id."
-    return _said(request, problem(500, sentence), "Something went wrong", sentence)
+    return _as_page(request, problem(500, sentence), "Something went wrong", sentence)
 
 
 def unavailable(request: HttpRequest, error: Exception | None = None) -> HttpResponse:
     """For what fails outside of DRF: the admin shows a page that says so."""
     answer = (response_to(error) if error else None) or database_away()
-    return _said(request, answer, "The database is away", DATABASE_AWAY)
+    return _as_page(request, answer, "The database is away", DATABASE_AWAY)
 
 
-def throttled(request: HttpRequest, seconds: int) -> HttpResponse:
+def too_many_requests(request: HttpRequest, seconds: int) -> HttpResponse:
     """Too much was asked from one address; a caller of the API learns of its own limit by DRF."""
     sentence = f"Too many requests came from this address. Try again in {seconds} seconds."
     answer = problem(429, sentence, headers={"Retry-After": str(seconds)})
-    return _said(request, answer, "Too many requests", sentence)
+    return _as_page(request, answer, "Too many requests", sentence)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     sentence = (
         "Your session expired or the form is too old. Nothing was saved; reload and try again."
     )
-    return _said(request, problem(403, reason, code="csrf_failed"), "Not sent", sentence)
+    return _as_page(request, problem(403, reason, code="csrf_failed"), "Not sent", sentence)

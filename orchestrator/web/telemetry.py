@@ -6,11 +6,10 @@ in the trail and on the log line, so that one search finds all three.
 """
 
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from uuid import UUID
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagate import extract
 from opentelemetry.sdk.resources import Resource
@@ -28,7 +27,7 @@ tracer = trace.get_tracer("orchestrator", __version__)
 
 class OurTraceIds(RandomIdGenerator):
     def generate_trace_id(self) -> int:
-        current = tracing.current()
+        current = tracing.current.get(None)
         return current.int if current else super().generate_trace_id()
 
 
@@ -43,20 +42,8 @@ def start() -> None:
     trace.set_tracer_provider(provider)
 
 
-def request_span(
-    method: str, trace_id: UUID, headers: Mapping[str, str]
-) -> AbstractContextManager[trace.Span]:
-    """The span of one request, below the caller's where its traceparent is of the same trace."""
-    below = None
-    if given := headers.get("traceparent"):
-        parent = extract({"traceparent": given})
-        context = trace.get_current_span(parent).get_span_context()
-        below = parent if context.trace_id == trace_id.int else None
-    return tracer.start_as_current_span(method, context=below, kind=trace.SpanKind.SERVER)
-
-
-def traceparent(trace_id: UUID) -> str:
-    """Where the work goes on from here (W3C Trace Context): our span, or a new one's id."""
-    context = trace.get_current_span().get_span_context()
-    span_id = context.span_id or RandomIdGenerator().generate_span_id()
-    return f"00-{trace_id.hex}-{span_id:016x}-{int(context.trace_flags):02x}"
+def parent_of(traceparent: str, trace_id: UUID) -> Context | None:
+    """The caller's span, where ``traceparent`` is of the same trace."""
+    parent = extract({"traceparent": traceparent})
+    context = trace.get_current_span(parent).get_span_context()
+    return parent if context.trace_id == trace_id.int else None

@@ -1,11 +1,11 @@
-"""What can be done to tasks: route, revise, claim, complete, fail, cancel."""
+"""What can be done to a task that was routed: revise, claim, complete, fail, cancel."""
 
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from audit_app.base.actors import Actor
-from audit_app.base.errors import InvalidTransition, OrchestratorError
+from audit_app.base.errors import InvalidTransition
 from audit_app.trail.operation import clock, operation
 from audit_app.trail.recording import perform
 from sessions_app.errors import (
@@ -18,24 +18,8 @@ from sessions_app.errors import (
 )
 from sessions_app.gate import approval_gate
 from sessions_app.models import Task
-from sessions_app.operations import _agents_only, _holds, _open_session_of
+from sessions_app.operations import _holds, _open_session_of
 from sessions_app.tasks.revisions import revise
-from sessions_app.tasks.routing import NewTask, Sender, create_tasks
-
-
-@operation("task.route")
-def route_task(new: NewTask, *, by: Actor, trace_id: UUID, session_id: UUID | None = None) -> Task:
-    """Route a task to a role. The approval gate says who must approve it first.
-
-    What the gate refuses is kept as a task rejected at once, with the reason. The task speaks for
-    the role of its session, else for the agent's first role. Raises AgentsOnly, RoleNotHeld,
-    UnknownSession, SessionClosed, RequestInProgress, IdempotencyKeyReused (the key has its task
-    already), and what the gate's ``evaluate`` returns as an error.
-    """
-    (result,) = create_tasks([new], sender(by, session_id, trace_id), by=by)
-    if isinstance(result, OrchestratorError):
-        raise result
-    return result
 
 
 @operation("task.revise")
@@ -51,7 +35,7 @@ def revise_task(
 
     Raises AgentsOnly, NotFound, NotRouter, InvalidTransition, NothingRevised.
     """
-    _agents_only(by)
+    by.require_agent()
     task = Task.objects.known_locked(by, task_id)
     _routed_by(task, by)
     given = {"description": description, "data": data, "context": context}
@@ -63,21 +47,21 @@ def revise_task(
 def claim(task_id: UUID, *, by: Actor, lease: timedelta, session_id: UUID | None = None) -> Task:
     """Take an approved task of one of the agent's roles, to execute it until the lease runs out.
 
-    A claim whose lease ran out is released first: that is recorded too. Of two rivals the second
-    waits for the row and then learns that the task is taken. A notification can't be claimed, only
-    acknowledged, since nobody was asked about it. What humans approved is executed once: the first
-    claim uses their approval up, and only the agent that made it can claim again. Raises NotFound,
-    RoleNotHeld, TaskTaken, ApprovalConsumed, ApprovalLapsed, InvalidTransition, UnknownSession,
-    SessionClosed.
+    A claim whose lease ran out is released first: that is recorded too. Of two concurrent
+    claims, the second waits for the row and then gets TaskTaken. A notification can't be claimed,
+    only acknowledged, since nobody was asked about it. What humans approved is executed once: the
+    first claim uses their approval up, and only the agent that made it can claim again. Raises
+    NotFound, RoleNotHeld, TaskTaken, ApprovalConsumed, ApprovalLapsed, InvalidTransition,
+    UnknownSession, SessionClosed.
     """
-    agent = _agents_only(by)
+    agent = by.require_agent()
     task = Task.objects.known_locked(by, task_id)
     _holds(by, task.to_role, task)
     if task.task_type == Task.NOTIFICATION:
         raise InvalidTransition(
             task, what="notification", state=task.status, transition="claim", allowed=["complete"]
         )
-    session = _open_session_of(by, session_id)
+    session = _open_session_of(by, session_id) if session_id else None
     now = clock()
     if task.status == Task.Status.CLAIMED:
         if _lease_end(task) > now:
@@ -98,7 +82,7 @@ def complete(
     """
     task = Task.objects.known_locked(by, task_id)
     if task.task_type == Task.NOTIFICATION and task.status == Task.Status.APPROVED:
-        agent = _agents_only(by)
+        agent = by.require_agent()
         _holds(by, task.to_role, task)
         perform(task.claim, by=by, agent_id=agent, session_id=None, until=clock())
     else:
@@ -124,16 +108,6 @@ def cancel(task_id: UUID, *, by: Actor, reason: str = "") -> Task:
     perform(task.cancel, by=by, details={"reason": reason})
     approval_gate().withdraw_approvals(task, by=by, why="The task was cancelled.")
     return task
-
-
-def sender(by: Actor, session_id: UUID | None, trace_id: UUID) -> Sender:
-    """Who routes. Raises AgentsOnly, RoleNotHeld, UnknownSession, SessionClosed."""
-    agent = _agents_only(by)
-    session = _open_session_of(by, session_id)
-    if session:
-        _holds(by, session.role)
-        return Sender(agent, session.role, session, trace_id)
-    return Sender(agent, by.roles[0] if by.roles else None, None, trace_id)
 
 
 def _routed_by(task: Task, by: Actor) -> None:

@@ -7,18 +7,8 @@ from audit_app.base.actors import Actor
 from audit_app.base.errors import InvalidTransition, OrchestratorError
 from audit_app.trail.recording import perform
 from sessions_app.errors import NothingRevised
-from sessions_app.gate import Outcome, PolicyDecision, approval_gate
+from sessions_app.gate import Outcome, approval_gate
 from sessions_app.models import Task, TaskRevision
-
-
-def told(verdict: PolicyDecision) -> dict[str, Any]:
-    """``verdict`` for the metadata of an event."""
-    return {
-        "verdict": verdict.kind.value,
-        "policy": verdict.policy,
-        "policy_version": verdict.policy_version,
-        "why": verdict.why,
-    }
 
 
 def revise(
@@ -53,9 +43,9 @@ def revise(
     perform(
         task.revise,
         by=by,
-        details=named | told(verdict) | (details or {}),
+        details=named | verdict.as_details() | (details or {}),
         edited_by_id=int(by.id) if by.is_human else None,
-        decision=verdict,
+        verdict=verdict,
         **changes,
     )
     if verdict.kind is Outcome.APPROVE:

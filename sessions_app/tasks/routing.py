@@ -1,4 +1,4 @@
-"""New tasks: from what an agent asks for to rows that are judged and recorded."""
+"""Routing: from the new tasks that an agent sends to rows that are evaluated and recorded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -8,12 +8,15 @@ from uuid import UUID
 from audit_app.base.actors import Actor
 from audit_app.base.errors import IdempotencyKeyReused, OrchestratorError
 from audit_app.base.events import EventType
+from audit_app.trail.batch_idempotency import Outcome as BatchOutcome
+from audit_app.trail.batch_idempotency import once_each
 from audit_app.trail.bulk import create_all
-from audit_app.trail.idempotency import waiting_for_rivals
+from audit_app.trail.idempotency import Receipt, wait_for_duplicates
+from audit_app.trail.operation import operation
 from sessions_app.errors import RoleNotHeld
 from sessions_app.gate import Outcome, PolicyDecision, approval_gate
 from sessions_app.models import AgentSession, Task
-from sessions_app.tasks.revisions import told
+from sessions_app.operations import _holds, _open_session_of
 
 FIRST_STATE = {
     Outcome.APPROVE: Task.Status.APPROVED,
@@ -33,10 +36,20 @@ class Sender:
     session: AgentSession | None
     trace_id: UUID
 
+    @classmethod
+    def find(cls, by: Actor, session_id: UUID | None, trace_id: UUID) -> "Sender":
+        """Who routes. Raises AgentsOnly, RoleNotHeld, UnknownSession, SessionClosed."""
+        agent = by.require_agent()
+        if session_id is None:
+            return cls(agent, by.roles[0] if by.roles else None, None, trace_id)
+        session = _open_session_of(by, session_id)
+        _holds(by, session.role)
+        return cls(agent, session.role, session, trace_id)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTask:
-    """A task as an agent asks for it.
+    """A task as an agent sends it.
 
     RouteTaskSerializer validates to these fields, and the columns of the row have their names.
     """
@@ -50,7 +63,8 @@ class NewTask:
     on_behalf_of: str = ""
 
     def build(self, sender: Sender) -> Task:
-        """The row, neither judged nor saved. Raises RoleNotHeld where the sender has no role."""
+        """Return the row, neither evaluated nor saved. Raises RoleNotHeld for a sender without a
+        role."""
         if sender.role is None:
             raise RoleNotHeld(role=self.to_role)
         return Task(
@@ -65,59 +79,96 @@ class NewTask:
 COLUMNS = tuple(each.name for each in fields(NewTask))
 
 
-def create_tasks(
-    asked: Sequence[NewTask], sender: Sender, *, by: Actor
-) -> list[Task | OrchestratorError]:
-    """Create a task for each of ``asked``, whose keys differ, and ask for the approvals that they
-    need: part of an operation. Returns for each its task, or the error that refuses it.
+@operation("task.route")
+def route_task(new: NewTask, *, by: Actor, trace_id: UUID, session_id: UUID | None = None) -> Task:
+    """Route a task to a role. The approval gate says who must approve it first.
 
-    The number of statements does not depend on that of the tasks. A rival with one of the keys is
-    waited for, and IdempotencyKeyReused is returned where it commits. Raises RequestInProgress.
+    What the gate refuses is kept as a task rejected at once, with the reason. The task speaks for
+    the role of its session, else for the agent's first role. Raises AgentsOnly, RoleNotHeld,
+    UnknownSession, SessionClosed, RequestInProgress, IdempotencyKeyReused (the key has its task
+    already), and what the gate's ``evaluate`` returns as an error.
+    """
+    sender = Sender.find(by, session_id, trace_id)
+    (result,) = create_tasks([new], sender, by=by)
+    if isinstance(result, OrchestratorError):
+        raise result
+    return result
+
+
+@operation("task.route_batch")
+def route_tasks(
+    new_tasks: Sequence[NewTask],
+    receipts: Sequence[Receipt],
+    *,
+    by: Actor,
+    trace_id: UUID,
+    session_id: UUID | None = None,
+) -> list[BatchOutcome]:
+    """Route each of ``new_tasks`` as ``route_task`` does, once under its receipt.
+
+    A refusal is the outcome of the tasks that it concerns; the others are routed. Of two concurrent
+    batches with the same keys, the second waits for the first and returns its answers. Raises
+    Outrun, RequestInProgress.
+    """
+
+    def route(numbers: Sequence[int]) -> Sequence[Task | OrchestratorError]:
+        try:
+            sender = Sender.find(by, session_id, trace_id)
+        except OrchestratorError as refusal:
+            return [refusal] * len(numbers)
+        return create_tasks([new_tasks[number] for number in numbers], sender, by=by)
+
+    return once_each(route_task.name, receipts, route, by=by)
+
+
+def create_tasks(
+    new_tasks: Sequence[NewTask], sender: Sender, *, by: Actor
+) -> list[Task | OrchestratorError]:
+    """Create a task for each of ``new_tasks``, whose keys differ, and request the approvals that
+    they need: part of an operation. Returns for each its task, or the error that refuses it.
+
+    The number of statements does not depend on the number of tasks. Waits for a concurrent request
+    with one of the keys, and returns IdempotencyKeyReused where that one commits. Raises
+    RequestInProgress.
     """
     gate = approval_gate()
     results: list[Task | OrchestratorError] = []
-    for new in asked:
+    for new in new_tasks:
         try:
             results.append(new.build(sender))
         except OrchestratorError as refusal:
             results.append(refusal)
     tasks = [result for result in results if isinstance(result, Task)]
-    judged: list[tuple[Task, PolicyDecision]] = []
+    evaluated: list[tuple[Task, PolicyDecision]] = []
+    status: Any = Task._meta.get_field("status")
     refusals: dict[UUID, OrchestratorError] = {}
     for task, verdict in zip(tasks, gate.evaluate(tasks), strict=True):
         if isinstance(verdict, OrchestratorError):
             refusals[task.pk] = verdict
         else:
-            start(task, verdict)
-            judged.append((task, verdict))
-    with waiting_for_rivals():
+            # No transition leads into a first state.
+            status.set_state(task, FIRST_STATE[verdict.kind])
+            task.store_decision(verdict)
+            task.seal_payload()
+            evaluated.append((task, verdict))
+    with wait_for_duplicates():
         created = create_all(
-            [task for task, _ in judged],
+            [task for task, _ in evaluated],
             EventType.TASK_ROUTED,
             by=by,
-            details=[event_details(*each) for each in judged],
+            details=[
+                {"payload_digest": task.payload_digest, **verdict.as_details()}
+                for task, verdict in evaluated
+            ],
             once=ONCE,
         )
-    # A key whose receipt is forgotten may have its task still, and a rival's is there by now.
-    there = {task.pk for task in created}
-    gate.request_approvals([each for each in judged if each[0].pk in there], by=by)
-
-    def outcome(result: Task | OrchestratorError) -> Task | OrchestratorError:
-        if isinstance(result, OrchestratorError) or result.pk in there:
-            return result
-        return refusals.get(result.pk) or IdempotencyKeyReused()
-
-    return [outcome(result) for result in results]
-
-
-def start(task: Task, verdict: PolicyDecision) -> None:
-    """Put ``task``, not saved, into the state that its verdict leads to, and seal its payload."""
-    status: Any = Task._meta.get_field("status")
-    status.set_state(task, FIRST_STATE[verdict.kind])  # no transition leads into a first state
-    task.store_decision(verdict)
-    task.seal_payload()
-
-
-def event_details(task: Task, verdict: PolicyDecision) -> dict[str, Any]:
-    """The metadata of the event of a new task."""
-    return {"payload_digest": task.payload_digest, **told(verdict)}
+    # A key may still have its task after its receipt expired, and a concurrent request may have
+    # created it by now.
+    inserted = {task.pk for task in created}
+    gate.request_approvals([each for each in evaluated if each[0].pk in inserted], by=by)
+    return [
+        result
+        if isinstance(result, OrchestratorError) or result.pk in inserted
+        else refusals.get(result.pk) or IdempotencyKeyReused()
+        for result in results
+    ]

@@ -73,7 +73,8 @@ def test_who_the_policy_names_is_asked(api, bot, payload):
     assert (routed.status_code, routed.json()["status"]) == (202, "awaiting_approval")
     asked = Approval.objects.filter(task=routed.json()["task_id"])
     assert {approval.approver_role: approval.needed for approval in asked} == MEETS[payload][1]
-    assert evaluation.evaluate_task(Task.objects.get()).policy == MEETS[payload][0]
+    (verdict,) = evaluation.evaluate_tasks([Task.objects.get()])
+    assert verdict.policy == MEETS[payload][0]
 
 
 def test_the_demo_has_enough_people_for_everything_it_asks():

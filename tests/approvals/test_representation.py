@@ -16,7 +16,7 @@ from approvals_app.api.task_serializers import (
 from approvals_app.decisions import break_glass, delegations, operations
 from approvals_app.models import Approval
 from audit_app.base.actors import Actor
-from audit_app.http.representation import shaped
+from audit_app.http.representation import compile_serializer
 from audit_app.http.serializers import EventSerializer
 from audit_app.models import Event
 from sessions_app.models import Agent, AgentSession, Task
@@ -60,7 +60,7 @@ def test_it_says_what_the_serializer_says(rows):
     for serializer, each in rows.items():
         for row in each:
             said = serializer().to_representation(row)
-            assert orjson.dumps(shaped(serializer, row)) == orjson.dumps(said)
+            assert orjson.dumps(compile_serializer(serializer)(row)) == orjson.dumps(said)
 
 
 class MomentSerializer(serializers.Serializer):
@@ -72,7 +72,7 @@ def test_moments_are_said_in_utc(microsecond):
     class Row:
         at = datetime(2026, 3, 1, 1, 2, 3, microsecond, timezone(timedelta(hours=2)))
 
-    said = shaped(MomentSerializer, Row)["at"]
+    said = compile_serializer(MomentSerializer)(Row)["at"]
     assert said == MomentSerializer().to_representation(Row)["at"]
     assert datetime.fromisoformat(said) == Row.at
     assert datetime.fromisoformat(said).tzinfo is UTC
@@ -84,4 +84,4 @@ class DefaultSerializer(serializers.Serializer):
 
 def test_a_default_that_would_not_be_represented_is_refused():
     with pytest.raises(TypeError, match="name"):
-        shaped(DefaultSerializer, Agent())
+        compile_serializer(DefaultSerializer)(Agent())

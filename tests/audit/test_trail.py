@@ -44,7 +44,7 @@ WRITING = settings(
 
 
 def note(actor=OPS, details=None, role=None, event="agent.noted"):
-    subject_id = recording.record_apart(event, "note", by=actor, details=details or {}, role=role)
+    subject_id = recording.record_event(event, "note", by=actor, details=details or {}, role=role)
     return Event.objects.get(subject_id=subject_id)
 
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from audit_app.base.canonical import digest
 from audit_app.models import Event
-from sessions_app.api_keys import hash_of
 from sessions_app.models import Agent, AgentKey
 from tests.client import Api
 from tests.commands.conftest import expect_failure, run_for_output
@@ -31,7 +31,7 @@ def test_the_key_of_a_new_agent_is_shown_once_on_a_line_of_its_own(alice):
     assert is_accepted(key)
     agent = Agent.objects.get(name="bot")
     assert (agent.roles, agent.owner) == (["support-agent", "ops"], alice)
-    assert AgentKey.objects.get(agent=agent).hash == hash_of(key)
+    assert AgentKey.objects.get(agent=agent).hash == digest(key)
     assert key not in "".join(Event.objects.values_list("entry", flat=True))
     assert Event.objects.first().actor == "system:create_agent"
 
@@ -83,7 +83,7 @@ def test_with_an_overlap_both_keys_work_for_a_while(bot, tamper):
     assert is_accepted(key)
     tamper(
         "UPDATE agent_keys SET revoked_at = revoked_at - interval '61 minutes' WHERE hash = %s",
-        hash_of(bot.key),
+        digest(bot.key),
     )
     assert not is_accepted(bot.key)
     assert is_accepted(key)

@@ -17,7 +17,7 @@ PATIENCE = 60
 WORLD = """
 import json, sys, django
 django.setup()
-from audit_app.webhooks import operations as webhooks
+from audit_app import webhooks
 from tests.factories import OPS, AgentFactory, ReviewerFactory
 
 agents, receiver = int(sys.argv[1]), sys.argv[2]
@@ -30,7 +30,7 @@ UNDOING = """
 import os, time, uuid, django
 django.setup()
 from django.db import DatabaseError, InterfaceError, connection, transaction
-from audit_app.trail import recording as trail
+from audit_app.trail.recording import record_event
 from tests.factories import OPS
 
 class Undone(Exception): ...
@@ -38,7 +38,7 @@ class Undone(Exception): ...
 while True:
     try:
         with transaction.atomic():
-            trail.record_apart("agent.undone", "note", by=OPS, details={}, trace_id=uuid.uuid4())
+            record_event("agent.undone", "note", by=OPS, details={}, trace_id=uuid.uuid4())
             time.sleep(0.02)
             raise Undone
     except Undone:
@@ -152,9 +152,9 @@ class System:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(pause)
-        self.database = self._start_database()
+        self.database = self._started()
 
-    def _start_database(self) -> embedded_postgres.Server:
+    def _started(self) -> embedded_postgres.Server:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:

@@ -31,8 +31,8 @@ Client(SERVER_NAME="localhost").post(
 )
 """
 BEFORE_THE_COMMIT = """
-settle = Receipt.settle
-Receipt.settle = lambda *given: (settle(*given), die())
+store = Receipt.store
+Receipt.store = lambda *given: (store(*given), die())
 """
 AFTER_THE_COMMIT = "notifier.publish = die  # the first thing that happens after a commit"
 

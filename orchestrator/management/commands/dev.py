@@ -26,11 +26,11 @@ from approvals_app.models import Approval, ApprovalPolicy
 from approvals_app.policy import operations
 from approvals_app.policy.files import parse_file
 from audit_app.base.actors import Actor
+from audit_app.base.canonical import digest
 from orchestrator.ops import embedded_postgres
 from orchestrator.ops.database_roles import Login, create_roles
 from orchestrator.settings import database
 from sessions_app import agents
-from sessions_app.api_keys import hash_of
 from sessions_app.models import Agent, AgentKey
 
 REVIEWERS = {
@@ -192,7 +192,7 @@ def _get_demo_key(key: str) -> str:
     agent = Agent.objects.filter(name=DEMO_AGENT).first()
     if agent is None:
         return agents.create_agent(DEMO_AGENT, by=by, roles=[DEMO_ROLE])[1].text
-    if AgentKey.objects.filter(agent=agent, hash=hash_of(key), revoked_at=None).exists():
+    if AgentKey.objects.filter(agent=agent, hash=digest(key), revoked_at=None).exists():
         return key
     return agents.rotate_key(agent.pk, by=by).text
 

@@ -1,5 +1,5 @@
 -- Whoever remembers whose a key is hears of each change of an agent or of a key with its commit
--- (sessions_app/auth/key_cache.py). When a key was used last is no such change.
+-- (sessions_app/api_keys.py). When a key was used last is no such change.
 CREATE OR REPLACE FUNCTION identities_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('orchestrator_identities', '');
