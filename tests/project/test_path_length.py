@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from audit_app.live.notifier import Notifier
-from sessions_app.auth import key_cache
-from sessions_app.auth import authentication
+from sessions_app.auth import authentication, key_cache
 from tests.awaiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +35,7 @@ def cached_keys(bot, monkeypatch):
     """API keys are cached, as in every web process, where a connection listens to their changes."""
     monkeypatch.setattr(key_cache, "MAX_AGE", 3600.0)
     bell = Notifier()
-    keys = api_keys.KeyCache(bell)
+    keys = key_cache.KeyCache(bell)
     monkeypatch.setattr(authentication, "key_cache", keys)
     keys.start()
     until(lambda: keys.generation > 0)

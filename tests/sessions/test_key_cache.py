@@ -11,9 +11,9 @@ from django.utils import timezone
 from audit_app.base.actors import Actor
 from audit_app.live.long_poll import ENVIRON_KEY, Resumption
 from audit_app.live.notifier import Notifier
-from sessions_app import agents, api_keys
-from sessions_app.api_keys import KeyCache
-from sessions_app.auth import authentication
+from sessions_app import agents
+from sessions_app.auth import authentication, key_cache
+from sessions_app.auth.key_cache import KeyCache
 from sessions_app.models import Agent, AgentKey
 from tests.awaiting import until
 from tests.database import as_superuser
@@ -36,12 +36,12 @@ def keys(notifier, bot, monkeypatch):
 @pytest.fixture
 def deaf_keys(notifier, bot, monkeypatch):
     """They listen where nobody ever says anything."""
-    monkeypatch.setattr(api_keys, "CHANNEL", "nobody_says_anything_here")
+    monkeypatch.setattr(key_cache, "CHANNEL", "nobody_says_anything_here")
     return cache_that_listens(notifier, monkeypatch)
 
 
 def cache_that_listens(notifier, monkeypatch):
-    monkeypatch.setattr(api_keys, "MAX_AGE", 3600.0)
+    monkeypatch.setattr(key_cache, "MAX_AGE", 3600.0)
     keys = KeyCache(notifier)
     monkeypatch.setattr(authentication, "key_cache", keys)
     keys.start()
@@ -168,12 +168,12 @@ def test_nothing_is_cached_once_listening_has_ended(notifier, keys, asks):
 def test_an_old_one_is_looked_up_again(deaf_keys, asks, bot, monkeypatch):
     assert [asks(), asks()] == [True, False]
     agents.revoke_agent(bot.pk, by=OPS)
-    monkeypatch.setattr(api_keys, "MAX_AGE", 0.0)
+    monkeypatch.setattr(key_cache, "MAX_AGE", 0.0)
     assert asks() is None
 
 
 def test_there_is_an_end_to_how_many(keys, monkeypatch):
-    monkeypatch.setattr(api_keys, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(key_cache, "MAX_ENTRIES", 2)
     for name in ("one", "two", "three"):
         keys.put(name, Actor.system(name), generation=keys.generation)
     assert [keys.get(name) is None for name in ("one", "two", "three")] == [True, True, False]
