@@ -28,9 +28,10 @@ chaos: $(VENV)/.dev ## every process killed at random while 200 agents wait: ten
 screenshots: $(VENV)/.dev ## pictures of every page into docs/images
 	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/browser/test_pictures.py
 
-check: $(VENV)/.dev ## formatter, linter, types, imports, migrations, deploy check, schema, dependencies
+check: $(VENV)/.dev ## formatter, linter, names, types, imports, migrations, deploy check, schema, dependencies
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(BIN)/python tools/check_names.py
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/deptry .

@@ -73,11 +73,11 @@ class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
         if actor.auditor:
             return self
         # The first is had from the row itself, and is most often so.
-        return self.filter(_asked(self, actor) | of_known_tasks(actor, "task"))
+        return self.filter(_asking_filter(self, actor) | of_known_tasks(actor, "task"))
 
     def asking(self, actor: Actor) -> Self:
         """Those of which ``actor`` may be one of the voices: by a group, or in another's seat."""
-        return self.filter(_asked(self, actor))
+        return self.filter(_asking_filter(self, actor))
 
     def asking_in_ways(self, actor: Actor) -> list[Self]:
         """``asking``, each way to be asked by itself: PostgreSQL finds each by its index."""
@@ -90,7 +90,7 @@ class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
         """Those that a task waits for, as against those that review an override."""
         return self.filter(override=None)
 
-    def undecided(self) -> Self:
+    def open_to_votes(self) -> Self:
         """Those on which somebody may still vote."""
         return self.pending().filter(_IsOpen(F("status"), F("expires_at"), F("override_id")))
 
@@ -106,12 +106,12 @@ class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
     def overdue(self) -> Self:
         return self.pending().blocking().filter(expires_at__lte=Now())
 
-    def known_locked_with_task(self, actor: Actor, pk: UUID) -> "Approval":
+    def lock_visible_with_task(self, actor: Actor, pk: UUID) -> "Approval":
         """The row that ``actor`` may know of under its lock, with ``task`` locked before it:
         everyone locks in this order. Prepared.
 
         A stranger must not wait for the lock either, since that would tell of the row. Raises
-        NotFound, and Busy as ``locked``.
+        NotFound, and Busy as ``lock``.
         """
         for approval in _locked_with_task(self.model)(actor, pk=pk):
             return approval
@@ -187,7 +187,7 @@ def _locked_with_task(model: "type[Approval]") -> Prepared["Approval"]:
     return Prepared(build)
 
 
-def _asked(approvals: ApprovalQuerySet, actor: Actor) -> Q:
+def _asking_filter(approvals: ApprovalQuerySet, actor: Actor) -> Q:
     """Which approvals ask for ``actor``'s voice."""
     return reduce(or_, _ways_to_be_asked(approvals, actor))
 

@@ -20,7 +20,7 @@ FEW = 10_000
 
 _known: dict[tuple[Any, bool], Prepared[Any]] = {}
 
-SETTLED = """(audit_events.xid < pg_snapshot_xmin(pg_current_snapshot())
+STABLE = """(audit_events.xid < pg_snapshot_xmin(pg_current_snapshot())
     OR audit_events.xid < (SELECT public.audit_settled_before()))"""
 """The first alone would do; the second looks closer where the cluster has other databases."""
 
@@ -46,15 +46,15 @@ class SubjectQuerySet(models.QuerySet[S]):
         few = Subject.kinds()["task"].objects.are_few(actor, FEW)
         return self.looked_up(actor) if few else self.visible_to(actor)
 
-    def known(self, actor: Actor, pk: UUID) -> S:
+    def get_visible(self, actor: Actor, pk: UUID) -> S:
         """``visible_to(actor).one(pk)``, prepared. Raises NotFound."""
-        return self._found(actor, pk, locked=False)
+        return self._read_visible(actor, pk, locked=False)
 
-    def known_locked(self, actor: Actor, pk: UUID) -> S:
-        """``visible_to(actor).locked(pk)``, prepared. Raises NotFound, and Busy as ``locked``."""
-        return self._found(actor, pk, locked=True)
+    def lock_visible(self, actor: Actor, pk: UUID) -> S:
+        """``visible_to(actor).lock(pk)``, prepared. Raises NotFound, and Busy as ``lock``."""
+        return self._read_visible(actor, pk, locked=True)
 
-    def _found(self, actor: Actor, pk: UUID, *, locked: bool) -> S:
+    def _read_visible(self, actor: Actor, pk: UUID, *, locked: bool) -> S:
         model = self.model
         if (model, locked) not in _known:
 
@@ -76,7 +76,7 @@ class SubjectQuerySet(models.QuerySet[S]):
         except self.model.DoesNotExist:
             raise NotFound(what=self.model.subject_type) from None
 
-    def locked(self, pk: UUID | str, **lock: Any) -> S:
+    def lock(self, pk: UUID | str, **lock: Any) -> S:
         """The row under FOR NO KEY UPDATE: who comes second waits, then sees what the first did.
 
         Raises NotFound, and Busy (from @operation) when the wait passes ``lock_timeout``.
@@ -101,9 +101,9 @@ class EventQuerySet(models.QuerySet["Event"]):
         )
         return cast("Self", rows)
 
-    def settled(self) -> Self:
+    def stable(self) -> Self:
         """What nothing can be committed before any more: see tail.py."""
-        rows: Any = self.extra(where=[SETTLED])  # noqa: S610  # querysets know no snapshots
+        rows: Any = self.extra(where=[STABLE])  # noqa: S610  # querysets know no snapshots
         return cast("Self", rows)
 
     def visible_to(self, actor: Actor) -> Self:

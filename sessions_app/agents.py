@@ -139,7 +139,7 @@ def revoke_agent(agent_id: UUID, *, by: Actor) -> Agent:
 
 
 def _lock_active(agent_id: UUID) -> Agent:
-    agent = Agent.objects.locked(agent_id)
+    agent = Agent.objects.lock(agent_id)
     if agent.status != Agent.Status.ACTIVE:
         raise AgentRevoked(agent, name=agent.name)
     return agent

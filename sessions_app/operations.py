@@ -65,7 +65,7 @@ def update_session(
     MetadataTooLarge.
     """
     by.require_agent()
-    session = AgentSession.objects.known_locked(by, session_id)
+    session = AgentSession.objects.lock_visible(by, session_id)
     if expected_versions is not None and session.version not in expected_versions:
         raise StaleVersion(session, what="session")
     changes: dict[str, Any] = {}

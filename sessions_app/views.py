@@ -59,7 +59,7 @@ class SessionViewSet(OperationViewSet):
     def retrieve(self, request: Request, pk: UUID) -> HttpResponse:
         """One session; with If-None-Match, 304 when it has not changed. With Prefer: wait=N, as
         soon as it has ended; with both, as soon as it has changed."""
-        session = AgentSession.objects.known(self.actor, pk)
+        session = AgentSession.objects.get_visible(self.actor, pk)
         tags = parse_tags(request.headers.get("If-None-Match", ""))
         # Compared weakly (RFC 9110, section 13.1.2); If-Match is compared strongly.
         if {"*", etag(session)} & {tag.removeprefix("W/") for tag in tags}:

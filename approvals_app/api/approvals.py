@@ -50,7 +50,7 @@ class ApprovalViewSet(OperationViewSet):
     @extend_schema(parameters=[PREFER])
     def retrieve(self, request: Request, pk: UUID) -> Response:
         """One approval; with Prefer: wait=N, as soon as it is decided."""
-        approval = Approval.objects.known(self.actor, pk)
+        approval = Approval.objects.get_visible(self.actor, pk)
         response = self._present(approval)
         if "Prefer" not in request.headers:
             return response

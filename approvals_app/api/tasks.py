@@ -72,7 +72,7 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
     def retrieve(self, request: Request, pk: UUID) -> Response:
         """One task, with its approvals and the digest of its payload; with Prefer: wait=N, as soon
         as it is decided or changes are requested."""
-        task = Task.objects.known(self.actor, pk)
+        task = Task.objects.get_visible(self.actor, pk)
         response = self._present(task)
         if "Prefer" not in request.headers:
             return response
@@ -208,5 +208,5 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
 class SessionTaskViewSet(TasksViewSet):
     def list(self, request: Request, session_id: UUID) -> Response:
         """The tasks that a session routed or works on, one per idempotency key."""
-        session = AgentSession.objects.known(self.actor, session_id)
+        session = AgentSession.objects.get_visible(self.actor, session_id)
         return self.list_rows(self.visible().of_session(session))

@@ -22,7 +22,7 @@ def break_glass(approval_id: UUID, *, by: Actor, payload_digest: str, reason: st
     without the person who did it. Raises NotFound, what ``eligibility.check_may_override`` raises,
     PayloadDigestMismatch, and ApprovalExpired if any of the deadlines has passed.
     """
-    approval = Approval.objects.known_locked_with_task(by, approval_id)
+    approval = Approval.objects.lock_visible_with_task(by, approval_id)
     now, task = clock(), approval.task
     eligibility.check_may_override(approval, by, now)
     if payload_digest != approval.payload_digest:

@@ -33,7 +33,7 @@ def delegate(approval_id: UUID, *, by: Actor, to: str, reason: str = "") -> Dele
     Raises NotFound, what ``eligibility.voting_seat`` raises, UnknownPerson, DelegateExcluded,
     AlreadyDelegated.
     """
-    approval = Approval.objects.known_locked_with_task(by, approval_id)
+    approval = Approval.objects.lock_visible_with_task(by, approval_id)
     now = clock()
     if eligibility.voting_seat(approval, by, now) != int(by.id):
         raise DelegateExcluded(approval, name=to, why="what was delegated can't be passed on.")
@@ -81,7 +81,7 @@ def end_delegation(delegation_id: UUID, *, by: Actor) -> Delegation:
 
     Raises NotFound, NotDelegator, InvalidTransition.
     """
-    delegation = Delegation.objects.visible_to(by).locked(delegation_id)
+    delegation = Delegation.objects.visible_to(by).lock(delegation_id)
     concerned = (delegation.delegator_id, delegation.delegate_id)
     if not by.is_human or (int(by.id) not in concerned and not _may_administer_people(by)):
         raise NotDelegator(delegation)

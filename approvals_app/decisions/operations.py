@@ -34,7 +34,7 @@ def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -
     """
     if not by.is_agent:
         raise AgentsOnly(kind=by.kind)
-    task = Task.objects.known_locked(by, task_id)
+    task = Task.objects.lock_visible(by, task_id)
     if task.status != Task.Status.AWAITING_APPROVAL:
         raise TaskNotWaiting(task, state=task.status, allowed=task.transitions_allowed())
     now = clock()
@@ -66,7 +66,7 @@ def approve(
     requires to be typed. Raises NotFound, what ``eligibility.voting_seat`` raises,
     PayloadDigestMismatch, ChangesRequested, AnswerRequired, AnswerInvalid, LookFirst, NotTyped.
     """
-    approval = Approval.objects.known_locked_with_task(by, approval_id)
+    approval = Approval.objects.lock_visible_with_task(by, approval_id)
     now = clock()
     if answer is not None or questions.is_question(approval.task.task_type):
         answer = questions.validate_answer(approval.task, answer)
@@ -85,7 +85,7 @@ def reject(approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = ""
 
     Raises NotFound, what ``eligibility.voting_seat`` raises, and PayloadDigestMismatch.
     """
-    approval = Approval.objects.known_locked_with_task(by, approval_id)
+    approval = Approval.objects.lock_visible_with_task(by, approval_id)
     now = clock()
     vote = {"payload_digest": payload_digest, "notes": notes}
     votes = _cast_vote(approval, Vote.Choice.NO, by=by, now=now, **vote)
@@ -108,7 +108,7 @@ def request_changes(approval_id: UUID, *, by: Actor, payload_digest: str, messag
 
     Raises NotFound, what ``eligibility.voting_seat`` raises, and PayloadDigestMismatch.
     """
-    approval = Approval.objects.known_locked_with_task(by, approval_id)
+    approval = Approval.objects.lock_visible_with_task(by, approval_id)
     vote = {"payload_digest": payload_digest, "notes": message}
     _cast_vote(approval, Vote.Choice.CHANGES, by=by, now=clock(), **vote)
     return approval
@@ -120,7 +120,7 @@ def withdraw_vote(approval_id: UUID, *, by: Actor, reason: str = "") -> Approval
 
     Raises NotFound, AlreadyDecided, NoVote.
     """
-    approval = Approval.objects.known_locked_with_task(by, approval_id)
+    approval = Approval.objects.lock_visible_with_task(by, approval_id)
     if not eligibility.can_withdraw_votes(approval):
         raise eligibility.build_already_decided(approval)
     votes = Vote.objects.cast().filter(approval=approval)
@@ -147,7 +147,7 @@ def edit(
     None leaves a member as it is. Raises NotFound, what ``eligibility.voting_seat`` raises,
     PayloadDigestMismatch, InvalidTransition, NothingRevised.
     """
-    approval = Approval.objects.known_locked_with_task(by, approval_id)
+    approval = Approval.objects.lock_visible_with_task(by, approval_id)
     eligibility.voting_seat(approval, by, clock())
     _check_digest(approval, payload_digest)
     given = {"description": description, "data": data, "context": context}

@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-from audit_app.trail.indexing import built
+from audit_app.trail.indexing import build_index
 
 
 class Migration(migrations.Migration):
@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [("approvals_app", "0001_schema")]
 
-    operations = built(
+    operations = build_index(
         "approval",
         models.Index(
             fields=["escalated_to"],

@@ -167,7 +167,7 @@ def _find_approvals(person: User | None, ids: set[UUID]) -> dict[UUID, Approval]
     if person is not None:
         approvals = Approval.objects.waiting_for(Actor.human(person))
     else:
-        approvals = Approval.objects.undecided()
+        approvals = Approval.objects.open_to_votes()
     rows = approvals.filter(pk__in=ids).select_related("task", "override__opened_by")
     return {approval.pk: approval for approval in rows}
 

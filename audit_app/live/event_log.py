@@ -228,7 +228,7 @@ def read(
         if after.epoch < last_epoch:
             here = here.filter(position__lte=epochs.end_positions[after.epoch])
         else:
-            here = here.up_to(until.xid, until.position) if until else here.settled()
+            here = here.up_to(until.xid, until.position) if until else here.stable()
         events += here.order_by("xid", "position")[: limit - len(events)]
         after = Cursor(after.epoch + 1, 0, 0)
     return events

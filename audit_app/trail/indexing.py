@@ -1,21 +1,17 @@
 """Indexes that are built while the application writes, for migrations with ``atomic = False``; and
 how soon tables are vacuumed."""
 
-from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
+from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.operations.special import RunSQL
 from django.db.models import Index
 
 
-def built(model: str, index: Index) -> list[Operation]:
+def build_index(model: str, index: Index) -> list[Operation]:
     """Build ``index`` without holding writers up. What an interrupted try left behind is no index
     that anything could use: it is removed first, so that the migration can be run again."""
     leftover = RunSQL(f"DROP INDEX CONCURRENTLY IF EXISTS {index.name}", RunSQL.noop)
     return [leftover, AddIndexConcurrently(model, index)]
-
-
-def dropped(model: str, name: str) -> Operation:
-    return RemoveIndexConcurrently(model, name)
 
 
 def vacuumed_soon(*tables: str) -> list[Operation]:

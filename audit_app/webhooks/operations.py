@@ -64,7 +64,7 @@ def change_webhook(
     """
     _administrators_only(by)
     ssrf.require_webhook_url(url, plain=settings.TRIAL)
-    webhook = Webhook.objects.locked(webhook_id)
+    webhook = Webhook.objects.lock(webhook_id)
     changes = {"url": url, "event_types": event_types, "roles": roles}
     if changes != {name: getattr(webhook, name) for name in changes}:
         perform(webhook.change, by=by, details=changes, **changes)
@@ -78,7 +78,7 @@ def rotate_secret(webhook_id: UUID, *, by: Actor) -> tuple[Webhook, str]:
     Raises WebhookAdministratorsOnly, NotFound.
     """
     _administrators_only(by)
-    webhook = Webhook.objects.locked(webhook_id)
+    webhook = Webhook.objects.lock(webhook_id)
     secret, until = _make_secret(), clock() + OLD_SECRET_SIGNS
     # The receiver may still verify with the old secret while it is being replaced there.
     encrypted = encryption.encrypt(secret, purpose=planning.PURPOSE)
@@ -94,7 +94,7 @@ def pause(webhook_id: UUID, *, by: Actor, why: str = "") -> Webhook:
     Raises WebhookAdministratorsOnly, NotFound, InvalidTransition.
     """
     _administrators_only(by)
-    webhook = Webhook.objects.locked(webhook_id)
+    webhook = Webhook.objects.lock(webhook_id)
     perform(webhook.pause, by=by, details={"reason": why})
     return webhook
 
@@ -106,7 +106,7 @@ def resume(webhook_id: UUID, *, by: Actor) -> Webhook:
     Raises WebhookAdministratorsOnly, NotFound, InvalidTransition.
     """
     _administrators_only(by)
-    webhook = Webhook.objects.locked(webhook_id)
+    webhook = Webhook.objects.lock(webhook_id)
     perform(webhook.resume, by=by)
     planning.send_again(webhook.deliveries.filter(status=Delivery.Status.HELD))
     return webhook
@@ -116,7 +116,7 @@ def resume(webhook_id: UUID, *, by: Actor) -> Webhook:
 def disable(webhook_id: UUID, *, by: Actor, why: str = "") -> Webhook:
     """Stop sending to it. Raises WebhookAdministratorsOnly, NotFound, InvalidTransition."""
     _administrators_only(by)
-    webhook = Webhook.objects.locked(webhook_id)
+    webhook = Webhook.objects.lock(webhook_id)
     perform(webhook.disable, by=by, details={"reason": why})
     return webhook
 
@@ -130,7 +130,7 @@ def replay(webhook_id: UUID, *, by: Actor, after: Cursor) -> int:
     Raises WebhookAdministratorsOnly, NotFound, CursorExpired.
     """
     _administrators_only(by)
-    webhook = Webhook.objects.locked(webhook_id)
+    webhook = Webhook.objects.lock(webhook_id)
     events: list[Event] = event_log.read(after, MAX_REPLAYED)
     wanted = [event for event in events if webhook.wants(event)]
     planning.create_deliveries(webhook, wanted)

@@ -36,7 +36,7 @@ def revise_task(
     Raises AgentsOnly, NotFound, NotRouter, InvalidTransition, NothingRevised.
     """
     by.require_agent()
-    task = Task.objects.known_locked(by, task_id)
+    task = Task.objects.lock_visible(by, task_id)
     _routed_by(task, by)
     given = {"description": description, "data": data, "context": context}
     revise(task, by=by, changes={name: v for name, v in given.items() if v is not None})
@@ -55,7 +55,7 @@ def claim(task_id: UUID, *, by: Actor, lease: timedelta, session_id: UUID | None
     UnknownSession, SessionClosed.
     """
     agent = by.require_agent()
-    task = Task.objects.known_locked(by, task_id)
+    task = Task.objects.lock_visible(by, task_id)
     _holds(by, task.to_role, task)
     if task.task_type == Task.NOTIFICATION:
         raise InvalidTransition(
@@ -80,7 +80,7 @@ def complete(
 
     Raises NotFound, NotClaimant, LeaseExpired, InvalidTransition.
     """
-    task = Task.objects.known_locked(by, task_id)
+    task = Task.objects.lock_visible(by, task_id)
     if task.task_type == Task.NOTIFICATION and task.status == Task.Status.APPROVED:
         agent = by.require_agent()
         _holds(by, task.to_role, task)
@@ -94,7 +94,7 @@ def complete(
 @operation("task.fail")
 def fail(task_id: UUID, *, by: Actor, error: Any = None, session_id: UUID | None = None) -> Task:
     """Report a claimed task failed. Raises as ``complete`` does."""
-    task = Task.objects.known_locked(by, task_id)
+    task = Task.objects.lock_visible(by, task_id)
     _holds_lease(task, by, session_id)
     perform(task.fail, by=by, error=error)
     return task
@@ -103,7 +103,7 @@ def fail(task_id: UUID, *, by: Actor, error: Any = None, session_id: UUID | None
 @operation("task.cancel")
 def cancel(task_id: UUID, *, by: Actor, reason: str = "") -> Task:
     """Take a task back, approvals and all. Raises NotFound, NotRouter, InvalidTransition."""
-    task = Task.objects.known_locked(by, task_id)
+    task = Task.objects.lock_visible(by, task_id)
     _routed_by(task, by)
     perform(task.cancel, by=by, details={"reason": reason})
     approval_gate().withdraw_approvals(task, by=by, why="The task was cancelled.")

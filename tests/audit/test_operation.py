@@ -19,7 +19,7 @@ from tests.races.together import together
 @operation("tests.touch")
 def touch(session_id, *, by, then=None):
     """Note something on a session, then do ``then``."""
-    session = AgentSession.objects.locked(session_id)
+    session = AgentSession.objects.lock(session_id)
     recording.perform(session.update, by=by, metadata={"touched": True})
     if then:
         then()
@@ -107,12 +107,10 @@ def test_a_deadlocks_victim_is_tried_again_and_both_get_through(bot):
     @operation("tests.touch_both")
     def touch_both(one, other, *, by):
         tries.append(one)
-        recording.perform(AgentSession.objects.locked(one).update, by=by, metadata={"by": str(one)})
+        recording.perform(AgentSession.objects.lock(one).update, by=by, metadata={"by": str(one)})
         if len(tries) <= 2:
             meet.wait(timeout=30)
-        recording.perform(
-            AgentSession.objects.locked(other).update, by=by, metadata={"by": str(one)}
-        )
+        recording.perform(AgentSession.objects.lock(other).update, by=by, metadata={"by": str(one)})
 
     outcomes = together(
         [
@@ -171,7 +169,7 @@ def test_who_waits_too_long_for_a_lock_is_told_to_come_again(bot, session):
 
     def hold():
         with transaction.atomic():
-            AgentSession.objects.locked(session.pk)
+            AgentSession.objects.lock(session.pk)
             holds.set()
             done.wait(timeout=30)
 

@@ -45,7 +45,7 @@ def test_everybody_knows_what_they_may_see(people, bot, model):
     for _ in range(2):  # the second time it is prepared
         for actor in people:
             try:
-                found.append(model.objects.known(actor, pk))
+                found.append(model.objects.get_visible(actor, pk))
             except NotFound:
                 found.append(None)
     expected = [find_visible(model.objects, actor, pk) for actor in people] * 2

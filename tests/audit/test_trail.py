@@ -126,7 +126,7 @@ def test_an_event_carries_the_role_and_the_trace_of_its_subject(bot):
 def test_a_change_saves_only_what_it_changed(bot):
     session = SessionFactory(agent=bot, metadata={"a": 1})
     with transaction.atomic():
-        row = AgentSession.objects.locked(session.pk)
+        row = AgentSession.objects.lock(session.pk)
         row.role = "forged"
         recording.perform(row.activate, by=OPS)
     assert AgentSession.objects.get(pk=session.pk).role == "support-agent"
@@ -135,7 +135,7 @@ def test_a_change_saves_only_what_it_changed(bot):
 def test_a_transition_that_is_not_possible_says_what_is(bot):
     session = session_in("active", bot)
     with pytest.raises(InvalidTransition) as refusal, transaction.atomic():
-        recording.perform(AgentSession.objects.locked(session.pk).activate, by=OPS)
+        recording.perform(AgentSession.objects.lock(session.pk).activate, by=OPS)
     assert refusal.value.data == {
         "what": "session",
         "state": "active",

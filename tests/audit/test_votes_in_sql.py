@@ -695,7 +695,7 @@ class TestRevisionsOfPeople:
         by = Actor.human(alice)
         verdict = PolicyDecision(Outcome.REQUIRE, "")
         with expect_refusal("is another's than its event says"):
-            task = Task.objects.locked(task.pk)
+            task = Task.objects.lock(task.pk)
             details = {"replaces": task.payload_digest}
             task.revisions.create(number=1, payload=task.payload, edited_by_id=None)
             withdrawn(task)
@@ -705,7 +705,7 @@ class TestRevisionsOfPeople:
     @pytest.mark.parametrize("member", ['"description":"hidden",', '"data":{"a":{"b":1,"b":2}},'])
     def test_a_payload_that_can_be_read_in_two_ways(self, task, member):
         with expect_refusal("has a member twice"):
-            task = Task.objects.locked(task.pk)
+            task = Task.objects.lock(task.pk)
             text = "{" + member + task.payload[1:]
             task.revisions.create(number=1, payload=task.payload, edited_by_id=None)
             sets, values = "payload = %s, revision = 2", [text]

