@@ -23,7 +23,7 @@ from django.db.models import QuerySet
 from audit_app.base.actors import Actor
 from audit_app.base.errors import CursorExpired
 from audit_app.models import Event
-from audit_app.querysets import SETTLED, EventQuerySet
+from audit_app.querysets import STABLE, EventQuerySet
 
 BATCH = 500
 MAX_LOOKUPS = 1_000
@@ -55,7 +55,7 @@ ON CONFLICT DO NOTHING
 READ_EPOCHS = "SELECT after_position FROM trail_eras ORDER BY number"
 READ_LAST_STABLE = f"""
 SELECT xid, position FROM audit_events
-WHERE {SETTLED} AND position > %s
+WHERE {STABLE} AND position > %s
 ORDER BY xid DESC, position DESC LIMIT 1
 """  # noqa: S608  # nothing but our own text
 READ_SCAN_END = """

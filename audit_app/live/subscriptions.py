@@ -16,7 +16,7 @@ import psycopg
 
 from audit_app.live.event_log import Cursor, epochs, find_end_on
 from audit_app.live.notifier import notifier
-from audit_app.querysets import SETTLED
+from audit_app.querysets import STABLE
 
 EVERYTHING = "*"
 """The key of every event. An event's other keys, all of them texts, are its subject's id, those of
@@ -29,7 +29,7 @@ MAX_REMEMBERED_KEYS = 50_000
 """Keys whose last event is remembered; a position from before those is always behind."""
 
 READ_NEW_EVENTS = f"""
-SELECT xid::text::bigint, position, {SETTLED}, subject_id::text, trace_id::text, role, event_type,
+SELECT xid::text::bigint, position, {STABLE}, subject_id::text, trace_id::text, role, event_type,
     metadata ->> 'approval_id', metadata ->> 'task_id'
 FROM audit_events
 WHERE (xid, position) > (%s::xid8, %s) AND position > %s
