@@ -16,8 +16,8 @@ def revise(
 ) -> None:
     """Give ``task``, which the caller has locked, another payload: part of an operation.
 
-    What it asked for is kept as a TaskRevision, nobody is asked about that any more, and the new
-    payload is judged as if it were routed now. Raises InvalidTransition, NothingRevised.
+    The old payload is kept as a TaskRevision and its approvals are withdrawn. The new payload is
+    evaluated as if it were routed now. Raises InvalidTransition, NothingRevised.
     """
     if task.status != Task.Status.AWAITING_APPROVAL:
         allowed = task.transitions_allowed()
@@ -26,30 +26,30 @@ def revise(
         )
     gate = approval_gate()
     gate.check_revisable(task)
-    asked = copy(task)
+    revised = copy(task)
     for name, value in changes.items():
-        setattr(asked, name, value)
-    asked.seal_payload()
-    if asked.payload == task.payload:
+        setattr(revised, name, value)
+    revised.seal_payload()
+    if revised.payload == task.payload:
         raise NothingRevised(task)
     TaskRevision.objects.create(
         task=task, number=task.revision, payload=task.payload, edited_by_id=task.edited_by_id
     )
     gate.withdraw_approvals(task, by=by, why="The task was revised.")
-    (verdict,) = gate.evaluate([asked])
-    if isinstance(verdict, OrchestratorError):
-        raise verdict
-    named = {"payload_digest": asked.payload_digest, "replaces": task.payload_digest}
+    (decision,) = gate.evaluate([revised])
+    if isinstance(decision, OrchestratorError):
+        raise decision
+    digests = {"payload_digest": revised.payload_digest, "replaces": task.payload_digest}
     perform(
         task.revise,
         by=by,
-        details=named | verdict.as_details() | (details or {}),
+        details=digests | decision.as_details() | (details or {}),
         edited_by_id=int(by.id) if by.is_human else None,
-        verdict=verdict,
+        decision=decision,
         **changes,
     )
-    if verdict.kind is Outcome.APPROVE:
+    if decision.kind is Outcome.APPROVE:
         perform(task.approve, by=Actor.system("policy"))
-    elif verdict.kind is Outcome.REFUSE:
+    elif decision.kind is Outcome.REFUSE:
         perform(task.reject, by=Actor.system("policy"))
-    gate.request_approvals([(task, verdict)], by=by)
+    gate.request_approvals([(task, decision)], by=by)

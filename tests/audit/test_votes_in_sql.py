@@ -699,7 +699,7 @@ class TestRevisionsOfPeople:
             details = {"replaces": task.payload_digest}
             task.revisions.create(number=1, payload=task.payload, edited_by_id=None)
             withdrawn(task)
-            given = {"edited_by_id": None, "verdict": verdict, "data": {"x": 1}}
+            given = {"edited_by_id": None, "decision": verdict, "data": {"x": 1}}
             perform(task.revise, by=by, details=details, **given)
 
     @pytest.mark.parametrize("member", ['"description":"hidden",', '"data":{"a":{"b":1,"b":2}},'])

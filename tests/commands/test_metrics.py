@@ -3,6 +3,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from approvals_app import errors
 from approvals_app.decisions import operations
 from audit_app.base.actors import Actor
 from tests.client import Api
@@ -37,7 +38,7 @@ def test_decisions_are_counted_with_what_came_of_them(alice, bot):
     approval = the_approval(TaskFactory(agent=bot))
     given = {"by": Actor.human(alice), "payload_digest": approval.payload_digest}
     operations.approve(approval.pk, **given)
-    with pytest.raises(operations.policies.AlreadyDecided):
+    with pytest.raises(errors.AlreadyDecided):
         operations.approve(approval.pk, **given)
     after = scrape_metrics()
     assert after[done] == before.get(done, 0) + 1

@@ -17,7 +17,7 @@ PATIENCE = 60
 WORLD = """
 import json, sys, django
 django.setup()
-from audit_app import webhooks
+from audit_app.webhooks import operations as webhooks
 from tests.factories import OPS, AgentFactory, ReviewerFactory
 
 agents, receiver = int(sys.argv[1]), sys.argv[2]

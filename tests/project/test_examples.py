@@ -9,8 +9,6 @@ from django.test import Client
 from sessions_app.models import Task
 from tests.factories import ReviewerFactory, the_approval
 
-pytestmark = pytest.mark.pure
-
 PAYLOADS = sorted((Path(__file__).parents[2] / "examples" / "payloads").glob("*.json"))
 
 

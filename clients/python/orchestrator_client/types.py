@@ -15,7 +15,7 @@ class AddEventRequest(TypedDict):
 
 
 class Approval(TypedDict):
-    """An approval, on its own or within its task; the floor above makes the rows."""
+    """An approval, on its own or within its task."""
 
     approval_id: str
     task_id: str
@@ -32,17 +32,17 @@ class Approval(TypedDict):
     """Lowercase hex SHA-256."""
 
     revision: int
-    """The revision of the task that it is about."""
+    """The revision of the task that is decided on."""
 
     needed: int
-    """How many of the role must say yes."""
+    """How many members of the role must approve."""
 
     deny_threshold: int
     """How many noes reject the task."""
 
     votes: list[Vote]
     escalated_to: str | None
-    """What is waited for instead."""
+    """The approval that replaces it."""
 
     override_id: str | None
     """The break-glass override that it reviews."""
@@ -65,14 +65,14 @@ class ApproveRequest(TypedDict):
     """A request body: nothing but the declared fields."""
 
     payload_digest: str
-    """Of the payload that was seen."""
+    """SHA-256 of the payload that the caller saw."""
 
     notes: NotRequired[str]
     answer: NotRequired[Any]
-    """Where the task is a question: what its schema asks for."""
+    """Required if the task is a question: valid by its schema."""
 
     typed: NotRequired[str]
-    """Where the policy wants a member of the payload typed out: its value."""
+    """Required if the policy asks to type a member of the payload: its value."""
 
 
 class BatchTaskRequest(TypedDict):
@@ -82,7 +82,7 @@ class BatchTaskRequest(TypedDict):
     task: TaskBodyRequest
     context: NotRequired[dict[str, Any]]
     on_behalf_of: NotRequired[str]
-    """The person whom the agent asks for, by username or e-mail: can't approve it."""
+    """Username or e-mail of the person on whose behalf it asks; can't approve it."""
 
     idempotency_key: str
     """One task per key, over this path and /tasks/route."""
@@ -92,7 +92,7 @@ class BreakGlassRequest(TypedDict):
     """A request body: nothing but the declared fields."""
 
     payload_digest: str
-    """Of the payload that was seen."""
+    """SHA-256 of the payload that the caller saw."""
 
     reason: str
 
@@ -101,7 +101,7 @@ class BulkItemRequest(TypedDict):
     """A request body: nothing but the declared fields."""
 
     payload_digest: str
-    """Of the payload that was seen."""
+    """SHA-256 of the payload that the caller saw."""
 
     notes: NotRequired[str]
     approval_id: str
@@ -147,7 +147,7 @@ class DecisionRequest(TypedDict):
     """A request body: nothing but the declared fields."""
 
     payload_digest: str
-    """Of the payload that was seen."""
+    """SHA-256 of the payload that the caller saw."""
 
     notes: NotRequired[str]
 
@@ -156,7 +156,7 @@ class DelegateRequest(TypedDict):
     """A request body: nothing but the declared fields."""
 
     to: str
-    """The username of somebody who works here."""
+    """The username of a staff user."""
 
     reason: NotRequired[str]
 
@@ -180,7 +180,7 @@ class EditRequest(TypedDict):
     data: NotRequired[dict[str, Any]]
     context: NotRequired[dict[str, Any]]
     payload_digest: str
-    """Of the payload that was seen."""
+    """SHA-256 of the payload that the caller saw."""
 
     notes: NotRequired[str]
 
@@ -246,10 +246,10 @@ class Override(TypedDict):
 
 
 class PolicyOfTask(TypedDict):
-    """Which version of which policy judged the present revision, and why."""
+    """The policy that decided on the present revision, and why."""
 
     name: str
-    """Empty where none matched."""
+    """Empty if none matched."""
 
     version: int | None
     verdict: Literal["approve", "require", "refuse", ""]
@@ -282,7 +282,7 @@ class RequestChangesRequest(TypedDict):
     """A request body: nothing but the declared fields."""
 
     payload_digest: str
-    """Of the payload that was seen."""
+    """SHA-256 of the payload that the caller saw."""
 
     message: str
 
@@ -296,14 +296,14 @@ class ReviseTaskRequest(TypedDict):
 
 
 class Revision(TypedDict):
-    """What a task asked for, or asks for now."""
+    """One revision of a task's payload."""
 
     revision: int
     payload: dict[str, Any]
     payload_digest: str
     edited_by: NotRequired[str | None]
     replaced_at: NotRequired[str | None]
-    """Null: it is the present one."""
+    """Null for the present revision."""
 
 
 class Revisions(TypedDict):
@@ -323,7 +323,7 @@ class RouteTaskRequest(TypedDict):
     task: TaskBodyRequest
     context: NotRequired[dict[str, Any]]
     on_behalf_of: NotRequired[str]
-    """The person whom the agent asks for, by username or e-mail: can't approve it."""
+    """Username or e-mail of the person on whose behalf it asks; can't approve it."""
 
 
 class RoutedBatch(TypedDict):
@@ -333,14 +333,14 @@ class RoutedBatch(TypedDict):
 
 class RoutedOfMany(TypedDict):
     status: int
-    """What POST /tasks/route would have answered."""
+    """The status that POST /tasks/route would have returned."""
 
     task: NotRequired[RoutedTask]
     problem: NotRequired[dict[str, Any]]
     """Why this one was refused (RFC 9457)."""
 
     replayed: NotRequired[bool]
-    """True: this key was answered so before."""
+    """True if this key was used before and this is its first answer."""
 
 
 class RoutedTask(TypedDict):
@@ -449,11 +449,11 @@ class UpdateSessionRequest(TypedDict):
 
 
 class Vote(TypedDict):
-    """What one person said of an approval; withdrawn votes are in the trail alone."""
+    """One person's vote on an approval; withdrawn votes are only in the audit trail."""
 
     voter: str
     seat_of: str
-    """In whose place; mostly the voter's own."""
+    """The seat it is cast in; usually the voter's own."""
 
     choice: Literal["yes", "no", "changes"]
     notes: str
