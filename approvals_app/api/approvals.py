@@ -51,14 +51,17 @@ class ApprovalViewSet(OperationViewSet):
     def retrieve(self, request: Request, pk: UUID) -> Response:
         """One approval; with Prefer: wait=N, as soon as it is decided."""
         approval = Approval.objects.get_visible(self.actor, pk)
-        response = self._present(approval)
         if "Prefer" not in request.headers:
-            return response
+            return self._present(approval)
         # All approvals of the task: a request for changes on one of them answers the others, too.
         task = Task.objects.get(pk=approval.task_id)
         read_approvals([task])
+        # Shown as it was judged: a decision may have been committed since the first read.
+        approval = next(each for each in task.approvals.all() if each.pk == pk)
         return self.hold_response(
-            response, subscription_keys(task), answered=approval not in find_unanswered(task)
+            self._present(approval),
+            subscription_keys(task),
+            answered=approval not in find_unanswered(task),
         )
 
     @extend_schema(request=RequestApprovalSerializer, responses={201: ApprovalSerializer})

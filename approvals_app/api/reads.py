@@ -49,8 +49,12 @@ def find_unanswered(task: Task) -> list[Approval]:
 
 def waits_for_people(task: Task) -> bool:
     """Whether ``task`` waits for a decision and nobody has requested changes yet."""
-    waits = task.status == Task.Status.AWAITING_APPROVAL
-    return waits and any(each.override_id is None for each in find_unanswered(task))
+    if task.status != Task.Status.AWAITING_APPROVAL:
+        return False
+    if any(each.override_id is None for each in find_unanswered(task)):
+        return True
+    # Without a pending approval the task was decided after it was read: what is shown is outdated.
+    return all(each.status != Approval.Status.PENDING for each in task.approvals.all())
 
 
 def subscription_keys(task: Task) -> list[str]:

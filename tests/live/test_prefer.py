@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection
 
+from approvals_app.api.reads import read_approvals, waits_for_people
 from approvals_app.decisions import operations
 from audit_app.base.actors import Actor
 from audit_app.live import long_poll
 from orchestrator.server import long_poll as door
 from sessions_app import agents
 from sessions_app import operations as work
+from sessions_app.models import Task
 from tests.database import as_superuser
 from tests.factories import OPS, SessionFactory, TaskFactory, approve_task, the_approval
 from tests.live.conftest import serving
@@ -177,6 +179,18 @@ def test_forty_wait_beside_a_pool_of_two_and_others_are_answered(aside, alice, b
         assert server.admin.get("/health").status_code == 200
         decide(approval, alice)
         assert {wait.result(30).json()["status"] for wait in waits} == {"approved"}
+
+
+def test_a_task_that_is_decided_between_two_reads_is_asked_for_again(alice, bot):
+    """The wait would end with a task that still waits beside approvals that are decided."""
+    read_before = Task.objects.get(pk=TaskFactory(agent=bot).pk)
+    decide(the_approval(read_before), alice)
+    read_approvals([read_before])
+    assert waits_for_people(read_before)
+
+    read_after = Task.objects.get(pk=read_before.pk)
+    read_approvals([read_after])
+    assert not waits_for_people(read_after)
 
 
 def test_whoever_waited_does_not_queue_behind_whoever_comes_now(aside, alice, bot, tmp_path):
