@@ -134,6 +134,8 @@ def serving(database: Database, place: Path, **environment: str) -> Iterator[htt
         **environment,
     }
     with gunicorn(place / "log", env), client_of(port, headers=HTTPS, timeout=10) as client:
+        # How long a process takes to start says nothing about whether it hangs afterwards.
+        assert client.get("/status", timeout=90).status_code == 200
         yield client
 
 
