@@ -1,8 +1,9 @@
 """API keys: generated, shown once, stored as a hash."""
 
-import hashlib
 import secrets
 from dataclasses import dataclass
+
+from audit_app.base.canonical import digest
 
 PREFIX = "ork_"
 PREFIX_LENGTH = 12
@@ -24,10 +25,5 @@ class NewKey:
 
     @property
     def hash(self) -> str:
-        return hash_of(self.text)
-
-
-def hash_of(key: str) -> str:
-    """The SHA-256 of a key, in hex."""
-    # A key has 256 random bits, so a slow hash would protect it no better.
-    return hashlib.sha256(key.encode()).hexdigest()
+        # A key has 256 random bits, so a slow hash would protect it no better.
+        return digest(self.text)
