@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.conf import settings
 
 from approvals_app.errors import NotJudgedYet
@@ -78,16 +79,24 @@ def compile_policy(policy: ApprovalPolicy) -> language.Policy:
     return language.Policy.parse(policy.document, version=policy.version, id=str(policy.pk))
 
 
+MATCHED = ("task_type", "from_role", "to_role")
+
+
 class _TaskFacts(dict[str, Any]):
-    """The variables of conditions on a task; reads the agent's name only if a condition does."""
+    """The variables of conditions on a task, whose payload is sealed.
+
+    The agent's name and what only conditions read are read when one asks for them.
+    """
 
     def __init__(self, task: Task, names: dict[UUID, str]) -> None:
-        super().__init__({name: getattr(task, name) for name in Task.PAYLOAD_FIELDS})
+        super().__init__({name: getattr(task, name) for name in MATCHED})
         self._task, self._names = task, names
 
-    def __missing__(self, name: str) -> str:
+    def __missing__(self, name: str) -> Any:
         if name != "agent":
-            raise KeyError(name)
+            # From the text that is kept and hashed: simulation reads the same.
+            self.update(orjson.loads(self._task.payload))
+            return self[name]
         agent = self._task.agent_id
         if agent not in self._names:
             self._names[agent] = self._task.agent.name

@@ -94,7 +94,11 @@ class Policy:
 
     @classmethod
     def parse(cls, document: Any, *, version: int | None = None, id: str | None = None) -> "Policy":
-        """Parse and check ``document``. Raises RuleInvalid, which names the field."""
+        """Parse and check ``document``. Raises RuleInvalid, which names the field.
+
+        The condition of a stored policy, one with a ``version``, was checked when it was saved. If
+        this version of the runtime can't compile it, it fails on every task.
+        """
         top = _Reader(document, "")
         name = top.read_required("name", _name)
         priority = top.read_optional("priority", _whole(-FARTHEST_PRIORITY, FARTHEST_PRIORITY), 0)
@@ -104,7 +108,8 @@ class Policy:
         globs = {
             n: when.read_optional(n, _glob, "*") for n in ("task_type", "from_role", "to_role")
         }
-        condition = when.read_optional("condition", _condition, "")
+        read_condition = _condition if version is None else _text(LONGEST_DESCRIPTION)
+        condition = when.read_optional("condition", read_condition, "")
         when.refuse_other_keys()
         kind = Outcome(top.read_required("then", _one_of(*(kind.value for kind in Outcome))))
         fields: dict[str, Any] = globs | (
@@ -207,11 +212,11 @@ def evaluate(policies: Sequence[Policy], facts: Mapping[str, Any], default: str)
             if policy.condition:
                 # Most policies have no condition, and converting the facts takes a while.
                 variables = variables or Facts(facts)
-                if not _compile_condition(policy.condition).holds(variables):
+                if not compile_condition(policy.condition).holds(variables):
                     continue
             decision = _decide(policy, facts)
             return decision if failed is None else _keep_stricter(failed, decision)
-        except ConditionFailed as failure:
+        except (ConditionFailed, ConditionInvalid) as failure:
             failed = failed or _decide_on_failure(policy, facts, str(failure))
             if policy.kind is Outcome.REQUIRE:
                 return _decide_on_failure(policy, facts, str(failure))
@@ -311,7 +316,8 @@ _conditions: dict[str, Condition] = {}
 MOST_CONDITIONS = 10_000
 
 
-def _compile_condition(text: str) -> Condition:
+def compile_condition(text: str) -> Condition:
+    """The condition, compiled once. Raises ConditionInvalid."""
     if text not in _conditions:
         if len(_conditions) >= MOST_CONDITIONS:
             _conditions.clear()  # people trying out drafts must not fill the memory
@@ -452,7 +458,7 @@ def _glob(value: Any) -> str:
 def _condition(value: Any) -> str:
     text = _text(LONGEST_DESCRIPTION)(value).strip()
     try:
-        Condition(text)
+        compile_condition(text).try_constants()
     except ConditionInvalid as error:
         raise ValueError(str(error)) from None
     return text
