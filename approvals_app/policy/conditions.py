@@ -7,13 +7,12 @@ large payloads, are evaluated by a process beside; others take microseconds here
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from approvals_app.policy import runtime, syntax
 from approvals_app.policy.evaluator import EVALUATOR
-from approvals_app.policy.runtime import Failed as ConditionFailed
-from approvals_app.policy.runtime import Invalid as ConditionInvalid
+from approvals_app.policy.runtime import ConditionFailed, ConditionInvalid
 
 VARIABLES: Final = frozenset(runtime.VARIABLES)
 LONGEST: Final = 2_000
@@ -47,6 +46,7 @@ class Facts:
         self._facts = facts
         self._texts: dict[frozenset[str], str] = {}
         self._activations: dict[frozenset[str], Any] = {}
+        self._kinds: dict[syntax.Path, str | None] = {}
         self._left = TASK_LIMIT
 
     def get_text(self, needs: frozenset[str]) -> str:
@@ -72,8 +72,13 @@ class Facts:
             self._activations[needs] = runtime.bind(runtime.load_json(self.get_text(needs)))
         return self._activations[needs]
 
-    def find(self, path: syntax.Path) -> Any:
-        """The value at ``path``, or ABSENT."""
+    def find_kind(self, path: syntax.Path) -> str | None:
+        """The kind of the value at ``path``, or None if there is none."""
+        if path not in self._kinds:
+            self._kinds[path] = self._read_kind(path)
+        return self._kinds[path]
+
+    def _read_kind(self, path: syntax.Path) -> str | None:
         value = self._facts[str(path[0])]
         for step in path[1:]:
             is_there = (
@@ -82,9 +87,9 @@ class Facts:
                 else isinstance(value, list) and isinstance(step, int) and 0 <= step < len(value)
             )
             if not is_there:
-                return ABSENT
+                return None
             value = value[step]
-        return value
+        return get_kind(value)
 
     def evaluate_beside(self, program: bytes, needs: frozenset[str]) -> bool:
         """Evaluate in a process beside, within what is left of the task's TASK_LIMIT."""
@@ -105,7 +110,6 @@ class Facts:
         return {member: whole[member] for member in members & whole.keys()}
 
 
-ABSENT: Final = object()
 UNSAFE: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000|[\ud800-\udfff]")
 
 
@@ -131,10 +135,20 @@ class Condition:
             raise ConditionInvalid("a map has the same key twice.")
         if self.traits.adds_bytes and any(name == "decimal" for name, _ in self.traits.calls):
             raise ConditionInvalid("decimals can be compared, not added.")
+        self.comparisons = [
+            (path, frozenset(kinds))
+            for path, kinds in self.traits.compared.items()
+            if kinds != {syntax.NULL}
+        ]
         members = self.traits.members
         self.needs = frozenset(members).union(
             *({f"{name}.{each}" for each in read} for name, read in members.items() if read)
         )
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it takes microseconds on a payload of at most LARGEST."""
+        return self._is_quick
 
     def holds(self, facts: Facts) -> bool:
         """Whether the condition is true of ``facts``.
@@ -160,10 +174,10 @@ class Condition:
         for constant in self.traits.constants:
             _try(constant)
         for name, arguments in self.traits.calls:
-            constant = arguments[-1] if len(arguments) == 2 else None
-            if constant is None:
+            text = arguments[-1] if len(arguments) == 2 else None
+            if text is None:
                 continue
-            quoted = json.dumps(constant, ensure_ascii=False)
+            quoted = json.dumps(text, ensure_ascii=False)
             if name == "matches":
                 _try(runtime.compile(f"''.matches({quoted})").serialize())
             elif ZONED.fullmatch(name):
@@ -172,16 +186,43 @@ class Condition:
 
     def _check_kinds(self, facts: Facts) -> None:
         # CEL says that 4711 != "4711": true, and a policy that means a number would pass a text.
-        for path, kinds in self.traits.compared.items():
-            value = facts.find(path)
-            if value is ABSENT or not kinds - {syntax.NULL}:
-                continue
-            kind = get_kind(value)
-            if kind not in kinds:
+        for path, kinds in self.comparisons:
+            kind = facts.find_kind(path)
+            if kind and kind not in kinds:
                 raise ConditionFailed(
                     f"{format_path(path)} is {NAMES[kind]}, and it is compared with "
                     f"{' and '.join(sorted(NAMES[each] for each in kinds))}."
                 )
+
+
+class Group:
+    """Quick conditions that are evaluated at once, since most hold of few tasks."""
+
+    def __init__(self, conditions: Sequence[Condition]) -> None:
+        self._comparisons = {each for condition in conditions for each in condition.comparisons}
+        self._needs = frozenset[str]().union(*(condition.needs for condition in conditions))
+        # A variable that one condition reads whole is needed whole.
+        for condition in conditions:
+            whole = {name for name, members in condition.traits.members.items() if members is None}
+            self._needs -= {need for need in self._needs if need.partition(".")[0] in whole} - whole
+        try:
+            text = " || ".join(f"({condition.text}\n)" for condition in conditions)
+            self._program = runtime.compile(text)
+        except ConditionInvalid:  # nested too deeply
+            self._program = None
+
+    def none_holds(self, facts: Facts) -> bool:
+        """Whether each of the conditions is false of ``facts``, and none fails."""
+        if self._program is None or len(facts.get_text(self._needs)) > LARGEST:
+            return False
+        for path, kinds in self._comparisons:
+            kind = facts.find_kind(path)
+            if kind and kind not in kinds:
+                return False
+        try:
+            return not runtime.evaluate(self._program, facts.bind(self._needs))
+        except ConditionFailed:
+            return False
 
 
 NAMES: Final = {

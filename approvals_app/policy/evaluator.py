@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from approvals_app.policy import runtime
-from approvals_app.policy.runtime import Failed
+from approvals_app.policy.runtime import ConditionFailed
 
 TIME_LIMIT: Final = 0.25
 """Seconds for one evaluation."""
@@ -32,7 +32,7 @@ LOWEST_PRIORITY: Final = 19
 
 
 class Worker:
-    """One process. Raises Failed where there is no answer; ``usable`` is False from then on."""
+    """One process. It is ``usable`` until an evaluation is late or breaks off."""
 
     def __init__(self) -> None:
         self.usable = True
@@ -55,7 +55,7 @@ class Worker:
         return self._process.pid
 
     def evaluate(self, serialized: bytes, facts: str, limit: float) -> bool:
-        """Whether the expression is true of ``facts``, a JSON object. Raises Failed."""
+        """Whether the expression is true of ``facts``, a JSON object. Raises ConditionFailed."""
         program = encode(serialized)
         is_known = facts is self._facts
         line = f'["{program}"]\n' if is_known else f'["{program}",{facts}]\n'
@@ -63,7 +63,7 @@ class Worker:
         self._facts = facts
         if isinstance(answer, bool):
             return answer
-        raise Failed(answer)
+        raise ConditionFailed(answer)
 
     def stop(self) -> None:
         """End the process."""
@@ -86,10 +86,10 @@ class Worker:
             answer: bool | str = json.loads(self._exchange(line, limit, patience))
         except TimeoutError:
             self.stop()
-            raise Failed(f"it took longer than {limit:.2f} s.") from None
+            raise ConditionFailed(f"it took longer than {limit:.2f} s.") from None
         except (OSError, ValueError):
             self.stop()
-            raise Failed("its evaluation broke off.") from None
+            raise ConditionFailed("its evaluation broke off.") from None
         except BaseException:
             self.stop()  # or the next caller would read this answer
             raise
@@ -153,7 +153,7 @@ class Evaluator:
     def holds(self, serialized: bytes, facts: str, limit: float | None = None) -> bool:
         """Whether the expression is true of ``facts``, a JSON object, in at most ``limit`` seconds.
 
-        Raises Failed if it errs, is late, or is neither true nor false.
+        Raises ConditionFailed if it errs, is late, or is neither true nor false.
         """
         with self._places:
             worker = self._take()

@@ -5,12 +5,13 @@ condition. docs/policies.md describes the document.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from approvals_app.policy.conditions import Condition, ConditionFailed, ConditionInvalid, Facts
+from approvals_app.policy.conditions import Condition, Facts, Group
+from approvals_app.policy.runtime import ConditionFailed, ConditionInvalid
 from audit_app.base.durations import parse_duration
 from audit_app.base.errors import Invalid
 from audit_app.base.text_safety import UNSEEN
@@ -204,16 +205,12 @@ def evaluate(policies: Sequence[Policy], facts: Mapping[str, Any], default: str)
     a condition fails, a human is asked: those whom its policy names, or else those of the policies
     after it, or one person of the role that the task is addressed to.
     """
-    variables, failed = None, None
-    for policy in sorted(policies, key=lambda policy: (policy.priority, policy.name)):
-        if not policy.applies_to(facts):
-            continue
+    ordered = sorted(policies, key=lambda policy: (policy.priority, policy.name))
+    variables, failed = Facts(facts), None
+    for policy in _skip_false([each for each in ordered if each.applies_to(facts)], variables):
         try:
-            if policy.condition:
-                # Most policies have no condition, and converting the facts takes a while.
-                variables = variables or Facts(facts)
-                if not compile_condition(policy.condition).holds(variables):
-                    continue
+            if policy.condition and not compile_condition(policy.condition).holds(variables):
+                continue
             decision = _decide(policy, facts)
             return decision if failed is None else _keep_stricter(failed, decision)
         except (ConditionFailed, ConditionInvalid) as failure:
@@ -231,6 +228,8 @@ def asks_by_itself(task_type: str) -> bool:
 
 def matches(glob: str, text: str) -> bool:
     """Whether ``glob`` matches all of ``text``, in time proportional to their product at worst."""
+    if glob in ("*", text):
+        return True
     # Not fnmatch, where brackets are wildcards, too.
     head, _, tail = glob.partition("*")
     if not tail and "?" not in head:  # nearly every glob: a name or a prefix
@@ -312,8 +311,38 @@ def _plan(policy: Policy, facts: Mapping[str, Any]) -> Policy | None:
     return policy if policy.kind is Outcome.REQUIRE else None
 
 
+def _skip_false(policies: Sequence[Policy], variables: Facts) -> Iterator[Policy]:
+    """Leave out policies whose conditions are surely false, many with one evaluation."""
+    quick = tuple(policy.condition for policy in policies if _is_quick(policy))
+    if len(quick) < LEAST_GROUP:
+        yield from policies
+    elif len(quick) <= LARGEST_GROUP and _compile_group(quick).none_holds(variables):
+        yield from (policy for policy in policies if not _is_quick(policy))
+    else:
+        middle = len(policies) // 2
+        yield from _skip_false(policies[:middle], variables)
+        yield from _skip_false(policies[middle:], variables)
+
+
+def _is_quick(policy: Policy) -> bool:
+    try:
+        return bool(policy.condition) and compile_condition(policy.condition).is_quick
+    except ConditionInvalid:
+        return False
+
+
+LEAST_GROUP, LARGEST_GROUP = 4, 64
 _conditions: dict[str, Condition] = {}
+_groups: dict[tuple[str, ...], Group] = {}
 MOST_CONDITIONS = 10_000
+
+
+def _compile_group(texts: tuple[str, ...]) -> Group:
+    if texts not in _groups:
+        if len(_groups) >= MOST_CONDITIONS:
+            _groups.clear()
+        _groups[texts] = Group([compile_condition(text) for text in texts])
+    return _groups[texts]
 
 
 def compile_condition(text: str) -> Condition:

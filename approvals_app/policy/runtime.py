@@ -57,32 +57,32 @@ extensions:
 """
 
 
-class Failed(Exception):
+class ConditionFailed(Exception):
     """The expression has no value on this payload; the message says why in one sentence."""
 
 
-class Invalid(ValueError):
+class ConditionInvalid(ValueError):
     """The text is not an expression; the message says why in one sentence."""
 
 
 def compile(text: str) -> Any:
-    """Parse and check ``text``, whose result may be true or false. Raises Invalid."""
+    """Parse and check ``text``, whose result may be true or false. Raises ConditionInvalid."""
     try:
         program = ENVIRONMENT.compile(text)
     except Exception as error:
-        raise Invalid(describe_compile_error(error)) from None
+        raise ConditionInvalid(describe_compile_error(error)) from None
     kind = program.return_type()
     if kind not in (cel.Type.BOOL, cel.Type.DYN):
-        raise Invalid(f"it is never true or false, but of type {kind.name()}.")
+        raise ConditionInvalid(f"it is never true or false, but of type {kind.name()}.")
     return program
 
 
 def restore(serialized: bytes) -> Any:
-    """The expression of a serialized ``cel.expr.CheckedExpr``. Raises Invalid."""
+    """The expression of a serialized ``cel.expr.CheckedExpr``. Raises ConditionInvalid."""
     try:
         return ENVIRONMENT.deserialize(serialized)
     except Exception as error:
-        raise Invalid(describe_compile_error(error)) from None
+        raise ConditionInvalid(describe_compile_error(error)) from None
 
 
 def bind(variables: Mapping[str, Any]) -> Any:
@@ -91,7 +91,7 @@ def bind(variables: Mapping[str, Any]) -> Any:
 
 
 def evaluate(program: Any, activation: Any) -> bool:
-    """Whether ``program`` is true. Raises Failed if it errs or is neither true nor false."""
+    """Whether ``program`` is true. Raises ConditionFailed if it errs or is no boolean."""
     try:
         result = program.eval(activation)
         kind = result.type()
@@ -100,7 +100,7 @@ def evaluate(program: Any, activation: Any) -> bool:
         reason = str(result.value()) if kind == cel.Type.ERROR else ""
     except Exception as error:
         reason = str(error)
-    raise Failed(describe_error(reason) if reason else "it is neither true nor false.")
+    raise ConditionFailed(describe_error(reason) if reason else "it is neither true nor false.")
 
 
 def load_json(text: str) -> Any:
@@ -260,7 +260,7 @@ def _serve() -> None:
         answer: bool | str
         try:
             answer = evaluate(programs[program], activation)
-        except Failed as failure:
+        except ConditionFailed as failure:
             answer = str(failure)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

@@ -162,7 +162,8 @@ class _Reader:
         arguments = [*([call.target] if call.HasField("target") else []), *call.args]
         self.traits.calls.append((call.function, [_read_text(each) for each in arguments]))
         if call.function == "type":
-            self.typed.update(filter(None, [self._find_path(call.args[0], bound)]))
+            path = self._find_path(call.args[0], bound)
+            self.typed |= {path} if path else set()
         if call.function in EQUALITY:
             left, right = call.args
             self._note_comparison(left, [right], bound)
@@ -172,9 +173,10 @@ class _Reader:
 
     def _note_comparison(self, node: Any, others: Any, bound: frozenset[str]) -> None:
         path = self._find_path(node, bound)
-        kinds = {_kind(other) for other in others}
-        if path and len(path) > 1 and kinds and None not in kinds:
-            self.traits.compared.setdefault(path, set()).update(kinds)
+        kinds = [_kind(other) for other in others]
+        known = {kind for kind in kinds if kind}
+        if path and len(path) > 1 and known and None not in kinds:
+            self.traits.compared.setdefault(path, set()).update(known)
 
     def _note_path(self, path: Path) -> None:
         variable = str(path[0])

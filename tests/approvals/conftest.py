@@ -11,18 +11,10 @@ from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 
 from approvals_app.models import Approval
-from approvals_app.policy import conditions, evaluator
 from tests.commands.conftest import run  # noqa: F401  # a fixture
 from tests.database import without_guards
 from tests.factories import ReviewerFactory
 from tests.notifications.conftest import chat, mailbox  # noqa: F401  # fixtures
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine makes nothing late that isn't hostile."""
-    monkeypatch.setattr(evaluator, "TIME_LIMIT", 30.0)
-    monkeypatch.setattr(conditions, "TASK_LIMIT", 60.0)
 
 
 @pytest.fixture

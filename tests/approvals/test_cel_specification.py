@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from approvals_app.policy.conditions import Condition, ConditionFailed, ConditionInvalid, Facts
+from approvals_app.policy.conditions import Condition, Facts
+from approvals_app.policy.runtime import ConditionFailed, ConditionInvalid
 from tests.approvals import cel_specification
 from tests.approvals.test_conditions import REFUND
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from approvals_app.policy.conditions import Condition, ConditionFailed, ConditionInvalid, Facts
+from approvals_app.policy.conditions import Condition, Facts
+from approvals_app.policy.runtime import ConditionFailed, ConditionInvalid
 
 pytestmark = [pytest.mark.pure, pytest.mark.usefixtures("patient")]
 

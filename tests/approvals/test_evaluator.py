@@ -16,6 +16,7 @@ import pytest
 from approvals_app.policy import conditions, evaluator
 from approvals_app.policy.conditions import Facts
 from approvals_app.policy.evaluator import EVALUATOR, MOST_IDLE
+from approvals_app.policy.runtime import ConditionFailed
 from tests.approvals.test_conditions import REFUND, holds, reason_it_fails
 
 pytestmark = pytest.mark.pure
@@ -66,7 +67,7 @@ def test_a_task_has_a_limit_for_all_its_conditions(fresh, monkeypatch):
     facts = Facts(REFUND | {"data": HOSTILE})
     reasons = []
     for number in range(5):
-        with pytest.raises(conditions.ConditionFailed) as failure:
+        with pytest.raises(ConditionFailed) as failure:
             conditions.Condition(f"{SLOW} && {number} > 0").holds(facts)
         reasons.append(str(failure.value))
     assert reasons[0] == LATE

@@ -278,6 +278,26 @@ def test_a_hostile_payload_asks_a_human(then):
     )
 
 
+@pytest.mark.parametrize("number", [0, 1, 30, 59])
+def test_the_first_of_many_that_holds_decides(number, patient):
+    conditions = [f"data.count == {n + 9}" for n in range(60)]
+    conditions[number] = "data.count == 3"
+    conditions[-1] = "data.count == 3"
+    documents = [policy(name=f"{n:02}", condition=text) for n, text in enumerate(conditions)]
+    assert evaluate_documents(documents).policy == f"{number:02}"
+
+
+@pytest.mark.parametrize("failing", ["data.nothing == 1", "data.amount == 1", "data.count"])
+def test_one_of_many_that_fails_asks_a_human(failing, patient):
+    conditions = [f"data.count == {n + 9}" for n in range(60)]
+    conditions[40] = failing
+    documents = [
+        policy("approve", name=f"{n:02}", condition=text) for n, text in enumerate(conditions)
+    ]
+    said = evaluate_documents(documents)
+    assert (said.kind, said.policy) == (Outcome.REQUIRE, "40")
+
+
 # Against the slow reference.
 
 ROLES = st.sampled_from(["finance", "sre", "fin", "fi", "ops", "support-agent"])
