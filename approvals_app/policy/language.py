@@ -5,7 +5,7 @@ condition. docs/policies.md describes the document.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -206,10 +206,14 @@ def evaluate(policies: Sequence[Policy], facts: Mapping[str, Any], default: str)
     after it, or one person of the role that the task is addressed to.
     """
     ordered = sorted(policies, key=lambda policy: (policy.priority, policy.name))
-    variables, failed = Facts(facts), None
-    for policy in _skip_false([each for each in ordered if each.applies_to(facts)], variables):
+    applicable: Iterable[Policy] = [each for each in ordered if each.applies_to(facts)]
+    variables, failed = None, None
+    if any(policy.condition for policy in applicable):
+        variables = Facts(facts)
+        applicable = _skip_false(list(applicable), variables)
+    for policy in applicable:
         try:
-            if policy.condition and not compile_condition(policy.condition).holds(variables):
+            if variables and policy.condition and not _holds(policy, variables):
                 continue
             decision = _decide(policy, facts)
             return decision if failed is None else _keep_stricter(failed, decision)
@@ -309,6 +313,10 @@ def _decide_by_default(facts: Mapping[str, Any], default: str) -> PolicyDecision
 
 def _plan(policy: Policy, facts: Mapping[str, Any]) -> Policy | None:
     return policy if policy.kind is Outcome.REQUIRE else None
+
+
+def _holds(policy: Policy, variables: Facts) -> bool:
+    return compile_condition(policy.condition).holds(variables)
 
 
 def _skip_false(policies: Sequence[Policy], variables: Facts) -> Iterator[Policy]:
