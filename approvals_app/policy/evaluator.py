@@ -47,8 +47,7 @@ class Worker:
         )
         assert self._process.stdin
         os.set_blocking(self._process.stdin.fileno(), False)
-        # The first answer waits until the process has started.
-        self._request(f"{json.dumps([encode(ALWAYS), {}])}\n".encode(), START_LIMIT, START_LIMIT)
+        self._has_started = False
 
     @property
     def pid(self) -> int:
@@ -56,6 +55,11 @@ class Worker:
 
     def evaluate(self, serialized: bytes, facts: str, limit: float) -> bool:
         """Whether the expression is true of ``facts``, a JSON object. Raises ConditionFailed."""
+        if not self._has_started:
+            # The first answer waits until the process has started, which is no fault of the task's.
+            first = f"{json.dumps([encode(ALWAYS), {}])}\n"
+            self._request(first.encode(), START_LIMIT, START_LIMIT)
+            self._has_started = True
         program = encode(serialized)
         is_known = facts is self._facts
         line = f'["{program}"]\n' if is_known else f'["{program}",{facts}]\n'
@@ -139,7 +143,8 @@ class Worker:
 class Evaluator:
     """The processes of this server process, started when they are needed.
 
-    A slow evaluation keeps one process busy; others are evaluated by another.
+    A slow evaluation keeps one process busy, and it is lost after that. Others are evaluated by
+    another meanwhile: one more than is needed is always there.
     """
 
     def __init__(self) -> None:
@@ -179,19 +184,19 @@ class Evaluator:
 
     @property
     def pids(self) -> list[int]:
-        """The idle processes."""
+        """The idle processes, the one that is taken next last."""
         return [worker.pid for worker in self._idle]
 
     def _take(self) -> Worker:
-        while True:
-            with self._lock:
-                if not self._idle:
-                    break
-                worker = self._idle.pop()
-            if not worker.has_ended():
-                return worker
-            worker.stop()
-        return Worker()
+        with self._lock:
+            ended = [worker for worker in self._idle if worker.has_ended()]
+            self._idle = [worker for worker in self._idle if worker not in ended]
+            worker = self._idle.pop() if self._idle else Worker()
+            if not self._idle:
+                self._idle.append(Worker())
+        for each in ended:
+            each.stop()
+        return worker
 
     def _give_back(self, worker: Worker) -> None:
         with self._lock:
