@@ -1,10 +1,13 @@
 """`policies check`: conditions that fail, or decide past tasks otherwise than they were decided."""
 
+import importlib
 import io
 import json
 from datetime import timedelta
 
 import pytest
+from django.apps import apps
+from django.contrib.auth.models import Permission
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
@@ -139,3 +142,30 @@ def test_plan_and_apply_warn(bot, tmp_path, capsys):
         assert "Warning: tagged: its condition fails on every task in which data.tags" in (
             err.getvalue()
         )
+
+
+def test_an_upgrade_says_what_to_do(capsys):
+    migration = importlib.import_module("approvals_app.migrations.0003_condition_runtime")
+    migration.tell(apps, None)
+    assert capsys.readouterr().out == ""
+    policy("old", then="approve", when=WHEN | {"condition": "data.day != 6"})
+    policy("any", then="approve", when=WHEN)
+    migration.tell(apps, None)
+    said = capsys.readouterr().out
+    assert "1 policy has a condition" in said
+    assert "manage.py policies check" in said
+
+
+def test_the_page_warns(bot, client, alice):
+    alice.user_permissions.add(Permission.objects.get(codename="change_approvalpolicy"))
+    client.force_login(alice)
+    task = TaskFactory(agent=bot, data={"tags": ["x"]})
+    text = (
+        "name: tagged\nthen: refuse\nwhen:\n  task_type: refund*\n"
+        "  condition: 'data.tags.contains(\"x\")'\n"
+    )
+    saved = client.post("/admin/policies/new/", {"text": text, "action": "save"}, follow=True)
+    page = saved.content.decode()
+    assert "tagged is active." in page
+    assert "its condition fails on every task in which data.tags is a list" in page
+    assert str(task.pk) in page
