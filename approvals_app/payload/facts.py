@@ -43,7 +43,7 @@ class Reading:
 
     ``facts`` stand in the order in which they are said where their levels are equal. ``used`` names
     the members of the object that the facts tell of. ``traits`` are what policies ask for:
-    ``destroys`` and ``recipients`` count, ``as_root`` is true or false, ``amount`` is a text such as
+    ``destroys`` and ``recipients`` count, ``as_root`` is true or false, ``amount`` is a text like
     ``249.90 EUR``.
     """
 

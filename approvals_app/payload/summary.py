@@ -1,8 +1,8 @@
 """The summary of a payload: at most seven facts, the most dangerous first, drawn from its members.
 
-Each kind is a module of ``kinds`` with one function that recognises an object by its shape and reads
-it. A summary never hides: the page shows the whole payload below it, and says how many members no
-fact tells of.
+Each kind is a module of ``kinds`` with one function that recognises an object by its shape and
+reads it. A summary never hides: the page shows the whole payload below it, and says how many
+members no fact tells of.
 """
 
 import re
@@ -110,7 +110,7 @@ def _combine(one: Any, other: Any) -> Any:
 
 
 def _count_unread(data: Any, readings: list[tuple[Path, Reading]]) -> int:
-    """The members of ``data``, and of objects in which something was read, that no fact tells of."""
+    """The members that no fact tells of, of ``data`` and of the objects that were read."""
     if not isinstance(data, Mapping):
         return 0
     read = {path: set[str]() for path, _ in readings} | {(): set[str]()}
