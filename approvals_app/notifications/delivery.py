@@ -66,6 +66,7 @@ OUTCOMES = {
     Task.Status.REJECTED: "rejected",
     Task.Status.EXPIRED: "not decided in time",
     Task.Status.CANCELLED: "cancelled",
+    Task.Status.AWAITING_APPROVAL: "recalled and waits for approval again",
 }
 
 
