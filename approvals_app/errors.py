@@ -93,7 +93,7 @@ class RecallTooLate(Conflict):
 
 
 class ReviewPending(Conflict):
-    """This was approved alone and is still under review: it can be cancelled, but not wait again."""
+    """This was approved alone; its review is pending: it can be cancelled, but not wait again."""
 
 
 class LookFirst(Conflict):

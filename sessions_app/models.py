@@ -504,12 +504,12 @@ class Task(Subject):
     @recorded_as(EventType.TASK_RECALLED)
     @transition(field=status, source=Status.APPROVED, target=Status.CANCELLED)
     def recall(self) -> None:
-        """Somebody takes the humans' approval back before it is used, and ends the task."""
+        """Somebody takes the approval back before it is used, and ends the task."""
 
     @recorded_as(EventType.TASK_RECALLED)
     @transition(field=status, source=Status.APPROVED, target=Status.AWAITING_APPROVAL)
     def reopen(self) -> None:
-        """Somebody takes the humans' approval back: the same payload waits, as the next revision."""
+        """Somebody takes the approval back: the same payload waits, as the next revision."""
         # Votes and approvals belong to a revision: none of the earlier ones counts again.
         self.revision += 1
         self.approved_until = None

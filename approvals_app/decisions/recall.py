@@ -90,7 +90,8 @@ def _describe_claim(task: Task) -> dict[str, Any]:
     """Which agent claimed ``task`` first, and when."""
     claims = Event.objects.filter(subject_type=task.subject_type, subject_id=task.pk)
     first = claims.filter(event_type=EventType.TASK_CLAIMED).order_by("seq").first()
-    assert first is not None and task.consumed_by is not None  # a claim is what consumes
+    assert first is not None
+    assert task.consumed_by is not None
     return {
         "claimed_by": task.consumed_by.name,
         "claimed_at": first.timestamp.isoformat(),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -276,6 +276,10 @@ def load_page(actor: Actor, filters: Filters) -> Page:
     approvals = list(
         _annotate_rows(Approval.objects.filter(pk__in=page_ids), actor).order_by(*URGENCY)
     )
+    if not approvals and start:
+        # What was on this page was decided: show the last one that there is.
+        left = waiting.order_by()[:start].count()
+        return load_page(actor, replace(filters, page=max(1, -(-left // PAGE_SIZE))))
     rows = [_build_waiting_row(approval) for approval in approvals[:PAGE_SIZE]]
     return Page(rows, filters.page, has_next=len(approvals) > PAGE_SIZE)
 

@@ -90,6 +90,12 @@
       inbox.setAttribute("aria-busy", "true");
     });
     later();
+    // Back from a decision: go on where it was made.
+    const row = location.hash.startsWith("#row-") && byId(location.hash.slice(1));
+    if (row) {
+      focusOn(row);
+      row.scrollIntoView({ block: "center" });
+    }
   }
 
   function say(place, words) {
