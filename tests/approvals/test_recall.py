@@ -199,7 +199,7 @@ def cancel_unchecked(task, by):
 
 @pytest.fixture
 def expect_refusal(superuser):
-    """``expect_refusal(change, task, by, why)``: the database refuses a recall that nobody checked."""
+    """``expect_refusal(change, task, by, why)``: the database refuses an unchecked recall."""
 
     def attempt(change, task, by, why):
         with pytest.raises(DatabaseError, match=why), transaction.atomic():
