@@ -352,7 +352,8 @@ def _describe_approved(approval: Approval) -> str:
     if approval.task.status != Task.Status.APPROVED or approval.override_id:
         return "Request approved."
     return format_html(
-        'Request approved. Until an agent claims the task, you can <a href="{}">recall it</a>.',
+        "Request approved. Until an agent claims the task, you can "
+        '<a class="o-link" href="{}">recall it</a>.',
         f"{_page_url(approval.pk)}#recall",
     )
 
