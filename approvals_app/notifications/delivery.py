@@ -164,7 +164,8 @@ def _compose_messages(rows: list[Notice]) -> dict[int, Message]:
 
 
 def _find_approvals(person: User | None, ids: set[UUID]) -> dict[UUID, Approval]:
-    """Those of ``ids`` on which ``person`` can still vote; without one, on which anybody can."""
+    """Those of ``ids`` on which ``person`` can still vote, one for each task; without a person, on
+    which anybody can."""
     if person is not None:
         approvals = Approval.objects.waiting_for(Actor.human(person))
     else:
