@@ -349,14 +349,14 @@ class Task(Subject):
         on_delete=models.PROTECT,
         related_name="claims",
         db_index=False,
-        db_comment="The agent that executes it.",
+        db_comment="The agent that claimed it last; it may report until another one claims.",
     )
     claimed_session = models.ForeignKey(
         AgentSession,
         null=True,
         on_delete=models.PROTECT,
         related_name="claims",
-        db_comment="The session that executes it.",
+        db_comment="The session in which it was claimed last.",
     )
     lease_expires_at = models.DateTimeField(
         null=True, db_comment="Until when the claim holds; after that it can be claimed again."
@@ -499,7 +499,7 @@ class Task(Subject):
         target=Status.CANCELLED,
     )
     def cancel(self) -> None:
-        self._end_lease()
+        self.claimed_by = self.claimed_session = self.lease_expires_at = None
 
     @recorded_as(EventType.TASK_CLAIMED)
     @transition(field=status, source=Status.APPROVED, target=Status.CLAIMED)
@@ -514,8 +514,13 @@ class Task(Subject):
     @recorded_as(EventType.TASK_RELEASED)
     @transition(field=status, source=Status.CLAIMED, target=Status.APPROVED)
     def release(self) -> None:
-        """The lease ran out: any agent in the role can claim it again."""
-        self._end_lease()
+        """The lease ran out: the task can be claimed again."""
+        # The claimant stays: it may report until somebody else claims.
+        self.lease_expires_at = None
+
+    @recorded_as(EventType.TASK_LEASE_EXTENDED)
+    def extend_lease(self, *, until: datetime) -> None:
+        self.lease_expires_at = until
 
     @recorded_as(EventType.TASK_COMPLETED)
     @transition(field=status, source=Status.CLAIMED, target=Status.COMPLETED)
@@ -528,9 +533,6 @@ class Task(Subject):
     def fail(self, *, error: Any) -> None:
         self.error = error
         self.lease_expires_at = None
-
-    def _end_lease(self) -> None:
-        self.claimed_by = self.claimed_session = self.lease_expires_at = None
 
 
 class TaskRevision(models.Model):

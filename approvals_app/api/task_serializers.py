@@ -188,7 +188,7 @@ class RoutedBatchSerializer(serializers.Serializer[Any]):
     results = RoutedOfManySerializer(many=True, help_text="In the order of the tasks.")
 
 
-class ClaimSerializer(RequestSerializer):
+class LeaseSerializer(RequestSerializer):
     lease_seconds = WholeNumberField(min_value=1, max_value=MAX_LEASE_SECONDS, required=False)
 
 

@@ -131,12 +131,6 @@ class CancelRequest(TypedDict):
     reason: NotRequired[str]
 
 
-class ClaimRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
-
-    lease_seconds: NotRequired[int]
-
-
 class CompleteRequest(TypedDict):
     """A request body: nothing but the declared fields."""
 
@@ -219,6 +213,12 @@ class Health(TypedDict):
     status: Literal["ok", "unavailable"]
     version: str
     database: Literal["ok", "unavailable", "not asked"]
+
+
+class LeaseRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    lease_seconds: NotRequired[int]
 
 
 class OpenSessionRequest(TypedDict):
