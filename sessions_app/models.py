@@ -375,6 +375,9 @@ class Task(Subject):
     result = models.JSONField(null=True, db_comment="What the executing agent reported.")
     error = models.JSONField(null=True, db_comment="Why it failed, in the executing agent's words.")
 
+    eligible: int | None = None
+    """Of a task just routed: how many people may decide on it now; None where nobody is asked."""
+
     objects = TaskQuerySet.as_manager()
 
     class Meta:

@@ -171,6 +171,11 @@ class RoutedTaskSerializer(serializers.Serializer[Any]):
     task_id = serializers.UUIDField(source="id")
     status = serializers.ChoiceField(Task.Status.choices)
     trace_id = serializers.UUIDField()
+    eligible = serializers.IntegerField(
+        allow_null=True,
+        help_text="How many people may decide now, counted up to 100, for the approval with the "
+        "fewest; 0: nobody can. Null where nobody is asked.",
+    )
 
 
 class RoutedOfManySerializer(serializers.Serializer[Any]):

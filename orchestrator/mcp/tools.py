@@ -43,7 +43,8 @@ INSTRUCTIONS = (
 
 async def send_task(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
     """Ask a role to do something. People may have to approve it first: then its status is
-    awaiting_approval. With an idempotency_key, a repetition gets the same task."""
+    awaiting_approval, and eligible is how many people may decide now; at 0, tell your user that
+    nobody can. With an idempotency_key, a repetition gets the same task."""
     return await _in_thread(rest.post, "/tasks/route", given, _pop_headers(given))
 
 

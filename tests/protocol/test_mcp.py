@@ -168,6 +168,7 @@ class TestEachTool:
             "task_id": str(task.pk),
             "status": "awaiting_approval",
             "trace_id": str(task.trace_id),
+            "eligible": 0,
         }
         assert (task.data, task.context) == (WIRE["data"], {"why": "rent"})
 

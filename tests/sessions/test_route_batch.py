@@ -66,6 +66,7 @@ def test_the_answer_is_the_one_that_it_would_have_got_alone(api, bot, batch):
         "task_id": str(task.pk),
         "status": "awaiting_approval",
         "trace_id": "5b2c0c9f-27a4-4a2e-9a3f-0c8a52a45b11",
+        "eligible": 0,
     }
     again = alone(api, bot, item)
     assert again.headers["Idempotent-Replayed"] == "true"
