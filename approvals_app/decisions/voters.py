@@ -1,7 +1,11 @@
-"""How many people may decide, and what nobody can decide. Who may vote is approval_voters() in SQL."""
+"""How many people may decide, and what nobody can decide.
+
+Who may vote, approval_voters() says in SQL.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +31,18 @@ SELECT asked.id, (
     SELECT count(*) FROM (SELECT FROM approval_voters(asked.id::uuid) LIMIT %s) AS voter)
 FROM json_array_elements_text(%s::json) AS asked (id)
 """
+# Those who may vote are counted up to how many are needed.
+UNDECIDABLE = """
+SELECT asked.id, asked.approver_role, asked.missing, counted.eligible
+FROM (
+    SELECT id, approver_role, needed - (SELECT count(*) FROM votes_in_favour(id)) AS missing
+    FROM approvals
+    WHERE id = ANY(%s::uuid[]) AND approval_obstacle(status, expires_at, override_id) IS NULL
+) AS asked CROSS JOIN LATERAL (
+    SELECT count(*) AS eligible
+    FROM (SELECT FROM approval_voters(asked.id) LIMIT asked.missing) AS voter) AS counted
+WHERE counted.eligible < asked.missing
+"""
 UNKNOWN = """
 SELECT role FROM unnest(%s::text[]) AS role
 WHERE NOT EXISTS (SELECT FROM auth_group WHERE name = role)
@@ -39,8 +55,8 @@ WHERE NOT EXISTS (SELECT FROM auth_group WHERE name = role)
 
 
 def count_eligible(approvals: Sequence[Approval]) -> dict[UUID, int]:
-    """How many people may decide now on each of the tasks that one agent just routed, by the task's
-    id: of its ``approvals`` the one with the fewest, at most MOST_COUNTED. At most one statement."""
+    """How many people may decide now on each task that one agent just routed, by the task's id: of
+    its ``approvals``, the one with the fewest; at most MOST_COUNTED. At most one statement."""
     # Requests of one agent to one role, for the same person, have the same voters: one of them is
     # counted for all, so that a batch costs little more than one task.
     alike: dict[tuple[str, str], list[Approval]] = {}
@@ -62,6 +78,35 @@ def _count_voters(approvals: list[UUID]) -> dict[UUID, int]:
     with prepared_cursor() as cursor:
         cursor.execute(COUNT_VOTERS, [MOST_COUNTED, json.dumps([str(pk) for pk in approvals])])
         return {UUID(pk): count for pk, count in cursor.fetchall()}
+
+
+@dataclass(frozen=True, slots=True)
+class Undecidable:
+    """An approval that still needs ``missing`` approving votes, which only ``eligible`` people may
+    cast now: fewer."""
+
+    approval_id: UUID
+    role: str
+    missing: int
+    eligible: int
+
+    @property
+    def sentence(self) -> str:
+        if self.eligible == 0:
+            return f"Nobody can decide for {self.role} now."
+        return (
+            f"{self.role} still needs {self.missing} approvals, but only {self.eligible} can be "
+            "given now."
+        )
+
+
+def find_undecidable(approvals: Collection[UUID]) -> dict[UUID, Undecidable]:
+    """Those of ``approvals`` that can't be decided now, by id. At most one statement."""
+    if not approvals:
+        return {}
+    with prepared_cursor() as cursor:
+        cursor.execute(UNDECIDABLE, [list(approvals)])
+        return {row[0]: Undecidable(*row) for row in cursor.fetchall()}
 
 
 def check_role_known(role: str, *, field: str) -> None:

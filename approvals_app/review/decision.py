@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.utils import timezone
 
-from approvals_app.decisions import eligibility
+from approvals_app.decisions import eligibility, voters
 from approvals_app.models import Approval, Vote
 from approvals_app.payload import renderers
 from approvals_app.payload.diffs import Line, diff_lines, diff_tasks
@@ -40,6 +40,7 @@ class DecisionContext:
     exactly what is shown. ``obstacle`` says why the reader can't decide; None: they can.
     ``difference`` is what the present revision changed. ``similar`` are the latest decisions on
     tasks of the same type and agent, and ``last_approved`` is the last such task that was approved.
+    ``undecidable`` are those of the approvals that too few people may decide now.
     """
 
     approval: Approval
@@ -52,6 +53,7 @@ class DecisionContext:
     difference: list[Line]
     similar: list[Approval]
     last_approved: Task | None
+    undecidable: list[voters.Undecidable]
 
     @property
     def rendering(self) -> renderers.Rendering:
@@ -135,6 +137,7 @@ def load_decision(approval_id: UUID, actor: Actor) -> DecisionContext:
     votes = Prefetch("votes", Vote.objects.select_related("voter", "seat_of"))
     prefetch_related_objects([approval, *others], votes)
     latest = _query_events(actor, trace_id=task.trace_id)
+    pending = [each.pk for each in (approval, *others) if each.status == Approval.Status.PENDING]
     return DecisionContext(
         approval=approval,
         payload=json.loads(task.payload),
@@ -146,6 +149,7 @@ def load_decision(approval_id: UUID, actor: Actor) -> DecisionContext:
         difference=diff_tasks([task.pk]).get(task.pk, []) if task.revision > 1 else [],
         similar=similar,
         last_approved=_find_last_approved(task, actor),
+        undecidable=list(voters.find_undecidable(pending).values()),
     )
 
 

@@ -10,9 +10,17 @@ from django.utils import timezone
 
 from approvals_app.decisions import delegations
 from approvals_app.models import Approval
+from approvals_app.review.dashboards import compute_figures
 from audit_app.base.actors import Actor
 from sessions_app.models import Task
-from tests.factories import AgentFactory, ReviewerFactory, TaskFactory, policy, the_approval
+from tests.factories import (
+    AgentFactory,
+    ReviewerFactory,
+    TaskFactory,
+    find_approval,
+    policy,
+    the_approval,
+)
 
 pytestmark = pytest.mark.usefixtures("whole")
 
@@ -148,3 +156,61 @@ class TestRolesThatNobodyKnows:
     def test_what_asks_others_may_be_addressed_to_one(self, route, alice):
         policy(asks="1 finance")
         assert route("nowhere").json()["eligible"] == 1
+
+
+class TestWhatNobodyCanDecide:
+    @pytest.fixture
+    def stuck(self, alice):
+        """Two refunds that only their agent's owner could decide on."""
+        mine = AgentFactory(name="mine", owner=alice)
+        return [the_approval(task) for task in TaskFactory.create_batch(2, agent=mine)]
+
+    def test_its_page_says_so(self, client, root, bot, alice, stuck):
+        client.force_login(root)
+        page = client.get(f"/admin/approvals_app/approval/{stuck[0].pk}/change/").content.decode()
+        assert "Nobody can decide for finance now." in page
+        other = the_approval(TaskFactory(agent=bot))
+        page = client.get(f"/admin/approvals_app/approval/{other.pk}/change/").content.decode()
+        assert "Nobody can decide" not in page
+
+    def test_too_few_are_as_bad_as_nobody(self, client, root, bot, alice, say):
+        policy(asks="2 finance")
+        approval = find_approval(TaskFactory(agent=bot), "finance")
+        say(alice, "approve", approval)
+        client.force_login(root)
+        path = f"/admin/approvals_app/approval/{approval.pk}/change/"
+        assert "Nobody can decide for finance now." in client.get(path).content.decode()
+        ReviewerFactory(username="bob", roles=["finance"])
+        assert "Nobody can decide" not in client.get(path).content.decode()
+        alice.groups.clear()
+        words = "finance still needs 2 approvals, but only 1 can be given now."
+        assert words in client.get(path).content.decode()
+
+    def test_the_dashboards_list_it(self, client, root, bot, stuck):
+        decidable = TaskFactory(agent=bot)
+        (row,) = compute_figures(Actor.human(root), 7).stuck
+        assert (row.oldest.approval_id, row.oldest.eligible) == (stuck[0].pk, 0)
+        assert (row.task_type, row.agent, row.waiting) == ("refund_approval", "mine", 2)
+        client.force_login(root)
+        page = client.get("/admin/dashboards/").content.decode()
+        assert f"/approval/{stuck[0].pk}/" in page
+        assert str(the_approval(decidable).pk) not in page
+
+    def test_the_dashboards_list_what_votes_left_nobody_for(self, root, bot, alice, say):
+        policy(asks="2 finance")
+        decided, fresh = (find_approval(TaskFactory(agent=bot), "finance") for _ in range(2))
+        say(alice, "approve", decided)
+        rows = compute_figures(Actor.human(root), 7).stuck
+        assert [(r.oldest.approval_id, r.oldest.missing, r.oldest.eligible) for r in rows] == [
+            (decided.pk, 1, 0),
+            (fresh.pk, 2, 1),
+        ]
+
+    def test_reviewers_see_their_own_groups(self, stuck, alice, charlie):
+        assert len(compute_figures(Actor.human(alice), 7).stuck) == 1
+        assert compute_figures(Actor.human(charlie), 7).stuck == []
+
+    def test_what_is_over_is_not_listed(self, root, stuck, late):
+        for approval in stuck:
+            late(approval)
+        assert compute_figures(Actor.human(root), 7).stuck == []

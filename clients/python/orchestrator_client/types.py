@@ -356,6 +356,9 @@ class RoutedTask(TypedDict):
         "failed",
     ]
     trace_id: str
+    eligible: int | None
+    """How many people may decide now, counted up to 100, for the approval with the fewest; 0:
+    nobody can. Null where nobody is asked."""
 
 
 class Session(TypedDict):
