@@ -187,6 +187,9 @@ class RoutedOfManySerializer(serializers.Serializer[Any]):
     replayed = serializers.BooleanField(
         required=False, help_text="True if this key was used before and this is its first answer."
     )
+    answered_at = serializers.DateTimeField(
+        required=False, help_text="When that first answer was given."
+    )
 
 
 class RoutedBatchSerializer(serializers.Serializer[Any]):

@@ -164,7 +164,12 @@ async def _call_tool(
     except APIException as error:
         return _result(Refused.from_error(error).problem, is_error=True)
     except Refused as refused:
-        return _result(_rename_headers(refused.problem), is_error=True)
+        problem = _result(_rename_headers(refused.problem), is_error=True)
+        if refused.answered_at:
+            # The structured content stays the same; a model does not see headers.
+            note = f"This is the answer of {refused.answered_at}: the call was not run again."
+            problem.content.append(types.TextContent(type="text", text=note))
+        return problem
     return _result(result)
 
 

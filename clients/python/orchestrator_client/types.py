@@ -342,6 +342,9 @@ class RoutedOfMany(TypedDict):
     replayed: NotRequired[bool]
     """True if this key was used before and this is its first answer."""
 
+    answered_at: NotRequired[str]
+    """When that first answer was given."""
+
 
 class RoutedTask(TypedDict):
     task_id: str
