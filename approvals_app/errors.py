@@ -60,6 +60,10 @@ class NotJudgedYet(Busy):
     """Evaluating the tasks before this one took too long; send the same request again."""
 
 
+class UnknownRole(Invalid):
+    """No group, policy or agent knows the role {role}, so nobody could decide."""
+
+
 class UnknownPerson(Invalid):
     """No user named {name}."""
 

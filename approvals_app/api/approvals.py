@@ -35,7 +35,7 @@ from approvals_app.decisions.bulk import DECISIONS
 from approvals_app.decisions.recall import Then, recall
 from approvals_app.models import Approval, Delegation, Override
 from audit_app.http.representation import compile_serializer
-from audit_app.http.viewsets import PREFER, OperationViewSet
+from audit_app.http.viewsets import PREFER, OperationViewSet, describe_replay
 from sessions_app.models import Task
 
 
@@ -149,7 +149,7 @@ class ApprovalViewSet(OperationViewSet):
 
         With an Idempotency-Key, a repetition returns each decision's first answer again.
         """
-        results = []
+        results, answers = [], []
         for number, item in enumerate(self.body(BulkSerializer)["decisions"]):
             operation, approval_id = DECISIONS[item.pop("decision")], item.pop("approval_id")
             answer = self.answer_one_of_many(
@@ -157,7 +157,8 @@ class ApprovalViewSet(OperationViewSet):
             )
             name = "approval" if answer.status < 400 else "problem"
             results.append({"approval_id": str(approval_id), name: json.loads(answer.body)})
-        return Response({"results": results})
+            answers.append(answer)
+        return Response({"results": results}, headers=describe_replay(answers))
 
     def read_beside(self, rows: Sequence[Approval]) -> None:
         read_votes(rows)

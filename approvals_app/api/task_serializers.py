@@ -171,6 +171,11 @@ class RoutedTaskSerializer(serializers.Serializer[Any]):
     task_id = serializers.UUIDField(source="id")
     status = serializers.ChoiceField(Task.Status.choices)
     trace_id = serializers.UUIDField()
+    eligible = serializers.IntegerField(
+        allow_null=True,
+        help_text="How many people may decide now, counted up to 100, for the approval with the "
+        "fewest; 0: nobody can. Null where nobody is asked.",
+    )
 
 
 class RoutedOfManySerializer(serializers.Serializer[Any]):
@@ -182,13 +187,16 @@ class RoutedOfManySerializer(serializers.Serializer[Any]):
     replayed = serializers.BooleanField(
         required=False, help_text="True if this key was used before and this is its first answer."
     )
+    answered_at = serializers.DateTimeField(
+        required=False, help_text="When that first answer was given."
+    )
 
 
 class RoutedBatchSerializer(serializers.Serializer[Any]):
     results = RoutedOfManySerializer(many=True, help_text="In the order of the tasks.")
 
 
-class ClaimSerializer(RequestSerializer):
+class LeaseSerializer(RequestSerializer):
     lease_seconds = WholeNumberField(min_value=1, max_value=MAX_LEASE_SECONDS, required=False)
 
 

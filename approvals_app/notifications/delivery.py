@@ -8,7 +8,7 @@ died are sent again, so delivery is at least once.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from django.urls import reverse
 from procrastinate.contrib.django import app
 from procrastinate.types import JSONDict
 
+from approvals_app.decisions.voters import Undecidable, find_undecidable
 from approvals_app.models import Approval
 from approvals_app.notifications import channels, schedule
 from approvals_app.notifications.channels.base import NotSent
@@ -143,6 +144,8 @@ def _compose_messages(rows: list[Notice]) -> dict[int, Message]:
     subjects = {row.subject_id for row in rows}
     approvals = _find_approvals(person, subjects)
     tasks = _find_tasks(person, subjects) if person else {}
+    told_of = {row.subject_id for row in rows if row.kind == NoticeKind.UNDECIDABLE}
+    undecidable = find_undecidable(told_of) if person and person.is_superuser else {}
     zone = ZoneInfo(NoticeSettings.load(person).time_zone)
     messages = {}
     for row in rows:
@@ -151,6 +154,8 @@ def _compose_messages(rows: list[Notice]) -> dict[int, Message]:
             message = _compose_decision(NoticeKind(row.kind), approvals[row.subject_id], zone)
         elif row.kind == NoticeKind.DECISION and row.subject_id in tasks:
             message = _compose_outcome(tasks[row.subject_id])
+        elif row.kind == NoticeKind.UNDECIDABLE and row.subject_id in undecidable:
+            message = _compose_undecidable(undecidable[row.subject_id])
         elif row.kind == NoticeKind.WEBHOOK and person and person.is_superuser:
             sentence = "A webhook was paused or disabled; its receiver gets no events."
             page = reverse("admin:audit_app_webhook_change", args=[row.subject_id])
@@ -190,6 +195,12 @@ def _compose_decision(kind: NoticeKind, approval: Approval, zone: ZoneInfo) -> M
     words = {name: sanitize_name(text) for name, text in names.items()}
     page = reverse("admin:approvals_app_approval_change", args=[approval.pk])
     return Message(SENTENCES[kind].format(**words, until=until), page)
+
+
+def _compose_undecidable(undecidable: Undecidable) -> Message:
+    named = replace(undecidable, role=sanitize_name(undecidable.role))
+    page = reverse("admin:approvals_app_approval_change", args=[undecidable.approval_id])
+    return Message(f"A request can't be decided: {named.sentence}", page)
 
 
 def _compose_outcome(task: Task) -> Message:

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.utils import timezone
 
-from approvals_app.decisions import eligibility
+from approvals_app.decisions import eligibility, voters
 from approvals_app.decisions.recall import check_may_recall
 from approvals_app.models import Approval, Vote
 from approvals_app.payload import renderers
@@ -59,6 +59,7 @@ class DecisionContext:
     ``recall_refusal`` says why they can't recall it. ``successor`` is what waits instead.
     ``difference`` is what the present revision changed. ``similar`` are the latest decisions on
     tasks of the same type and agent, and ``last_approved`` is the last such task that was approved.
+    ``undecidable`` are those of the approvals that too few people may decide now.
     """
 
     approval: Approval
@@ -71,6 +72,7 @@ class DecisionContext:
     difference: list[Line]
     similar: list[Approval]
     last_approved: Task | None
+    undecidable: list[voters.Undecidable]
     successor: Successor | None
     recall_refusal: OrchestratorError | None
 
@@ -172,6 +174,7 @@ def load_decision(approval_id: UUID, actor: Actor) -> DecisionContext:
     votes = Prefetch("votes", Vote.objects.select_related("voter", "seat_of"))
     prefetch_related_objects([approval, *others], votes)
     latest = _query_events(actor, trace_id=task.trace_id)
+    pending = [each.pk for each in (approval, *others) if each.status == Approval.Status.PENDING]
     return DecisionContext(
         approval=approval,
         payload=json.loads(task.payload),
@@ -185,6 +188,7 @@ def load_decision(approval_id: UUID, actor: Actor) -> DecisionContext:
         last_approved=_find_last_approved(task, actor),
         successor=_find_successor(approval, others),
         recall_refusal=_find_recall_refusal(approval, actor),
+        undecidable=list(voters.find_undecidable(pending).values()),
     )
 
 

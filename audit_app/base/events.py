@@ -24,6 +24,7 @@ class EventType(models.TextChoices):
     TASK_REJECTED = "task.rejected"
     TASK_EXPIRED = "task.expired"
     TASK_CLAIMED = "task.claimed"
+    TASK_LEASE_EXTENDED = "task.lease_extended"
     TASK_RELEASED = "task.released"
     TASK_COMPLETED = "task.completed"
     TASK_FAILED = "task.failed"

@@ -166,7 +166,12 @@ def create_tasks(
     # A key may still have its task after its receipt expired, and a concurrent request may have
     # created it by now.
     inserted = {task.pk for task in created}
-    gate.request_approvals([each for each in evaluated if each[0].pk in inserted], by=by)
+    approvals = gate.request_approvals(
+        [each for each in evaluated if each[0].pk in inserted], by=by
+    )
+    eligible = gate.count_eligible(approvals)
+    for task in created:
+        task.eligible = eligible.get(task.pk)
     return [
         result
         if isinstance(result, OrchestratorError) or result.pk in inserted

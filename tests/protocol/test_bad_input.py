@@ -216,6 +216,7 @@ WRITES = (
         "",
         {"decisions": [DECISION | {"approval_id": NOBODY, "decision": "approve"}]},
     ),
+    Write("POST", "/tasks/{id}/extend", "payer", "claimed", {"lease_seconds": 60}),
     Write(
         "POST",
         "/tasks/route:batch",

@@ -132,6 +132,7 @@ RULES = {
     "GET /tasks": Lists("tasks"),
     "GET /tasks/{id}": Reads("task"),
     "POST /tasks/{id}/claim": Changes("task", "{}", WAITS_OR_IS_TAKEN, "agents_only"),
+    "POST /tasks/{id}/extend": Changes("task", "{}", NOT_THEIRS, NOT_THEIRS),
     "POST /tasks/{id}/complete": Changes("task", '{"result": 1}', NOT_THEIRS, NOT_THEIRS),
     "POST /tasks/{id}/fail": Changes("task", '{"error": 1}', NOT_THEIRS, NOT_THEIRS),
     "POST /tasks/{id}/cancel": Changes("task", "{}", "not_router", "not_router"),

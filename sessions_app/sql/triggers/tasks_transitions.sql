@@ -14,6 +14,7 @@ CREATE CONSTRAINT TRIGGER tasks_check_transition AFTER INSERT OR UPDATE OR DELET
         'task.expired:awaiting_approval>expired',
         'task.expired:approved>expired',
         'task.claimed:approved>claimed',
+        'task.lease_extended:>',
         'task.released:claimed>approved',
         'task.completed:claimed>completed',
         'task.failed:claimed>failed',
