@@ -342,6 +342,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+PASSWORD_HASHERS = ["orchestrator.accounts.hashing.PasswordHasher"]
 LOGIN_URL = reverse_lazy("admin:login")
 
 LANGUAGE_CODE = "en"
