@@ -213,7 +213,10 @@ def _as_page(
     if not _wants_a_page(request):
         return response
     page = {"title": title, "sentence": sentence, "trace_id": tracing.current.get(None)}
-    return render(request, "problem.html", page, status=response.status_code)
+    rendered = render(request, "problem.html", page, status=response.status_code)
+    if wait := response.headers.get("Retry-After"):
+        rendered.headers["Retry-After"] = wait
+    return rendered
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
