@@ -8,6 +8,7 @@ for the task type (PAYLOAD_TEMPLATES) takes precedence, and the tree below it sh
 import logging
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -36,7 +37,10 @@ ACTIONS = {
     ("read",): "read",
     ("no-op",): "nothing",
 }
-MOST_LINES = 2_000
+MOST_LINES = 500
+"""Lines of a change that are compared: the time is quadratic."""
+MOST_CHANGES = 500
+"""Changes of a plan that are shown as such; the tree has the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +108,13 @@ def plan(data: Data) -> tuple[dict[str, Any], Any] | None:
     changes = (inside or data).get("resource_changes")
     if not isinstance(changes, list) or not changes or not all(map(_is_change, changes)):
         return None
-    shown = [_describe_change(each) for each in changes]
-    counts: dict[str, int] = {}
-    for each in shown:
-        counts[each["does"]] = counts.get(each["does"], 0) + 1
-    remaining = _without(data, "plan" if inside else "resource_changes")
-    if inside and (others := _without(inside, "resource_changes")):
+    shown = [_describe_change(each) for each in changes[:MOST_CHANGES]]
+    counts = dict(Counter(_describe_action(each["change"]) for each in changes))
+    others = _without(inside or data, "resource_changes")
+    if more := changes[MOST_CHANGES:]:
+        others["resource_changes"] = more
+    remaining = _without(data, "plan") if inside else others
+    if inside and others:
         remaining["plan"] = others
     return {"changes": shown, "counts": counts}, remaining
 
@@ -233,7 +238,6 @@ def _is_change(value: Any) -> bool:
 
 def _describe_change(resource: Data) -> dict[str, Any]:
     change = resource["change"]
-    action = ACTIONS.get(tuple(change["actions"]), " and ".join(change["actions"]))
     before, after = change.get("before"), change.get("after")
     others = _without(resource, "address", "change")
     if more := _without(change, "actions", "before", "after"):
@@ -241,10 +245,14 @@ def _describe_change(resource: Data) -> dict[str, Any]:
     has_values = before is not None or after is not None
     return {
         "address": resource["address"],
-        "does": action,
+        "does": _describe_action(change),
         "lines": diff_lines(before, after, MOST_LINES) if has_values else [],
         "others": others,
     }
+
+
+def _describe_action(change: Data) -> str:
+    return ACTIONS.get(tuple(change["actions"]), " and ".join(change["actions"]))
 
 
 def _read_texts(value: Any) -> list[str]:

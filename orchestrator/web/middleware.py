@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import SpanKind
 from prometheus_client import Gauge, Histogram
 
-from audit_app.base import tracing
+from audit_app.base import text_safety, tracing
 from audit_app.http.serializers import UUID_TEXT
 from audit_app.live import long_poll
 from orchestrator.web import csp, problems, telemetry
@@ -80,6 +80,7 @@ class TraceMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began = time.perf_counter()
         structlog.contextvars.clear_contextvars()
+        text_safety.budget.set(text_safety.Budget())
         try:
             trace_id = trace_id_of(request) or uuid4()
             tracing.current.set(trace_id)
