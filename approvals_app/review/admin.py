@@ -290,11 +290,9 @@ class ApprovalAdmin(WordsAdmin):
             draft = request.session.pop(DRAFT_NOTES)[str(approval_id)]
             if obstacle is None:
                 messages.info(request, IDENTITY_CONFIRMED)
-        budget = text_safety.budget.get()
-        budget.show_all = reverse("admin:approvals_app_approval_payload", args=[approval_id])
         context = {
             "title": decision.task.task_type,
-            "budget": budget,
+            "budget": text_safety.budget.get(),
             "decision": decision,
             "approval": decision.approval,
             "task": decision.task,

@@ -6,7 +6,7 @@ something else (letters of another alphabet, links, stacked marks) and what addr
 instead of describing the task is marked, and counted by ``find_suspicious``. Nothing is forbidden.
 
 A page has a Budget: one mark takes sixty bytes, and a payload may need a hundred thousand. What
-exceeds it is left out, and the page says so and links to all of it.
+exceeds it is left out, and the page says so and links to all of it (Budget.is_exceeded).
 """
 
 import heapq
@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -135,17 +136,13 @@ WORDS = {
 
 
 class Budget:
-    """What one page may still draw of agents' texts.
+    """What one page may still draw of agents' texts."""
 
-    ``show_all`` is the URL of what is left out.
-    """
-
-    __slots__ = ("cuts", "marks", "pieces", "reserve", "show_all", "size")
+    __slots__ = ("cuts", "marks", "pieces", "reserve", "size")
 
     def __init__(self) -> None:
         self.pieces: dict[str, list[Piece]] = {}
         self.marks, self.size, self.reserve = MOST_MARKS, MOST_BYTES, RESERVED_BYTES
-        self.show_all = ""
         self.cuts = 0
 
     @property
@@ -191,14 +188,21 @@ class Budget:
         if self.cuts > MOST_CUTS:
             self.size = min(self.size, 0)
             return ""
-        words = f"… {count:,} more characters"
-        if not self.show_all:
-            return f'<span class="o-quiet">{words}</span>'
-        return f'<a class="o-link" href="{escape(self.show_all)}">{words}</a>'
+        return f'<span class="o-quiet">… {count:,} more characters</span>'
 
 
 budget: ContextVar[Budget] = ContextVar("text_budget")
 """The budget of the page that this request builds; without one, everything is drawn."""
+
+
+@contextmanager
+def limit_page() -> Iterator[None]:
+    """Give what is drawn inside one Budget."""
+    token = budget.set(Budget())
+    try:
+        yield
+    finally:
+        budget.reset(token)
 
 
 def is_budget_spent() -> bool:

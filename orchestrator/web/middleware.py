@@ -80,7 +80,6 @@ class TraceMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         began = time.perf_counter()
         structlog.contextvars.clear_contextvars()
-        text_safety.budget.set(text_safety.Budget())
         try:
             trace_id = trace_id_of(request) or uuid4()
             tracing.current.set(trace_id)
@@ -98,7 +97,8 @@ class TraceMiddleware:
             with telemetry.tracer.start_as_current_span(
                 method, context=parent, kind=SpanKind.SERVER
             ) as span:
-                response = self.get_response(request)
+                with text_safety.limit_page():
+                    response = self.get_response(request)
                 context = span.get_span_context()
                 # Where nothing is collected, the work still goes on from an id (W3C Trace Context).
                 span_id = context.span_id or RandomIdGenerator().generate_span_id()

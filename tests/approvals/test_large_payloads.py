@@ -6,7 +6,6 @@ import pytest
 from django.db import connections
 from django.test import Client
 from django.test.signals import template_rendered
-from django.test.utils import CaptureQueriesContext
 
 from tests.factories import TaskFactory, the_approval
 
