@@ -37,10 +37,10 @@ ACTIONS = {
     ("read",): "read",
     ("no-op",): "nothing",
 }
-MOST_LINES = 500
+MOST_LINES = 300
 """Lines of a change that are compared: the time is quadratic."""
-MOST_CHANGES = 500
-"""Changes of a plan that are shown as such; the tree has the others."""
+MOST_SHOWN = 200
+"""Changes of a plan, and addresses of one kind, that are shown as such; the tree has the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,10 @@ def plan(data: Data) -> tuple[dict[str, Any], Any] | None:
     changes = (inside or data).get("resource_changes")
     if not isinstance(changes, list) or not changes or not all(map(_is_change, changes)):
         return None
-    shown = [_describe_change(each) for each in changes[:MOST_CHANGES]]
+    shown = [_describe_change(each) for each in changes[:MOST_SHOWN]]
     counts = dict(Counter(_describe_action(each["change"]) for each in changes))
     others = _without(inside or data, "resource_changes")
-    if more := changes[MOST_CHANGES:]:
+    if more := changes[MOST_SHOWN:]:
         others["resource_changes"] = more
     remaining = _without(data, "plan") if inside else others
     if inside and others:
@@ -128,9 +128,10 @@ def mail(data: Data) -> tuple[dict[str, Any], Any] | None:
     if body is None and not isinstance(data.get("html"), str):
         return None
     people = {name: _read_texts(data[name]) for name in ADDRESSES if _read_texts(data.get(name))}
+    more = {name: texts[MOST_SHOWN:] for name, texts in people.items() if texts[MOST_SHOWN:]}
     rendered = {*people, "subject", *filter(None, [body])}
     context = {
-        "people": [(name.replace("_", " "), texts) for name, texts in people.items()],
+        "people": [(name.replace("_", " "), t[:MOST_SHOWN]) for name, t in people.items()],
         "subject": data["subject"],
         "text": data[body] if body else "",
     }
@@ -141,7 +142,7 @@ def mail(data: Data) -> tuple[dict[str, Any], Any] | None:
     if isinstance(names, list) and names and all(isinstance(each, str) for each in names):
         context["attachments"] = names
         rendered.add("attachments")
-    return context, _without(data, *rendered)
+    return context, _without(data, *rendered) | more
 
 
 @renderer("command")
