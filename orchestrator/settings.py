@@ -253,6 +253,7 @@ NOTICE_SCHEMES = env.list(
 NOTICE_PRIVATE_NETWORKS = env.bool("NOTICE_PRIVATE_NETWORKS", default=False)
 RATE_LIMIT_PER_MINUTE = _positive("RATE_LIMIT_PER_MINUTE", 6000, least=0)
 ADDRESS_LIMIT_PER_MINUTE = _positive("ADDRESS_LIMIT_PER_MINUTE", 30_000, least=0)
+LOGIN_LIMIT_PER_MINUTE = _positive("LOGIN_LIMIT_PER_MINUTE", 60, least=0)
 TRUSTED_PROXIES = _positive("TRUSTED_PROXIES", 0, least=0)
 OIDC_ISSUER_URL = env.str("OIDC_ISSUER_URL", default="")
 OIDC_AUDIENCE = env.str("OIDC_AUDIENCE", default="")
@@ -362,6 +363,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+PASSWORD_HASHERS = ["orchestrator.accounts.hashing.PasswordHasher"]
 LOGIN_URL = reverse_lazy("admin:login")
 
 LANGUAGE_CODE = "en"

@@ -1,8 +1,9 @@
 """The reviewers' pages: the list of approvals, the decision page, editing and bulk decisions."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -40,6 +41,7 @@ from approvals_app.review.decision import list_delegates, load_decision
 from approvals_app.review.forms import LONGEST_NOTES, DecisionForm, EditForm
 from approvals_app.review.inbox_views import inbox_url
 from audit_app.base import text_safety
+from audit_app.base.connections import release_connection
 from audit_app.base.errors import Conflict, Invalid, NotFound, OrchestratorError
 from audit_app.base.text_safety import badge, in_a_list, moment, visible
 from audit_app.http.serializers import UUID_TEXT
@@ -128,8 +130,10 @@ class ApprovalAdmin(WordsAdmin):
     def get_urls(self) -> list[URLPattern]:
         edit: Callable[..., HttpResponse] = self.admin_site.admin_view(self.edit_view)
         bulk: Callable[..., HttpResponse] = self.admin_site.admin_view(self.bulk_view)
+        payload: Callable[..., HttpResponse] = self.admin_site.admin_view(self.payload_view)
         return [
             path("<uuid:approval_id>/edit/", edit, name="approvals_app_approval_edit"),
+            path("<uuid:approval_id>/payload/", payload, name="approvals_app_approval_payload"),
             path("bulk/", bulk, name="approvals_app_approval_bulk"),
             *super().get_urls(),
         ]
@@ -212,6 +216,26 @@ class ApprovalAdmin(WordsAdmin):
             longest_notes=LONGEST_NOTES,
         )
 
+    def payload_view(self, request: HttpRequest, approval_id: UUID) -> HttpResponse:
+        """The whole payload: as JSON in ASCII, or with ``?exact`` the bytes whose digest is
+        approved, as a file."""
+        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            approval = Approval.objects.visible_to(actor_of(request)).one(approval_id)
+        except NotFound as error:
+            raise Http404(str(error)) from error
+        if "exact" in request.GET:
+            name = f'attachment; filename="{approval.payload_digest}.json"'
+            headers = {"Content-Disposition": name}
+            return HttpResponse(
+                approval.task.payload_bytes, "application/octet-stream", headers=headers
+            )
+        # ASCII has no letters that look alike, and escapes show what is hidden.
+        payload = json.loads(approval.task.payload)
+        text = json.dumps(payload, indent=2, sort_keys=True).replace("\x7f", "\\u007f")
+        return HttpResponse(text, "text/plain; charset=us-ascii")
+
     def bulk_view(self, request: HttpRequest) -> HttpResponse:
         """Decide on several approvals: first show each with its digest, then decide one by one."""
         if not self.has_view_permission(request):
@@ -283,6 +307,7 @@ class ApprovalAdmin(WordsAdmin):
                 messages.info(request, IDENTITY_CONFIRMED)
         context = {
             "title": decision.task.task_type,
+            "budget": text_safety.budget.get(),
             "decision": decision,
             "approval": decision.approval,
             "task": decision.task,
@@ -303,7 +328,12 @@ class ApprovalAdmin(WordsAdmin):
             "typed": request.POST.get("typed", ""),
             "seconds_left": requirements.seconds_left(decision.approval, view_time),
         }
-        return self.page(request, "admin/approvals_app/decision.html", status=status, **context)
+        response: Any = self.page(
+            request, "admin/approvals_app/decision.html", status=status, **context
+        )
+        # Drawn here, after the last query: a hostile payload takes a while.
+        release_connection()
+        return cast("HttpResponse", response.render())
 
 
 def _run_decision(request: HttpRequest, approval_id: UUID, form: dict[str, Any]) -> str:

@@ -31,6 +31,8 @@ MAX_EVENTS = 100
 MAX_SIMILAR = 5
 RECENT_TASKS = 500
 COMPARED_FIELDS = ("description", "data", "context")
+LARGE = 100_000
+"""Bytes of a payload above which the page shows it once, and not as JSON and as bytes too."""
 DECIDED_STATES = ("approved", "rejected", "expired")
 APPROVED_STATES = ("approved", "claimed", "completed", "failed")
 
@@ -96,6 +98,11 @@ class DecisionContext:
     def rendering(self) -> renderers.Rendering:
         """The payload, rendered for its task type."""
         return renderers.render(self.payload["task_type"], self.payload)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the page only links to the payload's JSON and bytes."""
+        return len(self.task.payload_bytes) > LARGE
 
     @property
     def machine(self) -> StateDiagram:

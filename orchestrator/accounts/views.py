@@ -18,13 +18,14 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
+from unfold.forms import AdminOwnPasswordChangeForm
 
 from approvals_app.decisions import eligibility
 from approvals_app.errors import ReauthenticationRequired, SecondFactorRequired
 from audit_app.base.actors import Actor, Assurance
 from orchestrator.accounts import login, passwords, sessions, sso, two_factor
 from orchestrator.accounts.destinations import get_destination, url_with_next
-from orchestrator.accounts.forms import CodeForm, PasswordChangeForm, PasswordForm, SignInForm
+from orchestrator.accounts.forms import CodeForm, PasswordForm, SignInForm
 from orchestrator.accounts.issuer import is_reachable
 
 NEW_SECRET = "signin_secret"  # noqa: S105  # the name of a session's entry
@@ -88,9 +89,9 @@ class SignIn(LoginView):
 
 
 class PasswordChange(PasswordChangeView):
-    """The admin's page, with our form."""
+    """The admin's page."""
 
-    form_class = PasswordChangeForm
+    form_class = AdminOwnPasswordChangeForm
     success_url = reverse_lazy("admin:password_change_done")
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -290,6 +290,7 @@ def errors() -> str:
         | `internal_error` | 500 | a bug, logged with the trace id |
         | `issuer_unavailable` | 503 | the issuer's keys can't be fetched; with `Retry-After` |
         | `database_unavailable` | 503 | with `Retry-After`; nothing acknowledged was lost |
+        | `overloaded` | 503 | all database connections are busy; with `Retry-After` |
         """
         ).replace("{table}", "\n".join(table))
         + "\n"

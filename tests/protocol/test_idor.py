@@ -235,6 +235,7 @@ PAGES = {
     "changelist": "whoever reads at all, their own rows",
     "change": "whoever sees the row",
     "edit": "whoever sees the row",
+    "payload": "whoever sees the row",
     "bulk": "whoever reads at all; each row as it would be alone",
     "csv": "whoever reads at all, their own rows",
     "add": "nobody",
