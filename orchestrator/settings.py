@@ -53,13 +53,13 @@ def _secret_of_the_trial() -> str:
     return kept.read_text()
 
 
-def _duration(name: str, default: str, *, at_most: timedelta = timedelta.max) -> timedelta:
+def _duration(name: str, default: str, *, at_most: str = "") -> timedelta:
     try:
         value = parse_duration(env.str(name, default=default))
     except ValueError as error:
         raise ImproperlyConfigured(f"{name}: {error}") from None
-    if value > at_most:
-        raise ImproperlyConfigured(f"{name} must be at most {at_most.days}d.")
+    if at_most and value > parse_duration(at_most):
+        raise ImproperlyConfigured(f"{name} must be at most {at_most}.")
     return value
 
 
@@ -204,7 +204,7 @@ IDEMPOTENCY_TTL_SECONDS = _positive("IDEMPOTENCY_TTL_SECONDS", 86400)
 APPROVAL_DEFAULT = _choice("APPROVAL_DEFAULT", ("require", "allow"))
 APPROVAL_TTL = _duration("APPROVAL_TTL", "7d")
 APPROVAL_VALID_FOR = _duration("APPROVAL_VALID_FOR", "7d")
-BREAK_GLASS_REVIEW = _duration("BREAK_GLASS_REVIEW", "24h", at_most=timedelta(days=90))
+BREAK_GLASS_REVIEW = _duration("BREAK_GLASS_REVIEW", "24h", at_most="90d")
 PAYLOAD_TEMPLATES = Path(folder) if (folder := env.str("PAYLOAD_TEMPLATES", default="")) else None
 TASK_LEASE = _duration("TASK_LEASE", "5m")
 MAX_BODY_BYTES = _positive("MAX_BODY_BYTES", 1024 * 1024)
@@ -242,6 +242,7 @@ OIDC_ROLES_PREFIX = env.str("OIDC_ROLES_PREFIX", default="")
 OIDC_PROVISION_AGENTS = env.bool("OIDC_PROVISION_AGENTS", default=False)
 OIDC_NAME_CLAIM = env.str("OIDC_NAME_CLAIM", default="client_id")
 OIDC_OWNER_CLAIM = env.str("OIDC_OWNER_CLAIM", default="")
+OIDC_CLOCK_SKEW = _duration("OIDC_CLOCK_SKEW", "30s", at_most="5m")
 ADMIN_OIDC_CLIENT_ID = env.str("ADMIN_OIDC_CLIENT_ID", default="")
 ADMIN_OIDC_CLIENT_SECRET = env.str("ADMIN_OIDC_CLIENT_SECRET", default="")
 ADMIN_OIDC_SCOPES = env.str("ADMIN_OIDC_SCOPES", default="openid profile email")

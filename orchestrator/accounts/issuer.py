@@ -17,6 +17,7 @@ log = structlog.get_logger("orchestrator.accounts")
 
 EXCHANGE_SECONDS = 5
 USERINFO_SECONDS = 3
+ID_TOKEN_TYPES = frozenset({"jwt", ""})
 REQUIRED_ENDPOINTS = ("authorization_endpoint", "token_endpoint")
 
 
@@ -93,7 +94,11 @@ def _verify_id_token(id_token: Any, nonce: str) -> dict[str, Any]:
     if not isinstance(id_token, str):
         raise InvalidToken("There is no ID token in the answer.")
     ours = settings.ADMIN_OIDC_CLIENT_ID
-    claims = get_login_issuer().verify(id_token, audience=ours, required=("iat", "sub", "nonce"))
+    required = ("iat", "sub", "nonce")
+    token = get_login_issuer().verify(
+        id_token, audience=ours, types=ID_TOKEN_TYPES, required=required
+    )
+    claims = token.claims
     # A token for several audiences must name us as the party that it was issued to.
     several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
     # Ties the token to this browser's attempt, so that a stolen one can't be replayed.

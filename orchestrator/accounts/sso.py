@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils.crypto import get_random_string
 from django.views import View
 
-from audit_app.base.actors import CLOCK_SKEW_SECONDS, Assurance
+from audit_app.base.actors import Assurance
 from orchestrator.accounts import login
 from orchestrator.accounts.destinations import get_destination, url_with_next
 from orchestrator.accounts.issuer import exchange_code, fetch_userinfo, get_login_issuer
@@ -153,8 +153,8 @@ def _pop_attempt(request: HttpRequest) -> dict[str, Any] | None:
 
 
 def _authenticated_since(assurance: Assurance, started_at: float) -> bool:
-    at = assurance.authenticated_at
-    return at is not None and at.timestamp() >= started_at - CLOCK_SKEW_SECONDS
+    at, skew = assurance.authenticated_at, settings.OIDC_CLOCK_SKEW.total_seconds()
+    return at is not None and at.timestamp() >= started_at - skew
 
 
 def _add_userinfo(claims: dict[str, Any], access_token: str) -> dict[str, Any]:

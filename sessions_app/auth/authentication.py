@@ -25,8 +25,8 @@ from sessions_app.api_keys import PREFIX
 from sessions_app.auth import tokens
 from sessions_app.auth.issuer import (
     MAX_TOKEN_LENGTH,
-    RETRY_SECONDS,
     InvalidToken,
+    IssuerMisconfigured,
     IssuerUnavailable,
 )
 from sessions_app.auth.key_cache import key_cache
@@ -42,7 +42,15 @@ class IssuerAway(AuthenticationFailed):
     status_code = 503
     default_detail = "The issuer of this token can't be reached to check it; try again in a moment."
     default_code = "issuer_unavailable"
-    wait = RETRY_SECONDS
+    misconfigured = (
+        "This server's setting OIDC_ISSUER_URL is wrong, so it can check no token: tell its "
+        "operator, who runs manage.py check_issuer."
+    )
+
+    def __init__(self, error: IssuerUnavailable) -> None:
+        wrong_setting = isinstance(error, IssuerMisconfigured)
+        super().__init__(self.misconfigured if wrong_setting else None)
+        self.wait = error.retry_after
 
 
 class BearerAuthentication(BaseAuthentication):
@@ -145,7 +153,7 @@ def _authenticate_jwt(token: str) -> Actor:
     except InvalidToken as error:
         raise AuthenticationFailed(str(error), code="invalid_token") from error
     except IssuerUnavailable as error:
-        raise IssuerAway from error
+        raise IssuerAway(error) from error
     agent = Agent.objects.filter(subject=bearer.subject).first()
     if agent is None:
         if user := _find_person(bearer.claims):
