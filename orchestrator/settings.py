@@ -87,26 +87,40 @@ def _networks(name: str) -> list[str]:
         raise ImproperlyConfigured(f"{name}: {error}.") from None
 
 
-def _notice_channels() -> dict[str, list[str]]:
-    """The apprise URLs that each role shares: JSON, or the path of a JSON file."""
-    given = env.str("NOTICE_CHANNELS", default="").strip()
+def _object(name: str) -> dict[str, Any]:
+    """A JSON object, or the one in the JSON file whose path it is; empty if it is not set."""
+    given = env.str(name, default="").strip()
     if not given:
         return {}
     try:
-        text = given if given.startswith("{") else Path(given).read_text()
-        found: Any = json.loads(text)
+        found: Any = json.loads(given if given.startswith("{") else Path(given).read_text())
     except OSError as error:
-        said = f"NOTICE_CHANNELS can't be read: {error.strerror}."
-        raise ImproperlyConfigured(said) from None
+        raise ImproperlyConfigured(f"{name} can't be read: {error.strerror}.") from None
     except ValueError:
-        raise ImproperlyConfigured("NOTICE_CHANNELS must be JSON, or a file of it.") from None
-    well = isinstance(found, dict) and all(
+        raise ImproperlyConfigured(f"{name} must be JSON, or a file of it.") from None
+    if not isinstance(found, dict):
+        raise ImproperlyConfigured(f"{name} must be a JSON object.")
+    return dict(found)
+
+
+def _notice_channels() -> dict[str, list[str]]:
+    """The apprise URLs that each role shares."""
+    found = _object("NOTICE_CHANNELS")
+    well = all(
         isinstance(urls, list) and all(isinstance(url, str) for url in urls)
         for urls in found.values()
     )
     if not well:
         raise ImproperlyConfigured("NOTICE_CHANNELS must name a list of apprise URLs for a role.")
-    return dict(found)
+    return found
+
+
+def _roles_map(name: str) -> dict[str, str]:
+    """The role that each value of a claim stands for."""
+    found = _object(name)
+    if not all(isinstance(role, str) and role for role in found.values()):
+        raise ImproperlyConfigured(f"{name} must name one role for each value.")
+    return found
 
 
 def database(url: str) -> dict[str, Any]:
@@ -239,6 +253,8 @@ OIDC_AUDIENCE = env.str("OIDC_AUDIENCE", default="")
 OIDC_SUBJECT_CLAIM = env.str("OIDC_SUBJECT_CLAIM", default="sub")
 OIDC_ROLES_CLAIM = env.str("OIDC_ROLES_CLAIM", default="")
 OIDC_ROLES_PREFIX = env.str("OIDC_ROLES_PREFIX", default="")
+OIDC_ROLES_MAP = _roles_map("OIDC_ROLES_MAP")
+OIDC_ROLES_ALLOWED = env.list("OIDC_ROLES_ALLOWED", default=[])
 OIDC_PROVISION_AGENTS = env.bool("OIDC_PROVISION_AGENTS", default=False)
 OIDC_NAME_CLAIM = env.str("OIDC_NAME_CLAIM", default="client_id")
 OIDC_OWNER_CLAIM = env.str("OIDC_OWNER_CLAIM", default="")
@@ -249,6 +265,8 @@ ADMIN_OIDC_SCOPES = env.str("ADMIN_OIDC_SCOPES", default="openid profile email")
 ADMIN_OIDC_USERNAME_CLAIM = env.str("ADMIN_OIDC_USERNAME_CLAIM", default="preferred_username")
 ADMIN_OIDC_GROUPS_CLAIM = env.str("ADMIN_OIDC_GROUPS_CLAIM", default="groups")
 ADMIN_OIDC_GROUPS_PREFIX = env.str("ADMIN_OIDC_GROUPS_PREFIX", default="")
+ADMIN_OIDC_GROUPS_MAP = _roles_map("ADMIN_OIDC_GROUPS_MAP")
+ADMIN_OIDC_ACR_VALUES = env.str("ADMIN_OIDC_ACR_VALUES", default="").split()
 ADMIN_OIDC_CREATE_USERS = env.bool("ADMIN_OIDC_CREATE_USERS", default=True)
 ADMIN_PASSWORD_FALLBACK = env.bool("ADMIN_PASSWORD_FALLBACK", default=False)
 SINGLE_SIGN_ON = bool(ADMIN_OIDC_CLIENT_ID)

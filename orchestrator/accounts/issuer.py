@@ -1,6 +1,8 @@
 """Login at the issuer: exchanges an authorization code for a verified ID token."""
 
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote_plus
 
 import structlog
 from django.conf import settings
@@ -8,6 +10,7 @@ from django.conf import settings
 from sessions_app.auth.issuer import (
     InvalidToken,
     Issuer,
+    IssuerMisconfigured,
     IssuerUnavailable,
     RequestRefused,
     get_issuer,
@@ -18,7 +21,19 @@ log = structlog.get_logger("orchestrator.accounts")
 EXCHANGE_SECONDS = 5
 USERINFO_SECONDS = 3
 ID_TOKEN_TYPES = frozenset({"jwt", ""})
+CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
 REQUIRED_ENDPOINTS = ("authorization_endpoint", "token_endpoint")
+
+
+NOT_REACHABLE = "Single sign-on is unavailable. Your account is fine; try again later."
+MISCONFIGURED = (
+    "Single sign-on is unavailable: this site names the wrong issuer. Your account is fine; tell "
+    "the site's operator, who runs manage.py check_issuer."
+)
+
+
+class ClientRefused(Exception):
+    """The issuer does not accept our client id or secret, or does not allow us this flow."""
 
 
 def get_login_issuer() -> Issuer:
@@ -26,12 +41,19 @@ def get_login_issuer() -> Issuer:
     return get_issuer(settings.OIDC_ISSUER_URL)
 
 
-def is_reachable() -> bool:
-    """Whether people can log in at the issuer now."""
+def find_outage() -> str:
+    """Why nobody can log in at the issuer now; "" if people can."""
     try:
-        return all(get_login_issuer().endpoint(name) for name in REQUIRED_ENDPOINTS)
-    except IssuerUnavailable:
-        return False
+        for name in REQUIRED_ENDPOINTS:
+            get_login_issuer().endpoint(name)
+    except IssuerUnavailable as error:
+        return describe_outage(error)
+    return ""
+
+
+def describe_outage(error: IssuerUnavailable) -> str:
+    """The sentence for people who can't log in."""
+    return MISCONFIGURED if isinstance(error, IssuerMisconfigured) else NOT_REACHABLE
 
 
 def exchange_code(
@@ -39,7 +61,7 @@ def exchange_code(
 ) -> tuple[dict[str, Any], str]:
     """Exchange ``code`` for the claims of the ID token and for the access token.
 
-    Raises InvalidToken, IssuerUnavailable.
+    Raises InvalidToken, ClientRefused, IssuerUnavailable.
     """
     form = {
         "grant_type": "authorization_code",
@@ -47,24 +69,35 @@ def exchange_code(
         "code_verifier": verifier,
         "redirect_uri": redirect_uri,
     }
+    tokens = request_tokens(form)
+    return _verify_id_token(tokens.get("id_token"), nonce), str(tokens.get("access_token") or "")
+
+
+def request_tokens(form: dict[str, str]) -> dict[str, Any]:
+    """Send ``form`` to the token endpoint, authenticated as our client.
+
+    Raises InvalidToken, ClientRefused, IssuerUnavailable.
+    """
     credentials = (settings.ADMIN_OIDC_CLIENT_ID, settings.ADMIN_OIDC_CLIENT_SECRET)
     methods = get_login_issuer().metadata().get("token_endpoint_auth_methods_supported")
     # OpenID Connect Discovery: a missing list means client_secret_basic.
-    by_header = "client_secret_basic" in (methods or ["client_secret_basic"])
-    if not by_header:
-        form |= dict(zip(("client_id", "client_secret"), credentials, strict=True))
+    if "client_secret_basic" in (methods or ["client_secret_basic"]):
+        # RFC 6749, section 2.3.1: form-encoded first, for the sake of colons and the like.
+        request: dict[str, Any] = {"data": form, "auth": tuple(map(quote_plus, credentials))}
+    else:
+        names = ("client_id", "client_secret")
+        request = {"data": form | dict(zip(names, credentials, strict=True))}
     try:
-        tokens = get_login_issuer().request(
-            "POST",
-            "token_endpoint",
-            seconds=EXCHANGE_SECONDS,
-            data=form,
-            auth=credentials if by_header else None,
+        return get_login_issuer().request(
+            "POST", "token_endpoint", seconds=EXCHANGE_SECONDS, **request
         )
     except RequestRefused as error:
-        log.warning("code refused", status=error.status)
-        raise InvalidToken("The issuer does not take the code.") from error
-    return _verify_id_token(tokens.get("id_token"), nonce), str(tokens.get("access_token") or "")
+        if error.error in CLIENT_ERRORS or error.status == HTTPStatus.UNAUTHORIZED:
+            raise ClientRefused(
+                f"The token endpoint refuses this client. {error} Check ADMIN_OIDC_CLIENT_ID and "
+                "ADMIN_OIDC_CLIENT_SECRET."
+            ) from error
+        raise InvalidToken(f"The token endpoint refuses the code. {error}") from error
 
 
 def fetch_userinfo(access_token: str, subject: str) -> dict[str, Any]:
@@ -80,6 +113,7 @@ def fetch_userinfo(access_token: str, subject: str) -> dict[str, Any]:
             "GET", "userinfo_endpoint", seconds=USERINFO_SECONDS, headers=bearer
         )
     except RequestRefused as error:
+        log.warning("issuer unavailable", endpoint="userinfo_endpoint", reason=str(error))
         raise IssuerUnavailable(str(error)) from error
     if claims.get("sub") != subject:
         raise InvalidToken("The claims are about somebody else.")

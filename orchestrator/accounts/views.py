@@ -25,7 +25,7 @@ from audit_app.base.actors import Actor, Assurance
 from orchestrator.accounts import login, passwords, sessions, sso, two_factor
 from orchestrator.accounts.destinations import get_destination, url_with_next
 from orchestrator.accounts.forms import CodeForm, PasswordChangeForm, PasswordForm, SignInForm
-from orchestrator.accounts.issuer import is_reachable
+from orchestrator.accounts.issuer import find_outage
 
 NEW_SECRET = "signin_secret"  # noqa: S105  # the name of a session's entry
 MAX_AGE_TO_ENROL = timedelta(minutes=15)
@@ -80,7 +80,7 @@ class SignIn(LoginView):
         }
         if settings.SINGLE_SIGN_ON:
             context["single_sign_on"] = url_with_next("signin:start", path)
-            context["reachable"] = is_reachable()
+            context["outage"] = find_outage()
             context["issuer_logout"] = (
                 sso.issuer_logout(self.request) if "out" in self.request.GET else ""
             )

@@ -30,6 +30,7 @@ from sessions_app.auth.issuer import (
     IssuerUnavailable,
 )
 from sessions_app.auth.key_cache import key_cache
+from sessions_app.auth.roles import keep_known_roles
 from sessions_app.models import Agent, AgentKey
 
 LAST_USED_PRECISION = timedelta(minutes=1)
@@ -162,7 +163,9 @@ def _authenticate_jwt(token: str) -> Actor:
     if agent.status != Agent.Status.ACTIVE:
         raise _unknown_subject("The agent of this token's subject is revoked.")
     actor = agent.as_actor()
-    return actor if bearer.roles is None else replace(actor, roles=bearer.roles)
+    if bearer.roles is None:
+        return actor
+    return replace(actor, roles=keep_known_roles(bearer.roles, agent.roles))
 
 
 def _find_person(claims: Mapping[str, Any]) -> User | None:
@@ -199,7 +202,8 @@ def _as_actor(user: User, bearer: tokens.Bearer) -> Actor:
 def _provision_agent(bearer: tokens.Bearer) -> Agent:
     if not settings.OIDC_PROVISION_AGENTS or _names_a_person(bearer):
         raise _unknown_subject("The token's subject is nobody here.")
-    if not bearer.roles:
+    roles = keep_known_roles(bearer.roles or (), ())
+    if not roles:
         raise _unknown_subject(
             "The token's subject is nobody here, and its roles give it none to begin in."
         )
@@ -210,7 +214,7 @@ def _provision_agent(bearer: tokens.Bearer) -> Agent:
             bearer.subject,
             by=Actor.system("oidc"),
             name=bearer.name,
-            roles=list(bearer.roles),
+            roles=list(roles),
             owner=bearer.owner,
         )
     except NotFound as error:

@@ -51,6 +51,7 @@ RETRY_SECONDS = 5
 MAX_WAITING = 8
 """Requests that wait for the issuer at a time in one process."""
 
+SERVER_ERROR = HTTPStatus.INTERNAL_SERVER_ERROR
 ERROR_CODE = re.compile(r"[\w.-]{1,60}", re.ASCII)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
@@ -186,13 +187,13 @@ class Issuer:
         release_connection()
         try:
             return _fetch_json(method, url, self.url, seconds=seconds, **request)
-        except RequestRefused as error:
-            if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise
-            raise IssuerUnavailable(str(error)) from error
         except UNUSABLE as error:
-            log.warning("issuer unavailable", issuer=self.url, reason=str(error)[:200])
-            raise IssuerUnavailable(str(error)) from error
+            # A refusal is for the caller to judge; what else goes wrong is the issuer's.
+            if isinstance(error, RequestRefused) and error.status < SERVER_ERROR:
+                raise
+            reason = str(error)[:200]
+            log.warning("issuer unavailable", issuer=self.url, endpoint=name, reason=reason)
+            raise IssuerUnavailable(reason) from error
 
     def _get_key(self, kid: str | None, algorithm: str) -> PublishedKey:
         """The key called ``kid`` for ``algorithm``; without a kid, the only key for it.
@@ -402,7 +403,7 @@ def _fetch_json(
 
 
 def _parse_error(body: bytes) -> str:
-    """The error code in the body of an OAuth refusal (RFC 6749, section 5.2); "" if there is none."""
+    """The error code in the body of a refusal (RFC 6749, section 5.2); "" if there is none."""
     try:
         error = json.loads(body).get("error")
     except (ValueError, AttributeError, RecursionError):

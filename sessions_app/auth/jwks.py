@@ -1,4 +1,4 @@
-"""The signing keys that an issuer publishes (RFC 7517), and the algorithms each may be used with."""
+"""The signing keys that an issuer publishes (RFC 7517), and the algorithms that each allows."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

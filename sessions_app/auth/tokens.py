@@ -9,6 +9,7 @@ from rest_framework.exceptions import ValidationError
 
 from audit_app.http.serializers import NameField
 from sessions_app.auth.issuer import InvalidToken, VerifiedToken, get_issuer
+from sessions_app.auth.roles import map_roles
 from sessions_app.models import ROLE_LENGTH
 
 MAX_SUBJECT_LENGTH = 255
@@ -73,15 +74,19 @@ def _require_bearer(token: VerifiedToken) -> None:
 
 
 def get_claim(claims: Mapping[str, Any], path: str) -> Any:
-    """The claim called ``path``, else the one it leads to dot by dot; None if there is none."""
+    """The claim called ``path``, else the one it leads to dot by dot; None if there is none.
+
+    Names on the way may have dots themselves: ``resource_access.my.client.roles`` is found in
+    ``{"resource_access": {"my.client": {"roles": []}}}``.
+    """
     if path in claims:
         return claims[path]
-    value: Any = claims
-    for name in path.split("."):
-        if not isinstance(value, Mapping):
-            return None
-        value = value.get(name)
-    return value
+    for name, value in claims.items():
+        if isinstance(value, Mapping) and path.startswith(f"{name}."):
+            found = get_claim(value, path[len(name) + 1 :])
+            if found is not None:
+                return found
+    return None
 
 
 def is_name(text: Any) -> bool:
@@ -100,8 +105,7 @@ def _roles(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
         return None
     roles = get_claim(claims, settings.OIDC_ROLES_CLAIM)
     values = roles.split() if isinstance(roles, str) else roles if isinstance(roles, list) else []
-    prefix = settings.OIDC_ROLES_PREFIX
-    ours = (v.removeprefix(prefix) for v in values if isinstance(v, str) and v.startswith(prefix))
+    ours = map_roles(values, settings.OIDC_ROLES_PREFIX, settings.OIDC_ROLES_MAP)
     return tuple(dict.fromkeys(role for role in ours if is_name(role)))
 
 

@@ -13,7 +13,7 @@ import pytest
 import time_machine
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db import connection, connections
 
 from approvals_app.models import Approval
@@ -234,7 +234,7 @@ def test_a_token_for_another_use_is_no_bearer(issuer, robot, linked_alice, subje
 
 def test_an_access_token_may_carry_a_nonce_where_it_says_what_it_is(issuer, linked_alice):
     expect_success(issuer.token("subject-of-alice", typ="Bearer", nonce="n"))
-    expect_success(issuer.token("subject-of-alice", token_use="access", nonce="n"))  # noqa: S106
+    expect_success(issuer.token("subject-of-alice", token_use="access", nonce="n"))
     expect_success(issuer.token("subject-of-alice", headers={"typ": "at+jwt"}, nonce="n"))
 
 
@@ -863,6 +863,7 @@ def test_where_keys_may_come_from(settings, url, issuer_url, allowed):
 @pytest.fixture
 def roles_claim(settings):
     settings.OIDC_ROLES_CLAIM = "realm_access.roles"
+    settings.OIDC_ROLES_ALLOWED = ["sre", "support", "site reliability"]
 
 
 def works_as(token, role):
@@ -937,9 +938,59 @@ def test_roles_can_be_words_of_a_text_and_only_those_with_our_prefix(issuer, rob
 
 def test_a_claim_whose_name_has_dots_is_found_as_it_stands(issuer, robot, settings):
     settings.OIDC_ROLES_CLAIM = "https://id.example/roles"
+    settings.OIDC_ROLES_ALLOWED = ["sre"]
     assert (
         works_as(issuer.token("svc-robot", **{"https://id.example/roles": ["sre"]}), "sre") == 201
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "claims"),
+    [
+        ("resource_access.my.client.roles", {"resource_access": {"my.client": {"roles": ["sre"]}}}),
+        ("a.b.c.roles", {"a": {"b": 7}, "a.b": {"x": 1}, "a.b.c": {"roles": ["sre"]}}),
+        ("https://id.example/x.roles", {"https://id.example/x": {"roles": ["sre"]}}),
+    ],
+)
+def test_names_on_the_way_to_a_claim_may_have_dots(issuer, robot, settings, path, claims):
+    settings.OIDC_ROLES_CLAIM, settings.OIDC_ROLES_ALLOWED = path, ["sre"]
+    assert works_as(issuer.token("svc-robot", **claims), "sre") == 201
+
+
+STOCK = ["offline_access", "default-roles-main", "uma_authorization"]
+"""The roles that Keycloak gives everybody."""
+
+
+def test_an_agent_speaks_as_no_role_that_does_not_exist_here(issuer, robot, settings, roles_claim):
+    settings.OIDC_ROLES_ALLOWED = ["support"]
+    Group.objects.create(name="sre")
+    token = issuer.token("svc-robot", realm_access={"roles": [*STOCK, "sre", "support", "finance"]})
+    task = route_task(token).json()["task_id"]
+    assert bearing(token).get(f"/tasks/{task}").json()["from_role"] == "sre"
+    assert [works_as(token, role) for role in ("sre", "support", "finance")] == [201] * 3
+    assert [works_as(token, role) for role in STOCK] == [403] * 3
+
+
+def test_stock_roles_create_no_agent(issuer, provisioning):
+    expect_refusal(newcomer(issuer, roles=STOCK), "unknown_subject")
+    nobody_came()
+    expect_success(newcomer(issuer, roles=[*STOCK, "finance"]))
+    assert Agent.objects.get().roles == ["finance"]
+
+
+def test_roles_with_our_prefix_need_not_exist(issuer, provisioning, settings):
+    settings.OIDC_ROLES_PREFIX = "orchestrator:"
+    expect_success(newcomer(issuer, roles=["finance", "orchestrator:new here"]))
+    assert Agent.objects.get().roles == ["new here"]
+
+
+def test_guids_are_mapped_to_roles_and_nothing_else_counts(issuer, robot, settings, roles_claim):
+    guid = "0b7f6a4e-6a1e-4c53-8a55-d6f1e8a1a001"
+    settings.OIDC_ROLES_MAP = {guid: "sre"}
+    token = issuer.token("svc-robot", realm_access={"roles": [guid, "finance", "support"]})
+    assert works_as(token, "sre") == 201
+    for role in (guid, "finance", "support"):
+        assert works_as(token, role) == 403
 
 
 def test_values_that_are_no_role_are_ignored(issuer, robot, roles_claim):
@@ -957,6 +1008,7 @@ def test_values_that_are_no_role_are_ignored(issuer, robot, roles_claim):
 @pytest.fixture
 def provisioning(settings):
     settings.OIDC_PROVISION_AGENTS, settings.OIDC_ROLES_CLAIM = True, "roles"
+    settings.OIDC_ROLES_ALLOWED = ["finance"]
 
 
 def newcomer(issuer, subject="svc-new", **claims):
