@@ -53,6 +53,7 @@ MAX_WAITING = 8
 
 SERVER_ERROR = HTTPStatus.INTERNAL_SERVER_ERROR
 ERROR_CODE = re.compile(r"[\w.-]{1,60}", re.ASCII)
+DISCOVERY = "/.well-known/openid-configuration"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
     (jwt.ExpiredSignatureError, "The token has expired."),
@@ -186,7 +187,7 @@ class Issuer:
         url = self.endpoint(name)
         release_connection()
         try:
-            return _fetch_json(method, url, self.url, seconds=seconds, **request)
+            return fetch_json(method, url, self.url, seconds=seconds, **request)
         except UNUSABLE as error:
             # A refusal is for the caller to judge; what else goes wrong is the issuer's.
             if isinstance(error, RequestRefused) and error.status < SERVER_ERROR:
@@ -310,19 +311,13 @@ class Issuer:
             self._metadata = discover(self.url, seconds=deadline - monotonic())
             self._discovered_at = monotonic()
         uri = self._metadata["jwks_uri"]
-        answer = _fetch_json("GET", uri, self.url, seconds=deadline - monotonic())
+        answer = fetch_json("GET", uri, self.url, seconds=deadline - monotonic())
         return parse_keys(answer.get("keys"), get_named_algorithms(self._metadata))
 
 
 def discover(url: str, *, seconds: float) -> dict[str, Any]:
     """The discovery document of the issuer at ``url``. Raises IssuerMisconfigured, UNUSABLE."""
-    address = url.rstrip("/") + "/.well-known/openid-configuration"
-    try:
-        document = _fetch_json("GET", address, url, seconds=seconds)
-    except RequestRefused as error:
-        if error.status == HTTPStatus.NOT_FOUND:
-            raise IssuerMisconfigured(f"There is no discovery document at {address}.") from error
-        raise
+    document = fetch_discovery(url, seconds=seconds)
     issuer = document.get("issuer")
     if issuer != url:
         raise IssuerMisconfigured(
@@ -331,6 +326,17 @@ def discover(url: str, *, seconds: float) -> dict[str, Any]:
     if not isinstance(document.get("jwks_uri"), str):
         raise ValueError("The discovery document names no jwks_uri.")
     return document
+
+
+def fetch_discovery(url: str, *, seconds: float) -> dict[str, Any]:
+    """The discovery document at ``url``, whatever it says. Raises IssuerMisconfigured, UNUSABLE."""
+    address = url.rstrip("/") + DISCOVERY
+    try:
+        return fetch_json("GET", address, url, seconds=seconds)
+    except RequestRefused as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            raise IssuerMisconfigured(f"There is no discovery document at {address}.") from error
+        raise
 
 
 def get_named_algorithms(metadata: Mapping[str, Any]) -> frozenset[str]:
@@ -385,7 +391,7 @@ def _on_loopback(url: str) -> bool:
     return parts.scheme == "http" and parts.hostname in LOOPBACK
 
 
-def _fetch_json(
+def fetch_json(
     method: str, url: str, issuer: str, *, seconds: float, **request: Any
 ) -> dict[str, Any]:
     """Fetch a JSON object of at most MAX_ANSWER_BYTES. Raises UNUSABLE."""
