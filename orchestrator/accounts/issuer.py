@@ -1,5 +1,6 @@
 """Login at the issuer: exchanges an authorization code for a verified ID token."""
 
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote_plus
@@ -21,6 +22,8 @@ log = structlog.get_logger("orchestrator.accounts")
 EXCHANGE_SECONDS = 5
 USERINFO_SECONDS = 3
 ID_TOKEN_TYPES = frozenset({"jwt", ""})
+LOGOUT_TOKEN_TYPES = frozenset({"logout+jwt", "jwt", ""})
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
 REQUIRED_ENDPOINTS = ("authorization_endpoint", "token_endpoint")
 
@@ -30,6 +33,14 @@ MISCONFIGURED = (
     "Single sign-on is unavailable: this site names the wrong issuer. Your account is fine; tell "
     "the site's operator, who runs manage.py check_issuer."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutToken:
+    """Who logged out at the issuer, or of which login there; "" if it does not say."""
+
+    subject: str
+    sid: str
 
 
 class ClientRefused(Exception):
@@ -143,3 +154,30 @@ def _verify_id_token(id_token: Any, nonce: str) -> dict[str, Any]:
     if not isinstance(claims["sub"], str) or not claims["sub"]:
         raise InvalidToken("The token names nobody.")
     return claims
+
+
+def verify_logout_token(token: str) -> LogoutToken:
+    """Verify a logout token (OpenID Connect Back-Channel Logout 1.0, section 2.6).
+
+    Raises InvalidToken, IssuerUnavailable.
+    """
+    claims = (
+        get_login_issuer()
+        .verify(
+            token,
+            audience=settings.ADMIN_OIDC_CLIENT_ID,
+            types=LOGOUT_TOKEN_TYPES,
+            required=("iat", "jti", "events"),
+        )
+        .claims
+    )
+    events = claims["events"]
+    if not isinstance(events, dict) or not isinstance(events.get(LOGOUT_EVENT), dict):
+        raise InvalidToken("The token is no logout token.")
+    # So that no ID token passes for one.
+    if "nonce" in claims:
+        raise InvalidToken("A logout token must not have a nonce.")
+    subject, sid = (claims.get(name, "") for name in ("sub", "sid"))
+    if not isinstance(subject, str) or not isinstance(sid, str) or not (subject or sid):
+        raise InvalidToken("The logout token names neither a person (sub) nor a login (sid).")
+    return LogoutToken(subject, sid)

@@ -10,22 +10,29 @@ import structlog
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.http import Http404, HttpRequest, HttpResponse
+from django.contrib.sessions.models import Session
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.crypto import get_random_string
+from django.utils.decorators import method_decorator
 from django.views import View
+from django.views.decorators.csrf import csrf_exempt
 
 from audit_app.base.actors import Assurance
 from orchestrator.accounts import login
 from orchestrator.accounts.destinations import get_destination, url_with_next
 from orchestrator.accounts.issuer import (
     ClientRefused,
+    LogoutToken,
     describe_outage,
     exchange_code,
     fetch_userinfo,
     get_login_issuer,
+    verify_logout_token,
 )
+from orchestrator.accounts.models import IssuerSession
 from orchestrator.accounts.sso_users import SignInRefused, admit
 from orchestrator.accounts.standing import StandingBackend
 from sessions_app.auth.issuer import InvalidToken, IssuerUnavailable
@@ -117,7 +124,19 @@ class Callback(View):
             self._require_same_person(request, user, assurance, attempt)
         except SignInRefused as error:
             return refuse(request, error, attempt["next"])
-        return login.log_in(request, user, assurance, backend=BACKEND, destination=attempt["next"])
+        sid = claims.get("sid")
+        return login.log_in(
+            request,
+            user,
+            assurance,
+            backend=BACKEND,
+            destination=attempt["next"],
+            issuer_login={
+                "issuer": claims["iss"],
+                "subject": claims["sub"],
+                "sid": sid if isinstance(sid, str) else "",
+            },
+        )
 
     def _authenticate(
         self, request: HttpRequest, attempt: dict[str, Any]
@@ -156,6 +175,42 @@ class Callback(View):
             raise SignInRefused(sentence, "Somebody else reauthenticated.", username=name)
         if not _authenticated_since(assurance, attempt["added_on"]):
             raise SignInRefused(NO_TIME, "auth_time is missing or too old.", username=name)
+
+
+@method_decorator(csrf_exempt, name="dispatch")
+class BackChannelLogout(View):
+    """The issuer says that somebody logged out there (OpenID Connect Back-Channel Logout 1.0)."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        _require_configured()
+        status, answer, headers = 200, {}, {"Cache-Control": "no-store"}
+        try:
+            logout = verify_logout_token(request.POST.get("logout_token", ""))
+            ended = end_sessions(get_login_issuer().url, logout)
+            log.info("logged out at the issuer", sessions=ended, subject=logout.subject)
+        except InvalidToken as error:
+            log.warning("logout refused", reason=str(error))
+            status, answer = 400, {"error": "invalid_request", "error_description": str(error)}
+        except IssuerUnavailable as error:
+            log.warning("logout refused", reason=f"The issuer is unavailable: {error}"[:300])
+            status, answer = 503, {"error": "temporarily_unavailable"}
+            headers["Retry-After"] = str(error.retry_after)
+        return JsonResponse(answer, status=status, headers=headers)
+
+
+def end_sessions(issuer: str, logout: LogoutToken) -> int:
+    """End the sessions here that the logout at ``issuer`` is about; return how many there were."""
+    logins = IssuerSession.objects.filter(issuer=issuer)
+    if logout.sid:
+        # A login whose ID token had no sid can only be found by its person.
+        unnamed = Q(sid="", subject=logout.subject) if logout.subject else Q(pk__in=[])
+        logins = logins.filter(Q(sid=logout.sid) | unnamed)
+    if logout.subject:
+        logins = logins.filter(subject=logout.subject)
+    _, deleted = Session.objects.filter(pk__in=list(logins.values_list("pk", flat=True))).delete()
+    return deleted.get(Session._meta.label, 0)
 
 
 def refuse(request: HttpRequest, refusal: SignInRefused, path: str | None = None) -> HttpResponse:

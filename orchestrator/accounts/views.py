@@ -159,6 +159,7 @@ class PersonView(View):
                 self.pending.assurance,
                 backend=self.pending.backend,
                 device=device,
+                issuer_login=self.pending.issuer_login,
             )
         else:
             sessions.add_second_factor(self.request, device)

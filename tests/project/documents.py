@@ -49,6 +49,7 @@ TABLES = {
     "viewers": "Removed after an hour, at the next page view; unlogged.",
     "rate_limits": "`purge` removes past minutes; unlogged.",
     "sign_in_identities": "Kept with the person.",
+    "sign_in_sessions": "Removed with the session.",
     "request_receipts": "`purge` removes them after `IDEMPOTENCY_TTL_SECONDS`.",
 }
 
@@ -95,6 +96,10 @@ INDEXES = {
     "sign_in_identities_pkey": "Primary key.",
     "sign_in_identities_once": "One person per issuer and subject; looked up at sign-in.",
     "sign_in_identities_user_id_key": "One identity per person.",
+    "sign_in_sessions_pkey": "One login per session.",
+    "sign_in_sessions_session_id_like": "Created by Django with the primary key.",
+    "sign_in_sessions_subject": "The sessions that a logout of a person ends.",
+    "sign_in_sessions_sid": "The sessions that a logout of a login ends.",
     "sessions_pkey": "Primary key.",
     "sessions_agent_newest": "An agent's own list, newest first.",
     "sessions_agent_status": "An agent's own list, by state; and the foreign key.",
