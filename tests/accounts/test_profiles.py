@@ -126,6 +126,16 @@ class TestSeparationOfDuties:
         for person in User.objects.all():
             assert not Approval.objects.waiting_for(Actor.human(person)).exists()
 
+    def test_what_was_asked_for_her_former_name_is_among_her_requests(
+        self, provider, browser, bot
+    ):
+        TaskFactory(agent=bot, on_behalf_of="Alice", description="Refund of old Alice")
+        window = browser()
+        window.sign_on()
+        User.objects.update(username="alice.married")
+        page = window.read("/admin/?tab=asked")
+        assert "Refund of old Alice" in page
+
     def test_aliases_go_with_the_person(self, provider, browser):
         sign_on(browser, provider, preferred_username="alice")
         sign_on(browser, provider, preferred_username="alice.married")
