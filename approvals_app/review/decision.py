@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.utils import timezone
 
-from approvals_app.decisions import eligibility, voters
+from approvals_app.decisions import aliases, eligibility, voters
 from approvals_app.decisions.recall import check_may_recall
 from approvals_app.models import Approval, Vote
 from approvals_app.payload import renderers
@@ -147,6 +147,11 @@ class DecisionContext:
     @property
     def task(self) -> Task:
         return self.approval.task
+
+    @property
+    def is_requester_unknown(self) -> bool:
+        """Whether nobody here has, or had, the name that the agent asks on behalf of."""
+        return not aliases.is_known(self.task.on_behalf_of)
 
     @property
     def summary(self) -> str:

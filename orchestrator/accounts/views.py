@@ -26,7 +26,7 @@ from audit_app.base.actors import Actor, Assurance
 from orchestrator.accounts import login, passwords, sessions, sso, two_factor
 from orchestrator.accounts.destinations import get_destination, url_with_next
 from orchestrator.accounts.forms import CodeForm, PasswordForm, SignInForm
-from orchestrator.accounts.issuer import is_reachable
+from orchestrator.accounts.issuer import find_outage
 
 NEW_SECRET = "signin_secret"  # noqa: S105  # the name of a session's entry
 MAX_AGE_TO_ENROL = timedelta(minutes=15)
@@ -81,7 +81,7 @@ class SignIn(LoginView):
         }
         if settings.SINGLE_SIGN_ON:
             context["single_sign_on"] = url_with_next("signin:start", path)
-            context["reachable"] = is_reachable()
+            context["outage"] = find_outage()
             context["issuer_logout"] = (
                 sso.issuer_logout(self.request) if "out" in self.request.GET else ""
             )
@@ -160,6 +160,7 @@ class PersonView(View):
                 self.pending.assurance,
                 backend=self.pending.backend,
                 device=device,
+                issuer_login=self.pending.issuer_login,
             )
         else:
             sessions.add_second_factor(self.request, device)

@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from approvals_app.decisions import delegations, operations
+from approvals_app.decisions.aliases import remember_aliases
 from approvals_app.decisions.break_glass import break_glass
 from approvals_app.decisions.deadlines import expire_approvals
 from approvals_app.models import Approval, Delegation, Vote
@@ -188,6 +189,39 @@ def _() -> Case:
 def _() -> Case:
     name = "Alice@Example.com"
     return Case(ask(on_behalf_of=name), person("alice", "finance"), "separation_of_duties")
+
+
+@situation("on whose behalf it is asked, by a username they had before")
+def _() -> Case:
+    alice = person("alice", "finance")
+    User.objects.filter(pk=alice.pk).update(username="alice.married")
+    alice.refresh_from_db()
+    return Case(ask(on_behalf_of="Alice"), alice, "separation_of_duties")
+
+
+@situation("on whose behalf it is asked, by an address they had before")
+def _() -> Case:
+    alice = person("alice", "finance")
+    name = alice.email
+    for email in ("alice@new.example", "", "alice@newer.example"):
+        User.objects.filter(pk=alice.pk).update(email=email)
+    alice.refresh_from_db()
+    return Case(ask(on_behalf_of=name), alice, "separation_of_duties")
+
+
+@situation("on whose behalf it is asked, by the name they have at the issuer")
+def _() -> Case:
+    alice = person("alice", "finance")
+    remember_aliases(alice, ["alice.married", ""])
+    return Case(ask(on_behalf_of="ALICE.Married"), alice, "separation_of_duties")
+
+
+@situation("on somebody's behalf who has the name they gave up only in another case")
+def _() -> Case:
+    alice = person("alice", "finance")
+    User.objects.filter(pk=alice.pk).update(username="Alice")
+    alice.refresh_from_db()
+    return Case(ask(on_behalf_of="erin"), alice)
 
 
 @situation("who wrote this revision")

@@ -291,6 +291,7 @@ FRAME = {
     "admin/reauthenticate/": "",
     "admin/single-sign-on/": None,  # asks the issuer
     "admin/single-sign-on/callback/": None,
+    "admin/single-sign-on/logout/": None,  # posted by the issuer
 }
 
 MODELS = {
