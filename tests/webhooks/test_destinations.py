@@ -136,7 +136,7 @@ def test_over_tls_the_name_is_what_the_certificate_must_say(certificate, bot, mo
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.got, server.answers = [], []
+        server.got, server.answers, server.hold = [], [], lambda path: None
         server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
