@@ -5,7 +5,6 @@ sent again, so delivery is at least once.
 """
 
 import threading
-from datetime import timedelta
 from queue import SimpleQueue
 
 import structlog
@@ -18,24 +17,29 @@ log = structlog.get_logger("orchestrator.webhooks")
 THREADS = 12
 """Deliveries that a worker sends at a time; each has a database connection."""
 MAX_IN_FLIGHT = 4
-"""Deliveries to one webhook at a time, by all workers: a slow receiver leaves room for others."""
-LEASE = timedelta(seconds=30)
-"""Longer than an attempt takes (``sending.TIMEOUT``)."""
+"""Live deliveries to one webhook at a time, by all workers, so that a slow receiver leaves room."""
+MAX_REPLAYED_IN_FLIGHT = 1
+"""Replayed deliveries to one webhook at a time, by all workers."""
+LEASE = 30
+"""Seconds: longer than an attempt takes (``sending.TIMEOUT``)."""
 POLL_INTERVAL = 1.0
 """Seconds after which the dispatcher looks without being woken: retries become due by the clock."""
 
-# First whoever has least in flight, and what happens now before what is replayed. The rows of a
-# subject go one after the other, in the trail's order: a cursor is epoch.xid.position.
+# Live deliveries before replayed ones, and first whoever has least in flight. The rows of a subject
+# go one after the other, in the trail's order: a cursor is epoch.xid.position.
 CLAIM = """
 WITH in_flight AS (
-    SELECT webhook_id, count(*) AS number FROM webhook_deliveries
-    WHERE status = 'waiting' AND leased_until > clock_timestamp() GROUP BY webhook_id
+    SELECT webhook_id, replayed, count(*) AS number FROM webhook_deliveries
+    WHERE status = 'waiting' AND leased_until > clock_timestamp() GROUP BY webhook_id, replayed
 ), chosen AS (
     SELECT due.id FROM webhooks
-    LEFT JOIN in_flight ON in_flight.webhook_id = webhooks.id
+    CROSS JOIN (VALUES (false, %s), (true, %s)) AS kind (replayed, most)
+    LEFT JOIN in_flight
+        ON in_flight.webhook_id = webhooks.id AND in_flight.replayed = kind.replayed
     CROSS JOIN LATERAL (
-        SELECT delivery.id, delivery.replayed FROM webhook_deliveries AS delivery
+        SELECT delivery.id FROM webhook_deliveries AS delivery
         WHERE delivery.webhook_id = webhooks.id AND delivery.status = 'waiting'
+            AND delivery.replayed = kind.replayed
             AND coalesce(delivery.next_attempt_at <= clock_timestamp(), true)
             AND coalesce(delivery.leased_until <= clock_timestamp(), true)
             AND NOT EXISTS (
@@ -44,13 +48,12 @@ WITH in_flight AS (
                     AND earlier.subject_id = delivery.subject_id AND earlier.status = 'waiting'
                     AND string_to_array(earlier.cursor, '.')::bigint[]
                         < string_to_array(delivery.cursor, '.')::bigint[])
-        ORDER BY delivery.replayed, delivery.id
-        LIMIT greatest(%(max_in_flight)s - coalesce(in_flight.number, 0), 0)
+        ORDER BY delivery.id LIMIT greatest(kind.most - coalesce(in_flight.number, 0), 0)
         FOR UPDATE OF delivery SKIP LOCKED
     ) AS due
-    ORDER BY coalesce(in_flight.number, 0), due.replayed, due.id LIMIT %(free)s
+    ORDER BY kind.replayed, coalesce(in_flight.number, 0), due.id LIMIT %s
 )
-UPDATE webhook_deliveries SET leased_until = clock_timestamp() + %(lease)s
+UPDATE webhook_deliveries SET leased_until = clock_timestamp() + make_interval(secs => %s)
 WHERE id IN (SELECT id FROM chosen) RETURNING id
 """
 
@@ -115,7 +118,6 @@ class Dispatcher:
 
 def claim_deliveries(number: int) -> list[int]:
     """Lease up to ``number`` deliveries that are due; return their ids."""
-    values = {"free": number, "max_in_flight": MAX_IN_FLIGHT, "lease": LEASE}
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM, values)
+        cursor.execute(CLAIM, [MAX_IN_FLIGHT, MAX_REPLAYED_IN_FLIGHT, number, LEASE])
         return [pk for (pk,) in cursor.fetchall()]

@@ -25,9 +25,7 @@ def plan_deliveries(events: list[Event]) -> None:
         webhook.deliveries.replaying().filter(subject_id__in=subjects).update(replayed=False)
 
 
-def create_deliveries(
-    webhook: Webhook, events: Iterable[Event], *, replayed: bool = False
-) -> None:
+def create_deliveries(webhook: Webhook, events: Iterable[Event], *, replayed: bool = False) -> None:
     """Create deliveries of ``events``, held while the webhook is paused."""
     active = webhook.status == Webhook.Status.ACTIVE
     rows = [

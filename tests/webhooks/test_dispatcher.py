@@ -111,7 +111,10 @@ def test_a_replay_runs_behind_live_events(webhook, bot):
     assert replay_everything(webhook) == MAX_IN_FLIGHT + 1
     note(bot)
     live = read_deliveries()[-1]
-    assert live.pk in claim()
+    assert claim(1) == [live.pk]
+    [replayed] = claim()
+    assert Delivery.objects.get(pk=replayed).replayed, "one at a time"
+    assert claim() == []
 
 
 def test_what_waits_anyway_is_not_put_behind_by_a_replay(webhook, bot):
