@@ -219,7 +219,6 @@ NOTICE_SCHEMES = env.list(
         "discord",
         "gchat",
         "mmosts",
-        "msteams",
         "ntfys",
         "pover",
         "rockets",
@@ -230,6 +229,7 @@ NOTICE_SCHEMES = env.list(
         "zulip",
     ],
 )
+NOTICE_DETAILS = env.bool("NOTICE_DETAILS", default=True)
 NOTICE_PRIVATE_NETWORKS = env.bool("NOTICE_PRIVATE_NETWORKS", default=False)
 RATE_LIMIT_PER_MINUTE = _positive("RATE_LIMIT_PER_MINUTE", 6000, least=0)
 ADDRESS_LIMIT_PER_MINUTE = _positive("ADDRESS_LIMIT_PER_MINUTE", 30_000, least=0)

@@ -55,7 +55,7 @@ def test_a_mail_arrives_without_anybody_looking(mailbox, bot, alice):
     with worker(mailbox):
         mail = mailbox.one()
     assert mail["To"] == "alice@example.com"
-    assert "is needed from finance" in text(mail)
+    assert "needs a decision from finance" in text(mail)
 
 
 def test_jobs_are_done_where_the_database_has_a_direct_address(mailbox, bot, alice):
@@ -63,7 +63,7 @@ def test_jobs_are_done_where_the_database_has_a_direct_address(mailbox, bot, ali
     TaskFactory(agent=bot)
     with worker(mailbox, DATABASE_DIRECT_URL=database_url()):
         mail = mailbox.one()
-    assert "is needed from finance" in text(mail)
+    assert "needs a decision from finance" in text(mail)
 
 
 def test_what_became_due_by_the_clock_arrives_too(mailbox, alice):

@@ -41,7 +41,10 @@ class Receiver(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:
+            return  # whoever sent it was killed meanwhile
         self.server.hold(self.path)
         self.server.got.append(SimpleNamespace(headers=dict(self.headers), body=body))
         answer = self.server.answers.pop(0) if self.server.answers else 200
