@@ -123,7 +123,8 @@ def test_what_could_not_be_sent_is_said(page, tell, mailbox, bot, bob):
     mailbox.refuses = True
     TaskFactory(agent=bot)
     tell()
-    assert "The mail server did not accept it. Retrying at" in page()[1]
+    assert "The mail server did not accept it." in page()[1]
+    assert "Retrying at" in page()[1]
     Notice.objects.update(given_up_at=timezone.now())
     assert "Given up." in page()[1]
 
