@@ -10,9 +10,8 @@ from django.core.mail import EmailMessage
 from django.urls import reverse
 
 from approvals_app.notifications.channels.base import Channel, NotSent, Rejected
-from approvals_app.notifications.messages import Digest, build_link
+from approvals_app.notifications.messages import Digest, build_link, sanitize
 from approvals_app.notifications.models import NoticeSettings
-from audit_app.base.text_safety import shorten
 
 LONGEST_REASON = 150
 PERMANENT = 500
@@ -74,7 +73,7 @@ def _find_rejection(error: Exception) -> str | None:
         code, said = error.smtp_code, error.smtp_error
     else:
         return None
-    return shorten(f"{code} {_decode(said)}", LONGEST_REASON) if code >= PERMANENT else None
+    return sanitize(f"{code} {_decode(said)}", LONGEST_REASON) if code >= PERMANENT else None
 
 
 def _decode(said: bytes | str) -> str:
