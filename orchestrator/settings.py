@@ -494,6 +494,9 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "ERROR"},
         "procrastinate": {"level": "WARNING"},
+        # They log every URL at INFO, and those of webhooks are secrets.
+        "httpx": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
         # apprise's warnings may contain URLs, which are secrets; we log failures ourselves.
         "apprise": {"level": "CRITICAL"},
     },

@@ -1,6 +1,7 @@
 """Webhooks: what happens is told to whoever is to be told, signed, in order, at least once."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -327,6 +328,18 @@ def test_secrets_are_nowhere_in_the_trail_or_the_table(webhook):
         assert secret not in told
         assert secret not in hook.secret + hook.old_secret
     assert encryption.decrypt(hook.secret, purpose="webhooks") == new
+
+
+def test_the_address_of_a_webhook_is_in_no_log(webhook, receiver, bot, caplog):
+    receiver.answers = [200, 500]
+    with caplog.at_level(logging.INFO):
+        for number in (1, 2):
+            note(bot, number)
+            try_delivery(read_deliveries()[-1])
+    assert len(receiver.got) == 2
+    assert "delivery" in caplog.text
+    assert receiver.url not in caplog.text
+    assert str(receiver.server_port) not in caplog.text
 
 
 def test_only_administrators_make_webhooks(bot, alice, receiver):
