@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from django_fsm import FSMField, get_available_FIELD_transitions, transition
 
 from audit_app.base.events import EventType, recorded_as
-from audit_app.querysets import EventQuerySet, WebhookQuerySet
+from audit_app.querysets import DeliveryQuerySet, EventQuerySet, WebhookQuerySet
 
 
 class Subject(models.Model):
@@ -420,6 +420,12 @@ class Delivery(models.Model):
     first_attempt_at = models.DateTimeField(null=True, db_comment="When it was first tried.")
     attempted_at = models.DateTimeField(null=True, db_comment="When it was last tried.")
     next_attempt_at = models.DateTimeField(null=True, db_comment="When it is tried again.")
+    leased_until = models.DateTimeField(
+        null=True, db_comment="Until when a worker has it for itself, to send it."
+    )
+    replayed = models.BooleanField(
+        default=False, db_default=False, db_comment="Whether live deliveries go before it."
+    )
     delivered_at = models.DateTimeField(null=True, db_comment="When it arrived.")
     response_status = models.PositiveSmallIntegerField(
         null=True, db_comment="The last answer's status."
@@ -429,6 +435,8 @@ class Delivery(models.Model):
     )
     milliseconds = models.PositiveIntegerField(null=True, db_comment="How long it took.")
     created_at = models.DateTimeField(db_default=Now(), db_comment="When it was read in the trail.")
+
+    objects = DeliveryQuerySet.as_manager()
 
     class Meta:
         db_table = "webhook_deliveries"
@@ -445,6 +453,17 @@ class Delivery(models.Model):
                 fields=["webhook", "status"],
                 condition=~models.Q(status="delivered"),
                 name="webhook_deliveries_open",
+            ),
+            # What a worker sends next, and whether an earlier one of its subject waits.
+            models.Index(
+                fields=["webhook", "replayed", "id"],
+                condition=models.Q(status="waiting"),
+                name="webhook_deliveries_next",
+            ),
+            models.Index(
+                fields=["webhook", "subject_id"],
+                condition=models.Q(status="waiting"),
+                name="webhook_deliveries_subject",
             ),
             # The last delivery of each webhook, for its list.
             models.Index(fields=["webhook", "-delivered_at"], name="webhook_deliveries_last"),

@@ -11,7 +11,7 @@ from audit_app.base.errors import NotFound
 from audit_app.base.prepared import Prepared
 
 if TYPE_CHECKING:
-    from audit_app.models import Event, Subject, Webhook  # noqa: F401  # forward references
+    from audit_app.models import Delivery, Event, Subject, Webhook  # noqa: F401  # forward references
 
 S = TypeVar("S", bound="Subject")
 
@@ -172,3 +172,9 @@ def _by(actor: Actor) -> models.Q:
     # Put together by PostgreSQL, so that a prepared queryset finds the name as it was given.
     written = Concat(models.Value(f"{actor.kind}:"), models.Value(actor.name))
     return models.Q(actor_id=actor.id, actor=written)
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def replaying(self) -> Self:
+        """Deliveries of a replay that are still to be sent."""
+        return self.filter(status="waiting", replayed=True)

@@ -253,7 +253,6 @@ NOTICE_SCHEMES = env.list(
         "discord",
         "gchat",
         "mmosts",
-        "msteams",
         "ntfys",
         "pover",
         "rockets",
@@ -264,6 +263,7 @@ NOTICE_SCHEMES = env.list(
         "zulip",
     ],
 )
+NOTICE_DETAILS = env.bool("NOTICE_DETAILS", default=True)
 NOTICE_PRIVATE_NETWORKS = env.bool("NOTICE_PRIVATE_NETWORKS", default=False)
 RATE_LIMIT_PER_MINUTE = _positive("RATE_LIMIT_PER_MINUTE", 6000, least=0)
 ADDRESS_LIMIT_PER_MINUTE = _positive("ADDRESS_LIMIT_PER_MINUTE", 30_000, least=0)
@@ -535,6 +535,9 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "ERROR"},
         "procrastinate": {"level": "WARNING"},
+        # They log every URL at INFO, and those of webhooks are secrets.
+        "httpx": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
         # apprise's warnings may contain URLs, which are secrets; we log failures ourselves.
         "apprise": {"level": "CRITICAL"},
     },

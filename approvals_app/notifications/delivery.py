@@ -1,35 +1,30 @@
 """Sends the notices that recipients.py recorded: all that is due at a destination in one message.
 
-A message is composed when it is sent, from the present state. It contains nothing that an agent
-wrote but names, and one link a sentence, to a page that changes nothing by being opened: mail
-scanners follow links. Workers lease rows for LEASE while they send them; the rows of a worker that
-died are sent again, so delivery is at least once.
+A message is composed when it is sent, from the present state. Its links lead to pages that change
+nothing by being opened: mail scanners follow links. Workers lease rows for LEASE while they send
+them; the rows of a worker that died are sent again, so delivery is at least once.
 """
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import F, Q
 from django.db.models.functions import Now
-from django.urls import reverse
 from procrastinate.contrib.django import app
 from procrastinate.types import JSONDict
 
-from approvals_app.decisions.voters import Undecidable, find_undecidable
+from approvals_app.decisions.voters import find_undecidable
 from approvals_app.models import Approval
-from approvals_app.notifications import channels, schedule
-from approvals_app.notifications.channels.base import NotSent
+from approvals_app.notifications import channels, messages, schedule
+from approvals_app.notifications.channels.base import NotSent, Rejected
+from approvals_app.notifications.messages import Digest, Message
 from approvals_app.notifications.models import Notice, NoticeKind, NoticeSettings
 from audit_app.base.actors import Actor
-from audit_app.base.text_safety import UNSEEN, shorten
 from audit_app.trail.operation import clock
 from sessions_app.models import Task
 
@@ -40,11 +35,9 @@ PAUSES = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720
 """The pause after each failure; the failure after the last, nearly a day later, is final."""
 RETENTION = timedelta(days=30)
 BATCH_SIZE = 200
-MAX_LISTED = 20
 PURGE_BATCH_SIZE = 5_000
-LONGEST_NAME = 60
-NOT_PLAIN = re.compile(r"[^\w\s+-]+")
-"""What a mail program or a chat could take for a link, a mention or markup."""
+UNUSED = ("context", "payload", "result", "error")
+"""Large columns of a task that no message needs."""
 
 # The lease is due_at itself: a row that is being sent is not due.
 CLAIM = """
@@ -55,32 +48,6 @@ UPDATE notices SET due_at = now() + %s::interval WHERE id IN (
     ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED)
 RETURNING id
 """
-SENTENCES = {
-    NoticeKind.WORK: "A decision on {task} is needed from {role} by {until}.",
-    NoticeKind.REMINDER: "Reminder: a decision on {task} is needed from {role} by {until}.",
-    NoticeKind.ESCALATION: ("The deadline for {task} passed; {role} must now decide by {until}."),
-    NoticeKind.BREAK_GLASS: (
-        "{person} approved {task} alone (break glass); {role} must review it by {until}."
-    ),
-}
-OUTCOMES = {
-    Task.Status.REJECTED: "rejected",
-    Task.Status.EXPIRED: "not decided in time",
-    Task.Status.CANCELLED: "cancelled",
-    Task.Status.AWAITING_APPROVAL: "recalled and waits for approval again",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One notice in words: a sentence, and the path of the page about it."""
-
-    sentence: str
-    path: str
-
-    @property
-    def link(self) -> str:
-        return f"{settings.PUBLIC_URL.rstrip('/')}{self.path}"
 
 
 def defer_delivery(destinations: Iterable[str]) -> None:
@@ -96,11 +63,11 @@ def deliver(place: str) -> None:
     """Send all notices that are due at one destination, in one message."""
     rows = _claim_rows(place)
     if rows:
-        messages = _compose_messages(rows)
-        relevant = [row for row in rows if row.pk in messages]
+        composed = _compose_messages(rows)
+        relevant = [row for row in rows if row.pk in composed]
         _update_rows(set(rows) - set(relevant), dropped_at=Now())
         if relevant:
-            _send_messages(place, relevant, [messages[row.pk] for row in relevant])
+            _send(place, relevant, Digest([composed[row.pk] for row in relevant]))
 
 
 # queueing_lock: sweeps do not pile up while no worker runs.
@@ -118,12 +85,6 @@ def sweep(timestamp: int) -> None:
         .order_by("created_at")
     )
     Notice.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:PURGE_BATCH_SIZE])).delete()
-
-
-def sanitize_name(text: str) -> str:
-    """A name that others chose, as one short line that no program takes for a link or markup."""
-    visible = UNSEEN.sub(lambda match: f" U+{ord(match[0]):04X} ", text)
-    return shorten(NOT_PLAIN.sub("·", visible), LONGEST_NAME)
 
 
 def _claim_rows(destination: str) -> list[Notice]:
@@ -147,25 +108,23 @@ def _compose_messages(rows: list[Notice]) -> dict[int, Message]:
     told_of = {row.subject_id for row in rows if row.kind == NoticeKind.UNDECIDABLE}
     undecidable = find_undecidable(told_of) if person and person.is_superuser else {}
     zone = ZoneInfo(NoticeSettings.load(person).time_zone)
-    messages = {}
+    composed = {}
     for row in rows:
         message: Message | None = None
-        if row.kind in SENTENCES and row.subject_id in approvals:
-            message = _compose_decision(NoticeKind(row.kind), approvals[row.subject_id], zone)
+        if row.kind in messages.SUBJECTS and row.subject_id in approvals:
+            kind = NoticeKind(row.kind)
+            message = messages.compose_decision(kind, approvals[row.subject_id], zone)
         elif row.kind == NoticeKind.DECISION and row.subject_id in tasks:
-            message = _compose_outcome(tasks[row.subject_id])
+            message = messages.compose_outcome(tasks[row.subject_id])
         elif row.kind == NoticeKind.UNDECIDABLE and row.subject_id in undecidable:
-            message = _compose_undecidable(undecidable[row.subject_id])
+            message = messages.compose_undecidable(undecidable[row.subject_id])
         elif row.kind == NoticeKind.WEBHOOK and person and person.is_superuser:
-            sentence = "A webhook was paused or disabled; its receiver gets no events."
-            page = reverse("admin:audit_app_webhook_change", args=[row.subject_id])
-            message = Message(sentence, page)
+            message = messages.compose_stopped_webhook(row.subject_id)
         elif row.kind == NoticeKind.TEST:
-            sentence = "This is a test: notifications will arrive here."
-            message = Message(sentence, reverse("admin:index"))
+            message = messages.compose_test()
         if message is not None:
-            messages[row.pk] = message
-    return messages
+            composed[row.pk] = message
+    return composed
 
 
 def _find_approvals(person: User | None, ids: set[UUID]) -> dict[UUID, Approval]:
@@ -175,7 +134,8 @@ def _find_approvals(person: User | None, ids: set[UUID]) -> dict[UUID, Approval]
         approvals = Approval.objects.waiting_for(Actor.human(person))
     else:
         approvals = Approval.objects.open_to_votes()
-    rows = approvals.filter(pk__in=ids).select_related("task", "override__opened_by")
+    rows = approvals.filter(pk__in=ids).select_related("task__agent", "override__opened_by")
+    rows = rows.defer(*(f"task__{column}" for column in UNUSED))
     return {approval.pk: approval for approval in rows}
 
 
@@ -185,54 +145,22 @@ def _find_tasks(person: User, ids: set[UUID]) -> dict[UUID, Task]:
     if person.email:
         on_behalf |= Q(on_behalf_of__iexact=person.email)
     tasks = Task.objects.filter(Q(agent__owner=person) | on_behalf, pk__in=ids)
-    return {task.pk: task for task in tasks.select_related("agent")}
+    return {task.pk: task for task in tasks.select_related("agent").defer(*UNUSED)}
 
 
-def _compose_decision(kind: NoticeKind, approval: Approval, zone: ZoneInfo) -> Message:
-    until = f"{approval.expires_at.astimezone(zone):%Y-%m-%d %H:%M} {zone.key}"
-    opened_by = approval.override.opened_by.get_username() if approval.override else ""
-    names = {"task": approval.task.task_type, "role": approval.approver_role, "person": opened_by}
-    words = {name: sanitize_name(text) for name, text in names.items()}
-    page = reverse("admin:approvals_app_approval_change", args=[approval.pk])
-    return Message(SENTENCES[kind].format(**words, until=until), page)
-
-
-def _compose_undecidable(undecidable: Undecidable) -> Message:
-    named = replace(undecidable, role=sanitize_name(undecidable.role))
-    page = reverse("admin:approvals_app_approval_change", args=[undecidable.approval_id])
-    return Message(f"A request can't be decided: {named.sentence}", page)
-
-
-def _compose_outcome(task: Task) -> Message:
-    outcome = OUTCOMES.get(Task.Status(task.status), "approved")
-    names = (task.task_type, task.to_role, task.agent.name)
-    task_type, role, agent = (sanitize_name(name) for name in names)
-    sentence = f"What {agent} asked of {role}, {task_type}, was {outcome}."
-    return Message(sentence, f"{reverse('admin:index')}?tab=asked")
-
-
-def _send_messages(destination: str, rows: list[Notice], messages: list[Message]) -> None:
-    subject, body = _join_messages(messages)
+def _send(destination: str, rows: list[Notice], digest: Digest) -> None:
     channel = channels.find_channel(destination)
     try:
-        if not (channel and channel.send(destination, rows[0].person, subject=subject, body=body)):
+        if not (channel and channel.send(destination, rows[0].person, digest)):
             _update_rows(rows, dropped_at=Now())
             return
+    except Rejected as error:
+        _update_rows(rows, failures=F("failures") + 1, failure=str(error), given_up_at=Now())
+        return
     except NotSent as error:
         _schedule_retry(rows, str(error))
         return
     _update_rows(rows, sent_at=Now(), failure="")
-
-
-def _join_messages(messages: list[Message]) -> tuple[str, str]:
-    """The subject and the body of one message that holds all of ``messages``."""
-    if len(messages) == 1:
-        return messages[0].sentence, f"{messages[0].sentence}\n\n{messages[0].link}\n"
-    parts = [f"{each.sentence}\n{each.link}\n" for each in messages[:MAX_LISTED]]
-    if len(messages) > MAX_LISTED:
-        more = Message(f"And {len(messages) - MAX_LISTED} more.", reverse("admin:index"))
-        parts.append(f"{more.sentence}\n{more.link}\n")
-    return f"{len(messages)} things to know", "\n".join(parts)
 
 
 def _update_rows(rows: Iterable[Notice], **columns: Any) -> None:

@@ -85,6 +85,8 @@ def notifications(request: HttpRequest) -> HttpResponse:
         "schemes": apprise.list_schemes(),
         "full": NoticeChannel.objects.filter(person=person).count() >= MOST_CHANNELS,
         "undelivered": _find_undelivered(person),
+        "unreachable": _find_unreachable() if person.is_superuser else [],
+        "with_details": settings.NOTICE_DETAILS,
     }
     frame = admin.site.each_context(request)
     template = "admin/approvals_app/notifications.html"
@@ -198,4 +200,23 @@ def _find_undelivered(person: User) -> list[dict[str, Any]]:
             "again_at": row.due_at,
         }
         for row in rows[:SHOWN]
+    ]
+
+
+def _find_unreachable() -> list[dict[str, Any]]:
+    """People to whom notices were given up lately, each destination once, for administrators."""
+    since = timezone.now() - RECENT
+    rows = Notice.objects.filter(
+        created_at__gt=since, given_up_at__isnull=False, person__is_active=True
+    )
+    last = rows.order_by("person__username", "place", "-given_up_at")
+    distinct = last.distinct("person__username", "place").select_related("person")[:SHOWN]
+    return [
+        {
+            "who": row.person.get_username() if row.person else "",
+            "where": row.place.partition(":")[0],
+            "at": row.given_up_at,
+            "why": row.failure,
+        }
+        for row in distinct
     ]

@@ -15,7 +15,8 @@ from approvals_app.decisions.recall import check_may_recall
 from approvals_app.models import Approval, Vote
 from approvals_app.payload import renderers
 from approvals_app.payload.diffs import Line, diff_lines, diff_tasks
-from approvals_app.review.inbox import format_amount, summarize_task
+from approvals_app.payload.headline import format_amount
+from approvals_app.review.inbox import summarize_task
 from approvals_app.review.timelines import filter_visible, list_states
 from audit_app.base import text_safety
 from audit_app.base.actors import Actor

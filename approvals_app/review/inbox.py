@@ -29,6 +29,7 @@ from django.db.models.functions import Coalesce, Left, Now
 
 from approvals_app.models import Approval, Override, Viewer, Vote
 from approvals_app.payload.diffs import Line, diff_tasks
+from approvals_app.payload.headline import format_amount
 from approvals_app.review.presence import PRESENCE_TIMEOUT
 from audit_app.base.actors import Actor
 from audit_app.base.text_safety import shorten
@@ -48,8 +49,6 @@ MAX_OPTIONS = 50
 MAX_SEARCH_WORDS = 8
 LONGEST_SEARCH = 200
 LAST_PAGE = 10_000
-AMOUNT = re.compile(r"-?[0-9][0-9., ]{0,20}")
-CURRENCY = re.compile(r"[A-Za-z]{3}|[€$£¥]")
 WORD_BREAK = re.compile(r"[\s!-/:-@\[-`{-~]+")
 """Separates the words of a search, exactly as the SQL function tasks_words does."""
 
@@ -329,14 +328,6 @@ def summarize_task(task: Task, description: str) -> str:
     if description.strip():
         return shorten(description, SUMMARY_LENGTH)
     return f"{task.from_role} asks {task.to_role} for: {task.task_type.replace('_', ' ')}."
-
-
-def format_amount(value: Any, currency: Any) -> str:
-    """The amount with its currency; "" where ``value`` is not clearly an amount."""
-    if not AMOUNT.fullmatch(str(value)):
-        return ""
-    has_currency = isinstance(currency, str) and CURRENCY.fullmatch(currency)
-    return f"{value} {currency}" if has_currency else str(value)
 
 
 def format_reach(counts: Iterable[tuple[str, Any]]) -> str:

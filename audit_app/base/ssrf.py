@@ -4,11 +4,21 @@ An address is checked after its name was resolved, and that very address is conn
 that resolves to something else a moment later (DNS rebinding) changes nothing.
 """
 
+import asyncio
 import socket
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from functools import partial
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from ssl import SSLContext
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,12 +30,22 @@ from audit_app.base.errors import Invalid
 
 Address = IPv4Address | IPv6Address
 
+NOT_PUBLIC = (
+    IPv4Network("192.88.99.0/24"),  # 6to4 relays, deprecated (RFC 7526)
+    IPv6Network("3fff::/20"),  # documentation (RFC 9637)
+)
+"""What IANA's registries call not globally reachable, and not every Python does."""
+
 TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 """NAT64 (RFC 6052, RFC 8215): IPv6 addresses that stand for IPv4 ones."""
 
 
 class DestinationRefused(Exception):
     """Requests may not go to this address; the message says why."""
+
+
+# Not the loop's own, which waits for its threads when it is closed.
+_resolvers = ThreadPoolExecutor(16, "resolver")
 
 
 class GuardedTransport(httpx2.AsyncHTTPTransport):
@@ -41,8 +61,10 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         host = request.url.host
         port = request.url.port or (443 if request.url.scheme == "https" else 80)
-        # Resolved once, here: the connection below goes to this very address.
-        address = resolve_allowed(host, port, allowed=self._allowed)[0]
+        # Resolved once, here: the connection below goes to this very address. In a thread, since a
+        # resolver may take longer than the request has.
+        resolve = partial(resolve_allowed, host, port, allowed=self._allowed)
+        address = (await asyncio.get_running_loop().run_in_executor(_resolvers, resolve))[0]
         # The Host header is set already; the certificate is checked against the name as well.
         request.url = request.url.copy_with(host=str(address))
         request.extensions = {**request.extensions, "sni_hostname": host}
@@ -91,6 +113,8 @@ def is_public(address: Address) -> bool:
             return is_public(inner)
         if address.is_site_local:
             return False
+    if any(address in network for network in NOT_PUBLIC):
+        return False
     return address.is_global and not (
         address.is_multicast or address.is_reserved or address.is_unspecified
     )

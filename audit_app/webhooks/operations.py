@@ -124,6 +124,7 @@ def disable(webhook_id: UUID, *, by: Actor, why: str = "") -> Webhook:
 @operation("webhook.replay")
 def replay(webhook_id: UUID, *, by: Actor, after: Cursor) -> int:
     """Send the events behind ``after`` that match its filters, in order, even if sent before.
+    They run behind live events.
 
     Reads at most MAX_REPLAYED events; returns how many of them it sends.
 
@@ -133,9 +134,9 @@ def replay(webhook_id: UUID, *, by: Actor, after: Cursor) -> int:
     webhook = Webhook.objects.lock(webhook_id)
     events: list[Event] = event_log.read(after, MAX_REPLAYED)
     wanted = [event for event in events if webhook.wants(event)]
-    planning.create_deliveries(webhook, wanted)
+    planning.create_deliveries(webhook, wanted, replayed=True)
     deliveries = webhook.deliveries.filter(event_id__in=[event.pk for event in wanted])
-    planning.send_again(deliveries)
+    planning.send_again(deliveries, replayed=True)
     return len(wanted)
 
 

@@ -13,9 +13,6 @@ import orjson
 import structlog
 from django.conf import settings
 from django.db.models import Max, Min
-from procrastinate import BaseRetryStrategy, RetryDecision
-from procrastinate.contrib.django import app
-from procrastinate.jobs import Job
 from standardwebhooks import Webhook as Signer
 
 from audit_app.base import encryption, http_client
@@ -26,7 +23,7 @@ from audit_app.http.serializers import EventSerializer
 from audit_app.models import Delivery, Event, Webhook
 from audit_app.trail.operation import clock
 from audit_app.webhooks import operations
-from audit_app.webhooks.planning import JOB, PURPOSE
+from audit_app.webhooks.planning import PURPOSE
 
 log = structlog.get_logger("orchestrator.webhooks")
 
@@ -51,56 +48,39 @@ GONE = 410
 ACTOR = Actor.system("webhooks")
 
 
-class TryAgain(Exception):
-    """The delivery failed and is due again at ``at``."""
-
-    def __init__(self, at: datetime) -> None:
-        self.at = at
-        super().__init__(at.isoformat())
-
-
-class _RetryAt(BaseRetryStrategy):
-    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
-        if isinstance(exception, TryAgain):
-            return RetryDecision(retry_at=exception.at)
-        return RetryDecision(
-            retry_in={"seconds": 30}
-        )  # an unexpected error, such as a lost database
-
-
-@app.task(name=JOB, retry=_RetryAt())
-def deliver(delivery_id: int) -> None:
-    """Attempt a delivery once. Raises TryAgain if another attempt is due."""
+def deliver(delivery_id: int) -> datetime | None:
+    """Attempt a delivery once; return when the next attempt is due, if one is."""
     delivery = Delivery.objects.select_related("webhook").filter(pk=delivery_id).first()
-    # Jobs run at least once: this one may have been done by a worker that died before saying so.
+    # Another worker may have sent it since: a lease ends, whoever holds it.
     if delivery is None or delivery.status != Delivery.Status.WAITING:
-        return
+        return None
     webhook = delivery.webhook
     if webhook.status != Webhook.Status.ACTIVE:
-        Delivery.objects.filter(pk=delivery_id).update(status=Delivery.Status.HELD)
-        return
+        held = Delivery.objects.filter(pk=delivery_id)
+        held.update(status=Delivery.Status.HELD, leased_until=None)
+        return None
     event = Event.objects.filter(pk=delivery.event_id).first()
     if event is None:
         _save(delivery, Delivery.Status.FAILED, Outcome(None, "The event is no longer kept.", 0))
-        return
+        return None
     outcome = _send(webhook, event)
     if outcome.is_success:
         _save(delivery, Delivery.Status.DELIVERED, outcome)
-        return
+        return None
     # 410 says that the receiver will never come back.
     if outcome.status == GONE:
         _save(delivery, Delivery.Status.FAILED, outcome)
         _deactivate(webhook, "disable", f"{webhook.url} answered 410 Gone.")
-        return
+        return None
     if delivery.attempts >= len(SCHEDULE):
         _save(delivery, Delivery.Status.FAILED, outcome)
-        return
+        return None
     at = _next_attempt_at(delivery.attempts, outcome)
     _save(delivery, Delivery.Status.WAITING, outcome, at)
     if _fails_for_long(webhook):
         _deactivate(webhook, "pause", "Nothing arrived for a day.")
-        return
-    raise TryAgain(at)
+        return None
+    return at
 
 
 class Outcome:
@@ -198,6 +178,7 @@ def _save(
     delivery.attempts += 1
     delivery.first_attempt_at = delivery.first_attempt_at or now
     delivery.attempted_at, delivery.next_attempt_at = now, next_at
+    delivery.leased_until = None
     delivery.response_status, delivery.response = outcome.status, outcome.answer
     delivery.milliseconds = outcome.milliseconds
     if status == Delivery.Status.DELIVERED:

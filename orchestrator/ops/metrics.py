@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.http import Http404, HttpRequest, HttpResponse
+from procrastinate.contrib.django import app
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
@@ -66,6 +67,20 @@ CONSUMERS = """
 """
 
 
+# A job that was never tried again has no time of its own, so its event tells since when it waits.
+JOBS = """
+    SELECT queue_name, number, extract(epoch FROM clock_timestamp() - least(scheduled_at, (
+        SELECT min(at) FROM procrastinate_events WHERE job_id = first)))::float
+    FROM (
+        SELECT queue_name, count(*) AS number, min(scheduled_at) AS scheduled_at,
+            min(id) FILTER (WHERE scheduled_at IS NULL) AS first
+        FROM procrastinate_jobs
+        WHERE status = 'todo' AND coalesce(scheduled_at <= clock_timestamp(), true)
+        GROUP BY queue_name
+    ) AS waiting ORDER BY 1
+"""
+
+
 class DatabaseCollector(Collector):
     """Metrics read from the database at each scrape."""
 
@@ -79,6 +94,7 @@ class DatabaseCollector(Collector):
                     *_collect_runs(),
                     *_collect_webhooks(),
                     *_collect_consumers(),
+                    *_collect_jobs(),
                 ]
         # A scrape during an outage still gets the counters, and orchestrator_database_up 0.
         except (DatabaseError, InterfaceError) as error:
@@ -166,6 +182,21 @@ def _collect_consumers() -> Iterator[Metric]:
     for name, seconds in _rows(CONSUMERS):
         behind.add_metric([name], seconds)
     yield behind
+
+
+def _collect_jobs() -> Iterator[Metric]:
+    waiting = GaugeMetricFamily("orchestrator_jobs_waiting", "Jobs that are due.", labels=["queue"])
+    oldest = GaugeMetricFamily(
+        "orchestrator_jobs_oldest_waiting_seconds",
+        "How long the oldest job has been due.",
+        labels=["queue"],
+    )
+    known = {task.queue: (0, 0.0) for task in app.tasks.values()}
+    known |= {queue: (number, age) for queue, number, age in _rows(JOBS)}
+    for queue, (number, age) in sorted(known.items()):
+        waiting.add_metric([queue], number)
+        oldest.add_metric([queue], age or 0)
+    yield from (waiting, oldest)
 
 
 def _rows(statement: str) -> list[Any]:

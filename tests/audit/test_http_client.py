@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -42,6 +43,54 @@ def get(url: str, seconds: float = 0.2, **more) -> http_client.Answer:
 def test_who_does_not_finish_their_headers_has_not_answered(pieces):
     with answering(*pieces) as url, pytest.raises(http_client.NoAnswer, match=r"within 0\.2 sec"):
         get(url)
+
+
+@pytest.mark.parametrize("guard", [None, ["127.0.0.0/8"]])
+def test_who_drips_header_lines_has_not_answered(guard):
+    """The pieces are never at an end, and each comes in time."""
+    with (
+        dripping(b"X-Drip: 1\r\n") as url,
+        pytest.raises(http_client.NoAnswer, match=r"within 0\.2 sec"),
+    ):
+        get(url, guard=guard)
+
+
+@contextmanager
+def dripping(piece: bytes):
+    """The URL of a server that says ``piece`` again and again until its caller is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connected, _ = server.accept()
+            with connected, suppress(OSError):
+                connected.recv(4096)
+                connected.sendall(b"HTTP/1.1 200 OK\r\n")
+                while True:
+                    connected.sendall(piece)
+                    time.sleep(0.02)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        thread.join()
+
+
+def test_a_resolver_that_does_not_answer_is_not_waited_for(monkeypatch):
+    asked, ended = threading.Event(), threading.Event()
+
+    def never(*_, **__):
+        asked.set()
+        ended.wait(60)
+        raise OSError
+
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    try:
+        with pytest.raises(http_client.NoAnswer, match=r"within 0\.2 sec"):
+            get("http://slow.example/", guard=[])
+        assert asked.is_set()
+        assert not ended.is_set()
+    finally:
+        ended.set()
 
 
 def test_of_a_body_counts_what_came_in_time():

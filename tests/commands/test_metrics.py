@@ -1,10 +1,12 @@
 """/metrics, as Prometheus reads it."""
 
 import pytest
+from django.db import connection
 from prometheus_client.parser import text_string_to_metric_families
 
 from approvals_app import errors
 from approvals_app.decisions import operations
+from approvals_app.notifications import delivery
 from audit_app.base.actors import Actor
 from tests.client import Api
 from tests.commands.conftest import run_for_output
@@ -94,6 +96,21 @@ def test_a_broken_trail_is_a_failed_run(bot, manage):
     told = scrape_metrics()
     assert told[("orchestrator_command_failures_total", "verify_audit")] == 1
     assert told[("orchestrator_command_success_timestamp_seconds", "verify_audit")] == 0
+
+
+def test_jobs_that_nobody_does_are_counted_and_grow_old(bot):
+    name = "orchestrator_jobs_oldest_waiting_seconds"
+    told = scrape_metrics()
+    assert told[(name, "notices")] == told[("orchestrator_jobs_waiting", "notices")] == 0
+    delivery.defer_delivery(["email:1"])
+    told = scrape_metrics()
+    assert told[("orchestrator_jobs_waiting", "notices")] == 1
+    assert 0 < told[(name, "notices")] < 600
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE procrastinate_events SET at = at - interval '1 hour'")
+    assert scrape_metrics()[(name, "notices")] > 3600
+    delivery.deliver.configure(schedule_in={"hours": 1}).defer(place="email:2")
+    assert scrape_metrics()[("orchestrator_jobs_waiting", "notices")] == 1, "the other is not due"
 
 
 def test_only_who_bears_the_token_reads_them(settings):

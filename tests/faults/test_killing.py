@@ -28,8 +28,8 @@ THINKS = (1, 60) if AGENTS == 200 else (0, 4)
 BETWEEN = (3, 12)
 """Seconds from one killing to the next."""
 DRAIN = 120
-"""Seconds in which everything must have been told: a killed worker's jobs are taken up after 30, a
-delivery that fails is tried again after 5."""
+"""Seconds in which everything must have been told: a killed worker's deliveries are taken up after
+30, one that fails is tried again after 5."""
 
 
 def verdict(task_id):
@@ -166,8 +166,8 @@ def time_passes(database):
     """What was refused several times is tried again now, and not in hours."""
     with psycopg.connect(database.url) as admin:
         admin.execute(
-            "UPDATE procrastinate_jobs SET scheduled_at = now()"
-            " WHERE status = 'todo' AND scheduled_at > now() + interval '10 seconds'"
+            "UPDATE webhook_deliveries SET next_attempt_at = now()"
+            " WHERE status = 'waiting' AND next_attempt_at > now() + interval '10 seconds'"
         )
 
 

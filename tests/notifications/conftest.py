@@ -45,14 +45,14 @@ class Smtp(socketserver.StreamRequestHandler):
         self._say("220 tests")
         while line := self.rfile.readline():
             verb = line[:4].upper()
-            if verb == b"DATA":
+            if self.server.refuses and verb == self.server.at.encode():
+                self._say(self.server.refusal)
+            elif verb == b"DATA":
                 self._say("354 go on")
                 self._take()
             elif verb == b"QUIT":
                 self._say("221 bye")
                 return
-            elif verb == b"RCPT" and self.server.refuses:
-                self._say("550 no such person")
             else:
                 self._say("250 fine")
 
@@ -74,7 +74,7 @@ class Mailbox(socketserver.ThreadingTCPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Smtp)
         self.mails: queue.Queue[EmailMessage] = queue.Queue()
-        self.refuses = False
+        self.refuses, self.refusal, self.at = False, "450 come back later", "RCPT"
         self.url = f"smtp://127.0.0.1:{self.server_address[1]}"
 
     def one(self) -> EmailMessage:

@@ -15,6 +15,7 @@ from django.utils import timezone
 from approvals_app.notifications import delivery
 from approvals_app.notifications.channels import apprise
 from approvals_app.notifications.channels.apprise import ChannelRefused
+from approvals_app.notifications.messages import Digest, Message
 from approvals_app.notifications.models import Notice, NoticeChannel
 from audit_app.base import encryption, ssrf
 from audit_app.base.ssrf import is_public
@@ -44,7 +45,7 @@ def test_a_chat_is_notified_as_a_mailbox_is(tell, chat, bot, alice):
     (mail,) = tell()
     (said,) = chat.said
     assert said["title"] == mail["Subject"]
-    assert said["message"].strip() == text(mail).strip()
+    assert said["message"].strip() == text(mail).partition("\n-- \n")[0].strip()
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,48 @@ def test_a_chat_is_notified_as_a_mailbox_is(tell, chat, bot, alice):
 def test_the_services_that_people_use_are_known(url):
     assert apprise.parse_url(url).service_name
     assert apprise.mask_url(url) == f"{url.partition(':')[0]}://…{url[-4:]}"
+
+
+SERVICES = {
+    "discord": "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js",
+    "gchat": "gchat://workspace/key/token",
+    "mmosts": "mmosts://example.org/3ccdd113474722377935511fc85d3dd4",
+    "ntfys": "ntfys://ntfy.example.org/topic",
+    "pover": f"pover://{'u' * 30}@{'a' * 30}",
+    "rockets": f"rockets://{'a' * 32}/{'b' * 49}@example.org/#channel",
+    "slack": SLACK,
+    "tgram": "tgram://123456789:abcdefg_hijklmnop/12315544/",
+    "workflows": "workflows://prod.westeurope.logic.azure.com:443/abcdef/ghijkl",
+    "wxteams": f"wxteams://{'a' * 80}",
+    "zulip": f"zulip://bot@org/{'a' * 32}",
+}
+
+
+@pytest.fixture(params=SERVICES)
+def service(request):
+    """A service's plugin, and the messages that it would send: (title, body)."""
+    plugin, sent = apprise.parse_url(SERVICES[request.param]), []
+    plugin.send = lambda body, title="", **_: sent.append((title, body)) or True
+    return plugin, sent
+
+
+def test_what_is_offered_exists():
+    assert sorted(SERVICES) == apprise.list_schemes()
+
+
+@pytest.mark.parametrize("number", [1, 3, 100])
+@pytest.mark.parametrize("text", ["x" * 60, "a_" * 30, "1.5-2 + é_ " * 5])
+def test_a_service_gets_one_message_that_it_takes(service, monkeypatch, number, text, settings):
+    settings.PUBLIC_URL = "https://orchestrator.example"
+    plugin, sent = service
+    monkeypatch.setattr(apprise, "_instantiate", lambda url: plugin)
+    each = Message(f"Approve: {text}, due 18:00", f"bot needs a decision: {text}", f"/{'p' * 80}/")
+    assert apprise.send("", Digest([each] * number), own=False)
+    [(title, body)] = sent
+    assert len(title) <= max(plugin.title_maxlen, 0)
+    assert len(body) + (len(title) if plugin.overflow_amalgamate_title else 0) <= plugin.body_maxlen
+    listed = body.count("bot needs a decision")
+    assert listed == number or f"And {number - listed} more" in body
 
 
 @pytest.mark.parametrize(
@@ -205,6 +248,29 @@ def test_after_a_day_it_is_given_up(tell, mailbox, bot, alice):
     assert tell() == []
 
 
+@pytest.mark.parametrize("verb", ["RCPT", "DATA"])
+def test_what_a_mail_server_refuses_for_good_is_not_tried_again(tell, mailbox, bot, alice, verb):
+    mailbox.refuses, mailbox.refusal, mailbox.at = True, "550 5.1.1 no such person", verb
+    TaskFactory(agent=bot)
+    tell()
+    row = Notice.objects.get()
+    assert row.given_up_at is not None
+    assert row.failure == "The mail server rejected it: 550 5.1.1 no such person"
+    mailbox.refuses = False
+    Notice.objects.update(due_at=timezone.now())
+    assert tell() == []
+
+
+def test_a_sender_that_is_refused_is_mended_by_the_operator(tell, mailbox, bot, alice):
+    mailbox.refuses, mailbox.refusal, mailbox.at = True, "550 not from here", "MAIL"
+    TaskFactory(agent=bot)
+    tell()
+    assert Notice.objects.get().given_up_at is None
+    mailbox.refuses = False
+    Notice.objects.update(due_at=timezone.now())
+    assert len(tell()) == 1
+
+
 def test_a_person_who_removed_a_chat_is_not_notified_there(tell, chat, bot, alice):
     wishes(alice, digest="daily", urgent_at_once=False)
     adds(alice, chat.url)
@@ -221,7 +287,7 @@ def test_a_role_shares_channels(tell, chat, bot, alice, settings):
     TaskFactory(agent=bot)
     tell()
     (said,) = chat.said
-    assert "is needed from finance" in said["message"]
+    assert "needs a decision from finance" in said["message"]
     assert "a-secret-token" not in "".join(Notice.objects.values_list("place", flat=True))
 
 
@@ -256,6 +322,24 @@ def test_a_wrong_setting_is_one_plain_sentence_at_the_start(given, why):
     )
     assert started.returncode != 0
     assert why in started.stderr
+
+
+def test_a_service_that_is_gone_does_not_stop_the_start(settings):
+    """As configured before an upgrade; the others of the role go on."""
+    shared = {"finance": ["msteams://a/b/c/d", SLACK]}
+    started = subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        env=os.environ | {"NOTICE_CHANNELS": json.dumps(shared), "NOTICE_SCHEMES": "msteams,slack"},
+        capture_output=True,
+        text=True,
+    )
+    assert started.returncode == 0
+    assert "msteams" in started.stderr
+    assert "NOTICE_CHANNELS" in started.stderr
+    assert "a/b/c/d" not in started.stderr
+    settings.NOTICE_CHANNELS, settings.NOTICE_SCHEMES = shared, ["msteams", "slack"]
+    assert len(apprise.SharedApprise().role_destinations("finance")) == 1
+    assert apprise.list_schemes() == ["slack"]
 
 
 def test_a_right_setting_is_a_file_or_json(tmp_path):

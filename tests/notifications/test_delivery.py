@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth.models import Group, Permission
@@ -13,7 +14,7 @@ from approvals_app.decisions import delegations, operations
 from approvals_app.decisions.break_glass import break_glass
 from approvals_app.decisions.deadlines import expire_approvals, remind
 from approvals_app.models import Approval, Vote
-from approvals_app.notifications import delivery
+from approvals_app.notifications import delivery, messages
 from approvals_app.notifications.models import Notice
 from approvals_app.notifications.recipients import record_notices as read
 from audit_app.base.actors import Actor
@@ -71,21 +72,62 @@ def sentence(mail):
 
 
 def test_new_work_notifies_the_role_and_nobody_else(tell, bot, alice, bob, charlie):
-    task = TaskFactory(agent=bot, description="A secret of the agent's.")
+    words = "Refund 249.90 EUR to Mara Lindqvist for order 2026-118204: the machine arrived broken."
+    task = TaskFactory(agent=bot, description=words, data={"secret": "of the payload"})
     mails = tell()
     assert recipients(mails) == ["alice@example.com", "bob@example.com"]
     approval = find_approval(task, "finance")
-    (link,) = re.findall(r"https?://\S+", text(mails[0]))
+    link, preferences = re.findall(r"https?://\S+", text(mails[0]))
+    assert preferences == "https://orchestrator.example/admin/notifications/"
     assert link == (
         f"https://orchestrator.example/admin/approvals_app/approval/{approval.pk}/change/"
     )
     assert sentence(mails[0]) == (
-        "A decision on refund_approval is needed from finance "
-        f"by {approval.expires_at:%Y-%m-%d %H:%M} UTC."
+        f"bot needs a decision from finance by {approval.expires_at:%Y-%m-%d %H:%M} UTC: "
+        "Refund 249.90 EUR to Mara Lindqvist for order 2026-118204:…"
     )
-    assert mails[0]["Subject"] == sentence(mails[0])
+    assert mails[0]["Subject"].strip() == (
+        "Approve: Refund 249.90 EUR to Mara Lindqvist for order 2026-118204:…, "
+        f"due {approval.expires_at:%Y-%m-%d}"
+    )
     assert "secret" not in mails[0].as_string()
-    assert "42.50" not in mails[0].as_string()
+
+
+def test_an_operator_can_keep_what_agents_write_out_of_messages(tell, bot, alice, settings):
+    settings.NOTICE_DETAILS = False
+    TaskFactory(agent=bot, description="A secret of the agent's.")
+    (mail,) = tell()
+    assert mail["Subject"].startswith("Approve: refund_approval, due ")
+    assert sentence(mail).endswith(": refund_approval")
+    assert "secret" not in mail.as_string()
+    assert "42.50" not in mail.as_string()
+
+
+@pytest.mark.parametrize(
+    ("hours", "due"), [(2, "12:00"), (14, "Tue 00:00"), (26, "Tue 12:00"), (24 * 8, "2026-12-08")]
+)
+def test_a_subject_says_when_it_is_due_by_the_readers_clock(hours, due, time_machine):
+    time_machine.move_to("2026-11-30T08:00:00Z", tick=False)
+    at = timezone.now() + timedelta(hours=hours)
+    assert messages._format_due(at, ZoneInfo("Africa/Johannesburg")) == due
+
+
+def test_a_task_without_a_description_is_described_by_its_type_and_amount(tell, bot, alice):
+    TaskFactory(agent=bot, description="")
+    (mail,) = tell()
+    assert mail["Subject"].startswith("Approve: refund approval, 42.50 EUR, due ")
+
+
+def test_a_mail_program_can_offer_to_unsubscribe(tell, bot, alice, settings):
+    """By a link to where one changes what one is told of, which needs a session."""
+    TaskFactory(agent=bot)
+    (mail,) = tell()
+    assert mail["List-Unsubscribe"] == "<https://orchestrator.example/admin/notifications/>"
+    assert mail["List-Unsubscribe-Post"] is None
+    settings.PUBLIC_URL = ""
+    TaskFactory(agent=bot)
+    (mail,) = tell()
+    assert mail["List-Unsubscribe"] is None
 
 
 def test_an_event_that_is_read_twice_is_notified_once(tell, bot, alice):
@@ -155,7 +197,7 @@ def test_people_are_reminded(tell, bot, alice):
     set_columns(Approval, remind_at=timezone.now() - timedelta(seconds=1))
     assert sum(remind(by=OPS, batch_size=10)) == 1
     (mail,) = tell()
-    assert "Reminder: a decision on refund_approval is needed from finance" in sentence(mail)
+    assert "Reminder: bot needs a decision from finance" in sentence(mail)
 
 
 def test_an_escalation_notifies_whoever_is_asked_now(tell, bot, alice, charlie):
@@ -168,7 +210,7 @@ def test_an_escalation_notifies_whoever_is_asked_now(tell, bot, alice, charlie):
     assert sum(expire_approvals(by=OPS, batch_size=10)) == 1
     (mail,) = tell()
     assert mail["To"] == "charlie@example.com"
-    assert "passed; sre must now decide" in sentence(mail)
+    assert "The deadline passed, sre must now decide by" in sentence(mail)
 
 
 def test_break_glass_notifies_those_who_review_it(tell, bot, alice, bob):
@@ -179,7 +221,9 @@ def test_break_glass_notifies_those_who_review_it(tell, bot, alice, bob):
     break_glass(approval.pk, by=by, payload_digest=approval.payload_digest, reason="It burns.")
     (mail,) = tell()
     assert mail["To"] == "bob@example.com"
-    assert sentence(mail).startswith("alice approved refund_approval alone (break glass); finance")
+    assert sentence(mail).startswith(
+        "alice approved alone (break glass), finance must review it by"
+    )
 
 
 @pytest.mark.parametrize("decision", ["approve", "reject"])
@@ -190,8 +234,10 @@ def test_the_outcome_is_sent_to_whoever_asked(tell, alice, bob, charlie, decisio
     mails = tell()
     assert recipients(mails) == ["bob@example.com", "charlie@example.com"]
     became = "approved" if decision == "approve" else "rejected"
-    assert sentence(mails[0]) == f"What his asked of finance, refund_approval, was {became}."
-    assert text(mails[0]).endswith("https://orchestrator.example/admin/?tab=asked\n")
+    what = "Refund 42.50 EUR to customer 1007 for a broken kettle"
+    assert sentence(mails[0]) == f"What his asked of finance was {became}: {what}"
+    assert mails[0]["Subject"] == f"{became.capitalize()}: {what}"
+    assert "https://orchestrator.example/admin/?tab=asked\n" in text(mails[0])
 
 
 def test_what_needed_nobody_notifies_nobody(tell, alice, charlie):
@@ -218,16 +264,36 @@ def test_only_what_a_person_wants(tell, bot, alice, bob):
     assert tell() == []
 
 
-def test_what_an_agent_calls_its_task_is_plain_text(tell, bot, alice):
+DISGUISED = (
+    "a\u202eb<b>@here</b> http://evil.example/x?y [z](q) evil.com *b* #c\nBcc: x@y" + "w" * 60
+)
+
+
+@pytest.mark.parametrize("field", ["task_type", "description"])
+def test_what_an_agent_writes_is_plain_text(tell, bot, alice, field):
     policy(asks="1 finance")
-    kind = "a\u202eb<b>@here</b> http://evil.example/x?y [z](q) evil.com\r\nBcc: x@y" + "w" * 60
-    TaskFactory(agent=bot, task_type=kind)
+    TaskFactory(agent=bot, **{"description": ""} | {field: DISGUISED})
     (mail,) = tell()
     assert "U+202E" in sentence(mail)
     for taken_for_more in ("<", "@here", "evil.example", "evil.com", "](", "\u202e", "w" * 60):
         assert taken_for_more not in text(mail)
-    assert len(re.findall(r"https?://", text(mail))) == 1
+    assert len(re.findall(r"https?://", text(mail))) == 2
     assert mail["Bcc"] is None
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("Refund 1,249.90 EUR, at once.", "Refund 1,249.90 EUR, at once."),
+        ("Pay €20: yes!", "Pay €20: yes!"),
+        ("see evil.com, or 1.evil.com.", "see evil·com, or 1·evil·com."),
+        ("http://127.0.0.1/x", "http·127.0.0.1·x"),
+        ("`rm -rf /` **now** <!here> @all", "·rm -rf · ·now· ·here· ·all"),
+        ("a:b c::d ...", "a·b c·d ·"),
+    ],
+)
+def test_punctuation_stays_where_it_makes_no_link_and_no_markup(written, read):
+    assert messages.sanitize(written) == read
 
 
 def test_who_follows_every_link_decides_nothing(tell, bot, alice):
@@ -247,8 +313,9 @@ def test_who_follows_every_link_decides_nothing(tell, bot, alice):
 def test_many_at_once_are_one_mail(tell, bot, alice):
     tasks = TaskFactory.create_batch(23, agent=bot)
     (mail,) = tell()
-    assert mail["Subject"] == "23 things to know"
-    assert len(re.findall("https://", text(mail))) == 21
+    assert mail["Subject"].startswith("Approve: Refund 42.50 EUR to customer 1007")
+    assert mail["Subject"].endswith(" (and 22 more)")
+    assert len(re.findall("https://", text(mail))) == 22
     assert "And 3 more." in text(mail)
     assert Notice.objects.filter(sent_at__isnull=False).count() == len(tasks)
 

@@ -131,7 +131,21 @@ def test_what_could_not_be_sent_is_said(page, tell, mailbox, bot, bob):
     tell()
     assert "The mail server did not accept it. Retrying at" in page()[1]
     Notice.objects.update(given_up_at=timezone.now())
-    assert "Given up after a day." in page()[1]
+    assert "Given up." in page()[1]
+
+
+def test_administrators_see_whose_mail_is_refused(page, tell, mailbox, bot, alice, bob):
+    bob.email = "bob@example.com"
+    bob.save()
+    mailbox.refuses, mailbox.refusal = True, "550 5.1.1 no such <b>person</b>"
+    TaskFactory.create_batch(2, agent=bot)
+    tell()
+    assert "People who can" not in page()[1]
+    alice.is_superuser = True
+    alice.save()
+    shown = page()[1].partition("People who can")[2]
+    assert shown.count("<strong>bob</strong>") == 1
+    assert "550 5.1.1 no such ·b·person·b·" in shown
 
 
 def test_the_page_costs_the_same_however_much_was_sent(page, alice):

@@ -86,8 +86,8 @@ def test_a_digest_is_one_mail_when_its_time_comes(tell, bot, alice):
 
     Notice.objects.update(due_at=timezone.now() - timedelta(seconds=1))
     (mail,) = tell()
-    assert mail["Subject"] == "3 things to know"
-    assert text(mail).count("is needed from finance") == 3
+    assert mail["Subject"].endswith(" (and 2 more)")
+    assert text(mail).count("needs a decision from finance") == 3
 
 
 def test_the_clock_finds_what_became_due(tell, bot, alice):

@@ -7,27 +7,33 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
+from psycopg import sql
 
 from approvals_app.notifications.models import Notice
 from audit_app.live.consumers import CONSUMERS
-from tests.database import database_url
+from tests.database import as_superuser, database_url
 from tests.factories import TaskFactory
 from tests.notifications.conftest import text
 from tests.trail import advance_once
 
 
-@contextmanager
-def worker(mailbox, **environment):
-    """In the end it must stop as asked, and have said nothing of an error."""
-    running = subprocess.Popen(
+def start(mailbox, **environment):
+    return subprocess.Popen(
         [sys.executable, "manage.py", "worker"],
         env=os.environ | {"DATABASE_URL": database_url(), "EMAIL_URL": mailbox.url} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+@contextmanager
+def worker(mailbox, **environment):
+    """In the end it must stop as asked, and have said nothing of an error."""
+    running = start(mailbox, **environment)
     try:
         yield
     finally:
@@ -49,7 +55,7 @@ def test_a_mail_arrives_without_anybody_looking(mailbox, bot, alice):
     with worker(mailbox):
         mail = mailbox.one()
     assert mail["To"] == "alice@example.com"
-    assert "is needed from finance" in text(mail)
+    assert "needs a decision from finance" in text(mail)
 
 
 def test_jobs_are_done_where_the_database_has_a_direct_address(mailbox, bot, alice):
@@ -57,7 +63,7 @@ def test_jobs_are_done_where_the_database_has_a_direct_address(mailbox, bot, ali
     TaskFactory(agent=bot)
     with worker(mailbox, DATABASE_DIRECT_URL=database_url()):
         mail = mailbox.one()
-    assert "is needed from finance" in text(mail)
+    assert "needs a decision from finance" in text(mail)
 
 
 def test_what_became_due_by_the_clock_arrives_too(mailbox, alice):
@@ -69,3 +75,17 @@ def test_what_became_due_by_the_clock_arrives_too(mailbox, alice):
     with worker(mailbox):
         mail = mailbox.one()
     assert "This is a test" in text(mail)
+
+
+def test_a_worker_that_may_not_fetch_jobs_says_so_and_ends(mailbox):
+    application = sql.Identifier(connection.settings_dict["USER"])
+    with as_superuser() as admin:
+        admin.execute(sql.SQL("REVOKE UPDATE ON procrastinate_jobs FROM {}").format(application))
+    try:
+        with start(mailbox) as running:
+            said = running.communicate(timeout=60)[0]
+    finally:
+        with as_superuser() as admin:
+            admin.execute(sql.SQL("GRANT UPDATE ON procrastinate_jobs TO {}").format(application))
+    assert running.returncode == 1
+    assert "The worker can't fetch jobs: permission denied for table procrastinate_jobs" in said

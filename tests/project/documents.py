@@ -74,6 +74,8 @@ INDEXES = {
     "webhook_deliveries_once": "One delivery per event and webhook.",
     "webhook_deliveries_newest": "The log of a webhook.",
     "webhook_deliveries_open": "Undelivered events, by webhook.",
+    "webhook_deliveries_next": "What a worker sends next.",
+    "webhook_deliveries_subject": "Whether an earlier delivery of the subject waits.",
     "webhook_deliveries_last": "The last successful delivery.",
     "webhook_deliveries_age": "`purge`: old finished deliveries.",
     "webhook_deliveries_webhook_id": "Foreign key.",

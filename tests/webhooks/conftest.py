@@ -11,23 +11,24 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import connection
-from procrastinate.contrib.django.models import ProcrastinateJob
 
 from audit_app.live.consumers import CONSUMERS
 from audit_app.models import Delivery
-from audit_app.webhooks import operations, sending
+from audit_app.webhooks import dispatcher, operations, sending
 from tests.factories import OPS
 from tests.trail import advance_once, catch_up
 
 
 class Receiver(ThreadingHTTPServer):
-    """Keeps what it is sent, and answers as ``answers`` says, by and by; else 200."""
+    """Keeps what it is sent, and answers as ``answers`` says, by and by; else 200. It does so once
+    ``hold`` returns."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.got, self.answers = [], []
+        self.hold = lambda path: None
 
     @property
     def url(self):
@@ -40,7 +41,11 @@ class Receiver(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:
+            return  # whoever sent it was killed meanwhile
+        self.server.hold(self.path)
         self.server.got.append(SimpleNamespace(headers=dict(self.headers), body=body))
         answer = self.server.answers.pop(0) if self.server.answers else 200
         status, headers, content = answer if isinstance(answer, tuple) else (answer, {}, b"ok")
@@ -88,19 +93,16 @@ def read_deliveries():
 
 
 def try_delivery(delivery):
-    """One try of ``delivery``, as a job makes it; the TryAgain that it raised."""
+    """One try of ``delivery``; when the next is due, if one is."""
     try:
-        sending.deliver(delivery.pk)
-    except sending.TryAgain as again:
-        return again
+        return sending.deliver(delivery.pk)
     finally:
         delivery.refresh_from_db()
-    return None
 
 
-def jobs():
-    """The ids of the deliveries that jobs are there for, in the order in which they may run."""
-    return [job.args["delivery_id"] for job in ProcrastinateJob.objects.order_by("pk")]
+def claim(number=100):
+    """Lease what is due, as a worker does; the ids in the order of the table."""
+    return sorted(dispatcher.claim_deliveries(number))
 
 
 def make_older(days):

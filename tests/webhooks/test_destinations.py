@@ -23,10 +23,12 @@ PRIVATE = """
 240.0.0.1 255.255.255.255 :: ::1 fe80::1 fc00::1
 fd00:ec2::254 ff02::1 fec0::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::127.0.0.1
 64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 64:ff9b:1::a00:1 2002:7f00:1:: 2002:a00:1::
-2001:0:4136:e378:8000:63bf:f5ff:fffe 2001:db8::1 100::1
+2001:0:4136:e378:8000:63bf:f5ff:fffe 2001:db8::1 100::1 100:0:0:1::1
+3fff::1 3fff:fff:ffff::1 5f00::1 192.88.99.0 192.88.99.255 2002:c058:6301::
 """.split()  # noqa: SIM905
 PUBLIC = """
-1.1.1.1 8.8.8.8 172.32.0.1 2606:4700::1111 ::ffff:8.8.8.8 64:ff9b::808:808
+1.1.1.1 8.8.8.8 172.32.0.1 192.88.98.1 192.88.100.1
+3ffe:ffff::1 2606:4700::1111 ::ffff:8.8.8.8 64:ff9b::808:808
 """.split()  # noqa: SIM905
 
 
@@ -136,7 +138,7 @@ def test_over_tls_the_name_is_what_the_certificate_must_say(certificate, bot, mo
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.got, server.answers = [], []
+        server.got, server.answers, server.hold = [], [], lambda path: None
         server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

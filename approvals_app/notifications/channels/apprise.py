@@ -17,6 +17,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 
 from approvals_app.notifications.channels.base import Channel, NotSent
+from approvals_app.notifications.messages import Digest
 from approvals_app.notifications.models import NoticeChannel, NoticeSettings
 from audit_app.base import encryption
 from audit_app.base.ssrf import only_public_addresses
@@ -31,6 +32,11 @@ HARMLESS = frozenset(
     ("to", "topic", "thread", "channel", "key", "token", "sig", "sp", "sv", "api-version", "ver")
 )
 NOT_KNOWN = "Address not recognised. Copy it again from the service."
+MARKUP = 0.2
+"""The share of a message that escapes may add in the services' own markup."""
+TITLE_MARKUP = 20
+RETIRED = frozenset(("msteams",))
+"""Schemes of services that are gone: ``workflows`` replaces the connectors of Microsoft Teams."""
 NEVER = frozenset(("dbus", "exec", "file", "syslog", "windows", "macosx", "gnome", "glib", "qt"))
 
 
@@ -59,7 +65,7 @@ class PersonalApprise(Channel):
             for pk, service, masked in rows.values_list("pk", "service", "masked")
         }
 
-    def send(self, destination: str, person: User | None, *, subject: str, body: str) -> bool:
+    def send(self, destination: str, person: User | None, digest: Digest) -> bool:
         pk = destination.partition(":")[2]
         channel = NoticeChannel.objects.filter(pk=pk, person=person).first()
         if channel is None:
@@ -70,7 +76,7 @@ class PersonalApprise(Channel):
             raise NotSent(
                 "SECRET_KEY changed, so the address can't be read. Add it again."
             ) from None
-        _notify(destination, url, subject, body, own=True)
+        _notify(destination, url, digest, own=True)
         return True
 
 
@@ -80,13 +86,14 @@ class SharedApprise(Channel):
     prefix = "shared"
 
     def role_destinations(self, role: str) -> Iterable[str]:
-        return [shared_destination(role, url) for url in settings.NOTICE_CHANNELS.get(role, ())]
+        urls = [url for url in settings.NOTICE_CHANNELS.get(role, ()) if not _is_retired(url)]
+        return [shared_destination(role, url) for url in urls]
 
-    def send(self, destination: str, person: User | None, *, subject: str, body: str) -> bool:
+    def send(self, destination: str, person: User | None, digest: Digest) -> bool:
         role = destination.partition(":")[2].partition(":")[2]
         for url in settings.NOTICE_CHANNELS.get(role, ()):
             if shared_destination(role, url) == destination:
-                _notify(destination, url, subject, body, own=False)
+                _notify(destination, url, digest, own=False)
                 return True
         return False
 
@@ -101,7 +108,7 @@ def shared_destination(role: str, url: str) -> str:
 
 def list_schemes() -> list[str]:
     """The URL schemes that people's own channels may have."""
-    return sorted({scheme.lower() for scheme in settings.NOTICE_SCHEMES} - NEVER)
+    return sorted({scheme.lower() for scheme in settings.NOTICE_SCHEMES} - NEVER - RETIRED)
 
 
 def parse_url(url: str) -> Any:
@@ -139,10 +146,17 @@ def mask_url(url: str) -> str:
 
 
 def check_shared_urls(channels: dict[str, list[str]]) -> None:
-    """Check that apprise accepts the URLs that roles share. Raises ImproperlyConfigured."""
+    """Check that apprise accepts the URLs that roles share. Raises ImproperlyConfigured.
+
+    A URL of a service that is gone is logged and left out: an upgrade must not stop the start.
+    """
     for role, urls in channels.items():
         for number, url in enumerate(urls, 1):
-            if _instantiate(url) is None:
+            if _is_retired(url):
+                scheme = url.strip().partition("://")[0]
+                where = {"setting": "NOTICE_CHANNELS", "role": role, "number": number}
+                log.warning("this service is gone; replace the address", scheme=scheme, **where)
+            elif _instantiate(url) is None:
                 message = f"NOTICE_CHANNELS: number {number} of {role} is no apprise URL."
                 raise ImproperlyConfigured(message)
 
@@ -157,8 +171,8 @@ def decrypt_url(text: str) -> str:
     return encryption.decrypt(text, purpose="notices")
 
 
-def send(url: str, *, title: str, body: str, own: bool) -> bool:
-    """Send plain text to ``url``; return whether the service took it.
+def send(url: str, digest: Digest, *, own: bool) -> bool:
+    """Send ``digest`` to ``url``, shortened to what the service takes; return whether it took it.
 
     ``own``: the URL is a person's, who is trusted less than the operator. Raises ChannelRefused if
     the operator no longer allows it, and whatever apprise's plugins raise.
@@ -168,14 +182,27 @@ def send(url: str, *, title: str, body: str, own: bool) -> bool:
         return False
     # Checked when connecting: a name may resolve elsewhere by then, and a redirect lead anywhere.
     with only_public_addresses(own and not settings.NOTICE_PRIVATE_NETWORKS):
-        taken: bool = plugin.notify(body=body, title=title, body_format="text")
+        taken: bool = plugin.notify(
+            title=digest.subject,
+            body=digest.render(_find_max_bytes(plugin, digest.subject)),
+            body_format="text",
+            # Should the service's markup make it too long after all, it goes in two messages.
+            overflow="split",
+        )
     return taken
 
 
-def _notify(destination: str, url: str, subject: str, body: str, *, own: bool) -> None:
+def _find_max_bytes(plugin: Any, subject: str) -> int:
+    """How long a body may be; where the service has no titles, apprise puts them into the body."""
+    in_body = plugin.title_maxlen <= 0 or plugin.overflow_amalgamate_title
+    room = plugin.body_maxlen - (len(subject.encode()) + TITLE_MARKUP if in_body else 0)
+    return int(room * (1 - MARKUP))
+
+
+def _notify(destination: str, url: str, digest: Digest, *, own: bool) -> None:
     """Send, and raise NotSent for every failure, whatever the service's plugin raises."""
     try:
-        taken = send(url, title=subject, body=body, own=own)
+        taken = send(url, digest, own=own)
     except ChannelRefused:
         raise NotSent("The operator no longer allows this address.") from None
     except Exception as error:
@@ -185,6 +212,10 @@ def _notify(destination: str, url: str, subject: str, body: str, *, own: bool) -
     if not taken:
         log.warning("notice", place=destination, failure="refused")
         raise NotSent("The service could not be reached or did not accept it.")
+
+
+def _is_retired(url: str) -> bool:
+    return url.strip().partition("://")[0].lower() in RETIRED
 
 
 def _as_set(attribute: Any) -> set[str]:

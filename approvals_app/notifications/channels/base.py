@@ -6,11 +6,16 @@ from typing import ClassVar
 
 from django.contrib.auth.models import User
 
+from approvals_app.notifications.messages import Digest
 from approvals_app.notifications.models import NoticeSettings
 
 
 class NotSent(Exception):
     """The destination did not take the message; says why, without secrets, to its owner."""
+
+
+class Rejected(NotSent):
+    """The destination will never take the message, so that it is not tried again."""
 
 
 class Channel:
@@ -36,10 +41,11 @@ class Channel:
         """What the person's own page calls each of their destinations."""
         return {}
 
-    def send(self, destination: str, person: User | None, *, subject: str, body: str) -> bool:
-        """Send plain text; ``person`` is None at a role's destination.
+    def send(self, destination: str, person: User | None, digest: Digest) -> bool:
+        """Send ``digest`` as plain text; ``person`` is None at a role's destination.
 
-        Returns False if the destination is gone or not wanted any more: the notice is dropped.
-        Raises NotSent: the notice is tried again. Other exceptions end the job.
+        Returns False if the destination is gone or not wanted any more: the notices are dropped.
+        Raises NotSent: the notices are tried again, unless it is Rejected. Other exceptions end the
+        job.
         """
         raise NotImplementedError
