@@ -103,7 +103,7 @@ class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
         if not actor.is_human:
             return self.none()
         among = among or Q()
-        rows: Self = self.model.objects.all()
+        rows: ApprovalQuerySet = self.model.objects.all()
         # All that is pending of a task is one decision.
         other = Q(expires_at__lt=OuterRef("expires_at")) | Q(
             expires_at=OuterRef("expires_at"), approver_role__lt=OuterRef("approver_role")

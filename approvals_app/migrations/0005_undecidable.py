@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('approvals_app', '0002_escalated_to'),
+        ('approvals_app', '0004_person_aliases'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
