@@ -271,7 +271,7 @@ class Problem(TypedDict):
 
 
 class RecallRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     reason: str
     then: Literal["cancel", "wait"]
