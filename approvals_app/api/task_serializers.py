@@ -6,6 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from approvals_app.models import Approval, Vote
+from approvals_app.payload.facts import Level
 from audit_app.http.batch_viewsets import PartsField
 from audit_app.http.serializers import (
     JSONObjectField,
@@ -102,6 +103,21 @@ class TaskSerializer(serializers.Serializer[Any]):
     error = JSONValueField()
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
+
+
+class FactSerializer(serializers.Serializer[Any]):
+    """One fact of a payload's summary."""
+
+    label = serializers.CharField()  # type: ignore[assignment]  # a field, not the property
+    value = serializers.CharField()
+    level = serializers.ChoiceField([level.value for level in Level])
+    path = serializers.CharField(source="where", help_text="The member of data it comes from.")
+
+
+class DetailedTaskSerializer(TaskSerializer):
+    """A task by itself, with what its payload asks for, the most dangerous first."""
+
+    summary = FactSerializer(many=True, help_text="At most seven facts, drawn from data.")
 
 
 class TaskBodySerializer(RequestSerializer):

@@ -16,12 +16,14 @@ from rest_framework.response import Response
 
 from approvals_app.api.reads import (
     read_approvals,
+    read_summary,
     subscription_keys,
     waits_for_people,
 )
 from approvals_app.api.task_serializers import (
     CancelSerializer,
     CompleteSerializer,
+    DetailedTaskSerializer,
     FailSerializer,
     LeaseSerializer,
     ReviseTaskSerializer,
@@ -68,12 +70,14 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
         """The tasks that the caller routed or that are addressed to its roles, newest first."""
         return self.list_visible()
 
-    @extend_schema(parameters=[PREFER])
+    @extend_schema(parameters=[PREFER], responses=DetailedTaskSerializer)
     def retrieve(self, request: Request, pk: UUID) -> Response:
         """One task, with its approvals and the digest of its payload; with Prefer: wait=N, as soon
         as it is decided or changes are requested."""
         task = Task.objects.get_visible(self.actor, pk)
-        response = self._present(task)
+        self.read_beside([task])
+        read_summary(task)
+        response = Response(compile_serializer(DetailedTaskSerializer)(task))
         if "Prefer" not in request.headers:
             return response
         return self.hold_response(

@@ -27,13 +27,18 @@ class Fact:
     path: Path
     level: Level = Level.PLAIN
 
+    @property
+    def where(self) -> str:
+        """The path as a text."""
+        return format_path(self.path)
+
     def as_dict(self) -> dict[str, str]:
         """For JSON: ``{label, value, level, path}``."""
         return {
             "label": self.label,
             "value": self.value,
             "level": self.level.value,
-            "path": format_path(self.path),
+            "path": self.where,
         }
 
 

@@ -8,7 +8,10 @@ members no fact tells of.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
+
+import orjson
 
 from approvals_app.payload.facts import Data, Fact, Level, Path, Reading, walk_objects
 from approvals_app.payload.kinds import (
@@ -22,6 +25,8 @@ from approvals_app.payload.kinds import (
 )
 
 MOST_FACTS: Final = 7
+SMALL: Final = 16_384
+"""Characters of a payload whose summary is kept in memory."""
 KINDS: Final[tuple[Callable[[Data, Path], Reading | None], ...]] = (
     plan.read,
     changes.read,
@@ -60,6 +65,16 @@ class Summary:
     def level(self) -> Level:
         """The level of the most dangerous fact."""
         return self.facts[0].level if self.facts else Level.PLAIN
+
+
+def summarize_text(payload: str) -> Summary:
+    """The summary of a task's payload as it is kept. Those of small payloads are cached."""
+    return _summarize_small(payload) if len(payload) < SMALL else summarize(orjson.loads(payload))
+
+
+@lru_cache(maxsize=512)
+def _summarize_small(payload: str) -> Summary:
+    return summarize(orjson.loads(payload))
 
 
 def summarize(payload: Data) -> Summary:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-import orjson
 from django.conf import settings
 
 from approvals_app.errors import NotJudgedYet
 from approvals_app.models import ApprovalPolicy
 from approvals_app.payload import questions
 from approvals_app.policy import language
+from approvals_app.policy.facts import MATCHED, PayloadFacts
 from audit_app.base.errors import OrchestratorError
 from audit_app.base.prepared import Prepared
 from sessions_app.gate import Outcome, PolicyDecision
@@ -79,24 +79,19 @@ def compile_policy(policy: ApprovalPolicy) -> language.Policy:
     return language.Policy.parse(policy.document, version=policy.version, id=str(policy.pk))
 
 
-MATCHED = ("task_type", "from_role", "to_role")
-
-
-class _TaskFacts(dict[str, Any]):
+class _TaskFacts(PayloadFacts):
     """The variables of conditions on a task, whose payload is sealed.
 
-    The agent's name and what only conditions read are read when one asks for them.
+    The agent's name is read when a condition asks for it.
     """
 
     def __init__(self, task: Task, names: dict[UUID, str]) -> None:
-        super().__init__({name: getattr(task, name) for name in MATCHED})
+        super().__init__(task.payload, {name: getattr(task, name) for name in MATCHED})
         self._task, self._names = task, names
 
     def __missing__(self, name: str) -> Any:
         if name != "agent":
-            # From the text that is kept and hashed: simulation reads the same.
-            self.update(orjson.loads(self._task.payload))
-            return self[name]
+            return super().__missing__(name)
         agent = self._task.agent_id
         if agent not in self._names:
             self._names[agent] = self._task.agent.name

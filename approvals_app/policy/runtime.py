@@ -41,6 +41,7 @@ VARIABLES: Final = {
     "data": cel.Type.DYN,
     "description": cel.Type.STRING,
     "from_role": cel.Type.STRING,
+    "summary": cel.Type.DYN,
     "task_type": cel.Type.STRING,
     "to_role": cel.Type.STRING,
 }

@@ -11,6 +11,7 @@ import orjson
 from django.conf import settings
 from django.db import connection, transaction
 
+from approvals_app.policy.facts import PayloadFacts
 from approvals_app.policy.language import Policy, evaluate
 from sessions_app.gate import Outcome, PolicyDecision
 from sessions_app.models import Task
@@ -164,7 +165,7 @@ def fetch_past_tasks(days: int, most: int | None = None) -> Iterator[PastTask]:
     """The tasks of the last ``days``, newest first, ``most`` at most; notifications left out."""
     for rows in _fetch_rows(days, most):
         for task_id, payload, agent, verdict, policy, created_at in rows:
-            facts = orjson.loads(payload) | {"agent": agent}
+            facts = PayloadFacts(payload, orjson.loads(payload) | {"agent": agent})
             yield PastTask(task_id, facts, verdict, policy, created_at.astimezone(UTC))
 
 

@@ -16,6 +16,7 @@ from approvals_app.models import Approval, Vote
 from approvals_app.payload import renderers
 from approvals_app.payload.diffs import Line, diff_lines, diff_tasks
 from approvals_app.payload.headline import format_amount
+from approvals_app.payload.summary import Summary, summarize_text
 from approvals_app.review.inbox import summarize_task
 from approvals_app.review.timelines import filter_visible, list_states
 from audit_app.base import text_safety
@@ -99,6 +100,11 @@ class DecisionContext:
     def rendering(self) -> renderers.Rendering:
         """The payload, rendered for its task type."""
         return renderers.render(self.payload["task_type"], self.payload)
+
+    @property
+    def facts(self) -> Summary:
+        """What the payload asks for, in a few facts."""
+        return summarize_text(self.task.payload)
 
     @property
     def is_large(self) -> bool:
