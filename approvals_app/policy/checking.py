@@ -197,7 +197,7 @@ class _Failures:
 
 def _list_kinds(condition: Condition, facts: dict[str, Any]) -> Iterator[tuple[Member, str]]:
     for variable, members in condition.traits.members.items():
-        whole = facts.get(variable)
+        whole = facts[variable]
         for member in sorted(members or ()):
             if isinstance(whole, dict) and member in whole:
                 yield (variable, member), NAMES[get_kind(whole[member])]

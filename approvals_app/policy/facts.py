@@ -13,8 +13,8 @@ MATCHED: Final = ("task_type", "from_role", "to_role")
 class PayloadFacts(dict[str, Any]):
     """The variables of conditions on a payload, ``payload`` being its canonical text.
 
-    ``known`` are those that need no parsing. The others are read when a condition asks for one, from
-    the text that is hashed: routing and simulation read the same.
+    ``known`` are those that need no parsing. The others are read when a condition asks for one,
+    from the text that is hashed: routing and simulation read the same.
     """
 
     def __init__(self, payload: str, known: dict[str, Any]) -> None:
