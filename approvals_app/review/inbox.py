@@ -30,6 +30,7 @@ from django.db.models.functions import Coalesce, Left, Now
 from approvals_app.models import Approval, Override, Viewer, Vote
 from approvals_app.payload.diffs import Line, diff_tasks
 from approvals_app.payload.headline import format_amount
+from approvals_app.payload.summary import SMALL, Summary, summarize_text
 from approvals_app.review.presence import PRESENCE_TIMEOUT
 from audit_app.base.actors import Actor
 from audit_app.base.text_safety import shorten
@@ -198,6 +199,7 @@ class WaitingRow:
     summary: str
     amount: str
     reach: str = ""
+    facts: Summary | None = None
     missing: int = 0
     viewer_names: list[str] = field(default_factory=list)
     changes_requested: bool = False
@@ -217,6 +219,7 @@ class DecidedRow:
     summary: str
     amount: str
     reach: str
+    facts: Summary | None
 
     @property
     def key(self) -> str:
@@ -234,6 +237,7 @@ class RequestRow:
     summary: str
     amount: str
     reach: str
+    facts: Summary | None
     waits_for: list[str]
     is_visible: bool
 
@@ -450,7 +454,15 @@ def _summary_annotations(path: str) -> dict[str, Any]:
         "description_start": Left(f"{prefix}description", SUMMARY_LENGTH * 2),
         "amount": Left(KeyTextTransform("amount", data), 30),
         "currency": Left(KeyTextTransform("currency", data), 10),
+        "small_payload": _SmallText(f"{prefix}payload"),
     }
+
+
+class _SmallText(Func):
+    """A text of at most SMALL bytes, or NULL: how long it is stands in its header."""
+
+    output_field = TextField()
+    template = f"CASE WHEN octet_length(%(expressions)s) <= {SMALL} THEN %(expressions)s END"
 
 
 # Evaluated in the database: the list itself may be long, only its length is sent.
@@ -508,7 +520,9 @@ def _build_request_row(task: Any) -> RequestRow:
 
 
 def _summarize_row(task: Task, row: Any) -> dict[str, Any]:
+    facts = summarize_text(row.small_payload) if row.small_payload else None
     return {
+        "facts": facts if facts and facts.facts else None,
         "summary": summarize_task(task, row.description_start),
         "amount": format_amount(row.amount, row.currency),
         "reach": format_reach((name, getattr(row, f"reach_{name}")) for name in COUNTED_MEMBERS),
