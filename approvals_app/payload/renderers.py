@@ -28,6 +28,7 @@ Data = Mapping[str, Any]
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 ADDRESSES = ("from", "reply_to", "to", "cc", "bcc", "recipients")
 BODIES = ("text", "body")
+NOTHING = "nothing"
 ACTIONS = {
     ("create",): "create",
     ("update",): "change",
@@ -35,8 +36,10 @@ ACTIONS = {
     ("delete", "create"): "replace",
     ("create", "delete"): "replace",
     ("read",): "read",
-    ("no-op",): "nothing",
+    ("no-op",): NOTHING,
 }
+MOST_DANGEROUS = ("destroy", "replace")
+"""Shown first; the others as they were sent."""
 MOST_LINES = 300
 """Lines of a change that are compared: the time is quadratic."""
 MOST_SHOWN = 200
@@ -116,7 +119,7 @@ def plan(data: Data) -> tuple[dict[str, Any], Any] | None:
     remaining = _without(data, "plan") if inside else others
     if inside and others:
         remaining["plan"] = others
-    return {"changes": shown, "counts": counts}, remaining
+    return {"changes": shown, "unchanged": unchanged, "counts": counts}, remaining
 
 
 @renderer("mail")
@@ -235,6 +238,10 @@ def _is_change(value: Any) -> bool:
         and isinstance(value["change"].get("actions"), list)
         and all(isinstance(action, str) for action in value["change"]["actions"])
     )
+
+
+def _rank(does: str) -> int:
+    return MOST_DANGEROUS.index(does) if does in MOST_DANGEROUS else len(MOST_DANGEROUS)
 
 
 def _describe_change(resource: Data) -> dict[str, Any]:

@@ -5,15 +5,15 @@ reads it. A summary never hides: the page shows the whole payload below it, and 
 members no fact tells of.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 
-from approvals_app.payload.facts import Data, Fact, Level, Path, Reading, walk_objects
+from approvals_app.payload.facts import Data, Fact, Level, Path, Reading, clip, walk_objects
 from approvals_app.payload.kinds import (
     changes,
     command,
@@ -25,8 +25,7 @@ from approvals_app.payload.kinds import (
 )
 
 MOST_FACTS: Final = 7
-SMALL: Final = 16_384
-"""Characters of a payload whose summary is kept in memory."""
+LONGEST_LINE: Final = 160
 KINDS: Final[tuple[Callable[[Data, Path], Reading | None], ...]] = (
     plan.read,
     changes.read,
@@ -59,7 +58,9 @@ class Summary:
     @property
     def line(self) -> str:
         """The first facts on one line, for lists, mail and chat."""
-        return "; ".join(f"{fact.label}: {fact.value}" for fact in self.facts[:3])
+        return clip(
+            "; ".join(f"{fact.label}: {fact.value}" for fact in self.facts[:2]), LONGEST_LINE
+        )
 
     @property
     def level(self) -> Level:
@@ -68,13 +69,19 @@ class Summary:
 
 
 def summarize_text(payload: str) -> Summary:
-    """The summary of a task's payload as it is kept. Those of small payloads are cached."""
-    return _summarize_small(payload) if len(payload) < SMALL else summarize(orjson.loads(payload))
+    """The summary of a task's payload as it is kept, from memory where it was asked for lately."""
+    key = hashlib.sha256(payload.encode()).digest()
+    known = _summaries.get(key)
+    if known is None:
+        known = summarize(orjson.loads(payload))
+        if len(_summaries) >= MOST_KNOWN:
+            _summaries.clear()
+        _summaries[key] = known
+    return known
 
 
-@lru_cache(maxsize=512)
-def _summarize_small(payload: str) -> Summary:
-    return summarize(orjson.loads(payload))
+_summaries: dict[bytes, Summary] = {}
+MOST_KNOWN: Final = 2_000
 
 
 def summarize(payload: Data) -> Summary:

@@ -30,7 +30,7 @@ from django.db.models.functions import Coalesce, Left, Now
 from approvals_app.models import Approval, Override, Viewer, Vote
 from approvals_app.payload.diffs import Line, diff_tasks
 from approvals_app.payload.headline import format_amount
-from approvals_app.payload.summary import SMALL, Summary, summarize_text
+from approvals_app.payload.summary import Summary, summarize_text
 from approvals_app.review.presence import PRESENCE_TIMEOUT
 from audit_app.base.actors import Actor
 from audit_app.base.text_safety import shorten
@@ -52,6 +52,9 @@ LONGEST_SEARCH = 200
 LAST_PAGE = 10_000
 WORD_BREAK = re.compile(r"[\s!-/:-@\[-`{-~]+")
 """Separates the words of a search, exactly as the SQL function tasks_words does."""
+
+SMALL_PAYLOAD = 65_536
+"""Bytes of a payload whose summary a row shows."""
 
 LARGE_COLUMNS = ("data", "context", "payload", "description", "result", "error")
 COUNTED_MEMBERS = {
@@ -459,10 +462,12 @@ def _summary_annotations(path: str) -> dict[str, Any]:
 
 
 class _SmallText(Func):
-    """A text of at most SMALL bytes, or NULL: how long it is stands in its header."""
+    """A text of at most SMALL_PAYLOAD bytes, or NULL: how long it is stands in its header."""
 
     output_field = TextField()
-    template = f"CASE WHEN octet_length(%(expressions)s) <= {SMALL} THEN %(expressions)s END"
+    template = (
+        f"CASE WHEN octet_length(%(expressions)s) <= {SMALL_PAYLOAD} THEN %(expressions)s END"
+    )
 
 
 # Evaluated in the database: the list itself may be long, only its length is sent.
