@@ -38,8 +38,8 @@ ACTIONS = {
     ("read",): "read",
     ("no-op",): NOTHING,
 }
-MOST_DANGEROUS = ("destroy", "replace")
-"""Shown first; the others as they were sent."""
+SHOWN_FIRST, SHOWN_LAST = ("destroy", "replace"), NOTHING
+"""The others stand between, as they were sent."""
 MOST_LINES = 300
 """Lines of a change that are compared: the time is quadratic."""
 MOST_SHOWN = 200
@@ -111,8 +111,11 @@ def plan(data: Data) -> tuple[dict[str, Any], Any] | None:
     changes = (inside or data).get("resource_changes")
     if not isinstance(changes, list) or not changes or not all(map(_is_change, changes)):
         return None
-    shown = [_describe_change(each) for each in changes[:MOST_SHOWN]]
     counts = dict(Counter(_describe_action(each["change"]) for each in changes))
+    changes = sorted(changes, key=lambda each: _rank(_describe_action(each["change"])))
+    described = [_describe_change(each) for each in changes[:MOST_SHOWN]]
+    shown = [each for each in described if each["does"] != NOTHING]
+    unchanged = [each for each in described if each["does"] == NOTHING]
     others = _without(inside or data, "resource_changes")
     if more := changes[MOST_SHOWN:]:
         others["resource_changes"] = more
@@ -240,8 +243,10 @@ def _is_change(value: Any) -> bool:
     )
 
 
-def _rank(does: str) -> int:
-    return MOST_DANGEROUS.index(does) if does in MOST_DANGEROUS else len(MOST_DANGEROUS)
+def _rank(action: str) -> int:
+    if action in SHOWN_FIRST:
+        return SHOWN_FIRST.index(action)
+    return len(SHOWN_FIRST) + (action == SHOWN_LAST)
 
 
 def _describe_change(resource: Data) -> dict[str, Any]:
