@@ -44,7 +44,8 @@ def test_numbers_that_the_payload_lacks_are_on_the_page(client, alice, bot):
         ("summary.as_root", "cmd_ssh_hosts", False),
         ("summary.recipients > 1000", "mail_bcc_many", True),
         (
-            'decimal(summary.amount.split(" ")[0]) > decimal(200) && summary.amount.endsWith("EUR")',
+            "decimal(summary.amount.split(' ')[0]) > decimal(200)"
+            " && summary.amount.endsWith(' EUR')",
             "stripe_refund",
             True,
         ),
