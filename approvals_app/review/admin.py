@@ -353,7 +353,7 @@ def _describe_approved(approval: Approval, query: QueryDict) -> str:
     return format_html(
         "Request approved. Until an agent claims the task, you can "
         '<a class="o-link" href="{}">recall it</a>.',
-        f"{_page_url(approval.pk, query)}#recall",
+        f"{_page_url(approval.pk, query)}#decision",
     )
 
 
