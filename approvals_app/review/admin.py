@@ -46,7 +46,6 @@ from audit_app.base.errors import Conflict, Invalid, NotFound, OrchestratorError
 from audit_app.base.text_safety import badge, in_a_list, moment, visible
 from audit_app.http.serializers import UUID_TEXT
 from audit_app.ui.admin_base import RecentFilter, RoleFilter, WordsAdmin, actor_of
-from sessions_app.models import Task
 
 MAX_BULK_DECISIONS = 50
 MISSING_PROOFS = (ReauthenticationRequired, SecondFactorRequired)
@@ -352,7 +351,7 @@ def _run_decision(request: HttpRequest, approval_id: UUID, form: dict[str, Any])
             missing = approval.needed - sum(v.choice == "yes" for v in approval.votes_cast)
             if missing > 0:
                 return f"Your approval is recorded. {missing} more needed."
-            return _describe_approved(approval)
+            return _describe_approved(approval, request.GET)
         case "reject":
             approval = operations.reject(approval_id, notes=notes, **bound)
             if approval.status == Approval.Status.PENDING:
@@ -378,13 +377,13 @@ def _run_decision(request: HttpRequest, approval_id: UUID, form: dict[str, Any])
             return "Approved without the others. They were notified to review it."
 
 
-def _describe_approved(approval: Approval) -> str:
-    if approval.task.status != Task.Status.APPROVED or approval.override_id:
+def _describe_approved(approval: Approval, query: QueryDict) -> str:
+    if approval.override_id:
         return "Request approved."
     return format_html(
         "Request approved. Until an agent claims the task, you can "
         '<a class="o-link" href="{}">recall it</a>.',
-        f"{_page_url(approval.pk)}#recall",
+        f"{_page_url(approval.pk, query)}#decision",
     )
 
 

@@ -62,6 +62,7 @@ BESIDES_TRANSITIONS = {
         ("task.routed", "", "rejected"),
         ("task.revised", "", ""),
         ("task.lease_extended", "", ""),
+        ("task.recalled", "", ""),
         ("task.purged", "rejected", ""),
         ("task.purged", "expired", ""),
         ("task.purged", "cancelled", ""),
