@@ -84,6 +84,18 @@ class OverrideOverdue(Conflict):
     """The review of an earlier override was due at {due}; nobody can break the glass before it."""
 
 
+class NoRightToRecall(Forbidden):
+    """Only people who voted on this, or were asked to, can recall it."""
+
+
+class RecallTooLate(Conflict):
+    """{claimed_by} claimed this task at {claimed_at}; it is too late to recall it."""
+
+
+class ReviewPending(Conflict):
+    """This was approved alone; its review is pending: it can be cancelled, but not wait again."""
+
+
 class LookFirst(Conflict):
     """Approving requires {seconds_left} s more on the page of the request."""
 

@@ -501,6 +501,19 @@ class Task(Subject):
     def cancel(self) -> None:
         self._end_lease()
 
+    @recorded_as(EventType.TASK_RECALLED)
+    @transition(field=status, source=Status.APPROVED, target=Status.CANCELLED)
+    def recall(self) -> None:
+        """Somebody takes the approval back before it is used, and ends the task."""
+
+    @recorded_as(EventType.TASK_RECALLED)
+    @transition(field=status, source=Status.APPROVED, target=Status.AWAITING_APPROVAL)
+    def reopen(self) -> None:
+        """Somebody takes the approval back: the same payload waits, as the next revision."""
+        # Votes and approvals belong to a revision: none of the earlier ones counts again.
+        self.revision += 1
+        self.approved_until = None
+
     @recorded_as(EventType.TASK_CLAIMED)
     @transition(field=status, source=Status.APPROVED, target=Status.CLAIMED)
     def claim(self, *, agent_id: uuid.UUID, session_id: uuid.UUID | None, until: datetime) -> None:

@@ -345,7 +345,8 @@ def _decide(
 
 def _cancel_unless_claimed(task: Task, *, by: Actor, because: Approval) -> None:
     # A claimed task is already being executed: its agent has to end it.
-    if task.status == Task.Status.APPROVED:
+    # Nor is what was recalled and approved by others since.
+    if task.status == Task.Status.APPROVED and task.revision == because.revision:
         perform(task.cancel, by=by, details=_evidence(because))
 
 

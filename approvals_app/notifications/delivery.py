@@ -66,6 +66,7 @@ OUTCOMES = {
     Task.Status.REJECTED: "rejected",
     Task.Status.EXPIRED: "not decided in time",
     Task.Status.CANCELLED: "cancelled",
+    Task.Status.AWAITING_APPROVAL: "recalled and waits for approval again",
 }
 
 
@@ -163,7 +164,8 @@ def _compose_messages(rows: list[Notice]) -> dict[int, Message]:
 
 
 def _find_approvals(person: User | None, ids: set[UUID]) -> dict[UUID, Approval]:
-    """Those of ``ids`` on which ``person`` can still vote; without one, on which anybody can."""
+    """Those of ``ids`` on which ``person`` can still vote, one for each task; without a person, on
+    which anybody can."""
     if person is not None:
         approvals = Approval.objects.waiting_for(Actor.human(person))
     else:

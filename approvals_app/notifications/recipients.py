@@ -30,6 +30,7 @@ OUTCOMES = {
     EventType.TASK_APPROVED.value,
     EventType.TASK_REJECTED.value,
     EventType.TASK_EXPIRED.value,
+    EventType.TASK_RECALLED.value,
 }
 WEBHOOKS = {EventType.WEBHOOK_PAUSED.value, EventType.WEBHOOK_DISABLED.value}
 VOTERS = """
@@ -120,9 +121,16 @@ def _load_voters(approvals: Iterable[UUID]) -> dict[UUID, set[int]]:
 def _find_outcomes(events: list[Event]) -> Iterator[Recipients]:
     """Outcomes of tasks that waited for approval: for the agent's owner, and the person on whose
     behalf it asked."""
-    # What policies approved or refused at once is no news to anybody.
-    waited = Task.Status.AWAITING_APPROVAL
-    decided = [e for e in events if e.event_type in OUTCOMES and e.from_state == waited]
+    # What policies approved or refused at once, or what nobody used in time, is no news to anybody.
+    decided = [
+        event
+        for event in events
+        if event.event_type in OUTCOMES
+        and (
+            event.from_state == Task.Status.AWAITING_APPROVAL
+            or event.event_type == EventType.TASK_RECALLED
+        )
+    ]
     if not decided:
         return
     rows = Task.objects.filter(pk__in=[event.subject_id for event in decided])

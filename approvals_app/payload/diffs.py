@@ -35,9 +35,10 @@ def diff_lines(before: Any, after: Any, most: int = 5_000) -> list[Line]:
 def diff_tasks(ids: Iterable[UUID]) -> dict[UUID, list[Line]]:
     """The diff of each task's current revision from the one before it, by task id.
 
-    Leaves out tasks that were never revised. Sends one query.
+    Leaves out tasks that were never revised, or that wait again as they were. Sends one query.
     """
     before = TaskRevision.objects.filter(task__in=list(ids), number=F("task__revision") - 1)
+    before = before.exclude(payload_digest=F("task__payload_digest"))
     now = before.values_list("task_id", "payload", "task__payload")
     return {task: diff_lines(json.loads(old), json.loads(new)) for task, old, new in now}
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -176,17 +176,18 @@ class Filters:
             values["page"] = number
         return urlencode({name: value for name, value in values.items() if value})
 
-    def filter_approvals(self, approvals: "QuerySet[Approval]") -> "QuerySet[Approval]":
-        if self.role:
-            approvals = approvals.filter(approver_role=self.role)
+    def select_waiting(self, actor: Actor) -> "QuerySet[Approval]":
+        """What waits for ``actor`` and matches, one row for each task."""
+        among = Q(approver_role=self.role) if self.role else Q()
+        if self.age:
+            among &= Q(created_at__lte=Now() - AGES[self.age][1])
+        approvals: QuerySet[Approval] = Approval.objects.waiting_for(actor, among)
         if self.type:
             approvals = approvals.filter(task__task_type=self.type)
         if self.agent:
             # By a constant: of a join PostgreSQL can't tell whether it leaves much or little.
             agent = Agent.objects.filter(name=self.agent).values_list("pk", flat=True).first()
             approvals = approvals.filter(task__agent_id=agent) if agent else approvals.none()
-        if self.age:
-            approvals = approvals.filter(created_at__lte=Now() - AGES[self.age][1])
         return approvals.filter(_matches_words(self.q)) if self.q else approvals
 
 
@@ -270,11 +271,15 @@ def load_page(actor: Actor, filters: Filters) -> Page:
     start = (filters.page - 1) * PAGE_SIZE
     # Choose the page's ids first, so that votes and viewers are only counted for these rows; the
     # one row more tells whether there is a next page.
-    waiting = filters.filter_approvals(Approval.objects.waiting_for(actor)).order_by(*URGENCY)
+    waiting = filters.select_waiting(actor).order_by(*URGENCY)
     page_ids = waiting.values("pk")[start : start + PAGE_SIZE + 1]
     approvals = list(
         _annotate_rows(Approval.objects.filter(pk__in=page_ids), actor).order_by(*URGENCY)
     )
+    if not approvals and start:
+        # What was on this page was decided: show the last one that there is.
+        left = waiting.order_by()[:start].count()
+        return load_page(actor, replace(filters, page=max(1, -(-left // PAGE_SIZE))))
     rows = [_build_waiting_row(approval) for approval in approvals[:PAGE_SIZE]]
     return Page(rows, filters.page, has_next=len(approvals) > PAGE_SIZE)
 
@@ -301,7 +306,7 @@ def list_open_overrides(actor: Actor) -> list[Override]:
 
 
 def count_waiting(actor: Actor) -> int:
-    """How many approvals wait for ``actor``, counted up to MAX_COUNT + 1."""
+    """How many decisions wait for ``actor``, counted up to MAX_COUNT + 1."""
     count: int = Approval.objects.waiting_for(actor).order_by()[: MAX_COUNT + 1].count()
     return count
 
@@ -350,7 +355,7 @@ def select_for_export(actor: Actor, filters: Filters) -> tuple["QuerySet[Any]", 
         case "asked":
             rows = _latest_requests(actor)
         case _:
-            rows = filters.filter_approvals(Approval.objects.waiting_for(actor))
+            rows = filters.select_waiting(actor)
     return rows, CSV_COLUMNS[filters.tab]
 
 

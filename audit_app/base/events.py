@@ -28,6 +28,7 @@ class EventType(models.TextChoices):
     TASK_COMPLETED = "task.completed"
     TASK_FAILED = "task.failed"
     TASK_CANCELLED = "task.cancelled"
+    TASK_RECALLED = "task.recalled"
     TASK_PURGED = "task.purged"
 
     APPROVAL_REQUESTED = "approval.requested"

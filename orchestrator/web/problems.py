@@ -198,12 +198,13 @@ def _wants_a_page(request: HttpRequest) -> bool:
 
 
 def _as_page(
-    request: HttpRequest, response: HttpResponse, title: str, sentence: str
+    request: HttpRequest, response: HttpResponse, title: str, sentence: str, again: str = ""
 ) -> HttpResponse:
     """``response``, or the same as a page where a person asks."""
     if not _wants_a_page(request):
         return response
-    page = {"title": title, "sentence": sentence, "trace_id": tracing.current.get(None)}
+    trace_id = tracing.current.get(None)
+    page = {"title": title, "sentence": sentence, "again": again, "trace_id": trace_id}
     return render(request, "problem.html", page, status=response.status_code)
 
 
@@ -245,6 +246,9 @@ def too_many_requests(request: HttpRequest, seconds: int) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     sentence = (
-        "Your session expired or the form is too old. Nothing was saved; reload and try again."
+        "Nothing was decided or saved: you signed in again since you opened the form, or it is too "
+        "old. Open the page again; what you wrote about a request is still there."
     )
-    return _as_page(request, problem(403, reason, code="csrf_failed"), "Not sent", sentence)
+    answer = problem(403, reason, code="csrf_failed")
+    # By a link: reloading this answer would send the old form again.
+    return _as_page(request, answer, "Not sent", sentence, again=request.get_full_path())

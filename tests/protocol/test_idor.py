@@ -153,6 +153,12 @@ RULES = {
     "POST /approvals/{id}/break_glass": Changes(
         "approval", "%(break)s", "humans_only", "no_right_to_override"
     ),
+    "POST /approvals/{id}/recall": Changes(
+        "approval",
+        '{"reason": "x", "then": "cancel"}',
+        "humans_only",
+        "no_right_to_recall invalid_transition",
+    ),
     "POST /approvals/bulk": Several("%(several)s"),
     "GET /audit/events": Lists("events"),
     "GET /events": Streams(),

@@ -28,6 +28,7 @@ TASK_PAIRS = {
     ("awaiting_approval", "cancelled"),
     ("approved", "claimed"),
     ("approved", "cancelled"),
+    ("approved", "awaiting_approval"),
     ("approved", "expired"),
     ("claimed", "completed"),
     ("claimed", "failed"),

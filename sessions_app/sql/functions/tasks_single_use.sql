@@ -1,7 +1,9 @@
 CREATE OR REPLACE FUNCTION tasks_single_use() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.approved_until IS DISTINCT FROM OLD.approved_until
-       AND (OLD.status, NEW.status) <> ('awaiting_approval', 'approved') THEN
+       AND (OLD.status, NEW.status) <> ('awaiting_approval', 'approved')
+       AND ((OLD.status, NEW.status) <> ('approved', 'awaiting_approval')
+            OR NEW.approved_until IS NOT NULL) THEN
         RAISE EXCEPTION 'how long an approval holds is said when it is given'
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;

@@ -17,7 +17,8 @@ CREATE TRIGGER tasks_unambiguous BEFORE INSERT OR UPDATE OF payload ON tasks
     FOR EACH ROW EXECUTE FUNCTION tasks_unambiguous();
 
 CREATE CONSTRAINT TRIGGER tasks_written AFTER UPDATE ON tasks
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.revision <> NEW.revision)
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (OLD.revision <> NEW.revision AND OLD.status = NEW.status)
     EXECUTE FUNCTION tasks_written();
 
 -- A revision is the one change that leaves the state alone, and it changes nothing else.
