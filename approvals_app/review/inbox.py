@@ -299,8 +299,9 @@ def load_rows(actor: Actor, ids: Iterable[UUID]) -> list[WaitingRow]:
 
 
 def list_open_overrides(actor: Actor) -> list[Override]:
-    """The ten overrides (break glass) whose review is due first."""
-    overrides = Override.objects.visible_to(actor).filter(status=Override.Status.OPEN)
+    """The ten overrides (break glass) that wait for ``actor``'s review and are due first."""
+    reviews = Approval.objects.waiting_for(actor).filter(override=OuterRef("pk"))
+    overrides = Override.objects.filter(Exists(reviews), status=Override.Status.OPEN)
     listed = overrides.select_related("opened_by", "task").defer(*_large_columns("task"))
     return list(listed.order_by("review_due_at")[:10])
 

@@ -723,3 +723,14 @@ def test_a_stand_in_for_two_members_is_asked_once():
     stand_in(alice, charlie)
     stand_in(erin, charlie)
     assert waiting_roles(charlie) == ["finance"]
+
+
+def test_the_inbox_warns_of_overrides_that_its_owner_can_review():
+    alice, bob, carol = (person(name, "finance") for name in ("alice", "bob", "carol"))
+    review = opened_by(alice, ask())
+    open_for = {
+        who.username: len(inbox.list_open_overrides(Actor.human(who))) for who in (alice, bob)
+    }
+    assert open_for == {"alice": 0, "bob": 1}
+    say(bob, review)
+    assert [len(inbox.list_open_overrides(Actor.human(who))) for who in (bob, carol)] == [0, 1]

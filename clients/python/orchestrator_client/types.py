@@ -270,6 +270,13 @@ class Problem(TypedDict):
     errors: NotRequired[list[dict[str, Any]]]
 
 
+class RecallRequest(TypedDict):
+    """A request body: nothing but the declared fields."""
+
+    reason: str
+    then: Literal["cancel", "wait"]
+
+
 class RequestApprovalRequest(TypedDict):
     """A request body: nothing but the declared fields."""
 
