@@ -126,9 +126,7 @@ class TestSeparationOfDuties:
         for person in User.objects.all():
             assert not Approval.objects.waiting_for(Actor.human(person)).exists()
 
-    def test_what_was_asked_for_her_former_name_is_among_her_requests(
-        self, provider, browser, bot
-    ):
+    def test_what_was_asked_for_her_former_name_is_among_her_requests(self, provider, browser, bot):
         TaskFactory(agent=bot, on_behalf_of="Alice", description="Refund of old Alice")
         window = browser()
         window.sign_on()
