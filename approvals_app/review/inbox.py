@@ -109,11 +109,12 @@ SELECT theirs.id FROM agents CROSS JOIN LATERAL (
     ORDER BY created_at DESC LIMIT %s) AS theirs
 WHERE agents.owner_id = %s
 UNION
-SELECT named.id FROM reviewer_facts(%s) AS facts
-CROSS JOIN LATERAL unnest(facts.names) AS person (name)
+SELECT named.id FROM auth_user CROSS JOIN LATERAL (
+    VALUES (upper(username)), (upper(email))) AS person (name)
 CROSS JOIN LATERAL (
     SELECT id FROM tasks WHERE upper(on_behalf_of) = person.name AND on_behalf_of <> ''
     ORDER BY created_at DESC LIMIT %s) AS named
+WHERE auth_user.id = %s
 """
 # The first half uses a partial index, whose condition and expression it must repeat exactly.
 SEARCH_SQL = """
@@ -386,8 +387,7 @@ def _load_decided_page(actor: Actor, number: int) -> Page:
 
 def _latest_requests(actor: Actor) -> "QuerySet[Task]":
     """The latest tasks routed by ``actor``'s agents or on ``actor``'s behalf."""
-    person = int(actor.id)
-    values = [MAX_HISTORY, person, person, MAX_HISTORY]
+    values = [MAX_HISTORY, actor.id, MAX_HISTORY, actor.id]
     return Task.objects.filter(pk__in=RawSQL(REQUESTS_SQL, values))  # noqa: S611  # a constant
 
 

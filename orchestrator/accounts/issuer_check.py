@@ -174,6 +174,7 @@ def _check_login(url: str, metadata: Mapping[str, Any]) -> Iterator[Finding]:
     if missing:
         return
     yield from _check_lists(metadata)
+    yield from _check_authentication(metadata)
     yield _check_client(metadata)
     for name, lack in (
         ("userinfo_endpoint", "Groups and addresses must be in ID tokens."),
@@ -200,6 +201,17 @@ def _check_lists(metadata: Mapping[str, Any]) -> Iterator[Finding]:
         if isinstance(listed, list) and (lacking := [one for one in wanted if one not in listed]):
             sentence = f"The issuer's {name} lacks {', '.join(lacking)}, needed for {purpose}."
             yield Finding(level, sentence)
+
+
+def _check_authentication(metadata: Mapping[str, Any]) -> Iterator[Finding]:
+    name = "token_endpoint_auth_methods_supported"
+    methods = metadata.get(name)
+    ways = ("client_secret_basic", "client_secret_post")
+    if isinstance(methods, list) and not any(way in methods for way in ways):
+        yield _problem(
+            f"The issuer's {name} has neither client_secret_basic nor client_secret_post, and this "
+            "site has no other way to authenticate."
+        )
 
 
 def _check_client(metadata: Mapping[str, Any]) -> Finding:

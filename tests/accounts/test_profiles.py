@@ -126,13 +126,27 @@ class TestSeparationOfDuties:
         for person in User.objects.all():
             assert not Approval.objects.waiting_for(Actor.human(person)).exists()
 
-    def test_what_was_asked_for_her_former_name_is_among_her_requests(self, provider, browser, bot):
-        TaskFactory(agent=bot, on_behalf_of="Alice", description="Refund of old Alice")
+    @pytest.mark.parametrize(
+        "claims",
+        [
+            {"preferred_username": "bob"},
+            {"email": "bob@corp.example", "email_verified": False},
+        ],
+        ids=str,
+    )
+    def test_whoever_takes_a_name_at_the_issuer_sees_nothing_of_its_owners_requests(
+        self, provider, browser, bot, bob, claims
+    ):
+        User.objects.filter(pk=bob.pk).update(email="bob@corp.example")
+        for name in ("bob", "bob@corp.example"):
+            TaskFactory(agent=bot, on_behalf_of=name, target="sre", description="A secret of Bob's")
+        browser().sign_on()
+        provider.claims |= claims
         window = browser()
         window.sign_on()
-        User.objects.update(username="alice.married")
-        page = window.read("/admin/?tab=asked")
-        assert "Refund of old Alice" in page
+
+        assert window.person == "alice"
+        assert "A secret of Bob" not in window.read("/admin/?tab=asked")
 
     def test_aliases_go_with_the_person(self, provider, browser):
         sign_on(browser, provider, preferred_username="alice")

@@ -113,6 +113,10 @@ def test_an_issuer_that_fails(provider, check):  # noqa: F811
         ({"token_endpoint": None}, ["no token_endpoint"]),
         ({"scopes_supported": ["openid", "email"]}, ["profile", "ADMIN_OIDC_SCOPES"]),
         ({"response_types_supported": ["id_token"]}, ["code"]),
+        (
+            {"token_endpoint_auth_methods_supported": ["private_key_jwt"]},
+            ["neither client_secret_basic nor client_secret_post"],
+        ),
         ({"token_endpoint": "http://127.0.0.1:9/token"}, ["token endpoint", "127.0.0.1:9"]),
     ],
     ids=str,

@@ -29,7 +29,7 @@ from tests.factories import TaskFactory
 
 DUMP = Path(__file__).parent / "version_0_1_0.sql.gz"
 GROWN = {"django_migrations", "django_content_type", "auth_permission"}
-NEW = {"schema_objects"}
+NEW = {"person_aliases", "schema_objects", "sign_in_sessions"}
 RENAMED_MODELS = {"tailreader": "consumeroffset", "era": "epoch"}
 
 # Everything that pg_dump would say of the schema, a line an object.
