@@ -2,7 +2,7 @@
 
 from functools import cache, reduce
 from operator import or_
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import UUID
 
 from django.contrib.auth.models import Group
@@ -103,12 +103,12 @@ class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
         if not actor.is_human:
             return self.none()
         among = among or Q()
-        rows: Self = self.model.objects.all()
+        everything: Any = self.model.objects.all()
         # All that is pending of a task is one decision.
         other = Q(expires_at__lt=OuterRef("expires_at")) | Q(
             expires_at=OuterRef("expires_at"), approver_role__lt=OuterRef("approver_role")
         )
-        sooner = rows._open_to(actor).filter(among, other, task=OuterRef("task"))
+        sooner = everything._open_to(actor).filter(among, other, task=OuterRef("task"))
         waiting = self._open_to(actor).filter(among, ~Q(there_is(sooner)))
         return waiting.order_by("expires_at", "id")
 

@@ -502,17 +502,24 @@ class Task(Subject):
         self._end_lease()
 
     @recorded_as(EventType.TASK_RECALLED)
-    @transition(field=status, source=Status.APPROVED, target=Status.CANCELLED)
+    @transition(
+        field=status, source=(Status.AWAITING_APPROVAL, Status.APPROVED), target=Status.CANCELLED
+    )
     def recall(self) -> None:
-        """Somebody takes the approval back before it is used, and ends the task."""
+        """Somebody takes an approval back before it is used, and ends the task."""
 
     @recorded_as(EventType.TASK_RECALLED)
     @transition(field=status, source=Status.APPROVED, target=Status.AWAITING_APPROVAL)
     def reopen(self) -> None:
-        """Somebody takes the approval back: the same payload waits, as the next revision."""
+        """Somebody takes an approval back: the same payload waits, as the next revision."""
+        self.approved_until = None
+        self.ask_again()
+
+    @recorded_as(EventType.TASK_RECALLED)
+    def ask_again(self) -> None:
+        """Somebody takes an approval back while the task still waits for others."""
         # Votes and approvals belong to a revision: none of the earlier ones counts again.
         self.revision += 1
-        self.approved_until = None
 
     @recorded_as(EventType.TASK_CLAIMED)
     @transition(field=status, source=Status.APPROVED, target=Status.CLAIMED)

@@ -1,4 +1,4 @@
-"""Recall: an approved task is taken back before an agent claims it."""
+"""Recall: an approval is taken back before an agent claims the task."""
 
 from enum import StrEnum
 from typing import Any
@@ -18,6 +18,8 @@ from audit_app.trail.recording import perform
 from sessions_app.models import Task
 from sessions_app.tasks.revisions import reopen
 
+WHY = "An approval of the task was recalled."
+
 
 class Then(StrEnum):
     """What becomes of a recalled task."""
@@ -28,12 +30,13 @@ class Then(StrEnum):
 
 @operation("approval.recall")
 def recall(approval_id: UUID, *, by: Actor, reason: str, then: Then) -> Task:
-    """Take back the approval of a task that nobody claimed yet, and cancel it or ask again.
+    """Take back an approval of a task that nobody claimed yet, and cancel the task or ask again.
 
-    Asking again requests the same approvals of the same payload, as its next revision; no earlier
-    vote counts, and a deadline that passes is no longer taken for a yes. Raises NotFound,
-    HumansOnly, NoRightToRecall, AlreadyDecided (``approval_id`` is of an earlier revision),
-    RecallTooLate, ReviewPending, InvalidTransition.
+    The task may still wait for its other approvals. Of a claim and a recall at once, the second
+    waits for the row and is then refused. Asking again requests the same approvals of the same
+    payload, as its next revision; no earlier vote counts, and a deadline that passes is no longer
+    taken for a yes. Raises NotFound, HumansOnly, NoRightToRecall, AlreadyDecided (``approval_id``
+    is of an earlier revision), RecallTooLate, ReviewPending, InvalidTransition.
     """
     approval = Approval.objects.lock_visible_with_task(by, approval_id)
     check_may_recall(approval, by)
@@ -41,22 +44,22 @@ def recall(approval_id: UUID, *, by: Actor, reason: str, then: Then) -> Task:
     details = {"reason": reason, "approval_id": str(approval.pk), **by.assurance.as_details()}
     if then is Then.CANCEL:
         perform(task.recall, by=by, details=details)
+        operations.withdraw_pending(task, None, by=by, why=WHY)
         return task
     if Override.objects.filter(task=task, revision=task.revision, status="open").exists():
         # Its reviews are still pending, and a group decides on one approval of a task at a time.
         raise ReviewPending(approval)
-    given = list(
-        task.approvals.blocking()
-        .filter(revision=task.revision, escalated_to=None)
-        .order_by("created_at", "id")
-    )
+    # All that the task waited for, decided or not.
+    current = task.approvals.blocking().filter(revision=task.revision, escalated_to=None)
+    asked = list(current.order_by("created_at", "id"))
     reopen(task, by=by, details=details)
-    _request_again(task, given, by=by, reason=reason)
+    operations.withdraw_pending(task, None, by=by, why=WHY)
+    _request_again(task, asked, by=by, reason=reason)
     return task
 
 
 def check_may_recall(approval: Approval, by: Actor) -> None:
-    """Check that ``by`` may recall the task that ``approval`` approved.
+    """Check that ``by`` may recall ``approval``.
 
     Raises HumansOnly, NoRightToRecall, AlreadyDecided, RecallTooLate, InvalidTransition.
     """
@@ -69,7 +72,8 @@ def check_may_recall(approval: Approval, by: Actor) -> None:
         raise eligibility.build_already_decided(approval)
     if task.consumed_by_id is not None:
         raise RecallTooLate(approval, **_describe_claim(task))
-    if task.status != Task.Status.APPROVED:
+    waits = task.status == Task.Status.AWAITING_APPROVAL
+    if task.status != Task.Status.APPROVED and not (waits and approval.status == "approved"):
         allowed = task.transitions_allowed()
         raise InvalidTransition(
             approval, what="task", state=task.status, transition="recall", allowed=allowed
@@ -100,12 +104,12 @@ def _describe_claim(task: Task) -> dict[str, Any]:
     }
 
 
-def _request_again(task: Task, given: list[Approval], *, by: Actor, reason: str) -> None:
-    """Request of each role what ``given``, the approvals that were taken back, asked of it."""
+def _request_again(task: Task, asked: list[Approval], *, by: Actor, reason: str) -> None:
+    """Request of each role what ``asked``, its approvals of the earlier revision, asked of it."""
     now = clock()
     # A role may have approved twice, since an agent can ask it again: the stricter terms hold.
-    for role in sorted({each.approver_role for each in given}):
-        same_role = [each for each in given if each.approver_role == role]
+    for role in sorted({each.approver_role for each in asked}):
+        same_role = [each for each in asked if each.approver_role == role]
         last = same_role[-1]
         asker = next((e.requested_by_id for e in same_role if e.requested_by_id), None)
         operations.create_approval(

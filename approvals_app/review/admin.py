@@ -44,7 +44,6 @@ from audit_app.base.errors import Conflict, Invalid, NotFound, OrchestratorError
 from audit_app.base.text_safety import badge, in_a_list, moment, visible
 from audit_app.http.serializers import UUID_TEXT
 from audit_app.ui.admin_base import RecentFilter, RoleFilter, WordsAdmin, actor_of
-from sessions_app.models import Task
 
 MAX_BULK_DECISIONS = 50
 MISSING_PROOFS = (ReauthenticationRequired, SecondFactorRequired)
@@ -386,7 +385,7 @@ def _bulk_url(ids: list[UUID]) -> str:
 
 
 def _describe_approved(approval: Approval) -> str:
-    if approval.task.status != Task.Status.APPROVED or approval.override_id:
+    if approval.override_id:
         return "Request approved."
     return format_html(
         "Request approved. Until an agent claims the task, you can "

@@ -10,7 +10,7 @@ from django.db import models
 
 from audit_app.base.events import EventType
 from audit_app.models import Subject
-from audit_app.trail.verification import changes_of
+from audit_app.trail.verification import changes_of, events_in_place
 
 TRIGGERS = """\
 -- Generated from the model {model} by `make docs`.
@@ -71,10 +71,7 @@ def legal_changes(model: type[Subject]) -> list[str]:
         changes |= {(str(model.purged_as), state, "") for state in _last_states(model)}
     for event, pairs in changes_of(model).items():
         changes |= {(event, str(before), str(after)) for before, after in pairs}
-    for name in dir(model):
-        method: Any = getattr(model, name, None)
-        if hasattr(method, "recorded_as") and not hasattr(method, "_django_fsm"):
-            changes.add((str(method.recorded_as), "", ""))
+    changes |= {(event, "", "") for event in events_in_place(model)}
     states = ["", *_states(model)]
 
     def in_order(change: tuple[str, str, str]) -> tuple[int, int, int]:

@@ -106,6 +106,10 @@ class Verification:
 
     def __post_init__(self) -> None:
         self._changes = {kind: changes_of(model) for kind, model in Subject.kinds().items()}
+        # Some of these events also change a row in place.
+        for kind, model in Subject.kinds().items():
+            for event in events_in_place(model) & self._changes[kind].keys():
+                self._changes[kind][event].add((None, None))
 
     @property
     def subjects(self) -> int:
@@ -365,6 +369,16 @@ def changes_of(model: type[Subject]) -> dict[str, set[tuple[str | None, str | No
         pair = (str(transition_.source), str(transition_.target))
         changes.setdefault(event, set()).add(pair)
     return changes
+
+
+def events_in_place(model: type[Subject]) -> set[str]:
+    """The events of ``model`` that leave the state alone."""
+    methods: list[Any] = [getattr(model, name, None) for name in dir(model)]
+    return {
+        str(method.recorded_as)
+        for method in methods
+        if hasattr(method, "recorded_as") and not hasattr(method, "_django_fsm")
+    }
 
 
 def _field(model: type[models.Model], name: str) -> Any:

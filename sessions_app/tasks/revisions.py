@@ -54,11 +54,12 @@ def revise(
 
 
 def reopen(task: Task, *, by: Actor, details: dict[str, Any]) -> None:
-    """Let ``task``, approved, locked and never claimed, wait again with the payload that it has, as
-    its next revision: part of an operation, which requests the approvals."""
+    """Let ``task``, locked and never claimed, wait anew with the payload that it has, as its next
+    revision: part of an operation, which requests the approvals."""
     _keep_revision(task)
     digests = {"payload_digest": task.payload_digest, "replaces": task.payload_digest}
-    perform(task.reopen, by=by, details=digests | details)
+    change = task.reopen if task.status == Task.Status.APPROVED else task.ask_again
+    perform(change, by=by, details=digests | details)
 
 
 def _keep_revision(task: Task) -> None:

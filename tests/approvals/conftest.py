@@ -46,7 +46,7 @@ def say(api: Callable[..., Any]) -> Callable[..., Any]:
     """``say(alice, "approve", approval, notes="…")``: over HTTP, of the payload as it is."""
 
     def post(person: User, what: str, approval: Approval, **body: Any) -> Any:
-        if what not in ("withdraw_vote", "delegate"):
+        if what not in ("withdraw_vote", "delegate", "recall"):
             body = {"payload_digest": approval.payload_digest} | body
         return api(user=person).post(f"/approvals/{approval.pk}/{what}", body)
 

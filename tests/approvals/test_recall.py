@@ -157,6 +157,35 @@ def test_an_earlier_approval_recalls_nothing_that_was_approved_since(
     assert reload(refund).status == "approved"
 
 
+def test_a_yes_is_taken_back_while_others_are_still_asked(bot, say, alice, bob, erin, recall):
+    policy(asks="1 finance, 2 legal")
+    task = TaskFactory(agent=bot)
+    say(erin, "approve", find_approval(task, "legal"))
+    approval = find_approval(task, "finance")
+    assert code(_recall_by(alice, approval, say)) == (409, "invalid_transition")
+    say(alice, "approve", approval)
+
+    again = _recall_by(alice, approval, say)
+    assert again.json()["status"] == "awaiting_approval"
+    said = [(a["approver_role"], a["status"], a["revision"]) for a in again.json()["approvals"]]
+    assert sorted(said) == [
+        ("finance", "approved", 1),
+        ("finance", "pending", 2),
+        ("legal", "pending", 2),
+        ("legal", "withdrawn", 1),
+    ]
+    # Every vote is cast anew.
+    assert say(erin, "approve", find_approval(task, "legal")).status_code == 200
+    say(bob, "approve", find_approval(task, "finance"))
+    last = Approval.objects.get(task=task, approver_role="finance", revision=2)
+    assert _recall_by(bob, last, say, "cancel").json()["status"] == "cancelled"
+    assert not Approval.objects.pending().filter(task=task).exists()
+
+
+def _recall_by(person, approval, say, then="wait"):
+    return say(person, "recall", approval, reason="The wrong customer.", then=then)
+
+
 def test_what_was_approved_alone_is_cancelled_and_still_reviewed(bot, say, breaker, bob, recall):
     task = TaskFactory(agent=bot)
     say(breaker, "break_glass", the_approval(task), reason="Fire.")
@@ -234,3 +263,14 @@ def test_the_database_refuses_another_payload(refund, superuser, columns, why):
     statement = f"UPDATE tasks SET status = 'awaiting_approval', {columns}"
     with pytest.raises(DatabaseError, match=why), connection.cursor() as cursor:
         cursor.execute(statement)
+
+
+def test_the_database_refuses_to_ask_anew_where_nobody_recalled(bot, alice, superuser):
+    task = TaskFactory(agent=bot)
+    with (
+        pytest.raises(DatabaseError, match="nothing to recall"),
+        transaction.atomic(),
+    ):
+        reopen(task, by=Actor.human(alice), details={"reason": "x"})
+    with pytest.raises(DatabaseError, match="nothing to recall"), transaction.atomic():
+        perform(reload(task).recall, by=Actor.human(alice), details={"reason": "x"})

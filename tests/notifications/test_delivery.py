@@ -12,6 +12,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from approvals_app.decisions import delegations, operations
 from approvals_app.decisions.break_glass import break_glass
 from approvals_app.decisions.deadlines import expire_approvals, remind
+from approvals_app.decisions.recall import Then, recall
 from approvals_app.models import Approval, Vote
 from approvals_app.notifications import delivery
 from approvals_app.notifications.models import Notice
@@ -192,6 +193,20 @@ def test_the_outcome_is_sent_to_whoever_asked(tell, alice, bob, charlie, decisio
     became = "approved" if decision == "approve" else "rejected"
     assert sentence(mails[0]) == f"What his asked of finance, refund_approval, was {became}."
     assert text(mails[0]).endswith("https://orchestrator.example/admin/?tab=asked\n")
+
+
+@pytest.mark.parametrize(
+    ("then", "became"), [("cancel", "cancelled"), ("wait", "recalled and waits for approval again")]
+)
+def test_a_recall_is_sent_to_whoever_asked(tell, alice, charlie, then, became):
+    task = TaskFactory(agent=AgentFactory(name="his", owner=charlie))
+    approval = find_approval(task, "finance")
+    say(alice, "approve", approval)
+    tell()
+    recall(approval.pk, by=Actor.human(alice), reason="The wrong customer.", then=Then(then))
+    mails = {mail["To"]: mail for mail in tell()}
+    outcome = sentence(mails["charlie@example.com"])
+    assert outcome == f"What his asked of finance, refund_approval, was {became}."
 
 
 def test_what_needed_nobody_notifies_nobody(tell, alice, charlie):

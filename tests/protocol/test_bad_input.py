@@ -204,6 +204,13 @@ WRITES = (
     ),
     Write(
         "POST",
+        "/approvals/{id}/recall",
+        "alice",
+        "approval",
+        {"reason": "The wrong customer.", "then": "cancel"},
+    ),
+    Write(
+        "POST",
         "/approvals/bulk",
         "alice",
         "",
@@ -230,6 +237,7 @@ ACCEPTABLE = {
     "/approvals/{id}/withdraw_vote": "no_vote",
     "/approvals/{id}/delegate": "unknown_person",
     "/approvals/{id}/break_glass": "no_right_to_override",
+    "/approvals/{id}/recall": "invalid_transition",
 }
 """What else a request that is well formed may be told here."""
 

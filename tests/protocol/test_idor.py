@@ -157,7 +157,7 @@ RULES = {
         "approval",
         '{"reason": "x", "then": "cancel"}',
         "humans_only",
-        "no_right_to_recall invalid_transition",
+        "no_right_to_recall invalid_transition recall_too_late",
     ),
     "POST /approvals/bulk": Several("%(several)s"),
     "GET /audit/events": Lists("events"),

@@ -116,7 +116,7 @@ def test_what_was_not_claimed_is_not_reported_on(do, payer, what):
     answer = do(payer, what)
     assert refusal(answer) == (409, "invalid_transition")
     assert answer.json()["state"] == "approved"
-    assert answer.json()["allowed"] == ["cancel", "claim", "expire"]
+    assert answer.json()["allowed"] == ["cancel", "claim", "expire", "recall", "reopen"]
 
 
 def test_what_is_finished_stays_finished(do, bot, payer):

@@ -61,6 +61,7 @@ BESIDES_TRANSITIONS = {
         ("task.routed", "", "approved"),
         ("task.routed", "", "rejected"),
         ("task.revised", "", ""),
+        ("task.recalled", "", ""),
         ("task.purged", "rejected", ""),
         ("task.purged", "expired", ""),
         ("task.purged", "cancelled", ""),

@@ -6,7 +6,16 @@ BEGIN
         WHERE subject_type = 'task' AND subject_id = NEW.id AND seq = OLD.version + 1
           AND event_type = 'task.recalled';
     IF NOT FOUND THEN
-        RETURN NULL;  -- cancelled otherwise: tasks_check_transition lets nothing else wait again
+        IF NEW.revision <> OLD.revision THEN
+            RAISE EXCEPTION 'task % waits anew, and nobody recalled it', NEW.id
+                USING ERRCODE = 'integrity_constraint_violation';
+        END IF;
+        RETURN NULL;  -- cancelled otherwise
+    END IF;
+    IF NOT EXISTS (SELECT FROM public.approvals AS given WHERE given.task_id = NEW.id
+            AND given.revision = OLD.revision AND given.status = 'approved') THEN
+        RAISE EXCEPTION 'nobody approved task %: there is nothing to recall', NEW.id
+            USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     IF OLD.consumed_by_id IS NOT NULL THEN
         RAISE EXCEPTION 'task % was claimed; it can not be recalled', NEW.id

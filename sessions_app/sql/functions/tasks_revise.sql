@@ -1,14 +1,16 @@
 CREATE OR REPLACE FUNCTION tasks_revise() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (OLD.status, NEW.status) = ('approved', 'awaiting_approval') THEN
-        IF NEW.revision <> OLD.revision + 1 OR (OLD.payload, OLD.edited_by_id, OLD.verdict,
-                OLD.policy, OLD.policy_version, OLD.why)
-            IS DISTINCT FROM (NEW.payload, NEW.edited_by_id, NEW.verdict, NEW.policy,
-                NEW.policy_version, NEW.why) THEN
+    IF NEW.payload = OLD.payload THEN
+        -- An approval was recalled; tasks_recalled() asks whether it may be.
+        IF NEW.revision <> OLD.revision + 1 OR NEW.status <> 'awaiting_approval'
+           OR OLD.status NOT IN ('approved', 'awaiting_approval')
+           OR (OLD.edited_by_id, OLD.verdict, OLD.policy, OLD.policy_version, OLD.why)
+            IS DISTINCT FROM (NEW.edited_by_id, NEW.verdict, NEW.policy, NEW.policy_version,
+                NEW.why) THEN
             RAISE EXCEPTION 'a task that is recalled waits with the payload that it has'
                 USING ERRCODE = 'integrity_constraint_violation';
         END IF;
-    ELSIF NEW.revision <> OLD.revision + 1 OR NEW.payload = OLD.payload
+    ELSIF NEW.revision <> OLD.revision + 1
        OR OLD.status <> 'awaiting_approval' OR NEW.status <> OLD.status THEN
         RAISE EXCEPTION 'the payload of a task changes by one revision, while it waits'
             USING ERRCODE = 'integrity_constraint_violation';

@@ -18,7 +18,7 @@ CREATE TRIGGER tasks_unambiguous BEFORE INSERT OR UPDATE OF payload ON tasks
 
 CREATE CONSTRAINT TRIGGER tasks_written AFTER UPDATE ON tasks
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-    WHEN (OLD.revision <> NEW.revision AND OLD.status = NEW.status)
+    WHEN (OLD.payload <> NEW.payload)
     EXECUTE FUNCTION tasks_written();
 
 -- A revision is the one change that leaves the state alone, and it changes nothing else.

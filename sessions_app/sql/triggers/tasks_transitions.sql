@@ -20,6 +20,8 @@ CREATE CONSTRAINT TRIGGER tasks_check_transition AFTER INSERT OR UPDATE OR DELET
         'task.cancelled:awaiting_approval>cancelled',
         'task.cancelled:approved>cancelled',
         'task.cancelled:claimed>cancelled',
+        'task.recalled:>',
+        'task.recalled:awaiting_approval>cancelled',
         'task.recalled:approved>awaiting_approval',
         'task.recalled:approved>cancelled',
         'task.purged:rejected>',
