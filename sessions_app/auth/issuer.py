@@ -75,7 +75,7 @@ class IssuerUnavailable(Exception):
 
     def __init__(self, reason: str, retry_after: float = RETRY_SECONDS) -> None:
         super().__init__(reason)
-        self.retry_after = max(1, math.ceil(retry_after))
+        self.retry_after = math.ceil(max(1, retry_after))
 
 
 class IssuerMisconfigured(IssuerUnavailable):
@@ -165,9 +165,10 @@ class Issuer:
         return self._failure is not None
 
     def _unavailable(self, reason: str) -> IssuerUnavailable:
-        """The error of the last fetch if that failed, else one with ``reason``."""
+        """The error of the last fetch if that failed, else one with ``reason``, to be raised."""
         if self._failure is None:
-            return IssuerUnavailable(reason)
+            pause = self._began_at + FETCH_EVERY_SECONDS - monotonic()
+            return IssuerUnavailable(reason, pause)
         # A new error each time: a traceback would grow with each request that raises it.
         pause = self._failed_at + RETRY_SECONDS - monotonic()
         return type(self._failure)(str(self._failure), pause)
@@ -208,8 +209,7 @@ class Issuer:
                 raise self._unavailable("Its keys can't be had.")
             if not waited and not self._knows(kid):
                 # It may have been published since the last fetch, and the next one is not due yet.
-                pause = self._began_at + FETCH_EVERY_SECONDS - monotonic()
-                raise IssuerUnavailable("Its keys were fetched a moment ago.", pause)
+                raise self._unavailable("It may have new keys, but was asked a moment ago.")
             return self._find_key(kid, algorithm)
 
     def _await_fetch(self, kid: str | None, suffices: Callable[[], bool]) -> bool:
