@@ -55,7 +55,7 @@ def test_an_edit_survives_not_now_and_then_the_proof(long_ago, bot):
     expect(page.get_by_label("Data, as JSON")).to_have_value(EDITED)
     page.get_by_role("button", name="Save revision").click()
     expect(page.get_by_text("Revision saved.")).to_be_visible()
-    assert page.evaluate("Object.keys(sessionStorage).length") == 0
+    page.wait_for_function("Object.keys(sessionStorage).length === 0")
 
 
 def test_several_are_decided_after_the_proof(long_ago, bot):
