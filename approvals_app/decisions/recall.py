@@ -36,7 +36,8 @@ def recall(approval_id: UUID, *, by: Actor, reason: str, then: Then) -> Task:
     waits for the row and is then refused. Asking again requests the same approvals of the same
     payload, as its next revision; no earlier vote counts, and a deadline that passes is no longer
     taken for a yes. Raises NotFound, HumansOnly, NoRightToRecall, AlreadyDecided (``approval_id``
-    is of an earlier revision), RecallTooLate, ReviewPending, InvalidTransition.
+    is of an earlier revision), RecallTooLate, InvalidTransition and, to ask again, ReviewPending
+    and ApprovalExpired.
     """
     approval = Approval.objects.lock_visible_with_task(by, approval_id)
     check_may_recall(approval, by)
@@ -49,6 +50,8 @@ def recall(approval_id: UUID, *, by: Actor, reason: str, then: Then) -> Task:
     if Override.objects.filter(task=task, revision=task.revision, status="open").exists():
         # Its reviews are still pending, and a group decides on one approval of a task at a time.
         raise ReviewPending(approval)
+    # A deadline that passed has ended the decision, whether or not its sweep has run.
+    eligibility.check_deadlines(task, clock())
     # All that the task waited for, decided or not.
     current = task.approvals.blocking().filter(revision=task.revision, escalated_to=None)
     asked = list(current.order_by("created_at", "id"))

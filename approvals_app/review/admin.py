@@ -337,7 +337,7 @@ def _run_decision(request: HttpRequest, approval_id: UUID, form: dict[str, Any])
             missing = approval.needed - sum(v.choice == "yes" for v in approval.votes_cast)
             if missing > 0:
                 return f"Your approval is recorded. {missing} more needed."
-            return _describe_approved(approval)
+            return _describe_approved(approval, request.GET)
         case "reject":
             approval = operations.reject(approval_id, notes=notes, **bound)
             if approval.status == Approval.Status.PENDING:
@@ -384,13 +384,13 @@ def _bulk_url(ids: list[UUID]) -> str:
     return f"{reverse('admin:approvals_app_approval_bulk')}?{query}"
 
 
-def _describe_approved(approval: Approval) -> str:
+def _describe_approved(approval: Approval, query: QueryDict) -> str:
     if approval.override_id:
         return "Request approved."
     return format_html(
         "Request approved. Until an agent claims the task, you can "
         '<a class="o-link" href="{}">recall it</a>.',
-        f"{_page_url(approval.pk)}#recall",
+        f"{_page_url(approval.pk, query)}#decision",
     )
 
 

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from approvals_app.decisions import break_glass, operations
+from approvals_app.decisions.recall import Then, recall
 from approvals_app.models import Approval, SavedView, Viewer
 from approvals_app.review import inbox, presence
 from audit_app.base.actors import Actor
@@ -19,6 +20,7 @@ from tests.factories import (
     AgentFactory,
     ReviewerFactory,
     TaskFactory,
+    approve_task,
     find_approval,
     policy,
     the_approval,
@@ -385,3 +387,11 @@ class TestSeveral:
         rows = inbox.load_rows(Actor.human(alice), [elsewhere.pk, kettle.pk])
         assert [row.approval.pk for row in rows] == [kettle.pk]
         assert Approval.objects.count() == Task.objects.count() == 2
+
+
+def test_a_decision_that_was_recalled_is_not_listed_as_standing(alice, bot):
+    task = approve_task(TaskFactory(agent=bot), alice)
+    page = browser(alice)
+    assert "now the task is" not in page.get(INBOX, {"tab": "decided"}).text
+    recall(the_approval(task).pk, by=Actor.human(alice), reason="A slip.", then=Then.CANCEL)
+    assert "now the task is cancelled" in page.get(INBOX, {"tab": "decided"}).text

@@ -182,6 +182,16 @@ def test_a_yes_is_taken_back_while_others_are_still_asked(bot, say, alice, bob, 
     assert not Approval.objects.pending().filter(task=task).exists()
 
 
+def test_a_deadline_that_passed_is_not_put_off(bot, say, alice, late, recall):
+    policy(asks="1 finance, 1 legal")
+    task = TaskFactory(agent=bot)
+    approval = find_approval(task, "finance")
+    say(alice, "approve", approval)
+    late(find_approval(task, "legal"))
+    assert code(_recall_by(alice, approval, say)) == (409, "approval_expired")
+    assert _recall_by(alice, approval, say, "cancel").json()["status"] == "cancelled"
+
+
 def _recall_by(person, approval, say, then="wait"):
     return say(person, "recall", approval, reason="The wrong customer.", then=then)
 
