@@ -36,7 +36,7 @@ from approvals_app.errors import (
 )
 from approvals_app.models import Approval
 from approvals_app.payload import questions
-from approvals_app.review import inbox, presence
+from approvals_app.review import drafts, inbox, presence
 from approvals_app.review.decision import list_delegates, load_decision
 from approvals_app.review.forms import LONGEST_NOTES, DecisionForm, EditForm
 from approvals_app.review.inbox_views import inbox_url
@@ -49,8 +49,16 @@ from audit_app.ui.admin_base import RecentFilter, RoleFilter, WordsAdmin, actor_
 
 MAX_BULK_DECISIONS = 50
 MISSING_PROOFS = (ReauthenticationRequired, SecondFactorRequired)
-DRAFT_NOTES = "notes_kept"
 IDENTITY_CONFIRMED = "Confirmed. Nothing was decided yet: choose again."
+CONFIRMED_EDITOR = "Confirmed. Nothing was saved yet: save again."
+
+
+COMMENTS = {
+    "break_glass": "glass",
+    "recall_cancel": "recall_reason",
+    "recall_wait": "recall_reason",
+}
+"""The page's forms that have a comment of their own, by the decisions that they send."""
 
 
 class ApproverRoleFilter(RoleFilter):
@@ -147,17 +155,14 @@ class ApprovalAdmin(WordsAdmin):
         except NotFound as error:
             raise Http404(str(error)) from error
         except MISSING_PROOFS:
-            # Keep the comment: the reviewer returns from the proof by a GET.
-            request.session[DRAFT_NOTES] = {str(approval_id): form.cleaned_data["notes"]}
-            return redirect(
-                f"{reverse('signin:prove')}?{urlencode({'next': request.get_full_path()})}"
-            )
+            return _ask_for_proof(request, request.path, request.get_full_path())
         except OrchestratorError as error:
             return self._page(
                 request, approval_id, refusal=explain_refusal(error), status=_http_status(error)
             )
+        drafts.forget_draft(request, request.path, approval_id)
         messages.success(request, message)
-        return redirect(inbox_url(request, done=approval_id))
+        return redirect(inbox_url(request))
 
     def edit_view(self, request: HttpRequest, approval_id: UUID) -> HttpResponse:
         """Edit the payload. Somebody else then has to approve the revision."""
@@ -179,28 +184,29 @@ class ApprovalAdmin(WordsAdmin):
                 try:
                     operations.edit(approval_id, by=actor_of(request), **changes)
                 except MISSING_PROOFS:
-                    proof = urlencode({"next": request.get_full_path()})
-                    return redirect(f"{reverse('signin:prove')}?{proof}")
+                    return _ask_for_proof(request, request.path, request.get_full_path())
                 except OrchestratorError as error:
                     refusal, status = explain_refusal(error), _http_status(error)
                     # Somebody else may have been faster: show what waits now.
                     context = load_decision(approval_id, actor_of(request))
                 else:
                     message = "Revision saved. Somebody else has to approve it."
+                    drafts.forget_draft(request, request.path, approval_id)
                     messages.success(request, message)
-                    return redirect(inbox_url(request, done=approval_id))
+                    return redirect(inbox_url(request))
             else:
                 refusal = " ".join(str(e) for errors in form.errors.values() for e in errors)
                 status = 400
+        payload, written = context.payload, drafts.load_draft(request, request.path)
         values = {
-            "description": request.POST.get("description", context.payload["description"]),
-            "data": request.POST.get("data_json", text_safety.pretty(context.payload["data"])),
-            "context": request.POST.get(
-                "context_json", text_safety.pretty(context.payload["context"])
-            ),
-            "notes": request.POST.get("notes", ""),
+            "description": written.get("description", payload["description"]),
+            "data": written.get("data_json", text_safety.pretty(payload["data"])),
+            "context": written.get("context_json", text_safety.pretty(payload["context"])),
+            "notes": written.get("notes", ""),
         }
         obstacle = context.obstacle and not isinstance(context.obstacle, MISSING_PROOFS)
+        if context.obstacle is None and drafts.confirm_draft(request, request.path):
+            messages.info(request, CONFIRMED_EDITOR)
         return self.page(
             request,
             "admin/approvals_app/edit.html",
@@ -208,7 +214,7 @@ class ApprovalAdmin(WordsAdmin):
             title=f"Edit {context.task.task_type}",
             decision=context,
             values=values,
-            kept=request.method == "POST",
+            kept=bool(written),
             decision_url=_page_url(approval_id, request.GET),
             refusal=refusal,
             obstacle=obstacle and explain_refusal(context.obstacle),  # type: ignore[arg-type]
@@ -247,6 +253,7 @@ class ApprovalAdmin(WordsAdmin):
             messages.error(request, f"Select 1 to {MAX_BULK_DECISIONS} requests.")
             return redirect(inbox_url(request))
         outcomes: dict[UUID, str] = {}
+        page = _bulk_url(ids)
         if decision in DECISIONS:
             # Only the comment is validated here: each approval has a digest of its own.
             form = DecisionForm(
@@ -266,7 +273,14 @@ class ApprovalAdmin(WordsAdmin):
             ]
             for outcome in decide(requests, by=actor_of(request)):
                 refusal = outcome.refusal
+                if isinstance(refusal, MISSING_PROOFS):
+                    # All need the same proof; what was decided before it was missing stays so.
+                    undecided = _bulk_url([pk for pk in ids if outcomes.get(pk) != ""])
+                    return _ask_for_proof(request, undecided, undecided)
                 outcomes[outcome.approval_id] = explain_refusal(refusal) if refusal else ""
+            drafts.forget_draft(request, page)
+        elif _has_proof(request) and drafts.confirm_draft(request, page):
+            messages.info(request, IDENTITY_CONFIRMED)
         # Loaded after the decisions, so that the page shows their outcome.
         rows = inbox.load_rows(actor_of(request), ids)
         items = [{"row": row, "outcome": outcomes.get(row.approval.pk)} for row in rows]
@@ -279,7 +293,7 @@ class ApprovalAdmin(WordsAdmin):
             decision=decision,
             refused=sum(bool(text) for text in outcomes.values()),
             done=sum(not text for text in outcomes.values()),
-            notes=request.POST.get("notes", ""),
+            notes=drafts.load_draft(request, page).get("notes", ""),
             longest_notes=LONGEST_NOTES,
             inbox_url=inbox_url(request),
         )
@@ -295,15 +309,15 @@ class ApprovalAdmin(WordsAdmin):
         view_time = timedelta()
         if decision.approval.status == Approval.Status.PENDING:
             view_time = presence.record_view(approval_id, request.user)
-        obstacle, draft, confirmed = decision.obstacle, "", False
+        obstacle, confirmed = decision.obstacle, False
         if isinstance(obstacle, MISSING_PROOFS):
             obstacle = None  # the proof is asked for when they decide
-        elif str(approval_id) in request.session.get(DRAFT_NOTES, {}):
-            # They come back from proving who they are: give them their comment back.
-            draft = request.session.pop(DRAFT_NOTES)[str(approval_id)]
-            confirmed = obstacle is None
-            if confirmed:
-                messages.info(request, IDENTITY_CONFIRMED)
+        elif drafts.confirm_draft(request, request.path) and obstacle is None:
+            confirmed = True
+            messages.info(request, IDENTITY_CONFIRMED)
+        written = drafts.load_draft(request, request.path)
+        # Three forms of the page have a comment; a draft is of one of them.
+        comment_of = COMMENTS.get(written.get("decision", ""), "notes")
         context = {
             "title": decision.task.task_type,
             "budget": text_safety.budget.get(),
@@ -316,15 +330,17 @@ class ApprovalAdmin(WordsAdmin):
             "too_late": isinstance(decision.recall_refusal, RecallTooLate)
             and explain_refusal(decision.recall_refusal),
             "inbox_url": inbox_url(request),
-            "notes": request.POST.get("notes", draft),
+            **dict.fromkeys(("glass", "recall_reason", "notes"), ""),
+            comment_of: written.get("notes", ""),
+            "to": written.get("to", ""),
             "longest_notes": LONGEST_NOTES,
             "own_vote": decision.vote_of(actor_of(request)),
             "can_withdraw": eligibility.can_withdraw_votes(decision.approval),
             "can_break_glass": eligibility.BREAK_GLASS in actor_of(request).rights,
             "delegates": list_delegates(actor_of(request)) if not obstacle else [],
-            "fields": questions.build_fields(decision.task, request.POST),
+            "fields": questions.build_fields(decision.task, written),
             "to_type": requirements.text_to_type(decision.approval),
-            "typed": request.POST.get("typed", ""),
+            "typed": written.get("typed", ""),
             "seconds_left": requirements.seconds_left(decision.approval, view_time),
         }
         response: Any = self.page(
@@ -375,6 +391,27 @@ def _run_decision(request: HttpRequest, approval_id: UUID, form: dict[str, Any])
         case _:
             break_glass.break_glass(approval_id, reason=notes, **bound)
             return "Approved without the others. They were notified to review it."
+
+
+def _ask_for_proof(request: HttpRequest, page: str, back: str) -> HttpResponse:
+    """Redirect to the proof that is missing, and from there ``back`` to ``page`` by a GET."""
+    drafts.keep_draft(request, page)
+    return redirect(f"{reverse('signin:prove')}?{urlencode({'next': back})}")
+
+
+def _has_proof(request: HttpRequest) -> bool:
+    """Whether the reader has given the proof of who they are that a decision needs."""
+    try:
+        eligibility.check_assurance(actor_of(request), timezone.now())
+    except MISSING_PROOFS:
+        return False
+    return True
+
+
+def _bulk_url(ids: list[UUID]) -> str:
+    """The page of these approvals, which is also the name of its draft."""
+    query = urlencode({"approval": sorted(map(str, ids))}, doseq=True)
+    return f"{reverse('admin:approvals_app_approval_bulk')}?{query}"
 
 
 def _describe_approved(approval: Approval, query: QueryDict) -> str:

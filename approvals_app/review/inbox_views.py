@@ -18,7 +18,7 @@ from django.utils.http import quote_etag
 
 from approvals_app import models
 from approvals_app.models import Approval
-from approvals_app.review import inbox, presence
+from approvals_app.review import drafts, inbox, presence
 from approvals_app.review.policy_views import CHANGE
 from audit_app.base import csv_export
 from audit_app.http.serializers import UUID_TEXT
@@ -46,9 +46,8 @@ def staff_only(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespo
 def inbox_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """The context of the admin's index, which is the inbox (UNFOLD["DASHBOARD_CALLBACK"])."""
     actor, filters = actor_of(request), _parse_filters(request.GET)
-    done = request.GET.get("done", "")
     page_context = {
-        "done": done if UUID_TEXT.fullmatch(done) else "",
+        "done": drafts.pop_sent(request),
         "overrides": inbox.list_open_overrides(actor),
         "views": presence.list_saved_views(request.user),
         "most_views": presence.MAX_SAVED_VIEWS,
@@ -199,20 +198,17 @@ def _list_with_places(filters: inbox.Filters, page: inbox.Page) -> list[tuple[An
     return list(zip(page.rows, queries, strict=True))
 
 
-def inbox_url(request: HttpRequest, done: UUID | None = None) -> str:
+def inbox_url(request: HttpRequest) -> str:
     """The address of the inbox as it was when the reader opened the present page from it: its tab,
-    filters, page and row. ``done``: what was decided, whose draft the browser can forget."""
+    filters, page and row."""
     try:
         filters = inbox.Filters.parse(QueryDict(request.GET.get("inbox", "")))
     except ValueError:
         filters = inbox.Filters()
     query = filters.to_page(filters.page)
-    parts = [query] if query else []
-    if done is not None:
-        parts.append(urlencode({"done": done}))
     row = request.GET.get("row", "")
     fragment = f"#row-{row}" if UUID_TEXT.fullmatch(row) else ""
-    return reverse("admin:index") + (f"?{'&'.join(parts)}" if parts else "") + fragment
+    return reverse("admin:index") + (f"?{query}" if query else "") + fragment
 
 
 def _build_tabs(filters: inbox.Filters) -> list[dict[str, Any]]:

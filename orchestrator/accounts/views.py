@@ -24,7 +24,7 @@ from approvals_app.decisions import eligibility
 from approvals_app.errors import ReauthenticationRequired, SecondFactorRequired
 from audit_app.base.actors import Actor, Assurance
 from orchestrator.accounts import login, passwords, sessions, sso, two_factor
-from orchestrator.accounts.destinations import get_destination, url_with_next
+from orchestrator.accounts.destinations import get_destination, get_page_behind, url_with_next
 from orchestrator.accounts.forms import CodeForm, PasswordForm, SignInForm
 from orchestrator.accounts.issuer import find_outage
 
@@ -147,6 +147,8 @@ class PersonView(View):
             "person": self.person,
         }
         defaults["destination"] = self.destination
+        # Whoever is signed in may go back without the proof.
+        defaults["not_now"] = "" if self.pending else get_page_behind(self.destination)
         return TemplateResponse(
             self.request, f"signin/{name}.html", {**frame, **defaults, **context}, status=status
         )

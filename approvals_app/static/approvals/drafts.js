@@ -79,14 +79,7 @@
 
   const owner = (forms[0]?.dataset.draft ?? unsent?.dataset.draftUnsent ?? done)?.split(".")[0];
   if (owner) forget((key) => !key.startsWith(`${owner}.`));
-  if (done) {
-    forget((key) => key === done || key.startsWith(`${done}.`));
-    const address = new URL(location);
-    if (address.searchParams.has("done")) {
-      address.searchParams.delete("done");
-      history.replaceState(history.state, "", address);
-    }
-  }
+  if (done) forget((key) => key === done || key.startsWith(`${done}.`));
   forms.forEach(keep);
   if (unsent) showUnsent(unsent);
 })();
