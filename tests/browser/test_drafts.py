@@ -125,7 +125,7 @@ def test_a_slower_voter_sees_the_revision_and_keeps_the_words(signed_in, alice, 
     page.get_by_role("button", name="Approve").click()
 
     expect(page.get_by_role("alert")).to_contain_text("Withdrawn by bot")
-    expect(page.get_by_role("note")).to_contain_text("bot revised this")
+    expect(page.get_by_role("note").filter(has_text="bot revised this")).to_be_visible()
     expect(page.get_by_label("Your comment (not sent)")).to_have_value(NOTES)
     expect(page.get_by_role("link", name="Revision 2 waits for finance")).to_be_visible()
 
