@@ -6,16 +6,28 @@ Types of resources are compared in one spelling: ``aws_db_instance``, ``AWS::RDS
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
 
-from approvals_app.payload.facts import Fact, Level, Path, clip, format_path, name_some
+from approvals_app.payload.facts import (
+    Data,
+    Fact,
+    Level,
+    Path,
+    Reading,
+    clip,
+    format_path,
+    name_some,
+)
 
 MOST_FACTS: Final = 7
 SENSITIVE: Final = "(sensitive)"
 LONGEST_VALUE: Final = 240
+
+Things = list[tuple[str, Path]]
+"""What a fact names, each thing with the path of its member."""
 
 # The end of a type says what the resource is: aws_s3_bucket stores, aws_s3_bucket_policy does not.
 STORES: Final = tuple(
@@ -274,6 +286,12 @@ def _find_open_statements(statements: Any) -> Iterator[str]:
             yield "a policy allows every action on everything"
 
 
+def list_of(data: Mapping[str, Any], name: str) -> list[Any]:
+    """The list at ``name``; empty if there is none."""
+    value = data.get(name)
+    return value if isinstance(value, list) else []
+
+
 def parse_json(text: str) -> Any:
     """The value that ``text`` holds as JSON; None if it holds none."""
     if text[:1] not in "{[" or not text:
@@ -282,6 +300,28 @@ def parse_json(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def read_text(
+    data: Data,
+    path: Path,
+    marks: tuple[str, ...],
+    read: Callable[[Data, Path], Reading | None],
+) -> Reading | None:
+    """What ``read`` finds in a tool's output that stands as a text in a member of ``data``.
+
+    Its facts have the path of that text, as nothing inside it has one.
+    """
+    for name, text in data.items():
+        if not isinstance(text, str) or not any(mark in text for mark in marks):
+            continue
+        parsed = parse_json(text.strip())
+        reading = read({"": parsed} if isinstance(parsed, list) else parsed, ()) if parsed else None
+        if reading:
+            reading.facts = [replace(fact, path=(*path, name)) for fact in reading.facts]
+            reading.used = {name}
+            return reading
+    return None
 
 
 def is_equal(one: Any, other: Any) -> bool:
@@ -388,7 +428,7 @@ def find_weakened(differences: list[tuple[Path, Any, Any]]) -> list[str]:
     return weakened
 
 
-def join_things(things: list[tuple[str, Path]], whole: Path) -> tuple[str, Path]:
+def join_things(things: Things, whole: Path) -> tuple[str, Path]:
     """One thing at its own path, or several by number and name at the path that holds them all."""
     if len(things) == 1:
         return clip(things[0][0], LONGEST_VALUE), things[0][1]
@@ -397,9 +437,7 @@ def join_things(things: list[tuple[str, Path]], whole: Path) -> tuple[str, Path]
     return f"{len(things):,}: {', '.join(names)}{more}", whole
 
 
-def tell(
-    label: str, things: list[tuple[str, Path]], whole: Path, level: Level = Level.PLAIN
-) -> list[Fact]:
+def tell(label: str, things: Things, whole: Path, level: Level = Level.PLAIN) -> list[Fact]:
     """A fact about ``things``; none if there are none."""
     if not things:
         return []

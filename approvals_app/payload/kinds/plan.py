@@ -5,10 +5,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from approvals_app.payload.facts import Data, Fact, Level, Path, Reading, clip, count, format_path
+from approvals_app.payload.facts import (
+    Data,
+    Fact,
+    Level,
+    Path,
+    Reading,
+    clip,
+    count,
+    format_path,
+    name_some,
+)
 from approvals_app.payload.kinds._resources import (
     SENSITIVE,
     Exposures,
+    Things,
     compare_values,
     describe_change,
     find_exposures,
@@ -16,13 +27,12 @@ from approvals_app.payload.kinds._resources import (
     is_marked,
     limit_facts,
     list_marked,
+    list_of,
     name_store,
+    read_text,
     show_value,
     tell,
 )
-
-Things = list[tuple[str, Path]]
-"""What a fact names, each thing with the path of its member."""
 
 MARKS: Final = (
     "planned_values",
@@ -34,6 +44,8 @@ MARKS: Final = (
     "errored",
 )
 """Beside ``format_version``, one of these tells a plan from a state."""
+TEXT_MARKS: Final = ('"resource_changes"', '"planned_values"', '"action_invocations"', '"errored"')
+"""One of these stands in a plan that is sent as a text."""
 REASONS: Final = {
     "replace_because_tainted": "it is marked as tainted",
     "replace_because_cannot_update": "it cannot be changed in place",
@@ -106,6 +118,10 @@ class Change:
 
 def read(data: Data, path: Path) -> Reading | None:
     """What a plan destroys, opens, changes, and what it could not find out."""
+    return _read_plan(data, path) or read_text(data, path, TEXT_MARKS, _read_plan)
+
+
+def _read_plan(data: Data, path: Path) -> Reading | None:
     if not _is_plan(data):
         return None
     changes, strange = _list_changes(data, path)
@@ -145,12 +161,6 @@ def _is_plan(data: Data) -> bool:
     return isinstance(data.get("format_version"), str) and (
         isinstance(changes, list) or any(name in data for name in MARKS)
     )
-
-
-def _list_of(data: Mapping[str, Any], name: str) -> list[Any]:
-    """The list at ``name``; empty if there is none."""
-    value = data.get(name)
-    return value if isinstance(value, list) else []
 
 
 def _list_used(data: Data) -> set[str]:
@@ -194,7 +204,7 @@ def _list_changes(data: Data, path: Path) -> tuple[list[Change], Things]:
     """The entries that can be read, and the others."""
     changes: list[Change] = []
     strange: Things = []
-    for place, entry in enumerate(_list_of(data, "resource_changes")):
+    for place, entry in enumerate(list_of(data, "resource_changes")):
         at = (*path, "resource_changes", place)
         if not (actions := _actions_of(entry)):
             strange.append((f"entry {place + 1}", at))
@@ -207,7 +217,7 @@ def _list_changes(data: Data, path: Path) -> tuple[list[Change], Things]:
 
 def _list_deferred(data: Data, path: Path) -> list[Change]:
     deferred = []
-    for place, entry in enumerate(_list_of(data, "deferred_changes")):
+    for place, entry in enumerate(list_of(data, "deferred_changes")):
         inner = entry.get("resource_change") if isinstance(entry, Mapping) else None
         if not (actions := _actions_of(inner)) or not isinstance(inner, Mapping):
             continue
@@ -238,7 +248,7 @@ def _tell_failures(data: Data, path: Path) -> list[Fact]:
 
 def _list_failed_checks(data: Data, path: Path) -> Things:
     failed: Things = []
-    for place, check in enumerate(_list_of(data, "checks")):
+    for place, check in enumerate(list_of(data, "checks")):
         if not isinstance(check, Mapping) or check.get("status") not in ("fail", "error"):
             continue
         address = check.get("address")
@@ -252,9 +262,9 @@ def _list_failed_checks(data: Data, path: Path) -> Things:
 def _list_problems(check: Mapping[str, Any]) -> list[str]:
     problems = [
         problem
-        for instance in _list_of(check, "instances")
+        for instance in list_of(check, "instances")
         if isinstance(instance, Mapping)
-        for problem in _list_of(instance, "problems")
+        for problem in list_of(instance, "problems")
     ]
     return [
         str(each["message"]) for each in problems if isinstance(each, Mapping) and "message" in each
@@ -268,7 +278,7 @@ def _list_failed_conditions(data: Data, path: Path) -> Things:
             f"{each.get('address')}: {each.get('error_message') or each.get('condition_type')}",
             (*path, "condition_results", place),
         )
-        for place, each in enumerate(_list_of(data, "condition_results"))
+        for place, each in enumerate(list_of(data, "condition_results"))
         if isinstance(each, Mapping) and each.get("result") is False and not each.get("unknown")
     ]
 
@@ -404,7 +414,7 @@ def _tell_actions(data: Data, path: Path) -> list[Fact]:
     for name, label in ACTIONS.items():
         harmful: Things = []
         others: Things = []
-        for place, entry in enumerate(_list_of(data, name)):
+        for place, entry in enumerate(list_of(data, name)):
             at: Path = (*path, name, place)
             inner = entry.get("action_invocation") if isinstance(entry, Mapping) else None
             if isinstance(inner, Mapping):
@@ -427,12 +437,12 @@ def _describe_action(entry: Mapping[str, Any]) -> str:
         text += f" {words} {trigger.get('triggering_resource_address')}"
     values = entry.get("config_values")
     mask = entry.get("config_sensitive")
-    shown = [
-        f"{key} {SENSITIVE if is_marked((key,), mask) else show_value(value)}"
+    settings = [
+        f"{key} {SENSITIVE if is_marked((key,), mask) else show_value(value)}".rstrip()
         for key, value in (values.items() if isinstance(values, Mapping) else [])
-        if value is not None and show_value(value)
+        if value is not None
     ]
-    return f"{text}: {', '.join(shown[:3])}" if shown else text
+    return f"{text}: {name_some(settings)}" if settings else text
 
 
 def _tell_kept(changes: list[Change], whole: Path) -> list[Fact]:
@@ -509,7 +519,7 @@ def _tell_sensitive(changes: list[Change], whole: Path) -> list[Fact]:
 
 def _tell_drift(data: Data, path: Path) -> list[Fact]:
     drift: Things = []
-    for place, entry in enumerate(_list_of(data, "resource_drift")):
+    for place, entry in enumerate(list_of(data, "resource_drift")):
         if not (actions := _actions_of(entry)) or actions == ["no-op"]:
             continue
         address = entry.get("address") or "a resource"
