@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from approvals_app.payload.facts import Data, Fact, Level, Path, Reading, clip, count, name_some
-from approvals_app.payload.kinds._resources import Things, limit_facts, list_of, tell
+from approvals_app.payload.facts import Data, Level, Path, Reading, clip, count, name_some
+from approvals_app.payload.kinds._resources import Group, Things, choose_facts, list_of, tell
 
 COMMANDS: Final = (
     "command",
@@ -63,14 +63,14 @@ def read(data: Data, path: Path) -> Reading | None:
     facts = [
         *_tell_failures(results, data, path),
         *tell("removed", removed, whole, Level.DANGER),
-        *tell("lets more people in", _list_opened(results), whole, Level.DANGER),
+        *tell("opens access", _list_opened(results), whole, Level.DANGER),
         *tell("not tried in check mode", _list_untried(results), whole, Level.NOTICE),
         *tell("hidden by no_log", _list_hidden(results), whole, Level.NOTICE),
         *_tell_changes(results, whole),
     ]
     used = {"plays", "stats"} & data.keys()
     total = _count(results, whole)
-    return Reading("ansible", limit_facts(facts, total, path), used, {"destroys": len(removed)})
+    return Reading("ansible", choose_facts(facts, total, path), used, {"destroys": len(removed)})
 
 
 def _list_tasks(play: Any) -> list[Mapping[str, Any]]:
@@ -110,7 +110,7 @@ def _split_loop(result: Result) -> Iterator[Result]:
         yield Result(at, result.host, result.task, result.action, members)
 
 
-def _tell_failures(results: list[Result], data: Data, path: Path) -> list[Fact]:
+def _tell_failures(results: list[Result], data: Data, path: Path) -> list[Group]:
     failed = [
         (f"{each.host}: {each.task}: {_say_failure(each)}", each.path)
         for each in results
@@ -229,16 +229,16 @@ def _list_hidden(results: list[Result]) -> Things:
     ]
 
 
-def _tell_changes(results: list[Result], whole: Path) -> list[Fact]:
+def _tell_changes(results: list[Result], whole: Path) -> list[Group]:
     changed = [each for each in results if each.is_changed]
     hosts = Counter(each.host for each in changed)
     tasks = Counter(each.task for each in changed)
-    facts = []
+    facts: list[Group] = []
     if hosts:
         texts = [f"{host} ({number:,})" for host, number in hosts.items()]
-        facts.append(Fact("hosts that change", f"{len(hosts):,}: {name_some(texts)}", whole))
+        facts += tell("hosts that change", [(f"{len(hosts):,}: {name_some(texts)}", whole)], whole)
         texts = [_describe_task(name, changed) for name in tasks]
-        facts.append(Fact("tasks that change", f"{len(tasks):,}: {name_some(texts)}", whole))
+        facts += tell("tasks that change", [(f"{len(tasks):,}: {name_some(texts)}", whole)], whole)
     return facts
 
 
@@ -253,9 +253,9 @@ def _describe_task(name: str, changed: list[Result]) -> str:
     return f"{name} ({headers[0]})" if headers else name
 
 
-def _count(results: list[Result], whole: Path) -> Fact:
+def _count(results: list[Result], whole: Path) -> list[Group]:
     changed = sum(each.is_changed for each in results)
     skipped = sum(each.members.get("skipped") is True for each in results)
     hosts = len({each.host for each in results})
     text = f"{changed:,} of {len(results):,} change on {count(hosts, 'host')}"
-    return Fact("results", f"{text}, {skipped:,} skipped" if skipped else text, whole)
+    return tell("results", [(f"{text}, {skipped:,} skipped" if skipped else text, whole)], whole)

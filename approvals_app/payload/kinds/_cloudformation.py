@@ -4,15 +4,16 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from approvals_app.payload.facts import Data, Fact, Level, Path, Reading, clip, name_some
+from approvals_app.payload.facts import Data, Level, Path, Reading, clip, name_some
 from approvals_app.payload.kinds._resources import (
     Exposures,
+    Group,
     Things,
+    choose_facts,
     compare_values,
     describe_change,
-    find_exposures,
+    find_new_exposures,
     find_weakened,
-    limit_facts,
     list_of,
     name_store,
     parse_json,
@@ -65,11 +66,11 @@ def read(data: Data, path: Path) -> Reading | None:
     ]
     counts = Counter(str(change["Action"]) for change, _ in changes)
     texts = [f"{counts[name]:,} {words}" for name, words in KINDS_OF_CHANGE.items() if counts[name]]
-    total = Fact("resources", ", ".join(texts) or "none understood", whole)
+    total = tell("resources", [(", ".join(texts) or "none understood", whole)], whole)
     used = {"Changes", "Status", "ExecutionStatus", "StackName", "ChangeSetName", "NextToken"}
     return Reading(
         "change set",
-        limit_facts(facts, total, path),
+        choose_facts(facts, total, path),
         used & data.keys(),
         {"destroys": sum(_destroys(change) for change, _ in changes)},
     )
@@ -109,20 +110,20 @@ def _is_store(change: Mapping[str, Any]) -> bool:
     return bool(name_store(str(change.get("ResourceType"))))
 
 
-def _tell_failures(data: Data, path: Path) -> list[Fact]:
-    facts: list[Fact] = []
+def _tell_failures(data: Data, path: Path) -> list[Group]:
+    facts: list[Group] = []
     for name in ("Status", "ExecutionStatus"):
         if (status := data.get(name)) in FAILED:
             reason = data.get("StatusReason")
             text = f"{status}: {reason}" if isinstance(reason, str) and not facts else str(status)
-            facts.append(Fact("change set", clip(text, 200), (*path, name), Level.DANGER))
+            facts += tell("change set", [(clip(text, 200), (*path, name))], path, Level.DANGER)
     if data.get("NextToken"):
         text = "it is partial: further changes are on the next page"
-        facts.append(Fact("change set incomplete", text, (*path, "NextToken"), Level.DANGER))
+        facts += tell("change set incomplete", [(text, (*path, "NextToken"))], path, Level.DANGER)
     return facts
 
 
-def _tell_removed(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Fact]:
+def _tell_removed(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Group]:
     groups: dict[tuple[str, Level], Things] = {}
     for change, at in changes:
         if change["Action"] != "Remove":
@@ -139,7 +140,7 @@ def _tell_removed(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) ->
     ]
 
 
-def _tell_replaced(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Fact]:
+def _tell_replaced(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Group]:
     stores: Things = []
     others: Things = []
     for change, at in changes:
@@ -179,7 +180,7 @@ def _sides_of(target: Mapping[str, Any]) -> tuple[Any, Any]:
     return target.get("BeforeValue"), target.get("AfterValue")
 
 
-def _tell_uncertain(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Fact]:
+def _tell_uncertain(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Group]:
     """What CloudFormation decides only while it runs."""
     stores: Things = []
     others: Things = []
@@ -214,7 +215,7 @@ def _parse_contexts(change: Mapping[str, Any]) -> tuple[Any, Any]:
     return before, after
 
 
-def _tell_exposures(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Fact]:
+def _tell_exposures(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Group]:
     rules: Things = []
     grants: Things = []
     for change, at in changes:
@@ -236,8 +237,7 @@ def _find_new_exposures(change: Mapping[str, Any]) -> Exposures:
     if after is None:  # without --include-property-values there are names, and at times values
         before = {str(each.get("Name")): _parse(each.get("BeforeValue")) for each in targets}
         after = {str(each.get("Name")): _parse(each.get("AfterValue")) for each in targets}
-    resource_type = str(change.get("ResourceType"))
-    return find_exposures(resource_type, after).without(find_exposures(resource_type, before))
+    return find_new_exposures(str(change.get("ResourceType")), before, after)
 
 
 def _parse(value: Any) -> Any:
@@ -245,16 +245,16 @@ def _parse(value: Any) -> Any:
     return value if parsed is None else parsed
 
 
-def _tell_weakened(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Fact]:
+def _tell_weakened(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Group]:
     weakened = [
         (f"{_name(change)}: {', '.join(found)}", at)
         for change, at in changes
         if change["Action"] == "Modify" and (found := find_weakened(_list_differences(change)))
     ]
-    return tell("protection or number off", weakened, whole, Level.NOTICE)
+    return tell("weakened", weakened, whole, Level.NOTICE)
 
 
-def _tell_others(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Fact]:
+def _tell_others(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Group]:
     imported = [(_name(change), at) for change, at in changes if change["Action"] == "Import"]
     created = [(_name(change), at) for change, at in changes if change["Action"] == "Add"]
     changed = [
@@ -279,9 +279,9 @@ def _describe_update(change: Mapping[str, Any]) -> str:
     return name_some(list(dict.fromkeys(texts)))
 
 
-def _tell_stack(data: Data, path: Path) -> list[Fact]:
+def _tell_stack(data: Data, path: Path) -> list[Group]:
     stack, name = data.get("StackName"), data.get("ChangeSetName")
     if not isinstance(stack, str):
         return []
     text = f"{stack}, by the change set {name}" if isinstance(name, str) else stack
-    return [Fact("stack", clip(text, 160), (*path, "StackName"))]
+    return tell("stack", [(clip(text, 160), (*path, "StackName"))], path)

@@ -1,16 +1,18 @@
 """The JSON of the plugin helm-diff: ``helm diff upgrade --output json`` or ``structured``."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from approvals_app.payload.facts import Data, Fact, Level, Path, Reading, name_some
+from approvals_app.payload.facts import Data, Level, Path, Reading, format_path, name_some
 from approvals_app.payload.kinds._resources import (
+    Group,
     Things,
+    choose_facts,
     describe_change,
-    find_exposures,
+    find_new_exposures,
     find_weakened,
-    limit_facts,
     list_of,
     name_store,
     tell,
@@ -65,7 +67,7 @@ def _read_entries(entries: list[Any], member: str, path: Path) -> Reading:
     texts = [f"{counts[name]:,} {words}" for name, words in COUNTED.items() if counts[name]]
     return Reading(
         "helm",
-        limit_facts(facts, Fact("objects", ", ".join(texts), whole), path),
+        choose_facts(facts, tell("objects", [(", ".join(texts), whole)], whole), path),
         {member},
         {"destroys": len(removed)},
     )
@@ -77,7 +79,7 @@ def _name(entry: Mapping[str, Any]) -> str:
     return f"{name} in {namespace}" if namespace else name
 
 
-def _tell_removed(removed: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Fact]:
+def _tell_removed(removed: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Group]:
     stores: Things = []
     others: Things = []
     for each, at in removed:
@@ -94,45 +96,40 @@ def _tell_removed(removed: list[tuple[Mapping[str, Any], Path]], whole: Path) ->
 def _list_differences(entry: Mapping[str, Any]) -> list[tuple[Path, Any, Any]]:
     """The fields of a structured diff."""
     return [
-        (
-            (*str(each.get("path") or "").split("."), str(each.get("field"))),
-            each.get("oldValue"),
-            each.get("newValue"),
-        )
+        (_path_of(each), each.get("oldValue"), each.get("newValue"))
         for each in list_of(entry, "changes")
         if isinstance(each, Mapping)
     ]
 
 
-def _tell_exposures(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Fact]:
+def _path_of(field: Mapping[str, Any]) -> Path:
+    steps = [*str(field.get("path") or "").split("."), str(field.get("field"))]
+    return tuple(int(step) if re.fullmatch("[0-9]{1,9}", step) else step for step in steps if step)
+
+
+def _tell_exposures(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Group]:
     opened: Things = []
     for each, at in changes:
         kind = str(each["kind"])
         differences = _list_differences(each)
         before, after = (
-            find_exposures(kind, [{path[-1]: sides[side]} for path, *sides in differences])
-            for side in (0, 1)
+            [{str(path[-1]): sides[side]} for path, *sides in differences] for side in (0, 1)
         )
-        if rules := after.without(before).rules:
+        if rules := find_new_exposures(kind, before, after).rules:
             opened.append((f"{_name(each)}: {', '.join(rules)}", at))
     return tell("open to the world", opened, whole, Level.DANGER)
 
 
-def _tell_weakened(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Fact]:
+def _tell_weakened(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Group]:
     weakened = [
         (f"{_name(each)}: {', '.join(found)}", at)
         for each, at in changes
-        if (found := find_weakened(_list_short(each)))
+        if (found := find_weakened(_list_differences(each)))
     ]
-    return tell("protection or number off", weakened, whole, Level.NOTICE)
+    return tell("weakened", weakened, whole, Level.NOTICE)
 
 
-def _list_short(entry: Mapping[str, Any]) -> list[tuple[Path, Any, Any]]:
-    """The differences by the name of the field alone."""
-    return [((path[-1],), old, new) for path, old, new in _list_differences(entry)]
-
-
-def _tell_suppressed(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Fact]:
+def _tell_suppressed(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Group]:
     suppressed = [
         (_name(each), at)
         for each, at in changes
@@ -141,7 +138,7 @@ def _tell_suppressed(changes: list[tuple[Mapping[str, Any], Path]], whole: Path)
     return tell("changes that are not shown", suppressed, whole, Level.NOTICE)
 
 
-def _tell_changed(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Fact]:
+def _tell_changed(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) -> list[Group]:
     changed: Things = []
     added: Things = []
     for each, at in changes:
@@ -151,8 +148,8 @@ def _tell_changed(changes: list[tuple[Mapping[str, Any], Path]], whole: Path) ->
             added.append((_name(each), at))
         elif _name_change(each) == "MODIFY":
             texts = [
-                describe_change(path, old, new) if shows else str(path[0])
-                for path, old, new in _list_short(each)
+                describe_change(path, old, new) if shows else format_path(path)
+                for path, old, new in _list_differences(each)
             ]
             changed.append((f"{_name(each)}: {name_some(texts)}" if texts else _name(each), at))
     return tell("changed", changed, whole) + tell("added", added, whole)

@@ -3,15 +3,17 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
-from approvals_app.payload.facts import Data, Fact, Level, Path, Reading, clip, name_some
+from approvals_app.payload.facts import Data, Level, Path, Reading, clip, name_some
 from approvals_app.payload.kinds._resources import (
+    Group,
     Things,
+    choose_facts,
     compare_values,
-    find_exposures,
+    find_new_exposures,
     find_weakened,
-    limit_facts,
     list_of,
     name_store,
     tell,
@@ -40,7 +42,7 @@ COUNTED: Final = {
 }
 
 
-@dataclass(slots=True)
+@dataclass
 class Step:
     """The steps of one resource; ``does`` is a key of COUNTED, ``ops`` are in the given order."""
 
@@ -53,19 +55,19 @@ class Step:
     reasons: list[str]
     changed: list[str]
 
-    @property
+    @cached_property
     def type(self) -> str:
         """The type; in a URN it stands after those of the parents."""
         kind = self.old.get("type") or self.new.get("type")
         parts = self.urn.split("::", 3)
         return str(kind) if kind else parts[2].rpartition("$")[2] if len(parts) == 4 else ""
 
-    @property
+    @cached_property
     def name(self) -> str:
         parts = self.urn.split("::", 3)
         return f"{parts[3]} ({self.type})" if len(parts) == 4 else clip(self.urn)
 
-    @property
+    @cached_property
     def store(self) -> str:
         return name_store(self.type)
 
@@ -99,10 +101,10 @@ def read(data: Data, path: Path) -> Reading | None:
     ]
     counts = Counter(each.does for each in steps)
     texts = [f"{counts[does]:,} {words}" for does, words in COUNTED.items() if counts[does]]
-    total = Fact("resources", ", ".join(texts) or "none understood", whole)
+    total = tell("resources", [(", ".join(texts) or "none understood", whole)], whole)
     used = {member, "changeSummary", "diagnostics", "maybeCorrupt"} & data.keys()
     traits = {"destroys": sum(each.destroys for each in steps)}
-    return Reading("preview", limit_facts(facts, total, path), used, traits)
+    return Reading("preview", choose_facts(facts, total, path), used, traits)
 
 
 def _read_step(entry: Any) -> Mapping[str, Any] | None:
@@ -160,18 +162,21 @@ def _add_step(
 
 
 def _object_of(step: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    return next((step[name] for name in names if isinstance(step.get(name), Mapping)), {})
+    for name in names:
+        if isinstance(value := step.get(name), Mapping):
+            return value
+    return {}
 
 
 def _texts_of(step: Mapping[str, Any], *names: str) -> list[str]:
     return [each for name in names for each in list_of(step, name) if isinstance(each, str)]
 
 
-def _tell_failures(data: Data, path: Path) -> list[Fact]:
-    facts = []
+def _tell_failures(data: Data, path: Path) -> list[Group]:
+    facts: list[Group] = []
     if data.get("maybeCorrupt") is True:
         text = "its state may be corrupt"
-        facts.append(Fact("preview failed", text, (*path, "maybeCorrupt"), Level.DANGER))
+        facts += tell("preview failed", [(text, (*path, "maybeCorrupt"))], path, Level.DANGER)
     errors: Things = []
     for place, each in enumerate(list_of(data, "diagnostics")):
         if isinstance(each, Mapping) and each.get("severity") == "error":
@@ -188,7 +193,7 @@ def _describe(step: Step, *notes: str) -> str:
     return f"{step.name}: {'; '.join(told)}" if told else step.name
 
 
-def _tell_deleted(steps: list[Step], whole: Path) -> list[Fact]:
+def _tell_deleted(steps: list[Step], whole: Path) -> list[Group]:
     gone = [each for each in steps if each.does == "delete" and each.destroys]
     stores = [(_describe(each), each.path) for each in gone if each.store]
     others = [(_describe(each), each.path) for each in gone if not each.store]
@@ -197,7 +202,7 @@ def _tell_deleted(steps: list[Step], whole: Path) -> list[Fact]:
     )
 
 
-def _tell_replaced(steps: list[Step], whole: Path) -> list[Fact]:
+def _tell_replaced(steps: list[Step], whole: Path) -> list[Group]:
     replaced = [each for each in steps if each.does == "replace" and each.destroys]
     stores = [(_describe_replace(each), each.path) for each in replaced if each.store]
     others = [(_describe_replace(each), each.path) for each in replaced if not each.store]
@@ -221,7 +226,7 @@ def _describe_replace(step: Step) -> str:
     return _describe(step, *notes)
 
 
-def _tell_unlisted(data: Data, steps: list[Step], path: Path) -> list[Fact]:
+def _tell_unlisted(data: Data, steps: list[Step], path: Path) -> list[Group]:
     """The preview's own count may know of more than its steps show."""
     counts = data.get("changeSummary")
     counted = counts.get("delete") if isinstance(counts, Mapping) else None
@@ -229,19 +234,16 @@ def _tell_unlisted(data: Data, steps: list[Step], path: Path) -> list[Fact]:
     if not isinstance(counted, int) or counted <= listed:
         return []
     text = f"{counted - listed:,} of {counted:,} are counted and not listed"
-    return [Fact("deletions", text, (*path, "changeSummary", "delete"), Level.DANGER)]
+    return tell("deletions", [(text, (*path, "changeSummary", "delete"))], path, Level.DANGER)
 
 
-def _tell_exposures(steps: list[Step], whole: Path) -> list[Fact]:
+def _tell_exposures(steps: list[Step], whole: Path) -> list[Group]:
     rules: Things = []
     grants: Things = []
     for each in steps:
         if each.does in ("delete", "discard", "same"):
             continue
-        before, after = (
-            find_exposures(each.type, side.get("inputs")) for side in (each.old, each.new)
-        )
-        new = after.without(before)
+        new = find_new_exposures(each.type, each.old.get("inputs"), each.new.get("inputs"))
         if new.rules:
             rules.append((f"{each.name}: {', '.join(new.rules)}", each.path))
         if new.grants:
@@ -251,7 +253,7 @@ def _tell_exposures(steps: list[Step], whole: Path) -> list[Fact]:
     )
 
 
-def _tell_kept(steps: list[Step], whole: Path) -> list[Fact]:
+def _tell_kept(steps: list[Step], whole: Path) -> list[Group]:
     kept = [
         (f"{each.name} stays alive", each.path)
         for each in steps
@@ -260,7 +262,7 @@ def _tell_kept(steps: list[Step], whole: Path) -> list[Fact]:
     return tell("no longer managed", kept, whole, Level.NOTICE)
 
 
-def _tell_weakened(steps: list[Step], whole: Path) -> list[Fact]:
+def _tell_weakened(steps: list[Step], whole: Path) -> list[Group]:
     weakened: Things = []
     for each in steps:
         if each.does not in ("update", "replace"):
@@ -269,10 +271,10 @@ def _tell_weakened(steps: list[Step], whole: Path) -> list[Fact]:
         differences.append((("protect",), each.old.get("protect"), each.new.get("protect")))
         if found := find_weakened(differences):
             weakened.append((f"{each.name}: {', '.join(found)}", each.path))
-    return tell("protection or number off", weakened, whole, Level.NOTICE)
+    return tell("weakened", weakened, whole, Level.NOTICE)
 
 
-def _tell_others(steps: list[Step], whole: Path) -> list[Fact]:
+def _tell_others(steps: list[Step], whole: Path) -> list[Group]:
     def name(does: str) -> Things:
         return [(each.name, each.path) for each in steps if each.does == does]
 

@@ -84,6 +84,7 @@ OUTWARD: Final = frozenset({"egress", "outbound", "out"})
 REFUSALS: Final = frozenset({"deny", "drop", "block", "reject"})
 DIRECTIONS: Final = ("type", "direction", "trafficdirection")
 VERDICTS: Final = ("action", "access", "ruleaction", "policy")
+TURNS: Final = frozenset({"egress", *DIRECTIONS, *VERDICTS})
 ON_IS_PUBLIC: Final = frozenset(
     {
         "publiclyaccessible",
@@ -163,9 +164,10 @@ def name_store(resource_type: str) -> str:
     return next((noun for noun, ends in STORES if ends.search(name)), "")
 
 
-def normalize(key: object) -> str:
+@lru_cache(maxsize=4096)
+def normalize(key: str) -> str:
     """``from_port``, ``FromPort`` and ``fromPort`` as ``fromport``."""
-    return str(key).replace("_", "").replace("-", "").lower()
+    return key.replace("_", "").replace("-", "").lower()
 
 
 @dataclass(slots=True)
@@ -196,20 +198,37 @@ def find_exposures(resource_type: str, value: Any) -> Exposures:
             members = {normalize(key): inner for key, inner in each.items()}
             if _is_outward(members):
                 continue
-            inward = {key: each for key, each in members.items() if not key.startswith(AWAY)}
+            inward = {key: inner for key, inner in members.items() if not key.startswith(AWAY)}
             if not is_route:
                 rules |= dict.fromkeys(_find_open_rules(inward, members))
             grants |= dict.fromkeys(_find_grants(each))
-            pending += reversed(inward.values())
+            pending += [inner for inner in reversed(inward.values()) if _may_expose(inner)]
         elif isinstance(each, list):
-            pending += reversed(each)
-        elif isinstance(each, str) and '"Statement"' in each:
+            pending += [inner for inner in reversed(each) if _may_expose(inner)]
+        elif isinstance(each, str):
             pending.append(parse_json(each))
     return Exposures(list(rules), list(grants))
 
 
+def find_new_exposures(resource_type: str, before: Any, after: Any) -> Exposures:
+    """What ``after`` opens and ``before`` does not."""
+    exposures = find_exposures(resource_type, after)
+    if exposures.rules or exposures.grants:
+        exposures = exposures.without(find_exposures(resource_type, before))
+    return exposures
+
+
+def _may_expose(value: Any) -> bool:
+    """Whether something can be inside: an object, a list or a policy as a text."""
+    if isinstance(value, str):
+        return '"Statement"' in value
+    return isinstance(value, (list, Mapping))
+
+
 def _is_outward(members: Mapping[str, Any]) -> bool:
     """A rule for traffic that leaves, or one that refuses it."""
+    if TURNS.isdisjoint(members):
+        return False
     return (
         members.get("egress") is True
         or any(str(members.get(key)).lower() in OUTWARD for key in DIRECTIONS)
@@ -233,7 +252,8 @@ def _name_ports(members: Mapping[str, Any]) -> str:
         return "every port"
     if not ranges:
         return "open"
-    return f"port {ranges[0]}" if len(ranges) == 1 else f"ports {name_some(ranges)}"
+    is_one = len(ranges) == 1 and "-" not in ranges[0]
+    return f"port {ranges[0]}" if is_one else f"ports {name_some(ranges)}"
 
 
 def _list_ports(members: Mapping[str, Any]) -> list[str]:
@@ -263,7 +283,7 @@ def _find_grants(members: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} on"
         elif key in OFF_IS_PUBLIC and str(value).lower() == "false":
             yield f"{name} off"
-        elif key in PUBLIC_VALUES and normalize(value) in PUBLIC_VALUES[key]:
+        elif key in PUBLIC_VALUES and normalize(clip(str(value))) in PUBLIC_VALUES[key]:
             yield f"{name} {value}"
         elif key in ("member", "members"):
             yield from (f"granted to {each}" for each in EVERYONE if each in _as_list(value))
@@ -377,7 +397,7 @@ def list_marked(value: Any) -> list[Path]:
 
 def is_marked(path: Path, *masks: Any) -> bool:
     """Whether a mask says true of ``path``, of what it is inside, or of something inside it."""
-    for mask in masks:
+    for mask in filter(None, masks):
         each = mask
         for step in path:
             if each is True:
@@ -417,7 +437,7 @@ def find_weakened(differences: list[tuple[Path, Any, Any]]) -> list[str]:
     """Changes that switch a protection off or take a number of things down to none."""
     weakened = []
     for path, old, new in differences:
-        key = normalize(path[-1]) if path else ""
+        key = normalize(str(path[-1])) if path else ""
         before, after = str(old).lower(), str(new).lower()
         if (
             (key in PROTECTIONS and before == "true" and after != "true")
@@ -428,32 +448,57 @@ def find_weakened(differences: list[tuple[Path, Any, Any]]) -> list[str]:
     return weakened
 
 
-def join_things(things: Things, whole: Path) -> tuple[str, Path]:
-    """One thing at its own path, or several by number and name at the path that holds them all."""
-    if len(things) == 1:
-        return clip(things[0][0], LONGEST_VALUE), things[0][1]
-    names = [clip(text, 100) for text, _ in things[:3]]
-    more = f" and {len(things) - 3:,} more" if len(things) > 3 else ""
-    return f"{len(things):,}: {', '.join(names)}{more}", whole
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Things that one fact, or one fact each, tells of; ``whole`` is the path that holds them."""
 
+    label: str
+    things: Things
+    whole: Path
+    level: Level
 
-def tell(label: str, things: Things, whole: Path, level: Level = Level.PLAIN) -> list[Fact]:
-    """A fact about ``things``; none if there are none."""
-    if not things:
-        return []
-    value, path = join_things(things, whole)
-    return [Fact(label, value, path, level)]
+    def join(self) -> Fact:
+        """One fact: a single thing at its own path, or several by number and name."""
+        if len(self.things) == 1:
+            return self.split()[0]
+        names = [clip(text, 100) for text, _ in self.things[:3]]
+        left = len(self.things) - len(names)
+        more = f" and {left:,} more" if left else ""
+        value = f"{len(self.things):,}: {', '.join(names)}{more}"
+        return Fact(self.label, value, self.whole, self.level)
 
-
-def limit_facts(facts: list[Fact], total: Fact | None, whole: Path) -> list[Fact]:
-    """At most seven, the dangerous first: what does not fit is joined, and ``total`` stays."""
-    ordered = sorted(facts, key=lambda fact: list(Level).index(fact.level))
-    room = MOST_FACTS - (total is not None)
-    if len(ordered) > room:
-        joined = ordered[room - 1 :]
-        text = "; ".join(f"{fact.label}: {fact.value}" for fact in joined)
-        ordered = [
-            *ordered[: room - 1],
-            Fact("and also", clip(text, LONGEST_VALUE), whole, joined[0].level),
+    def split(self) -> list[Fact]:
+        """A fact for each thing."""
+        return [
+            Fact(self.label, clip(text, LONGEST_VALUE), path, self.level)
+            for text, path in self.things
         ]
-    return [*ordered, total] if total else ordered
+
+
+def tell(label: str, things: Things, whole: Path, level: Level = Level.PLAIN) -> list[Group]:
+    """A group of ``things``; none if there are none."""
+    return [Group(label, things, whole, level)] if things else []
+
+
+def choose_facts(groups: list[Group], total: list[Group], whole: Path) -> list[Fact]:
+    """At most seven facts, the dangerous first, and ``total`` last.
+
+    What is no plain fact gets a fact for each thing as long as there is room. Groups that do not
+    fit are joined into one fact, so that none is left out.
+    """
+    ordered = sorted(groups, key=lambda group: list(Level).index(group.level))
+    room = MOST_FACTS - len(total)
+    spare = room - len(ordered)
+    facts: list[Fact] = []
+    for group in ordered:
+        extra = len(group.things) - 1
+        if group.level is not Level.PLAIN and extra <= spare:
+            spare -= extra
+            facts += group.split()
+        else:
+            facts.append(group.join())
+    if len(facts) > room:
+        left = facts[room - 1 :]
+        text = "; ".join(f"{fact.label}: {clip(fact.value)}" for fact in left)
+        facts = [*facts[: room - 1], Fact("and also", text, whole, left[0].level)]
+    return [*facts, *(group.join() for group in total)]

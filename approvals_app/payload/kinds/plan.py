@@ -3,29 +3,29 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from approvals_app.payload.facts import (
     Data,
-    Fact,
     Level,
     Path,
     Reading,
     clip,
-    count,
     format_path,
     name_some,
 )
 from approvals_app.payload.kinds._resources import (
     SENSITIVE,
     Exposures,
+    Group,
     Things,
+    choose_facts,
     compare_values,
     describe_change,
-    find_exposures,
+    find_new_exposures,
     find_weakened,
     is_marked,
-    limit_facts,
     list_marked,
     list_of,
     name_store,
@@ -70,6 +70,8 @@ ACTIONS: Final = {
     "action_invocations": "action runs",
     "deferred_action_invocations": "action runs in a later plan",
 }
+THEN: Final = {"update": "changed", "replace": "replaced", "destroy": "destroyed"}
+MOST_NAMES: Final = 4
 # The order in which the actions are counted, with the words for them.
 COUNTED: Final = {
     "destroy": "to destroy",
@@ -84,7 +86,7 @@ COUNTED: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
     """An entry of ``resource_changes``; ``does`` is a key of COUNTED."""
 
@@ -114,6 +116,18 @@ class Change:
         """Why the tool does it, in words; of a reason that we do not know, its code."""
         code = self.entry.get("action_reason")
         return REASONS.get(code, clip(code)) if isinstance(code, str) else ""
+
+    @cached_property
+    def differences(self) -> list[tuple[Path, Any, Any]]:
+        """What differs and is known, sensitive values masked."""
+        unknown, masks = self.change.get("after_unknown"), _masks_of(self.change)
+        return [
+            (path, SENSITIVE, SENSITIVE) if is_marked(path, *masks) else (path, old, new)
+            for path, old, new in compare_values(
+                self.change.get("before"), self.change.get("after")
+            )
+            if not is_marked(path, unknown)
+        ]
 
 
 def read(data: Data, path: Path) -> Reading | None:
@@ -145,10 +159,10 @@ def _read_plan(data: Data, path: Path) -> Reading | None:
         *_tell_created(changes, whole),
         *_tell_outputs(data, path),
     ]
-    total = _count(changes, len(strange), whole) if changes or strange or not facts else None
+    total = _count(changes, len(strange), whole) if changes or strange or not facts else []
     return Reading(
         "plan",
-        limit_facts(facts, total, path),
+        choose_facts(facts, total, path),
         _list_used(data),
         {"destroys": sum(_destroys(each) for each in [*changes, *deferred])},
     )
@@ -231,15 +245,15 @@ def _destroys(change: Change) -> bool:
     return change.does in ("destroy", "replace")
 
 
-def _tell_failures(data: Data, path: Path) -> list[Fact]:
-    facts = []
+def _tell_failures(data: Data, path: Path) -> list[Group]:
+    facts: list[Group] = []
     if data.get("errored") is True:
-        facts.append(Fact("plan failed", "it is partial", (*path, "errored"), Level.DANGER))
+        facts += tell("plan failed", [("it is partial", (*path, "errored"))], path, Level.DANGER)
     elif data.get("complete") is False:
         value = "it is partial: further changes need another plan"
-        facts.append(Fact("plan incomplete", value, (*path, "complete"), Level.DANGER))
+        facts += tell("plan incomplete", [(value, (*path, "complete"))], path, Level.DANGER)
     elif data.get("applyable") is False:
-        facts.append(Fact("plan", "there is nothing to apply", (*path, "applyable")))
+        facts += tell("plan", [("there is nothing to apply", (*path, "applyable"))], path)
     checks = _list_failed_checks(data, path)
     conditions = _list_failed_conditions(data, path)
     facts += tell("check fails", checks, (*path, "checks"), Level.DANGER)
@@ -295,7 +309,7 @@ def _describe_loss(change: Change) -> list[str]:
     return notes
 
 
-def _tell_destroyed(changes: list[Change], whole: Path) -> list[Fact]:
+def _tell_destroyed(changes: list[Change], whole: Path) -> list[Group]:
     gone = [each for each in changes if each.does == "destroy"]
     stores = [(_describe_destroy(each), each.path) for each in gone if each.store]
     others = [(_describe_destroy(each), each.path) for each in gone if not each.store]
@@ -309,7 +323,7 @@ def _describe_destroy(change: Change) -> str:
     return f"{change.address} ({'; '.join(notes)})" if notes else change.address
 
 
-def _tell_replaced(changes: list[Change], whole: Path) -> list[Fact]:
+def _tell_replaced(changes: list[Change], whole: Path) -> list[Group]:
     replaced = [each for each in changes if each.does == "replace"]
     stores = [(_describe_replace(each), each.path) for each in replaced if each.store]
     others = [(_describe_replace(each), each.path) for each in replaced if not each.store]
@@ -367,7 +381,7 @@ def _masks_of(change: Mapping[str, Any]) -> tuple[Any, Any]:
     return change.get("before_sensitive"), change.get("after_sensitive")
 
 
-def _tell_deferred(deferred: list[Change], whole: Path) -> list[Fact]:
+def _tell_deferred(deferred: list[Change], whole: Path) -> list[Group]:
     gone = [(_describe_destroy(each), each.path) for each in deferred if _destroys(each)]
     others = [
         (f"{each.address} {COUNTED[each.does]}", each.path)
@@ -379,7 +393,7 @@ def _tell_deferred(deferred: list[Change], whole: Path) -> list[Fact]:
     )
 
 
-def _tell_exposures(changes: list[Change], whole: Path) -> list[Fact]:
+def _tell_exposures(changes: list[Change], whole: Path) -> list[Group]:
     rules: Things = []
     grants: Things = []
     for each in changes:
@@ -398,19 +412,17 @@ def _find_new_exposures(change: Change) -> Exposures:
         return Exposures(grants=["the block of public access goes"])
     if change.does not in ("create", "update", "replace", "create anew"):
         return Exposures()
-    before, after = (
-        find_exposures(change.type, change.change.get(side)) for side in ("before", "after")
-    )
-    new = after.without(before)
+    sides = (change.change.get("before"), change.change.get("after"))
+    new = find_new_exposures(change.type, *sides)
     if any(map(list_marked, _masks_of(change.change))):
         # Which of the values are sensitive does not matter: none of them is told.
         new.rules = [text.rpartition(" from ")[0] or text for text in new.rules]
     return new
 
 
-def _tell_actions(data: Data, path: Path) -> list[Fact]:
+def _tell_actions(data: Data, path: Path) -> list[Group]:
     """What a provider runs beside the changes; it leaves no resource behind and no way back."""
-    facts: list[Fact] = []
+    facts: list[Group] = []
     for name, label in ACTIONS.items():
         harmful: Things = []
         others: Things = []
@@ -445,7 +457,7 @@ def _describe_action(entry: Mapping[str, Any]) -> str:
     return f"{text}: {name_some(settings)}" if settings else text
 
 
-def _tell_kept(changes: list[Change], whole: Path) -> list[Fact]:
+def _tell_kept(changes: list[Change], whole: Path) -> list[Group]:
     """What the tool forgets: it costs and runs on, and no plan will mention it again."""
     kept = [(f"{each.address} stays alive", each.path) for each in changes if each.does == "forget"]
     twins = [
@@ -456,28 +468,16 @@ def _tell_kept(changes: list[Change], whole: Path) -> list[Fact]:
     return tell("no longer managed", kept + twins, whole, Level.NOTICE)
 
 
-def _list_differences(change: Change) -> list[tuple[Path, Any, Any]]:
-    """What differs and is known, sensitive values masked."""
-    sides = (change.change.get("before"), change.change.get("after"))
-    unknown = change.change.get("after_unknown")
-    masks = _masks_of(change.change)
-    return [
-        (path, SENSITIVE, SENSITIVE) if is_marked(path, *masks) else (path, old, new)
-        for path, old, new in compare_values(*sides)
-        if not is_marked(path, unknown)
-    ]
-
-
-def _tell_weakened(changes: list[Change], whole: Path) -> list[Fact]:
+def _tell_weakened(changes: list[Change], whole: Path) -> list[Group]:
     weakened = [
         (f"{each.address}: {', '.join(found)}", each.path)
         for each in changes
-        if each.does in ("update", "replace") and (found := find_weakened(_list_differences(each)))
+        if each.does in ("update", "replace") and (found := find_weakened(each.differences))
     ]
-    return tell("protection or number off", weakened, whole, Level.NOTICE)
+    return tell("weakened", weakened, whole, Level.NOTICE)
 
 
-def _tell_moves(changes: list[Change], whole: Path) -> list[Fact]:
+def _tell_moves(changes: list[Change], whole: Path) -> list[Group]:
     moved: Things = []
     imported: Things = []
     for each in changes:
@@ -485,14 +485,14 @@ def _tell_moves(changes: list[Change], whole: Path) -> list[Fact]:
         if isinstance(old, str):
             moved.append((f"{old} → {each.address}", each.path))
         if each.change.get("importing") is not None:
-            then = "" if each.does == "no-op" else f", then {COUNTED[each.does]}"
-            imported.append((f"{each.address}{then}".replace("then to ", "then "), each.path))
+            text = f"{each.address}, then {THEN[each.does]}" if each.does in THEN else each.address
+            imported.append((text, each.path))
     return tell("moved", moved, whole, Level.NOTICE) + tell(
         "imported", imported, whole, Level.NOTICE
     )
 
 
-def _tell_unknown(changes: list[Change], whole: Path) -> list[Fact]:
+def _tell_unknown(changes: list[Change], whole: Path) -> list[Group]:
     """Values of a resource that stays, and that nobody can know before the yes."""
     unknown: Things = []
     for each in changes:
@@ -504,12 +504,12 @@ def _tell_unknown(changes: list[Change], whole: Path) -> list[Fact]:
     return tell("known after apply", unknown, whole, Level.NOTICE)
 
 
-def _tell_sensitive(changes: list[Change], whole: Path) -> list[Fact]:
+def _tell_sensitive(changes: list[Change], whole: Path) -> list[Group]:
     sensitive: Things = []
     for each in changes:
         if each.does not in ("update", "replace"):
             continue
-        names = [format_path(path) for path, old, _ in _list_differences(each) if old is SENSITIVE]
+        names = [format_path(path) for path, old, _ in each.differences if old is SENSITIVE]
         if names:
             sensitive.append(
                 (f"{each.address}: {', '.join(filter(None, names)) or 'all'}", each.path)
@@ -517,7 +517,7 @@ def _tell_sensitive(changes: list[Change], whole: Path) -> list[Fact]:
     return tell("sensitive values change", sensitive, whole, Level.NOTICE)
 
 
-def _tell_drift(data: Data, path: Path) -> list[Fact]:
+def _tell_drift(data: Data, path: Path) -> list[Group]:
     drift: Things = []
     for place, entry in enumerate(list_of(data, "resource_drift")):
         if not (actions := _actions_of(entry)) or actions == ["no-op"]:
@@ -528,7 +528,7 @@ def _tell_drift(data: Data, path: Path) -> list[Fact]:
     return tell("changed outside", drift, (*path, "resource_drift"), Level.NOTICE)
 
 
-def _tell_updates(changes: list[Change], whole: Path) -> list[Fact]:
+def _tell_updates(changes: list[Change], whole: Path) -> list[Group]:
     updates = [
         (
             f"{each.address}: {texts}" if (texts := _describe_update(each)) else each.address,
@@ -543,17 +543,18 @@ def _tell_updates(changes: list[Change], whole: Path) -> list[Fact]:
 def _describe_update(change: Change) -> str:
     texts = [
         f"{format_path(path)} {SENSITIVE}" if old is SENSITIVE else describe_change(path, old, new)
-        for path, old, new in _list_differences(change)
+        for path, old, new in change.differences[:MOST_NAMES]
     ]
-    return ", ".join(texts[:4]) + (f" and {len(texts) - 4} more" if len(texts) > 4 else "")
+    left = len(change.differences) - len(texts)
+    return ", ".join(texts) + (f" and {left:,} more" if left else "")
 
 
-def _tell_created(changes: list[Change], whole: Path) -> list[Fact]:
+def _tell_created(changes: list[Change], whole: Path) -> list[Group]:
     created = [(each.address, each.path) for each in changes if each.does == "create"]
     return tell("created", created, whole)
 
 
-def _tell_outputs(data: Data, path: Path) -> list[Fact]:
+def _tell_outputs(data: Data, path: Path) -> list[Group]:
     outputs: Things = []
     entries = data.get("output_changes")
     for name, change in entries.items() if isinstance(entries, Mapping) else []:
@@ -565,7 +566,7 @@ def _tell_outputs(data: Data, path: Path) -> list[Fact]:
     return tell("outputs change", outputs, (*path, "output_changes"))
 
 
-def _count(changes: list[Change], strange: int, whole: Path) -> Fact:
+def _count(changes: list[Change], strange: int, whole: Path) -> list[Group]:
     counts = Counter(each.does for each in changes) + Counter({"unknown": strange})
     texts = [f"{counts[deed]:,} {words}" for deed, words in COUNTED.items() if counts[deed]]
-    return Fact("resources", ", ".join(texts) or count(0, "change"), whole)
+    return tell("resources", [(", ".join(texts) or "no changes", whole)], whole)
