@@ -49,7 +49,7 @@ def read(data: Data, path: Path) -> Reading | None:
     changes: list[tuple[Mapping[str, Any], Path]] = []
     strange: Things = []
     for place, entry in enumerate(entries):
-        if (change := _get_resource(entry)) and change.get("Action") in KINDS_OF_CHANGE:
+        if (change := _get_resource(entry)) and str(change.get("Action")) in KINDS_OF_CHANGE:
             changes.append((change, (*whole, place, "ResourceChange")))
         else:
             strange.append((f"entry {place + 1}", (*whole, place)))

@@ -185,6 +185,12 @@ class Exposures:
         )
 
 
+def to_word(value: Any) -> str:
+    """A value in small letters: ``true``, ``enabled``, ``22``; empty for none, objects and lists."""
+    is_word = value is not None and not isinstance(value, (list, Mapping))
+    return str(value)[:100].lower() if is_word else ""
+
+
 def find_exposures(resource_type: str, value: Any) -> Exposures:
     """What opens a resource to the world or makes it public, however deep in its values."""
     # A route to 0.0.0.0/0 leads out.
@@ -231,8 +237,8 @@ def _is_outward(members: Mapping[str, Any]) -> bool:
         return False
     return (
         members.get("egress") is True
-        or any(str(members.get(key)).lower() in OUTWARD for key in DIRECTIONS)
-        or any(str(members.get(key)).lower() in REFUSALS for key in VERDICTS)
+        or any(to_word(members.get(key)) in OUTWARD for key in DIRECTIONS)
+        or any(to_word(members.get(key)) in REFUSALS for key in VERDICTS)
     )
 
 
@@ -247,7 +253,7 @@ def _find_open_rules(inward: Mapping[str, Any], members: Mapping[str, Any]) -> I
 
 def _name_ports(members: Mapping[str, Any]) -> str:
     ranges = _list_ports(members)
-    protocol = str(members.get("protocol", members.get("ipprotocol", ""))).lower()
+    protocol = to_word(members.get("protocol", members.get("ipprotocol")))
     if protocol in ("-1", "all", "*") or EVERY_PORT.intersection(ranges):
         return "every port"
     if not ranges:
@@ -257,18 +263,18 @@ def _name_ports(members: Mapping[str, Any]) -> str:
 
 
 def _list_ports(members: Mapping[str, Any]) -> list[str]:
-    low = members.get("fromport", members.get("portrangemin"))
-    high = members.get("toport", members.get("portrangemax"))
+    low = to_word(members.get("fromport", members.get("portrangemin")))
+    high = to_word(members.get("toport", members.get("portrangemax")))
     ranges = []
-    if low is not None and high is not None:
-        ranges.append(str(low) if str(low) == str(high) else f"{low}-{high}")
+    if low and high:
+        ranges.append(low if low == high else f"{low}-{high}")
     # Google's firewall has its ports in objects beside the sources.
     allowed = members.get("allow", members.get("allowed"))
     holders = [members, *(allowed if isinstance(allowed, list) else [])]
     for holder in holders:
         for key in PORTS if isinstance(holder, Mapping) else ():
             value = holder.get(key)
-            ranges += [clip(str(each), 20) for each in _as_list(value) if each]
+            ranges += [clip(word, 20) for each in _as_list(value) if (word := to_word(each))]
     return ranges
 
 
@@ -279,11 +285,11 @@ def _as_list(value: Any) -> list[Any]:
 def _find_grants(members: Mapping[str, Any]) -> Iterator[str]:
     for name, value in members.items():
         key = normalize(name)
-        if key in ON_IS_PUBLIC and str(value).lower() in ("true", "enabled"):
+        if key in ON_IS_PUBLIC and to_word(value) in ("true", "enabled"):
             yield f"{name} on"
-        elif key in OFF_IS_PUBLIC and str(value).lower() == "false":
+        elif key in OFF_IS_PUBLIC and to_word(value) == "false":
             yield f"{name} off"
-        elif key in PUBLIC_VALUES and normalize(clip(str(value))) in PUBLIC_VALUES[key]:
+        elif key in PUBLIC_VALUES and normalize(to_word(value)) in PUBLIC_VALUES[key]:
             yield f"{name} {value}"
         elif key in ("member", "members"):
             yield from (f"granted to {each}" for each in EVERYONE if each in _as_list(value))
@@ -336,7 +342,12 @@ def read_text(
         if not isinstance(text, str) or not any(mark in text for mark in marks):
             continue
         parsed = parse_json(text.strip())
-        reading = read({"": parsed} if isinstance(parsed, list) else parsed, ()) if parsed else None
+        try:
+            reading = (
+                read({"": parsed} if isinstance(parsed, list) else parsed, ()) if parsed else None
+            )
+        except RecursionError:  # a text may be nested more deeply than a payload
+            continue
         if reading:
             reading.facts = [replace(fact, path=(*path, name)) for fact in reading.facts]
             reading.used = {name}
@@ -438,11 +449,11 @@ def find_weakened(differences: list[tuple[Path, Any, Any]]) -> list[str]:
     weakened = []
     for path, old, new in differences:
         key = normalize(str(path[-1])) if path else ""
-        before, after = str(old).lower(), str(new).lower()
+        before, after = to_word(old), to_word(new)
         if (
             (key in PROTECTIONS and before == "true" and after != "true")
             or (key in RISKS and before != "true" and after == "true")
-            or (key in AMOUNTS and after == "0" and before not in ("0", "none"))
+            or (key in AMOUNTS and after == "0" and before not in ("0", ""))
         ):
             weakened.append(describe_change(path, old, new))
     return weakened
