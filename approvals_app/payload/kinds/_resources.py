@@ -186,7 +186,7 @@ class Exposures:
 
 
 def to_word(value: Any) -> str:
-    """A value in small letters: ``true``, ``enabled``, ``22``; empty for none, objects and lists."""
+    """A value in small letters: ``true``, ``22``; empty for none, objects and lists."""
     is_word = value is not None and not isinstance(value, (list, Mapping))
     return str(value)[:100].lower() if is_word else ""
 
