@@ -194,7 +194,27 @@ def test_a_command_that_a_condition_skipped_does_not_run() -> None:
     assert not untried
 
 
-def test_a_steps_own_count_agrees() -> None:
+def test_commands_of_all_modules_are_not_tried() -> None:
+    data = load("ansible_failures")
+    untried = {
+        "raw": {"action": "raw", "changed": False, "skipped": True},
+        "creates": {
+            "action": "ansible.builtin.command",
+            "changed": True,
+            "cmd": ["rm", "-rf", "/srv/a"],
+            "msg": "Command would have run if not in check mode",
+        },
+    }
+    data["plays"] = [
+        {"tasks": [{"task": {"name": name}, "hosts": {"h": result}}]}
+        for name, result in untried.items()
+    ]
+    told = [say(fact) for fact in summarize_data(data).facts]
+    assert "notice not tried in check mode: h: raw (raw)" in told
+    assert "notice not tried in check mode: h: creates (command): rm -rf /srv/a" in told
+
+
+def test_a_preview_that_counts_more_than_it_lists_says_so() -> None:
     data = load("pulumi_preview_46_steps")
     data["changeSummary"]["delete"] = 5
     assert "danger deletions: 4 of 5 are counted and not listed" in [

@@ -199,26 +199,24 @@ def _list_new_lines(diff: Mapping[str, Any]) -> list[str]:
 
 
 def _list_untried(results: list[Result]) -> Things:
-    """Commands that check mode skipped. Those that a condition skipped say so and do not run."""
-    untried: Things = []
-    for each in results:
-        module = each.action.rpartition(".")[2]
-        by_condition = "skip_reason" in each.members or "false_condition" in each.members
-        said = "check mode" in str(each.members.get("msg", ""))
-        if each.members.get("skipped") is True and (
-            said or (module in COMMANDS and not by_condition)
-        ):
-            line = each.members.get("cmd") or _arguments_of(each).get("_raw_params")
-            words = (
-                line
-                if isinstance(line, str)
-                else " ".join(map(str, line))
-                if isinstance(line, list)
-                else ""
-            )
-            text = f"{each.host}: {each.task} ({module or 'a module'})"
-            untried.append((f"{text}: {clip(words)}" if words else text, each.path))
-    return untried
+    """Commands that check mode did not run; those that a condition skips will not run either."""
+    return [(_describe_command(each), each.path) for each in results if _is_untried(each)]
+
+
+def _is_untried(result: Result) -> bool:
+    # A command with ``creates`` says changed, others say skipped, and raw says no more than that.
+    if "check mode" in str(result.members.get("msg", "")):
+        return True
+    by_condition = "skip_reason" in result.members or "false_condition" in result.members
+    is_command = result.action.rpartition(".")[2] in COMMANDS
+    return is_command and result.members.get("skipped") is True and not by_condition
+
+
+def _describe_command(result: Result) -> str:
+    line = result.members.get("cmd") or _arguments_of(result).get("_raw_params")
+    words = " ".join(map(str, line)) if isinstance(line, list) else line
+    text = f"{result.host}: {result.task} ({result.action.rpartition('.')[2] or 'a module'})"
+    return f"{text}: {clip(words)}" if isinstance(words, str) and words else text
 
 
 def _list_hidden(results: list[Result]) -> Things:
