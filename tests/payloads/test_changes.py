@@ -183,6 +183,14 @@ def test_nested_and_as_text_it_is_the_same(name: str) -> None:
     assert [say(fact) for fact in sent.facts] == wanted
 
 
+def test_what_only_leaves_the_state_does_not_go() -> None:
+    urn = "urn:pulumi:live::shop::aws:kms/key:Key::a"
+    for op in ("discard", "discard-replaced", "remove-pending-replace"):
+        summary = summarize_data({"steps": [{"op": op, "urn": urn}]})
+        assert summary.traits["destroys"] == 0
+        assert say(summary.facts[0]) == "notice dropped from the state: a (aws:kms/key:Key)"
+
+
 def test_values_of_secrets_stay_out() -> None:
     assert not any("b2xk" in fact or "bmV3" in fact for fact in facts_of("helm_structured"))
 

@@ -235,6 +235,14 @@ def test_an_entry_that_is_not_understood_is_told() -> None:
     assert "notice not understood: aws_vpc.y: explode" in facts_of_data(data)
 
 
+def test_a_long_address_does_not_hide_what_happens() -> None:
+    data = load("plan_replace_delete_create")
+    address = data["resource_changes"][0]["address"] = f"module.{'a' * 900}.aws_db_instance.orders"
+    fact = summarize_data(data).facts[0]
+    assert fact.value.startswith(address[:50])
+    assert "destroyed, then created: down in between" in fact.value
+
+
 def test_a_combination_with_delete_deletes() -> None:
     data = load("plan_drift")
     data["resource_changes"] = [change("aws_ebs_volume.x", ["update", "delete"])]

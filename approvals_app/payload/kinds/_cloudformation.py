@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from approvals_app.payload.facts import Data, Level, Path, Reading, clip, name_some
 from approvals_app.payload.kinds._resources import (
+    MOST_OF_NAME,
     Exposures,
     Group,
     Things,
@@ -95,7 +96,7 @@ def _destroys(change: Mapping[str, Any]) -> bool:
 def _name(change: Mapping[str, Any]) -> str:
     name = str(change.get("LogicalResourceId") or "a resource")
     physical = change.get("PhysicalResourceId")
-    return f"{name} ({physical})" if physical and physical != name else name
+    return clip(f"{name} ({physical})" if physical and physical != name else name, MOST_OF_NAME)
 
 
 def _describe_fate(change: Mapping[str, Any]) -> str:

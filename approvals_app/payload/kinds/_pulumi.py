@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from approvals_app.payload.facts import Data, Level, Path, Reading, clip, name_some
 from approvals_app.payload.kinds._resources import (
+    MOST_OF_NAME,
     Group,
     Things,
     choose_facts,
@@ -26,16 +27,16 @@ REPLACING: Final = (
     "delete-replaced",
     "import-replacement",
     "read-replacement",
-    "discard-replaced",
-    "remove-pending-replace",
 )
+DROPPING: Final = ("discard", "discard-replaced", "remove-pending-replace")
+"""Only Pulumi's record of the resource goes."""
 COUNTED: Final = {
     "delete": "to delete",
     "replace": "to replace",
     "create": "to create",
     "update": "to change",
     "import": "to import",
-    "discard": "no longer read",
+    "discard": "dropped from the state",
     "refresh": "to refresh",
     "read": "to read",
     "same": "unchanged",
@@ -65,7 +66,7 @@ class Step:
     @cached_property
     def name(self) -> str:
         parts = self.urn.split("::", 3)
-        return f"{parts[3]} ({self.type})" if len(parts) == 4 else clip(self.urn)
+        return clip(f"{parts[3]} ({self.type})" if len(parts) == 4 else self.urn, MOST_OF_NAME)
 
     @cached_property
     def store(self) -> str:
@@ -136,7 +137,7 @@ def _list_steps(entries: list[Any], whole: Path) -> tuple[list[Step], Things]:
                 strange.append((f"entry {place + 1}", at))
             continue
         op = str(step["op"])
-        does = "replace" if op in REPLACING else op
+        does = "replace" if op in REPLACING else "discard" if op in DROPPING else op
         if does not in COUNTED:
             strange.append((f"{clip(op, 40)} of {clip(str(step['urn']))}", at))
             continue
@@ -285,7 +286,7 @@ def _tell_others(steps: list[Step], whole: Path) -> list[Group]:
     ]
     return [
         *tell("imported", name("import"), whole, Level.NOTICE),
-        *tell("no longer read", name("discard"), whole, Level.NOTICE),
+        *tell("dropped from the state", name("discard"), whole, Level.NOTICE),
         *tell("changed", changed, whole),
         *tell("created", name("create"), whole),
     ]

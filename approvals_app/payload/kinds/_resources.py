@@ -25,6 +25,8 @@ from approvals_app.payload.facts import (
 MOST_FACTS: Final = 7
 SENSITIVE: Final = "(sensitive)"
 LONGEST_VALUE: Final = 240
+MOST_OF_NAME: Final = 120
+"""Longer names are cut, so that what happens to the thing stays in the line."""
 
 Things = list[tuple[str, Path]]
 """What a fact names, each thing with the path of its member."""

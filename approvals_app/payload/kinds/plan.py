@@ -16,6 +16,7 @@ from approvals_app.payload.facts import (
     name_some,
 )
 from approvals_app.payload.kinds._resources import (
+    MOST_OF_NAME,
     SENSITIVE,
     Exposures,
     Group,
@@ -98,7 +99,8 @@ class Change:
     @property
     def address(self) -> str:
         """The address, with the key of a deposed object."""
-        address = str(self.entry.get("address") or self.entry.get("name") or "a resource")
+        name = self.entry.get("address") or self.entry.get("name") or "a resource"
+        address = clip(str(name), MOST_OF_NAME)
         deposed = self.entry.get("deposed")
         return f"{address} (deposed object {deposed})" if deposed else address
 
@@ -483,7 +485,7 @@ def _tell_moves(changes: list[Change], whole: Path) -> list[Group]:
     for each in changes:
         old = each.entry.get("previous_address")
         if isinstance(old, str):
-            moved.append((f"{old} → {each.address}", each.path))
+            moved.append((f"{clip(old, MOST_OF_NAME)} → {each.address}", each.path))
         if each.change.get("importing") is not None:
             text = f"{each.address}, then {THEN[each.does]}" if each.does in THEN else each.address
             imported.append((text, each.path))
