@@ -24,7 +24,7 @@ from approvals_app.payload.facts import (
 
 MOST_FACTS: Final = 7
 SENSITIVE: Final = "(sensitive)"
-LONGEST_VALUE: Final = 240
+LONGEST_VALUE: Final = 320
 MOST_OF_NAME: Final = 120
 """Longer names are cut, so that what happens to the thing stays in the line."""
 
@@ -318,6 +318,16 @@ def list_of(data: Mapping[str, Any], name: str) -> list[Any]:
     """The list at ``name``; empty if there is none."""
     value = data.get(name)
     return value if isinstance(value, list) else []
+
+
+def look_up(value: Any, path: Path) -> Any:
+    """The value at ``path``; None if there is none."""
+    try:
+        for step in path:
+            value = value[step]
+    except (LookupError, TypeError):
+        return None
+    return value
 
 
 def parse_json(text: str) -> Any:

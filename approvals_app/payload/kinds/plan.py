@@ -29,6 +29,7 @@ from approvals_app.payload.kinds._resources import (
     is_marked,
     list_marked,
     list_of,
+    look_up,
     name_store,
     read_text,
     show_value,
@@ -360,7 +361,7 @@ def _list_forces(change: Change) -> list[str]:
         if not isinstance(steps, list) or not all(type(step) in (str, int) for step in steps):
             continue
         path = tuple(steps)
-        old, new = (_look_up(change.change.get(side), path) for side in ("before", "after"))
+        old, new = (look_up(change.change.get(side), path) for side in ("before", "after"))
         if is_marked(path, change.change.get("after_unknown")):
             forces.append(f"{format_path(path)} (known after apply)")
         elif is_marked(path, *_masks_of(change.change)):
@@ -368,15 +369,6 @@ def _list_forces(change: Change) -> list[str]:
         else:
             forces.append(describe_change(path, old, new))
     return forces
-
-
-def _look_up(value: Any, path: Path) -> Any:
-    for step in path:
-        try:
-            value = value[step]
-        except (LookupError, TypeError):
-            return None
-    return value
 
 
 def _masks_of(change: Mapping[str, Any]) -> tuple[Any, Any]:
