@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from approvals_app.payload.facts import Data, Level, Path, Reading, clip, name_some
@@ -43,34 +42,23 @@ COUNTED: Final = {
 }
 
 
-@dataclass
+@dataclass(slots=True)
 class Step:
-    """The steps of one resource; ``does`` is a key of COUNTED, ``ops`` are in the given order."""
+    """The steps of one resource; ``does`` is a key of COUNTED, ``ops`` are in the given order.
+
+    ``store`` says what goes with the resource; empty if it stores nothing.
+    """
 
     path: Path
-    urn: str
     does: str
-    ops: list[str]
-    old: Mapping[str, Any]
-    new: Mapping[str, Any]
-    reasons: list[str]
-    changed: list[str]
-
-    @cached_property
-    def type(self) -> str:
-        """The type; in a URN it stands after those of the parents."""
-        kind = self.old.get("type") or self.new.get("type")
-        parts = self.urn.split("::", 3)
-        return str(kind) if kind else parts[2].rpartition("$")[2] if len(parts) == 4 else ""
-
-    @cached_property
-    def name(self) -> str:
-        parts = self.urn.split("::", 3)
-        return clip(f"{parts[3]} ({self.type})" if len(parts) == 4 else self.urn, MOST_OF_NAME)
-
-    @cached_property
-    def store(self) -> str:
-        return name_store(self.type)
+    name: str
+    store: str
+    type: str
+    ops: list[str] = field(default_factory=list)
+    old: Mapping[str, Any] = field(default_factory=dict)
+    new: Mapping[str, Any] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
 
     @property
     def is_kept(self) -> bool:
@@ -153,13 +141,23 @@ def _add_step(
     key = (urn, does == "replace")
     each = steps.get(key)
     if each is None or does != "replace":
-        each = Step(at, urn, does, [], {}, {}, [], [])
+        name, kind = _split_urn(urn)
+        each = Step(at, does, name, name_store(kind), kind)
         steps[key if key not in steps else (f"{urn} {at}", False)] = each
     each.ops.append(op)
     each.old = each.old or _object_of(step, "oldState", "old")
     each.new = each.new or _object_of(step, "newState", "new")
     each.reasons = each.reasons or _texts_of(step, "replaceReasons", "keys")
     each.changed = each.changed or _texts_of(step, "diffReasons", "diffs")
+
+
+def _split_urn(urn: str) -> tuple[str, str]:
+    """The name with its type, and the type, which in a URN follows the types of the parents."""
+    parts = urn.split("::", 3)
+    if len(parts) < 4:
+        return clip(urn, MOST_OF_NAME), ""
+    kind = parts[2].rpartition("$")[2]
+    return clip(f"{parts[3]} ({kind})", MOST_OF_NAME), kind
 
 
 def _object_of(step: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
@@ -266,7 +264,7 @@ def _tell_kept(steps: list[Step], whole: Path) -> list[Group]:
 def _tell_weakened(steps: list[Step], whole: Path) -> list[Group]:
     weakened: Things = []
     for each in steps:
-        if each.does not in ("update", "replace"):
+        if each.does not in ("update", "replace") or not each.old:
             continue
         differences = compare_values(each.old.get("inputs"), each.new.get("inputs"))
         differences.append((("protect",), each.old.get("protect"), each.new.get("protect")))
