@@ -1,8 +1,446 @@
-"""To be written."""
+"""Payments: how much, to whom, in which account, and what is unusual about it.
 
-from approvals_app.payload.facts import Data, Path, Reading
+Recognised by shape: Stripe, Adyen, Square and GoCardless (minor units), PayPal, Wise, Revolut and
+ISO 20022 (major units), and plain objects with an amount and a currency or an account.
+"""
+
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from decimal import Decimal, localcontext
+from functools import cache
+from statistics import median
+from typing import Any, Final
+
+from stdnum import iban, numdb
+
+from approvals_app.payload.facts import (
+    Data,
+    Fact,
+    Level,
+    Path,
+    Reading,
+    clip,
+    count,
+    name_some,
+)
+from approvals_app.payload.kinds._amounts import (
+    Amount,
+    detect_api,
+    format_money,
+    name_set,
+    normalize,
+)
+from approvals_app.payload.kinds._payments import (
+    REFERENCES,
+    Batch,
+    Control,
+    Payment,
+    find_file,
+    find_one_currency,
+    find_payments,
+)
+
+MOST_FACTS: Final = 7
+ZERO: Final = Decimal(0)
+FEW: Final = 4
+"""So many payments are told of one by one."""
+DEEPEST: Final = 3
+"""How many steps from the payload the innermost object is that kinds are called with."""
+IBAN: Final = re.compile(r"[A-Za-z]{2}\d{2}[A-Za-z0-9 .-]{8,40}")
+EXECUTIONS: Final = name_set(
+    "executiondate requestedexecutiondate reqdexctndt valuedate executeat executedat "
+    "scheduledat scheduledfor scheduleddate paymentdate paydate transferdate payoutdate "
+    "arrivaldate chargedate reqdcolltndt executeon"
+)
+CREATIONS: Final = name_set(
+    "credttm created createdat createdon creationdate createddate requestedat submittedat "
+    "generatedat issuedat asof"
+)
+INSTANT: Final = name_set("instant inst realtime sepainstant wire crypto")
+LEVELS: Final = {level: rank for rank, level in enumerate(Level)}
 
 
 def read(data: Data, path: Path) -> Reading | None:
-    """None."""
+    """The payments in ``data``, if it is one, has a list of them or is an ISO 20022 message."""
+    batch = find_payments(data, path, None)
+    payments = batch.payments
+    if not payments or _is_deeper(data, path, payments):
+        return None
+    dates, used = _read_dates(data, path)
+    facts = _tell_one(payments[0]) if len(payments) == 1 else _tell_many(payments)
+    facts += [*_check_controls(batch), *_check_accounts(payments), *_check_doubts(payments)]
+    facts += [*dates, *_tell_references(data, path)]
+    facts.sort(key=lambda fact: LEVELS[fact.level])
+    facts = facts[:MOST_FACTS]
+    paths = [fact.path for fact in facts] + [each.path for each in payments]
+    used |= {str(each[len(path)]) for each in paths if len(each) > len(path)}
+    return Reading(
+        "money",
+        facts,
+        used | _find_units(payments, data, path),
+        _find_traits(payments),
+    )
+
+
+def _is_deeper(data: Data, path: Path, payments: list[Payment]) -> bool:
+    """Whether the only payment is an object further in, which this kind is called with later."""
+    inner = payments[0].path[len(path) :]
+    visited = len(payments[0].path) <= DEEPEST and all(isinstance(step, str) for step in inner)
+    here = not inner or detect_api(data) is not None or find_file(data, path) is not None
+    return len(payments) == 1 and visited and not here
+
+
+def _find_units(payments: list[Payment], data: Data, path: Path) -> set[str]:
+    """The member that gives the currency: it is told of with the amount."""
+    if not any(each.path == path and each.main.currency for each in payments):
+        return set()
+    return {name for name in data if normalize(name) in {"currency", "currencycode"}}
+
+
+def _find_traits(payments: list[Payment]) -> dict[str, Any]:
+    """``amount``: the sum, at its larger reading, where all have one currency and a number."""
+    currency = find_one_currency(payments)
+    if not currency or any(not each.main.numbers for each in payments):
+        return {}
+    return {"amount": format_money(_add(payments), currency).replace(",", "")}
+
+
+def _add(payments: list[Payment]) -> Decimal:
+    with localcontext(prec=80):
+        return sum(((each.main.largest or ZERO) * each.times for each in payments), ZERO)
+
+
+def _size(payment: Payment) -> Decimal:
+    return abs(payment.main.largest or ZERO) * payment.times
+
+
+def _write(payment: Payment) -> str:
+    """``249.90 EUR``, ``3 × 20.00 EUR = 60.00 EUR``."""
+    amount = payment.main
+    if payment.times == 1 or not amount.numbers:
+        return amount.text if payment.times == 1 else f"{payment.times:,} × {amount.text}"
+    total = format_money(_add([payment]), amount.currency)
+    return f"{payment.times:,} × {amount.text} = {total}"
+
+
+# --- what is told of one and of many ---
+
+
+def _tell_one(payment: Payment) -> list[Fact]:
+    label = "amount to collect" if payment.collects else "amount"
+    facts = [Fact(label, _write_doubt(payment), payment.main.path, _rate_amount(payment.main))]
+    if payment.payee:
+        facts.append(Fact("from" if payment.collects else "to", payment.payee, payment.payee_path))
+    if payment.account and payment.account != payment.payee and not _is_wrong(payment):
+        facts.append(Fact("account", describe_account(payment.account), payment.account_path))
+    facts += [
+        Fact(_spell(each.name), each.text + _bracket(each.doubt), each.path)
+        for each in payment.amounts[1:]
+    ]
+    return facts + _tell_parts([payment], payment.path)
+
+
+def _write_doubt(payment: Payment) -> str:
+    known = bool(payment.main.currency) or payment.main.numbers
+    return _write(payment) + (_bracket(payment.main.doubt) if known else "")
+
+
+def _bracket(doubt: str) -> str:
+    return f" ({doubt})" if doubt else ""
+
+
+def _rate_amount(amount: Amount) -> Level:
+    return Level.NOTICE if amount.doubt or any(each < 0 for each in amount.numbers) else Level.PLAIN
+
+
+def _tell_references(data: Data, path: Path) -> list[Fact]:
+    """What it is for and how it goes, as the payload itself says."""
+    facts = _tell_method(data, path)
+    return facts + [
+        Fact(_spell(name), clip(data[name]), (*path, name))
+        for name in REFERENCES
+        if isinstance(data.get(name), str) and data[name]
+    ]
+
+
+def _tell_parts(payments: list[Payment], path: Path) -> list[Fact]:
+    """The amounts inside payments, as the lines of an order: told of, not added to them."""
+    parts = [part for each in payments for part in each.parts]
+    if not parts:
+        return []
+    value = f"{count(len(parts), 'amount')} inside: {_write_sum(parts)}"
+    return [Fact("parts", value, path or parts[0].path[:1])]
+
+
+def _write_sum(payments: list[Payment]) -> str:
+    """The sums by currency, and how many payments have no certain amount."""
+    sums: dict[str, list[Payment]] = {}
+    for each in payments:
+        if each.main.numbers:
+            sums.setdefault(each.main.currency, []).append(each)
+    texts = [format_money(_add(some), currency) for currency, some in sums.items()]
+    unknown = sum(not each.main.numbers for each in payments)
+    if unknown:
+        texts.append(f"{count(unknown, 'amount')} in an unknown unit or currency")
+    return " + ".join(texts[:4]) + (f" and {len(texts) - 4} more currencies" if texts[4:] else "")
+
+
+def _tell_many(payments: list[Payment]) -> list[Fact]:
+    shared = _find_shared_path(payments)
+    what = "collections" if all(each.collects for each in payments) else "payments"
+    facts = [Fact(what, f"{len(payments):,}, {_write_sum(payments)} in all", shared)]
+    largest = max(payments, key=lambda each: _size(each))
+    facts.append(_tell_largest(largest, payments))
+    if len(payments) <= FEW:
+        others = [each for each in payments if each is not largest]
+        facts += [Fact("payment", _write_whole(each), each.path) for each in others]
+    else:
+        names = list(dict.fromkeys(each.payee for each in payments if each.payee))
+        if names:
+            facts.append(
+                Fact("from" if what == "collections" else "to", name_some(names, 4), shared)
+            )
+        facts += _tell_countries(payments, shared)
+    return facts + _tell_parts(payments, shared)
+
+
+def _tell_countries(payments: list[Payment], path: Path) -> list[Fact]:
+    countries = Counter(_find_country(each.account) for each in payments if each.account)
+    countries.pop("", None)
+    texts = [f"{country} ({number:,})" for country, number in countries.most_common()]
+    return [Fact("accounts in", name_some(texts, 4), path)] if texts else []
+
+
+def _write_whole(payment: Payment) -> str:
+    """``985,000.00 EUR to B, GB33BUKB20201555555555 (United Kingdom)``."""
+    value = _write(payment)
+    if payment.payee:
+        value += f" {'from' if payment.collects else 'to'} {payment.payee}"
+    if payment.account and payment.account != payment.payee:
+        value += f", {describe_account(payment.account)}"
+    return value
+
+
+def _tell_largest(largest: Payment, payments: list[Payment]) -> Fact:
+    value = f"{_write_whole(largest)}, number {payments.index(largest) + 1:,} of {len(payments):,}"
+    return Fact("largest", value, largest.path, _rate_largest(largest, payments))
+
+
+def _rate_largest(largest: Payment, payments: list[Payment]) -> Level:
+    """Danger where it dwarfs the others and goes to an account of its own."""
+    sizes = [_size(each) for each in payments]
+    alone = sum(each.account == largest.account for each in payments) == 1
+    dwarfs = _size(largest) >= 10 * max(median(sizes), Decimal("0.01"))
+    if dwarfs and alone and len(payments) > 2:
+        return Level.DANGER
+    return Level.NOTICE
+
+
+def _find_shared_path(payments: list[Payment]) -> Path:
+    """The innermost member that holds all of them."""
+    shared = payments[0].path
+    for each in payments[1:]:
+        same = 0
+        for one, other in zip(shared, each.path, strict=False):
+            if one != other:
+                break
+            same += 1
+        shared = shared[:same]
+    return shared
+
+
+# --- what is wrong or unusual ---
+
+
+def _check_controls(batch: Batch) -> list[Fact]:
+    facts = [fact for each in batch.controls if (fact := _check_control(each))]
+    wrong = [fact for fact in facts if fact.level is Level.DANGER]
+    return wrong[:2] or facts[:1]
+
+
+def _check_control(control: Control) -> Fact | None:
+    payments = control.payments
+    if control.number is not None:
+        if control.number == len(payments):
+            return None
+        value = f"{control.number:,} said, {len(payments):,} found"
+        return Fact("number of payments differs", value, control.path, Level.DANGER)
+    total = control.total
+    if total is None or not total.numbers:
+        return None
+    found = _write_sum(payments)
+    currency = find_one_currency(payments)
+    # The control sum of ISO 20022 adds the numbers up, whatever their currencies are.
+    if _add(payments) in total.numbers and (currency == total.currency or not total.currency):
+        # Without the comma there would be no sum to compare with the eye.
+        return Fact("control sum agrees", found, control.path)
+    said = format_money(total.numbers[0], total.currency) if total.currency else total.text
+    return Fact("control sum differs", f"{said} said, {found} found", control.path, Level.DANGER)
+
+
+def _check_accounts(payments: list[Payment]) -> list[Fact]:
+    facts = [
+        Fact("not a valid IBAN", clip(each.account), each.account_path, Level.DANGER)
+        for each in payments
+        if _is_wrong(each)
+    ][:2]
+    for each in payments:
+        if each.former:
+            now = f", now {describe_account(each.account)}" if each.account else ""
+            facts.append(
+                Fact("account changed", "from the former one" + now, each.former, Level.DANGER)
+            )
+        elif each.new:
+            facts.append(Fact("new account", _name(each), each.new, Level.DANGER))
+    return [*facts[:3], *_check_names(payments)]
+
+
+def _name(payment: Payment) -> str:
+    parts = [payment.payee, describe_account(payment.account) if payment.account else ""]
+    return ", ".join(dict.fromkeys(filter(None, parts))) or payment.main.text
+
+
+def _check_names(payments: list[Payment]) -> list[Fact]:
+    """One name with two accounts, and one account with several names."""
+    accounts: dict[str, dict[str, Payment]] = {}
+    names: dict[str, dict[str, Payment]] = {}
+    for each in payments:
+        if each.payee and each.account and each.payee != each.account:
+            account = _compact(each.account)
+            accounts.setdefault(each.payee.casefold(), {}).setdefault(account, each)
+            names.setdefault(account, {}).setdefault(each.payee.casefold(), each)
+    facts = []
+    two = next((each for each in accounts.values() if len(each) > 1), None)
+    if two:
+        last = list(two.values())[-1]
+        value = f"{last.payee}: {name_some(list(two), 3)}"
+        facts.append(Fact("one payee, several accounts", value, last.path, Level.DANGER))
+    many = max(names.items(), key=lambda each: len(each[1]), default=("", {}))
+    if len(many[1]) > 1:
+        payees = [each.payee for each in many[1].values()]
+        value = f"{describe_account(many[0])} for {count(len(payees), 'name')}: {name_some(payees)}"
+        path = next(iter(many[1].values())).account_path
+        facts.append(Fact("one account, several payees", value, path, Level.NOTICE))
+    return facts
+
+
+def _check_doubts(payments: list[Payment]) -> list[Fact]:
+    """Amounts whose unit, currency or decimals are not certain; one payment says so itself."""
+    facts = []
+    doubts = [each.main for each in payments if each.main.doubt]
+    if doubts and len(payments) > 1:
+        first = doubts[0]
+        value = f"{count(len(doubts), 'amount')}, as {first.text}: {first.doubt}"
+        facts.append(Fact("not certain", value, first.path, Level.NOTICE))
+    styles: dict[str, Amount] = {}
+    every = [amount for each in payments for amount in each.amounts]
+    for amount in every:
+        if amount.style:
+            styles.setdefault(amount.style, amount)
+    if len(styles) > 1:
+        comma = styles[","]
+        value = f"with a comma and with a point, as {comma.text}"
+        facts.append(Fact("decimals are written in two ways", value, comma.path, Level.NOTICE))
+    return facts
+
+
+# --- accounts ---
+
+
+def _compact(account: str) -> str:
+    return str(iban.compact(account)) if IBAN.fullmatch(account) else account
+
+
+def describe_account(account: str) -> str:
+    """``GB33BUKB20201555555555 (United Kingdom)``; anything else as it is."""
+    country = _find_country(account)
+    return f"{clip(_compact(account), 50)} ({country})" if country else clip(account, 50)
+
+
+@cache
+def _load_countries() -> Any:
+    return numdb.get("iban")
+
+
+def _find_country(account: str) -> str:
+    if not IBAN.fullmatch(account):
+        return ""
+    found = _load_countries().info(_compact(account))
+    name = found[0][1].get("country", "") if found else ""
+    return re.sub(r"\s*\(The\)$", "", str(name))
+
+
+def _is_wrong(payment: Payment) -> bool:
+    """Whether the account is called an IBAN, or looks like one, and is none."""
+    if not payment.account:
+        return False
+    called = "iban" in normalize(str(payment.account_path[-1]))
+    return (called or bool(_find_country(payment.account))) and not iban.is_valid(payment.account)
+
+
+# --- when and how ---
+
+
+def _read_dates(data: Data, path: Path) -> tuple[list[Fact], set[str]]:
+    """When it is executed: a danger where the payload itself was made on a later day."""
+    executions, creations = _find_dates(data, path)
+    used = {str(where[len(path)]) for where, _ in executions[:1]}
+    if not executions:
+        return [], used
+    where, day = min(executions, key=lambda each: each[1])
+    made = max((each for _, each in creations), default="")
+    if made and day < made:
+        value = f"{day}, in the past: the payload is of {made}"
+        return [Fact("execution date", value, where, Level.DANGER)], used
+    return [Fact("execution date", day, where)], used
+
+
+def _find_dates(data: Data, path: Path) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]]:
+    executions: list[tuple[Path, str]] = []
+    creations: list[tuple[Path, str]] = []
+    pending: list[tuple[Path, Any]] = [(path, data)]
+    while pending:
+        where, each = pending.pop()
+        if isinstance(each, list):
+            pending += [((*where, at), inside) for at, inside in enumerate(each)]
+            continue
+        if not isinstance(each, dict):
+            continue
+        for name, value in each.items():
+            plain = normalize(name.rpartition(":")[2])
+            if isinstance(value, dict | list):
+                pending.append(((*where, name), value))
+            if plain in EXECUTIONS and (found := _read_day(value, (*where, name))):
+                executions.append(found)
+            elif plain in CREATIONS and (found := _read_day(value, (*where, name))):
+                creations.append(found)
+    return executions, creations
+
+
+def _read_day(value: Any, path: Path) -> tuple[Path, str] | None:
+    """The day of ``2026-12-01``, ``2026-12-01T10:00:00Z``, ``{"Dt": …}`` or seconds since 1970."""
+    if isinstance(value, list) and value:
+        value, path = value[0], (*path, 0)
+    if isinstance(value, dict):
+        for name in ("Dt", "DtTm", "#text", "_"):
+            if name in value:
+                return _read_day(value[name], (*path, name))
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and 10**9 <= value < 10**10:
+        return path, datetime.fromtimestamp(value, UTC).date().isoformat()
+    if isinstance(value, str) and re.match(r"\d{4}-\d{2}-\d{2}(?!\d)", value):
+        return path, value[:10]
     return None
+
+
+def _tell_method(data: Data, path: Path) -> list[Fact]:
+    method = data.get("method")
+    if isinstance(method, str) and normalize(method) in INSTANT and detect_api(data):
+        return [Fact("method", clip(method), (*path, "method"), Level.NOTICE)]
+    return []
+
+
+def _spell(name: str) -> str:
+    """``application_fee_amount`` and ``sourceAmount`` as words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|[_-]+", " ", name).lower()[:40]

@@ -1,0 +1,355 @@
+"""Finds the payments of a JSON value: who gets how much, in which account, wherever they stand."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from approvals_app.payload.facts import Data, Path, clip
+from approvals_app.payload.kinds._amounts import (
+    PAIN,
+    PER_PIECE,
+    TOTALS,
+    Amount,
+    Api,
+    detect_api,
+    find_amounts,
+    find_currency,
+    name_set,
+    normalize,
+    read_amount,
+)
+
+PAYEES: Final = (
+    *("payee", "recipient", "beneficiary", "creditor", "to", "receiver", "counterparty", "vendor"),
+    *("supplier", "cdtr", "payto", "payeename", "recipientname", "beneficiaryname", "creditorname"),
+    *(
+        "accountholdername",
+        "accountholder",
+        "holder",
+        "name",
+        "destination",
+        "merchant",
+        "customer",
+    ),
+)
+ACCOUNTS: Final = (
+    *("iban", "accountnumber", "account", "accountid", "destination", "targetaccount"),
+    *("recipientaccount", "destinationaccount", "counterpartyid", "receiver", "wallet", "address"),
+    *("cdtracct", "creditoraccount", "payeeaccount", "beneficiaryaccount", "bban"),
+)
+PAYERS: Final = name_set(
+    "debtor dbtr dbtracct debtoraccount debtoriban from source sender payer ordering "
+    "sourceaccount fromaccount payeraccount orderingcustomer"
+)
+FLAGS: Final = name_set(
+    "new isnew newaccount newpayee newrecipient newbeneficiary newiban firstpayment "
+    "accountchanged ibanchanged bankdetailschanged changed ischanged"
+)
+FORMER: Final = name_set(
+    "previousiban oldiban formeriban previousaccount oldaccount formeraccount ibanbefore "
+    "accountbefore"
+)
+COUNTS: Final = name_set(
+    "nboftxs numberofpayments paymentcount paymentscount numberoftransactions "
+    "transactioncount count numberoftxs"
+)
+REFERENCES: Final = ("charge", "payment_intent", "originalReference", "capture_id", "reason")
+
+
+@dataclass(slots=True)
+class Payment:
+    """One payment: the object at ``path``. ``parts`` are amounts inside it, as of an order."""
+
+    path: Path
+    amounts: list[Amount]
+    payee: str = ""
+    payee_path: Path = ()
+    account: str = ""
+    account_path: Path = ()
+    former: Path = ()
+    new: Path = ()
+    times: int = 1
+    collects: bool = False
+    parts: list["Payment"] = field(default_factory=list)
+
+    @property
+    def main(self) -> Amount:
+        return self.amounts[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What the payload itself says of ``payments``: their sum, or else their number."""
+
+    path: Path
+    payments: list[Payment]
+    total: Amount | None = None
+    number: int | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Payments in the order in which they stand, and what the payload says of them."""
+
+    payments: list[Payment] = field(default_factory=list)
+    controls: list[Control] = field(default_factory=list)
+
+
+def find_payments(value: Any, path: Path, api: Api | None) -> Batch:
+    """All payments in ``value``, in the order in which they stand."""
+    batch = Batch()
+    _collect(value, path, api, batch, 0)
+    return batch
+
+
+def _collect(value: Any, path: Path, api: Api | None, batch: Batch, depth: int) -> None:
+    if depth > 40:
+        return
+    if isinstance(value, list):
+        for position, each in enumerate(value):
+            if isinstance(each, Mapping | list):
+                _collect(each, (*path, position), api, batch, depth + 1)
+    elif isinstance(value, Mapping):
+        file = find_file(value, path)
+        if file is not None:
+            _collect_file(*file, batch)
+            return
+        api = detect_api(value) or api
+        _collect_object(value, path, api, batch, depth)
+
+
+def _collect_object(value: Data, path: Path, api: Api | None, batch: Batch, depth: int) -> None:
+    payment = _read_payment(value, path, api)
+    consumed = {amount.path[len(path)] for amount in payment.amounts} if payment else set()
+    inside = Batch()
+    for name, each in value.items():
+        if name not in consumed and isinstance(each, Mapping | list):
+            _collect(each, (*path, name), api, inside, depth + 1)
+    if payment is not None and not _is_total(payment, inside):
+        payment.parts = inside.payments
+        batch.payments.append(payment)
+        return
+    batch.payments += inside.payments
+    batch.controls += inside.controls
+    if payment is not None:
+        batch.controls.append(Control(payment.main.path, inside.payments, payment.main))
+    elif inside.payments:
+        batch.controls += _read_totals(value, path, api, inside)
+    if inside.payments:
+        batch.controls += [
+            Control((*path, name), inside.payments, number=number)
+            for name, each in value.items()
+            if normalize(name) in COUNTS and (number := _read_count(each)) is not None
+        ]
+
+
+def _is_total(payment: Payment, inside: Batch) -> bool:
+    """Whether the amount of ``payment`` is the sum of those inside, each to somebody."""
+    if not inside.payments or payment.account:
+        return False
+    total = normalize(payment.main.name) in TOTALS
+    return total or (not payment.payee and any(each.account for each in inside.payments))
+
+
+def _read_count(value: Any) -> int | None:
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 12:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def find_one_currency(payments: list[Payment]) -> str:
+    """The currency of all ``payments``; empty if they have several or none."""
+    currencies = {each.main.currency for each in payments}
+    return currencies.pop() if len(currencies) == 1 else ""
+
+
+def _read_totals(value: Data, path: Path, api: Api | None, inside: Batch) -> list[Control]:
+    """Control sums without a currency beside the payments, which have one."""
+    currency = find_one_currency(inside.payments)
+    return [
+        Control(
+            (*path, name),
+            inside.payments,
+            read_amount(name, each, (*path, name), currency, api or PAIN),
+        )
+        for name, each in value.items()
+        if normalize(name) in TOTALS
+        and isinstance(each, str | int | float)
+        and not isinstance(each, bool)
+    ]
+
+
+def _read_payment(value: Data, path: Path, api: Api | None) -> Payment | None:
+    amounts = find_amounts(value, path, api)
+    if not amounts:
+        return None
+    payment = Payment(path, amounts)
+    _read_people(value, path, payment, 0)
+    # An amount alone may count anything: it is money with a currency, an API, or somebody paid.
+    if not amounts[0].currency and not api and not payment.account:
+        return None
+    if not amounts[0].currency and normalize(amounts[0].name) not in {"amount", "unitamount"}:
+        return None
+    if normalize(amounts[0].name) in PER_PIECE:
+        payment.times = _read_times(value)
+    return payment
+
+
+def _read_times(value: Data) -> int:
+    times: Any = value.get("quantity", value.get("qty", 1))
+    if isinstance(times, str) and times.isdecimal() and len(times) < 10:
+        times = int(times)
+    fits = isinstance(times, int) and not isinstance(times, bool) and 0 <= times < 10**9
+    return times if fits else 1
+
+
+def _read_people(value: Data, path: Path, payment: Payment, depth: int) -> None:
+    """Note who gets ``payment`` and where, from ``value`` and the objects inside it."""
+    names = {normalize(name): name for name in value}
+    for plain, name in names.items():
+        each = value[name]
+        if plain in FLAGS and each is True:
+            payment.new = payment.new or (*path, name)
+        elif plain in FORMER and isinstance(each, str) and each:
+            payment.former = payment.former or (*path, name)
+    for plain in ACCOUNTS:
+        each = value.get(names.get(plain, ""))
+        if isinstance(each, str | int) and not isinstance(each, bool) and not payment.account:
+            payment.account, payment.account_path = str(each)[:80], (*path, names[plain])
+    for plain in PAYEES:
+        each = value.get(names.get(plain, ""))
+        if isinstance(each, str) and each.strip() and not payment.payee:
+            payment.payee, payment.payee_path = clip(each, 60), (*path, names[plain])
+    if depth < 4:
+        for name, each in value.items():
+            if isinstance(each, Mapping) and normalize(name) not in PAYERS:
+                _read_people(each, (*path, name), payment, depth + 1)
+
+
+# --- ISO 20022: pain.001 and pain.008 as converters of XML write them in JSON ---
+
+ROOTS: Final = {"CstmrCdtTrfInitn": False, "CstmrDrctDbtInitn": True, "FIToFICstmrCdtTrf": False}
+LISTS: Final = {"CdtTrfTxInf": False, "DrctDbtTxInf": True}
+TEXTS: Final = ("#text", "__text", "_text", "_", "$t", "$text", "value", "Value", "text")
+ATTRIBUTES: Final = ("@Ccy", "_Ccy", "-Ccy", "Ccy", "ccy", "@ccy")
+
+
+def find_file(data: Data, path: Path) -> tuple[Data, Path, bool] | None:
+    """The ISO 20022 message in ``data``: its object, where it stands, whether it collects."""
+    for name, each in data.items():
+        bare = name.rpartition(":")[2]
+        if bare in ROOTS:
+            for where, inside in _iterate({name: each}, path, bare):
+                return inside, where, ROOTS[bare]
+    if any(name.rpartition(":")[2] in LISTS for name in data):
+        return data, path, any(name.rpartition(":")[2] == "DrctDbtTxInf" for name in data)
+    if "PmtInf" in data:
+        return data, path, False
+    return None
+
+
+def _iterate(data: Any, path: Path, name: str) -> Iterator[tuple[Path, Data]]:
+    """The objects called ``name``, with any prefix, one or a list of them."""
+    if not isinstance(data, Mapping):
+        return
+    for key, value in data.items():
+        if key.rpartition(":")[2] != name:
+            continue
+        several = value if isinstance(value, list) else None
+        for position, each in enumerate(several if several is not None else [value]):
+            if isinstance(each, Mapping):
+                yield ((*path, key, position) if several is not None else (*path, key)), each
+
+
+def _descend(data: Any, path: Path, *names: str) -> tuple[Path, Any] | None:
+    """The value below ``names``, the first of each where converters wrote lists."""
+    for name in names:
+        if isinstance(data, list) and data:
+            data, path = data[0], (*path, 0)
+        if not isinstance(data, Mapping):
+            return None
+        key = next((each for each in data if each.rpartition(":")[2] == name), None)
+        if key is None:
+            return None
+        data, path = data[key], (*path, key)
+    if isinstance(data, list) and data:
+        data, path = data[0], (*path, 0)
+    return path, data
+
+
+def _read_text(found: tuple[Path, Any] | None) -> tuple[Path, str] | None:
+    if found is None:
+        return None
+    path, value = found
+    if isinstance(value, Mapping):
+        key = next((each for each in TEXTS if each in value), None)
+        if key is None:
+            return None
+        path, value = (*path, key), value[key]
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return path, str(value)[:200]
+
+
+def _collect_file(data: Data, path: Path, collects: bool, batch: Batch) -> None:
+    inside: list[Payment] = []
+    blocks = list(_iterate(data, path, "PmtInf"))
+    for where, block in [*blocks, (path, data)]:
+        payments: list[Payment] = []
+        for name, direction in LISTS.items():
+            for at, each in _iterate(block, where, name):
+                payment = _read_transfer(each, at)
+                if payment is not None:
+                    payment.collects = collects or direction
+                    payments.append(payment)
+        inside += payments
+        if block is not data:
+            batch.controls += _read_controls(block, where, payments)
+    header = _descend(data, path, "GrpHdr")
+    where, holder = header if header else (path, data)
+    batch.payments += inside
+    batch.controls += _read_controls(holder, where, inside)
+
+
+def _read_controls(holder: Any, path: Path, payments: list[Payment]) -> list[Control]:
+    controls = []
+    total = _read_text(_descend(holder, path, "CtrlSum"))
+    if total:
+        amount = read_amount("CtrlSum", total[1], total[0], find_one_currency(payments), PAIN)
+        controls.append(Control(total[0], payments, amount))
+    number = _read_text(_descend(holder, path, "NbOfTxs"))
+    if number and (count := _read_count(number[1])) is not None:
+        controls.append(Control(number[0], payments, number=count))
+    return controls
+
+
+def _read_transfer(data: Data, path: Path) -> Payment | None:
+    chains = (("Amt", "InstdAmt"), ("InstdAmt",), ("Amt", "EqvtAmt", "Amt"), ("IntrBkSttlmAmt",))
+    found = next((each for chain in chains if (each := _descend(data, path, *chain))), None)
+    number = _read_text(found)
+    if found is None or number is None:
+        return None
+    amount = read_amount("InstdAmt", number[1], number[0], _read_currency(found[1]), PAIN)
+    payment = Payment(path, [amount])
+    for party, account in (("Cdtr", "CdtrAcct"), ("Dbtr", "DbtrAcct")):
+        name = _read_text(_descend(data, path, party, "Nm"))
+        iban = _read_text(_descend(data, path, account, "Id", "IBAN")) or _read_text(
+            _descend(data, path, account, "Id", "Othr", "Id")
+        )
+        if name and not payment.payee:
+            payment.payee_path, payment.payee = name[0], clip(name[1], 60)
+        if iban and not payment.account:
+            payment.account_path, payment.account = iban
+    return payment
+
+
+def _read_currency(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return ""
+    holders = [value, *(value[name] for name in ("$", "_attributes", "@") if name in value)]
+    for each in holders:
+        if isinstance(each, Mapping):
+            for name in ATTRIBUTES:
+                if isinstance(each.get(name), str):
+                    return str(each[name]).strip().upper()[:12]
+    return find_currency(value)
