@@ -16,6 +16,12 @@ import iso4217
 from approvals_app.payload.facts import Data, Path, clip
 
 MOST_DIGITS: Final = 25
+NO_CURRENCY: Final = "no currency is given"
+
+
+def name_list(names: str) -> tuple[str, ...]:
+    """The words of ``names`` in their order."""
+    return tuple(names.split())
 
 
 def name_set(names: str) -> frozenset[str]:
@@ -78,13 +84,13 @@ PAYPAL_MEMBERS: Final = name_set("purchase_units sender_batch_header currency_co
 
 TOTALS: Final = name_set("total sum controlsum totalamount grandtotal batchtotal ctrlsum")
 VALUES: Final = ("value", "amount", "total", "unitamount", "unitamountdecimal")
-AMOUNTS: Final = (
-    *("amount", "amountmoney", "refundamount", "paymentamount", "transferamount", "payoutamount"),
-    *("instructedamount", "instdamt", "modificationamount", "amounttopay", "amounttotal"),
-    *("totalamount", "total", "sum", "grandtotal", "controlsum", "batchtotal", "pricedata"),
-    *("unitamount", "unitamountdecimal", "unitprice", "price", "sourceamount", "targetamount"),
-    *("amountdue", "grossamount", "netamount", "fee", "applicationfeeamount", "feeamount"),
-    *("appfeemoney", "tip", "tipmoney", "tax", "taxamount", "discount"),
+AMOUNTS: Final = name_list(
+    "amount amountmoney refundamount paymentamount transferamount payoutamount "
+    "instructedamount instdamt modificationamount amounttopay amounttotal totalamount total "
+    "sum grandtotal controlsum batchtotal pricedata unitamount unitamountdecimal unitprice "
+    "price sourceamount targetamount amountrefunded amountcaptured amountreceived "
+    "amounttocapture amountdue grossamount netamount fee applicationfeeamount feeamount "
+    "appfeemoney tip tipmoney tax taxamount discount"
 )
 """Names of members that hold an amount, without case and separators, the main ones first."""
 PER_PIECE: Final = name_set("pricedata unitamount unitamountdecimal unitprice price")
@@ -92,7 +98,7 @@ CENT_NAMES: Final = re.compile(r"(?:in)?(?:cents|pence|minor|minorunits|smallest
 CURRENCIES: Final = ("currency", "currencycode", "ccy", "currencyiso", "isocurrency", "@ccy")
 NUMBER: Final = re.compile(r"[+-]?\d[\d.,'’ \u00a0\u202f]*")
 CODED: Final = re.compile(
-    r"(?:([A-Za-z]{3}|€)\s*)?([+-]?\d[\d.,'’ \u00a0\u202f]*?)\s*([A-Za-z]{3}|€)?"
+    r"(?:([A-Za-z]{3}|[€$£¥₹])\s*)?([+-]?\d[\d.,'’ \u00a0\u202f]*?)\s*([A-Za-z]{3}|[€$£¥₹])?"
 )
 
 
@@ -280,9 +286,7 @@ def _doubt(
 
 
 def _doubt_currency(currency: str) -> str:
-    return (
-        f"{clip(currency, 12)} is no currency of ISO 4217" if currency else "no currency is given"
-    )
+    return f"{clip(currency, 12)} is no currency of ISO 4217" if currency else NO_CURRENCY
 
 
 def parse_number(value: Any, api: Api | None = None) -> tuple[str, tuple[Decimal, ...]]:
@@ -348,7 +352,11 @@ def format_money(number: Decimal, currency: str) -> str:
 
     No digit is rounded away: an amount with more decimals than its currency has keeps them.
     """
-    decimals = max(find_exponent(currency) or 0, -_exponent(number))
+    exponent = find_exponent(currency)
+    written = number.as_tuple().exponent
+    decimals = max(exponent or 0, -_exponent(number))
+    if exponent is None and isinstance(written, int):
+        decimals = max(0, -written)
     return f"{number:,.{decimals}f} {currency or 'of an unknown currency'}"
 
 

@@ -14,33 +14,30 @@ from approvals_app.payload.kinds._amounts import (
     detect_api,
     find_amounts,
     find_currency,
+    name_list,
     name_set,
     normalize,
     read_amount,
 )
 
-PAYEES: Final = (
-    *("payee", "recipient", "beneficiary", "creditor", "to", "receiver", "counterparty", "vendor"),
-    *("supplier", "cdtr", "payto", "payeename", "recipientname", "beneficiaryname", "creditorname"),
-    *(
-        "accountholdername",
-        "accountholder",
-        "holder",
-        "name",
-        "destination",
-        "merchant",
-        "customer",
-    ),
+PAYEES: Final = name_list(
+    "payee recipient beneficiary creditor to receiver counterparty vendor supplier cdtr payto "
+    "payeename recipientname beneficiaryname creditorname accountholdername accountholder "
+    "holder name destination merchant"
 )
-ACCOUNTS: Final = (
-    *("iban", "accountnumber", "account", "accountid", "destination", "targetaccount"),
-    *("recipientaccount", "destinationaccount", "counterpartyid", "receiver", "wallet", "address"),
-    *("cdtracct", "creditoraccount", "payeeaccount", "beneficiaryaccount", "bban"),
+ACCOUNTS: Final = name_list(
+    "iban accountnumber account accountid destination targetaccount recipientaccount "
+    "destinationaccount counterpartyid receiver wallet address cdtracct creditoraccount "
+    "payeeaccount beneficiaryaccount bban"
 )
+STRONG: Final = frozenset(PAYEES[:11]) | name_set("recipientid payeename recipientname")
+"""Members that only a payment has."""
 PAYERS: Final = name_set(
     "debtor dbtr dbtracct debtoraccount debtoriban from source sender payer ordering "
     "sourceaccount fromaccount payeraccount orderingcustomer"
 )
+OTHERS: Final = PAYERS | name_set("productdata product metadata card customer billing")
+"""Objects in which neither the payee nor its account is looked for."""
 FLAGS: Final = name_set(
     "new isnew newaccount newpayee newrecipient newbeneficiary newiban firstpayment "
     "accountchanged ibanchanged bankdetailschanged changed ischanged"
@@ -53,7 +50,14 @@ COUNTS: Final = name_set(
     "nboftxs numberofpayments paymentcount paymentscount numberoftransactions "
     "transactioncount count numberoftxs"
 )
-REFERENCES: Final = ("charge", "payment_intent", "originalReference", "capture_id", "reason")
+REFERENCES: Final = (
+    "charge",
+    "payment_intent",
+    "originalReference",
+    "capture_id",
+    "customer",
+    "reason",
+)
 
 
 @dataclass(slots=True)
@@ -66,7 +70,8 @@ class Payment:
     payee_path: Path = ()
     account: str = ""
     account_path: Path = ()
-    former: Path = ()
+    former: str = ""
+    former_path: Path = ()
     new: Path = ()
     times: int = 1
     collects: bool = False
@@ -185,14 +190,19 @@ def _read_payment(value: Data, path: Path, api: Api | None) -> Payment | None:
         return None
     payment = Payment(path, amounts)
     _read_people(value, path, payment, 0)
-    # An amount alone may count anything: it is money with a currency, an API, or somebody paid.
-    if not amounts[0].currency and not api and not payment.account:
-        return None
-    if not amounts[0].currency and normalize(amounts[0].name) not in {"amount", "unitamount"}:
+    if not amounts[0].currency and not _is_payment(value, payment, api):
         return None
     if normalize(amounts[0].name) in PER_PIECE:
-        payment.times = _read_times(value)
+        payment.times, payment.payee = _read_times(value), ""
     return payment
+
+
+def _is_payment(value: Data, payment: Payment, api: Api | None) -> bool:
+    """Whether an amount without a currency is money: it may count anything."""
+    if normalize(payment.main.name) not in {"amount", "amountmoney", "unitamount"}:
+        return False
+    strong = any(normalize(name) in STRONG and value[name] for name in value)
+    return bool(api or payment.account or strong)
 
 
 def _read_times(value: Data) -> int:
@@ -211,7 +221,7 @@ def _read_people(value: Data, path: Path, payment: Payment, depth: int) -> None:
         if plain in FLAGS and each is True:
             payment.new = payment.new or (*path, name)
         elif plain in FORMER and isinstance(each, str) and each:
-            payment.former = payment.former or (*path, name)
+            payment.former, payment.former_path = each[:80], (*path, name)
     for plain in ACCOUNTS:
         each = value.get(names.get(plain, ""))
         if isinstance(each, str | int) and not isinstance(each, bool) and not payment.account:
@@ -222,7 +232,7 @@ def _read_people(value: Data, path: Path, payment: Payment, depth: int) -> None:
             payment.payee, payment.payee_path = clip(each, 60), (*path, names[plain])
     if depth < 4:
         for name, each in value.items():
-            if isinstance(each, Mapping) and normalize(name) not in PAYERS:
+            if isinstance(each, Mapping) and normalize(name) not in OTHERS:
                 _read_people(each, (*path, name), payment, depth + 1)
 
 

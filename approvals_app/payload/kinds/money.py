@@ -5,7 +5,7 @@ ISO 20022 (major units), and plain objects with an amount and a currency or an a
 """
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from functools import cache
@@ -25,6 +25,8 @@ from approvals_app.payload.facts import (
     name_some,
 )
 from approvals_app.payload.kinds._amounts import (
+    NO_CURRENCY,
+    STRIPE,
     Amount,
     detect_api,
     format_money,
@@ -57,6 +59,15 @@ CREATIONS: Final = name_set(
     "credttm created createdat createdon creationdate createddate requestedat submittedat "
     "generatedat issuedat asof"
 )
+PAYER_ACCOUNTS: Final = name_set(
+    "dbtracct debtoraccount debtoriban sourceaccount fromaccount fromiban payeraccount payeriban"
+)
+AROUND: Final = EXECUTIONS | CREATIONS | PAYER_ACCOUNTS
+REFUND: Final = name_set(
+    "charge payment_intent reason metadata refund_application_fee reverse_transfer "
+    "instructions_email origin"
+)
+"""The parameters of a refund at Stripe, without the amount."""
 INSTANT: Final = name_set("instant inst realtime sepainstant wire crypto")
 LEVELS: Final = {level: rank for rank, level in enumerate(Level)}
 
@@ -65,22 +76,44 @@ def read(data: Data, path: Path) -> Reading | None:
     """The payments in ``data``, if it is one, has a list of them or is an ISO 20022 message."""
     batch = find_payments(data, path, None)
     payments = batch.payments
-    if not payments or _is_deeper(data, path, payments):
+    if not payments:
+        return _read_unsaid(data, path)
+    if _is_deeper(data, path, payments):
         return None
-    dates, used = _read_dates(data, path)
     facts = _tell_one(payments[0]) if len(payments) == 1 else _tell_many(payments)
     facts += [*_check_controls(batch), *_check_accounts(payments), *_check_doubts(payments)]
-    facts += [*dates, *_tell_references(data, path)]
+    facts += [*_tell_around(data, path), *_tell_references(data, path)]
     facts.sort(key=lambda fact: LEVELS[fact.level])
     facts = facts[:MOST_FACTS]
     paths = [fact.path for fact in facts] + [each.path for each in payments]
-    used |= {str(each[len(path)]) for each in paths if len(each) > len(path)}
+    used = {str(each[len(path)]) for each in paths if len(each) > len(path)}
     return Reading(
         "money",
         facts,
         used | _find_units(payments, data, path),
         _find_traits(payments),
     )
+
+
+def _read_unsaid(data: Data, path: Path) -> Reading | None:
+    """A refund at Stripe of whatever is left, or a transfer at Wise whose quote has the amount."""
+    name = next((name for name in ("charge", "payment_intent", "quoteUuid") if name in data), "")
+    value = data.get(name)
+    if not isinstance(value, str) or not value:
+        return None
+    where = (*path, name)
+    if name == "quoteUuid":
+        text = f"not in this payload: it is that of quote {clip(value, 40)}"
+    elif detect_api(data) is STRIPE and data.keys() <= REFUND:
+        text = f"not given: all that is left of {clip(value, 40)}"
+    else:
+        return None
+    facts = [Fact("amount", text, where, Level.NOTICE), *_tell_references(data, path)]
+    account = data.get("targetAccount")
+    if isinstance(account, str | int):
+        facts.append(Fact("account", clip(str(account)), (*path, "targetAccount")))
+    used = {str(fact.path[len(path)]) for fact in facts}
+    return Reading("money", facts, used)
 
 
 def _is_deeper(data: Data, path: Path, payments: list[Payment]) -> bool:
@@ -142,8 +175,9 @@ def _tell_one(payment: Payment) -> list[Fact]:
 
 
 def _write_doubt(payment: Payment) -> str:
-    known = bool(payment.main.currency) or payment.main.numbers
-    return _write(payment) + (_bracket(payment.main.doubt) if known else "")
+    amount = payment.main
+    said = not amount.currency and amount.doubt == NO_CURRENCY
+    return _write(payment) + ("" if said else _bracket(amount.doubt))
 
 
 def _bracket(doubt: str) -> str:
@@ -190,10 +224,10 @@ def _tell_many(payments: list[Payment]) -> list[Fact]:
     shared = _find_shared_path(payments)
     what = "collections" if all(each.collects for each in payments) else "payments"
     facts = [Fact(what, f"{len(payments):,}, {_write_sum(payments)} in all", shared)]
-    largest = max(payments, key=lambda each: _size(each))
-    facts.append(_tell_largest(largest, payments))
+    largest = _find_largest(payments)
+    facts += [_tell_largest(each, payments) for each in largest]
     if len(payments) <= FEW:
-        others = [each for each in payments if each is not largest]
+        others = [each for each in payments if not any(each is one for one in largest)]
         facts += [Fact("payment", _write_whole(each), each.path) for each in others]
     else:
         names = list(dict.fromkeys(each.payee for each in payments if each.payee))
@@ -222,6 +256,16 @@ def _write_whole(payment: Payment) -> str:
     return value
 
 
+def _find_largest(payments: list[Payment]) -> list[Payment]:
+    """The largest of all, and those that dwarf the others of their own currency."""
+    groups: dict[str, list[Payment]] = {}
+    for each in payments:
+        groups.setdefault(each.main.currency, []).append(each)
+    largest = [max(group, key=_size) for group in groups.values()]
+    strange = [each for each in largest if _rate_largest(each, payments) is Level.DANGER]
+    return strange[:3] or [max(largest, key=_size)]
+
+
 def _tell_largest(largest: Payment, payments: list[Payment]) -> Fact:
     value = f"{_write_whole(largest)}, number {payments.index(largest) + 1:,} of {len(payments):,}"
     return Fact("largest", value, largest.path, _rate_largest(largest, payments))
@@ -229,10 +273,10 @@ def _tell_largest(largest: Payment, payments: list[Payment]) -> Fact:
 
 def _rate_largest(largest: Payment, payments: list[Payment]) -> Level:
     """Danger where it dwarfs the others and goes to an account of its own."""
-    sizes = [_size(each) for each in payments]
+    sizes = [_size(each) for each in payments if each.main.currency == largest.main.currency]
     alone = sum(each.account == largest.account for each in payments) == 1
     dwarfs = _size(largest) >= 10 * max(median(sizes), Decimal("0.01"))
-    if dwarfs and alone and len(payments) > 2:
+    if dwarfs and alone and len(sizes) > 2:
         return Level.DANGER
     return Level.NOTICE
 
@@ -287,10 +331,9 @@ def _check_accounts(payments: list[Payment]) -> list[Fact]:
     ][:2]
     for each in payments:
         if each.former:
-            now = f", now {describe_account(each.account)}" if each.account else ""
-            facts.append(
-                Fact("account changed", "from the former one" + now, each.former, Level.DANGER)
-            )
+            now = describe_account(each.account) if each.account else "not given"
+            value = f"before {describe_account(each.former)}, now {now}"
+            facts.append(Fact("account changed", value, each.former_path, Level.DANGER))
         elif each.new:
             facts.append(Fact("new account", _name(each), each.new, Level.DANGER))
     return [*facts[:3], *_check_names(payments)]
@@ -379,43 +422,56 @@ def _is_wrong(payment: Payment) -> bool:
     return (called or bool(_find_country(payment.account))) and not iban.is_valid(payment.account)
 
 
-# --- when and how ---
+# --- when, how and from where ---
 
 
-def _read_dates(data: Data, path: Path) -> tuple[list[Fact], set[str]]:
-    """When it is executed: a danger where the payload itself was made on a later day."""
-    executions, creations = _find_dates(data, path)
-    used = {str(where[len(path)]) for where, _ in executions[:1]}
+def _tell_around(data: Data, path: Path) -> list[Fact]:
+    """When it is executed and from which account, wherever that stands."""
+    found = _find_members(data, path)
+    return [*_tell_date(found), *_tell_payer(found)]
+
+
+def _tell_date(found: list[tuple[str, Path, Any]]) -> list[Fact]:
+    """A danger where the payload itself was made on a later day: we do not ask the clock."""
+    days = [(plain, day) for plain, where, value in found if (day := _read_day(value, where))]
+    executions = [day for plain, day in days if plain in EXECUTIONS]
     if not executions:
-        return [], used
-    where, day = min(executions, key=lambda each: each[1])
-    made = max((each for _, each in creations), default="")
-    if made and day < made:
-        value = f"{day}, in the past: the payload is of {made}"
-        return [Fact("execution date", value, where, Level.DANGER)], used
-    return [Fact("execution date", day, where)], used
+        return []
+    where, first = min(executions, key=lambda each: each[1])
+    made = max((each[1] for plain, each in days if plain in CREATIONS), default="")
+    if first < made:
+        value = f"{first}, in the past: the payload is of {made}"
+        return [Fact("execution date", value, where, Level.DANGER)]
+    return [Fact("execution date", first, where)]
 
 
-def _find_dates(data: Data, path: Path) -> tuple[list[tuple[Path, str]], list[tuple[Path, str]]]:
-    executions: list[tuple[Path, str]] = []
-    creations: list[tuple[Path, str]] = []
-    pending: list[tuple[Path, Any]] = [(path, data)]
+def _tell_payer(found: list[tuple[str, Path, Any]]) -> list[Fact]:
+    for plain, where, value in found:
+        if plain in PAYER_ACCOUNTS:
+            while isinstance(value, dict | list) and value:
+                step = next(iter(value)) if isinstance(value, dict) else 0
+                value, where = value[step], (*where, step)
+            if isinstance(value, str) and value:
+                return [Fact("from account", describe_account(value), where)]
+    return []
+
+
+def _find_members(data: Data, path: Path) -> list[tuple[str, Path, Any]]:
+    """The members called as one of ``AROUND``, the outermost first."""
+    found: list[tuple[str, Path, Any]] = []
+    pending: deque[tuple[Path, Any]] = deque([(path, data)])
     while pending:
-        where, each = pending.pop()
+        where, each = pending.popleft()
         if isinstance(each, list):
             pending += [((*where, at), inside) for at, inside in enumerate(each)]
-            continue
-        if not isinstance(each, dict):
-            continue
-        for name, value in each.items():
-            plain = normalize(name.rpartition(":")[2])
-            if isinstance(value, dict | list):
-                pending.append(((*where, name), value))
-            if plain in EXECUTIONS and (found := _read_day(value, (*where, name))):
-                executions.append(found)
-            elif plain in CREATIONS and (found := _read_day(value, (*where, name))):
-                creations.append(found)
-    return executions, creations
+        elif isinstance(each, dict):
+            for name, value in each.items():
+                plain = normalize(name.rpartition(":")[2])
+                if plain in AROUND:
+                    found.append((plain, (*where, name), value))
+                if isinstance(value, dict | list):
+                    pending.append(((*where, name), value))
+    return found
 
 
 def _read_day(value: Any, path: Path) -> tuple[Path, str] | None:
