@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import iso4217
@@ -123,6 +123,7 @@ class Amount:
         return max(self.numbers, key=abs, default=None)
 
 
+@lru_cache(maxsize=4096)
 def normalize(name: str) -> str:
     """A member's name without case and separators: ``unit_amount`` and ``unitAmount`` agree."""
     return name.replace("_", "").replace("-", "").lower()
@@ -168,15 +169,22 @@ def find_amounts(data: Data, path: Path, api: Api | None) -> list[Amount]:
     found: dict[str, Amount] = {}
     currency = find_currency(data)
     for name, value in data.items():
-        plain = normalize(name)
-        cents = CENT_NAMES.search(plain)
-        stem = plain[: cents.start()] if cents else plain
-        if (cents and not stem) or (stem not in AMOUNTS) or stem in found:
+        stem, cents = _split_name(name)
+        if not stem or stem in found:
             continue
         amount = _read_member(name, value, path, currency or _pair(data, stem), cents, api)
         if amount is not None:
             found[stem] = amount
     return [found[name] for name in AMOUNTS if name in found]
+
+
+@lru_cache(maxsize=4096)
+def _split_name(name: str) -> tuple[str, bool]:
+    """The name of an amount, and whether it says that it is in cents; empty: it is no amount."""
+    plain = normalize(name)
+    cents = CENT_NAMES.search(plain)
+    stem = plain[: cents.start()] if cents else plain
+    return (stem, cents is not None) if stem in AMOUNTS else ("", False)
 
 
 def find_currency(data: Data) -> str:
@@ -197,7 +205,7 @@ def _pair(data: Data, stem: str) -> str:
 
 
 def _read_member(
-    name: str, value: Any, path: Path, currency: str, cents: object, api: Api | None
+    name: str, value: Any, path: Path, currency: str, cents: bool, api: Api | None
 ) -> Amount | None:
     where = (*path, name)
     if cents:

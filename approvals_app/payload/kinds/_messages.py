@@ -41,7 +41,8 @@ ADDRESS: Final = name_set("email address emailaddress mail")
 CONTENT: Final = ("content", "contentbytes", "base64content", "rawcontent", "data", "b64")
 PART: Final = re.compile(r'(?:"[^"]*"|<[^<>]*>|[^,;"<])+')
 ANGLE: Final = re.compile(r"<([^<>]*)>")
-MAILBOX: Final = re.compile(r"[^\s<>,;\"()]+@[^\s<>,;\"()]+")
+# It starts only where a word starts: else a long text without an @ is searched from each letter.
+MAILBOX: Final = re.compile(r"(?<![^\s<>,;\"()])[^\s<>,;\"()@]+@[^\s<>,;\"()]+")
 HTML: Final = re.compile(
     r"<(?:!doctype|html|body|p|div|br|a|table|span|h[1-6]|img|ul|b|strong)\b", re.IGNORECASE
 )
