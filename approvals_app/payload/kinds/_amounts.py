@@ -24,6 +24,11 @@ def name_list(names: str) -> tuple[str, ...]:
     return tuple(names.split())
 
 
+def rank_names(names: str) -> dict[str, int]:
+    """The words of ``names``, each with its place: the first is preferred."""
+    return {name: place for place, name in enumerate(names.split())}
+
+
 def name_set(names: str) -> frozenset[str]:
     """The words of ``names`` as a set."""
     return frozenset(names.split())
@@ -81,6 +86,16 @@ ADYEN_MEMBERS: Final = name_set(
 )
 WISE_MEMBERS: Final = name_set("quoteUuid sourceCurrency targetCurrency targetAccount")
 PAYPAL_MEMBERS: Final = name_set("purchase_units sender_batch_header currency_code")
+ADDRESSES: Final = ("url", "endpoint", "uri")
+API_MEMBERS: Final = (
+    STRIPE_MEMBERS
+    | ADYEN_MEMBERS
+    | WISE_MEMBERS
+    | PAYPAL_MEMBERS
+    | frozenset(ADDRESSES)
+    | name_set("object price_data amount_money links receiver")
+)
+"""No API is recognised without one of these."""
 
 TOTALS: Final = name_set("total sum controlsum totalamount grandtotal batchtotal ctrlsum")
 VALUES: Final = ("value", "amount", "total", "unitamount", "unitamountdecimal")
@@ -97,6 +112,7 @@ PER_PIECE: Final = name_set("pricedata unitamount unitamountdecimal unitprice pr
 CENT_NAMES: Final = re.compile(r"(?:in)?(?:cents|pence|minor|minorunits|smallestunit)$")
 CURRENCIES: Final = ("currency", "currencycode", "ccy", "currencyiso", "isocurrency", "@ccy")
 NUMBER: Final = re.compile(r"[+-]?\d[\d.,'’ \u00a0\u202f]*")
+PLAIN: Final = re.compile(r"\d{1,20}(?:\.(\d\d?))?")
 CODED: Final = re.compile(
     r"(?:([A-Za-z]{3}|[€$£¥₹])\s*)?([+-]?\d[\d.,'’ \u00a0\u202f]*?)\s*([A-Za-z]{3}|[€$£¥₹])?"
 )
@@ -132,9 +148,11 @@ def normalize(name: str) -> str:
 def detect_api(data: Data) -> Api | None:
     """The API in whose shape ``data`` is, as far as its own members tell."""
     names = data.keys()
+    if names.isdisjoint(API_MEMBERS):
+        return None
     if _is_stripe(data):
         return STRIPE
-    for name in ("url", "endpoint", "uri"):
+    for name in ADDRESSES:
         address = data.get(name)
         if isinstance(address, str) and (called := URL.match(address)):
             host = "." + called[1].lower()
@@ -144,12 +162,12 @@ def detect_api(data: Data) -> Api | None:
     if "amount_money" in names:
         return SQUARE
     links = data.get("links")
-    if isinstance(links, Mapping) and "mandate" in links:
+    if isinstance(links, dict) and "mandate" in links:
         return GOCARDLESS
     if names & PAYPAL_MEMBERS:
         return PAYPAL
     receiver = data.get("receiver")
-    if isinstance(receiver, Mapping) and "counterparty_id" in receiver:
+    if isinstance(receiver, dict) and "counterparty_id" in receiver:
         return REVOLUT
     return WISE if names & WISE_MEMBERS else None
 
@@ -166,15 +184,17 @@ def _is_stripe(data: Data) -> bool:
 
 def find_amounts(data: Data, path: Path, api: Api | None) -> list[Amount]:
     """The amounts that are members of ``data``, the main one first."""
+    named = [(name, *split) for name in data if (split := _split_name(name))[0]]
+    if not named:
+        return []
     found: dict[str, Amount] = {}
     currency = find_currency(data)
-    for name, value in data.items():
-        stem, cents = _split_name(name)
-        if not stem or stem in found:
-            continue
-        amount = _read_member(name, value, path, currency or _pair(data, stem), cents, api)
-        if amount is not None:
-            found[stem] = amount
+    for name, stem, cents in named:
+        if stem not in found:
+            given = currency or _pair(data, stem)
+            amount = _read_member(name, data[name], path, given, cents, api)
+            if amount is not None:
+                found[stem] = amount
     return [found[name] for name in AMOUNTS if name in found]
 
 
@@ -210,7 +230,7 @@ def _read_member(
     where = (*path, name)
     if cents:
         api = api if api and api.minor else CENTS
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         inner = {normalize(each): each for each in value}
         member = next((inner[each] for each in VALUES if each in inner), None)
         if member is None or not _is_number(value[member]):
@@ -230,7 +250,7 @@ def _is_number(value: Any) -> bool:
         return False
     if isinstance(value, str):
         return len(value) < 2 * MOST_DIGITS and CODED.fullmatch(value.strip()) is not None
-    return isinstance(value, int | float)
+    return isinstance(value, (int, float))
 
 
 def read_amount(name: str, value: Any, path: Path, currency: str, api: Api | None) -> Amount:
@@ -302,6 +322,8 @@ def parse_number(value: Any, api: Api | None = None) -> tuple[str, tuple[Decimal
     if not isinstance(value, str):
         number = _decimal(str(value) if isinstance(value, float) else value)
         return "", () if number is None else (number,)
+    if (plain := PLAIN.fullmatch(value)) is not None:
+        return ("." if plain[1] else ""), _decimals(value)
     text = re.sub(r"[\s'’\u00a0\u202f]", "", value)
     if not NUMBER.fullmatch(text):
         return "", ()

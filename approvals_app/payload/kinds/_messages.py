@@ -8,11 +8,12 @@ import base64
 import binascii
 import email
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from email.errors import MessageError
 from email.header import decode_header
 from email.message import Message as Mime
+from functools import lru_cache
 from typing import Any, Final
 
 from approvals_app.payload.facts import Data, Path
@@ -47,6 +48,9 @@ HTML: Final = re.compile(
     r"<(?:!doctype|html|body|p|div|br|a|table|span|h[1-6]|img|ul|b|strong)\b", re.IGNORECASE
 )
 HEADERS: Final = re.compile(r"\s{0,9}[A-Za-z][A-Za-z0-9-]{0,60}:[^\n]*\n")
+TYPES: Final = name_set("type contenttype mimetype")
+KNOWN: Final = ROLES.keys() | TEXTS | HTMLS | EITHER | RAW | ATTACHMENTS | TEMPLATES | {"subject"}
+"""The members of a mail."""
 DEEPEST: Final = 30
 MOST_NESTED: Final = 50
 
@@ -119,6 +123,16 @@ class Mail:
         self.templates += other.templates
 
 
+def may_be_mail(data: Data) -> bool:
+    """Whether ``data`` has a member of a mail, or one that a service puts around mails."""
+    return any(_plain(name) in KNOWN or _plain(name) in CONTAINERS for name in data)
+
+
+@lru_cache(maxsize=4096)
+def _plain(name: str) -> str:
+    return normalize(name.removeprefix("h:"))
+
+
 def find_mails(value: Any, path: Path) -> list[Mail]:
     """The mails in ``value``, in the order in which they stand."""
     mails: list[Mail] = []
@@ -140,7 +154,7 @@ def _collect(value: Any, path: Path, mails: list[Mail], depth: int) -> Mail:
     if isinstance(value, list):
         for position, each in enumerate(value):
             _merge(mail, each, (*path, position), mails, depth, whole=True)
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         _collect_object(mail, value, path, mails, depth)
     return mail
 
@@ -148,7 +162,7 @@ def _collect(value: Any, path: Path, mails: list[Mail], depth: int) -> Mail:
 def _merge(
     mail: Mail, value: Any, path: Path, mails: list[Mail], depth: int, *, whole: bool
 ) -> None:
-    if not isinstance(value, Mapping | list):
+    if not isinstance(value, (dict, list)):
         return
     inside = _collect(value, path, mails, depth + 1)
     if inside.is_whole and inside.is_mail:
@@ -166,9 +180,11 @@ def _collect_object(mail: Mail, value: Data, path: Path, mails: list[Mail], dept
     if isinstance(value.get("name"), str) and isinstance(value.get("value"), str):
         _read_member(mail, value["name"], value["value"], (*path, "value"))
     for name, each in value.items():
+        if _plain(name) not in KNOWN and not isinstance(each, (dict, list)):
+            continue
         where = (*path, name)
-        if not _read_member(mail, name, each, where):
-            container = normalize(name) in CONTAINERS
+        if _plain(name) not in KNOWN or not _read_member(mail, name, each, where):
+            container = _plain(name) in CONTAINERS
             before = len(mail.people)
             _merge(mail, each, where, mails, depth, whole=container)
             if normalize(name) == "envelope":
@@ -181,7 +197,7 @@ def _envelop(person: Person) -> Person:
 
 def _read_member(mail: Mail, name: str, value: Any, path: Path) -> bool:
     """Read what one member says of ``mail``; False if it is no part of a mail by its name."""
-    plain = normalize(name.removeprefix("h:"))
+    plain = _plain(name)
     if plain in ROLES:
         mail.people += read_people(value, path, ROLES[plain])
         return True
@@ -197,7 +213,7 @@ def _read_member(mail: Mail, name: str, value: Any, path: Path) -> bool:
     where, words = text
     if plain == "subject":
         mail.subjects.append(text)
-    elif plain in TEXTS | HTMLS:
+    elif plain in TEXTS or plain in HTMLS:
         mail.bodies.append(Body(words, where, plain in HTMLS))
     elif plain in TEMPLATES:
         mail.templates.append(text)
@@ -215,7 +231,7 @@ def _read_text(value: Any, path: Path) -> tuple[Path, str] | None:
     """A text, or that in ``{"Data": …}`` as SES writes it."""
     if isinstance(value, str):
         return (path, value) if value.strip() else None
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for name in ("Data", "data"):
             if isinstance(value.get(name), str) and value[name].strip():
                 return (*path, name), value[name]
@@ -224,6 +240,8 @@ def _read_text(value: Any, path: Path) -> tuple[Path, str] | None:
 
 def _read_typed(value: Data, path: Path) -> Body | None:
     """``{"type": "text/html", "value": …}`` and the like: the type says what the text is."""
+    if not any(_plain(name) in TYPES for name in value):
+        return None
     names = {normalize(name): name for name in value}
     kinds = [value[names[each]] for each in ("type", "contenttype", "mimetype") if each in names]
     kind = next((each.lower() for each in kinds if isinstance(each, str)), "")
@@ -234,7 +252,7 @@ def _read_typed(value: Data, path: Path) -> Body | None:
             name = names[plain]
             return Body(value[name], (*path, name), "html" in kind)
     body = value.get("body")
-    if isinstance(body, Mapping) and isinstance(body.get("data"), str):
+    if isinstance(body, dict) and isinstance(body.get("data"), str):
         data = _decode_base64(body["data"])
         if data is not None:
             return Body(data.decode(errors="replace"), (*path, "body", "data"), "html" in kind)
@@ -251,7 +269,7 @@ def read_people(value: Any, path: Path, role: str) -> list[Person]:
     if isinstance(value, list):
         several = [((*path, position), each) for position, each in enumerate(value)]
         return [one for where, each in several for one in read_people(each, where, role)]
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return _read_person(value, path, role)
     return []
 
@@ -277,6 +295,8 @@ def _read_person(value: Data, path: Path, role: str) -> list[Person]:
 
 def split_addresses(text: str) -> list[str]:
     """``"Doe, Jo" <jo@example.com>; b@example.com`` → the two addresses; what is none as it is."""
+    if MAILBOX.fullmatch(text):
+        return [text]
     addresses = []
     for part in PART.findall(text):
         angle = ANGLE.findall(part)
@@ -297,7 +317,7 @@ def read_attachments(value: Any, path: Path) -> list[Attachment]:
         return [one for where, each in several for one in read_attachments(each, where)]
     if isinstance(value, str) and value.strip():
         return [Attachment(value, "", None, "", path)]
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return []
     plain = {normalize(name): each for name, each in value.items()}
     name = _first_text(plain, "filename", "name", "title")

@@ -1,7 +1,8 @@
 """Finds the payments of a JSON value: who gets how much, in which account, wherever they stand."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from approvals_app.payload.facts import Data, Path, clip
@@ -14,24 +15,26 @@ from approvals_app.payload.kinds._amounts import (
     detect_api,
     find_amounts,
     find_currency,
-    name_list,
     name_set,
     normalize,
+    rank_names,
     read_amount,
 )
 
-PAYEES: Final = name_list(
+PAYEES: Final = rank_names(
     "payee recipient beneficiary creditor to receiver counterparty vendor supplier cdtr payto "
     "payeename recipientname beneficiaryname creditorname accountholdername accountholder "
     "holder name destination merchant"
 )
-ACCOUNTS: Final = name_list(
+ACCOUNTS: Final = rank_names(
     "iban accountnumber account accountid destination targetaccount recipientaccount "
     "destinationaccount counterpartyid receiver wallet address cdtracct creditoraccount "
     "payeeaccount beneficiaryaccount bban"
 )
-STRONG: Final = frozenset(PAYEES[:11]) | name_set("recipientid payeename recipientname")
+STRONG: Final = frozenset(list(PAYEES)[:11]) | name_set("recipientid payeename recipientname")
 """Members that only a payment has."""
+UNRANKED: Final = 1_000
+NOBODY: Final = (UNRANKED, "")
 PAYERS: Final = name_set(
     "debtor dbtr dbtracct debtoraccount debtoriban from source sender payer ordering "
     "sourceaccount fromaccount payeraccount orderingcustomer"
@@ -100,6 +103,13 @@ class Batch:
     controls: list[Control] = field(default_factory=list)
 
 
+def is_payment(data: Data, path: Path) -> bool:
+    """Whether ``data`` is a payment or an ISO 20022 message itself, whatever is inside it."""
+    if find_file(data, path) is not None:
+        return True
+    return _read_payment(data, path, detect_api(data)) is not None
+
+
 def find_payments(value: Any, path: Path, api: Api | None) -> Batch:
     """All payments in ``value``, in the order in which they stand."""
     batch = Batch()
@@ -112,9 +122,9 @@ def _collect(value: Any, path: Path, api: Api | None, batch: Batch, depth: int) 
         return
     if isinstance(value, list):
         for position, each in enumerate(value):
-            if isinstance(each, Mapping | list):
+            if isinstance(each, (dict, list)):
                 _collect(each, (*path, position), api, batch, depth + 1)
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         file = find_file(value, path)
         if file is not None:
             _collect_file(*file, batch)
@@ -128,7 +138,7 @@ def _collect_object(value: Data, path: Path, api: Api | None, batch: Batch, dept
     consumed = {amount.path[len(path)] for amount in payment.amounts} if payment else set()
     inside = Batch()
     for name, each in value.items():
-        if name not in consumed and isinstance(each, Mapping | list):
+        if name not in consumed and isinstance(each, (dict, list)):
             _collect(each, (*path, name), api, inside, depth + 1)
     if payment is not None and not _is_total(payment, inside):
         payment.parts = inside.payments
@@ -215,24 +225,26 @@ def _read_times(value: Data) -> int:
 
 def _read_people(value: Data, path: Path, payment: Payment, depth: int) -> None:
     """Note who gets ``payment`` and where, from ``value`` and the objects inside it."""
-    names = {normalize(name): name for name in value}
-    for plain, name in names.items():
-        each = value[name]
+    account, payee = NOBODY, NOBODY
+    for name, each in value.items():
+        plain = normalize(name)
         if plain in FLAGS and each is True:
             payment.new = payment.new or (*path, name)
         elif plain in FORMER and isinstance(each, str) and each:
             payment.former, payment.former_path = each[:80], (*path, name)
-    for plain in ACCOUNTS:
-        each = value.get(names.get(plain, ""))
-        if isinstance(each, str | int) and not isinstance(each, bool) and not payment.account:
-            payment.account, payment.account_path = str(each)[:80], (*path, names[plain])
-    for plain in PAYEES:
-        each = value.get(names.get(plain, ""))
-        if isinstance(each, str) and each.strip() and not payment.payee:
-            payment.payee, payment.payee_path = clip(each, 60), (*path, names[plain])
+        if isinstance(each, str) and each.strip():
+            payee = min(payee, (PAYEES.get(plain, UNRANKED), name))
+            account = min(account, (ACCOUNTS.get(plain, UNRANKED), name))
+        elif isinstance(each, int) and not isinstance(each, bool):
+            account = min(account, (ACCOUNTS.get(plain, UNRANKED), name))
+    if account[0] < UNRANKED and not payment.account:
+        payment.account = str(value[account[1]])[:80].strip()
+        payment.account_path = (*path, account[1])
+    if payee[0] < UNRANKED and not payment.payee:
+        payment.payee, payment.payee_path = clip(value[payee[1]], 60), (*path, payee[1])
     if depth < 4:
         for name, each in value.items():
-            if isinstance(each, Mapping) and normalize(name) not in OTHERS:
+            if isinstance(each, dict) and normalize(name) not in OTHERS:
                 _read_people(each, (*path, name), payment, depth + 1)
 
 
@@ -240,19 +252,28 @@ def _read_people(value: Data, path: Path, payment: Payment, depth: int) -> None:
 
 ROOTS: Final = {"CstmrCdtTrfInitn": False, "CstmrDrctDbtInitn": True, "FIToFICstmrCdtTrf": False}
 LISTS: Final = {"CdtTrfTxInf": False, "DrctDbtTxInf": True}
+FILE_MEMBERS: Final = ROOTS.keys() | LISTS.keys() | {"PmtInf"}
 TEXTS: Final = ("#text", "__text", "_text", "_", "$t", "$text", "value", "Value", "text")
 ATTRIBUTES: Final = ("@Ccy", "_Ccy", "-Ccy", "Ccy", "ccy", "@ccy")
 
 
+@lru_cache(maxsize=4096)
+def strip_prefix(name: str) -> str:
+    """A member's name without the prefix of an XML namespace."""
+    return name.rpartition(":")[2]
+
+
 def find_file(data: Data, path: Path) -> tuple[Data, Path, bool] | None:
     """The ISO 20022 message in ``data``: its object, where it stands, whether it collects."""
+    if not any(strip_prefix(name) in FILE_MEMBERS for name in data):
+        return None
     for name, each in data.items():
-        bare = name.rpartition(":")[2]
+        bare = strip_prefix(name)
         if bare in ROOTS:
             for where, inside in _iterate({name: each}, path, bare):
                 return inside, where, ROOTS[bare]
-    if any(name.rpartition(":")[2] in LISTS for name in data):
-        return data, path, any(name.rpartition(":")[2] == "DrctDbtTxInf" for name in data)
+    if any(strip_prefix(name) in LISTS for name in data):
+        return data, path, any(strip_prefix(name) == "DrctDbtTxInf" for name in data)
     if "PmtInf" in data:
         return data, path, False
     return None
@@ -260,14 +281,14 @@ def find_file(data: Data, path: Path) -> tuple[Data, Path, bool] | None:
 
 def _iterate(data: Any, path: Path, name: str) -> Iterator[tuple[Path, Data]]:
     """The objects called ``name``, with any prefix, one or a list of them."""
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict):
         return
     for key, value in data.items():
-        if key.rpartition(":")[2] != name:
+        if strip_prefix(key) != name:
             continue
         several = value if isinstance(value, list) else None
         for position, each in enumerate(several if several is not None else [value]):
-            if isinstance(each, Mapping):
+            if isinstance(each, dict):
                 yield ((*path, key, position) if several is not None else (*path, key)), each
 
 
@@ -276,9 +297,9 @@ def _descend(data: Any, path: Path, *names: str) -> tuple[Path, Any] | None:
     for name in names:
         if isinstance(data, list) and data:
             data, path = data[0], (*path, 0)
-        if not isinstance(data, Mapping):
+        if not isinstance(data, dict):
             return None
-        key = next((each for each in data if each.rpartition(":")[2] == name), None)
+        key = next((each for each in data if strip_prefix(each) == name), None)
         if key is None:
             return None
         data, path = data[key], (*path, key)
@@ -291,7 +312,7 @@ def _read_text(found: tuple[Path, Any] | None) -> tuple[Path, str] | None:
     if found is None:
         return None
     path, value = found
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         key = next((each for each in TEXTS if each in value), None)
         if key is None:
             return None
@@ -354,11 +375,11 @@ def _read_transfer(data: Data, path: Path) -> Payment | None:
 
 
 def _read_currency(value: Any) -> str:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return ""
     holders = [value, *(value[name] for name in ("$", "_attributes", "@") if name in value)]
     for each in holders:
-        if isinstance(each, Mapping):
+        if isinstance(each, dict):
             for name in ATTRIBUTES:
                 if isinstance(each.get(name), str):
                     return str(each[name]).strip().upper()[:12]

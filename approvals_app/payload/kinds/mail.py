@@ -15,7 +15,14 @@ from approvals_app.payload.facts import (
     name_some,
 )
 from approvals_app.payload.kinds._amounts import name_set
-from approvals_app.payload.kinds._messages import Attachment, Body, Mail, Person, find_mails
+from approvals_app.payload.kinds._messages import (
+    Attachment,
+    Body,
+    Mail,
+    Person,
+    find_mails,
+    may_be_mail,
+)
 from approvals_app.payload.kinds._words import (
     find_false_link,
     find_links,
@@ -43,7 +50,8 @@ LEVELS: Final = {level: rank for rank, level in enumerate(Level)}
 
 def read(data: Data, path: Path) -> Reading | None:
     """The mails in ``data``, if it is one or holds several."""
-    mails = find_mails(data, path)
+    # What is inside the outermost object is read with it, or is the only mail, and left to here.
+    mails = find_mails(data, path) if not path or may_be_mail(data) else []
     if not mails or _is_deeper(path, mails):
         return None
     facts = [fact for mail in mails for fact in _check_bodies(mail)][:3]

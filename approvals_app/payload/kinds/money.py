@@ -41,6 +41,8 @@ from approvals_app.payload.kinds._payments import (
     find_file,
     find_one_currency,
     find_payments,
+    is_payment,
+    strip_prefix,
 )
 
 MOST_FACTS: Final = 7
@@ -76,6 +78,9 @@ LEVELS: Final = {level: rank for rank, level in enumerate(Level)}
 
 def read(data: Data, path: Path) -> Reading | None:
     """The payments in ``data``, if it is one, has a list of them or is an ISO 20022 message."""
+    # What is inside the outermost object is read with it, or is the only payment, and left to here.
+    if path and not is_payment(data, path):
+        return _read_unsaid(data, path)
     batch = find_payments(data, path, None)
     payments = batch.payments
     if not payments:
@@ -112,7 +117,7 @@ def _read_unsaid(data: Data, path: Path) -> Reading | None:
         return None
     facts = [Fact("amount", text, where, Level.NOTICE), *_tell_references(data, path)]
     account = data.get("targetAccount")
-    if isinstance(account, str | int):
+    if isinstance(account, (str, int)):
         facts.append(Fact("account", clip(str(account)), (*path, "targetAccount")))
     used = {str(fact.path[len(path)]) for fact in facts}
     return Reading("money", facts, used)
@@ -462,7 +467,7 @@ def _tell_date(found: list[tuple[str, Path, Any]]) -> list[Fact]:
 def _tell_payer(found: list[tuple[str, Path, Any]]) -> list[Fact]:
     for plain, where, value in found:
         if plain in PAYER_ACCOUNTS:
-            while isinstance(value, dict | list) and value:
+            while isinstance(value, (dict, list)) and value:
                 step = next(iter(value)) if isinstance(value, dict) else 0
                 value, where = value[step], (*where, step)
             if isinstance(value, str) and value:
@@ -480,10 +485,10 @@ def _find_members(data: Data, path: Path) -> list[tuple[str, Path, Any]]:
             pending += [((*where, at), inside) for at, inside in enumerate(each)]
         elif isinstance(each, dict):
             for name, value in each.items():
-                plain = normalize(name.rpartition(":")[2])
+                plain = normalize(strip_prefix(name))
                 if plain in AROUND:
                     found.append((plain, (*where, name), value))
-                if isinstance(value, dict | list):
+                if isinstance(value, (dict, list)):
                     pending.append(((*where, name), value))
     return found
 
