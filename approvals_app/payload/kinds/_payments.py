@@ -225,6 +225,15 @@ def _read_times(value: Data) -> int:
 
 def _read_people(value: Data, path: Path, payment: Payment, depth: int) -> None:
     """Note who gets ``payment`` and where, from ``value`` and the objects inside it."""
+    # An account beside the party that is paid may be that of the one who pays.
+    inside = [
+        (name, each)
+        for name, each in value.items()
+        if isinstance(each, dict) and normalize(name) not in OTHERS and depth < 4
+    ]
+    for name, each in inside:
+        if normalize(name) in STRONG:
+            _read_people(each, (*path, name), payment, depth + 1)
     account, payee = NOBODY, NOBODY
     for name, each in value.items():
         plain = normalize(name)
@@ -242,10 +251,9 @@ def _read_people(value: Data, path: Path, payment: Payment, depth: int) -> None:
         payment.account_path = (*path, account[1])
     if payee[0] < UNRANKED and not payment.payee:
         payment.payee, payment.payee_path = clip(value[payee[1]], 60), (*path, payee[1])
-    if depth < 4:
-        for name, each in value.items():
-            if isinstance(each, dict) and normalize(name) not in OTHERS:
-                _read_people(each, (*path, name), payment, depth + 1)
+    for name, each in inside:
+        if normalize(name) not in STRONG:
+            _read_people(each, (*path, name), payment, depth + 1)
 
 
 # --- ISO 20022: pain.001 and pain.008 as converters of XML write them in JSON ---

@@ -141,11 +141,9 @@ def _find_outside(mail: Mail) -> list[Person]:
     senders = {each.domain for each in mail.people if each.role == "from" and each.domain}
     if not senders:  # who sends is not said: nobody is known to be inside
         return []
-    return [
-        each
-        for each in mail.recipients
-        if each.domain and not any(_is_inside(each.domain, sender) for sender in senders)
-    ]
+    domains = {each.domain for each in mail.recipients}
+    inside = {each for each in domains if any(_is_inside(each, sender) for sender in senders)}
+    return [each for each in mail.recipients if each.domain and each.domain not in inside]
 
 
 def _is_inside(domain: str, sender: str) -> bool:
@@ -157,8 +155,9 @@ def _check_replies(mails: list[Mail]) -> list[Fact]:
     for mail in mails:
         senders = [each.domain for each in mail.people if each.role == "from" and each.domain]
         for each in mail.people:
-            strange = each.domain and not any(_is_inside(each.domain, one) for one in senders)
-            if each.role == "reply_to" and senders and strange:
+            if each.role != "reply_to" or not each.domain or not senders:
+                continue
+            if not any(_is_inside(each.domain, one) for one in senders):
                 return [Fact("replies go to", clip(each.address), each.path, Level.NOTICE)]
     return []
 

@@ -89,7 +89,7 @@ def read(data: Data, path: Path) -> Reading | None:
         return None
     facts = _tell_one(payments[0]) if len(payments) == 1 else _tell_many(payments)
     facts += [*_check_controls(batch), *_check_accounts(payments), *_check_doubts(payments)]
-    facts += [*_tell_around(data, path), *_tell_references(data, path)]
+    facts += [*_tell_around(data, path, payments), *_tell_references(data, path)]
     facts.sort(key=lambda fact: LEVELS[fact.level])
     facts = facts[:MOST_FACTS]
     paths = [fact.path for fact in facts] + [each.path for each in payments]
@@ -444,10 +444,11 @@ def _has_check_digits(account: str) -> bool:
 # --- when, how and from where ---
 
 
-def _tell_around(data: Data, path: Path) -> list[Fact]:
+def _tell_around(data: Data, path: Path, payments: list[Payment]) -> list[Fact]:
     """When it is executed and from which account, wherever that stands."""
     found = _find_members(data, path)
-    return [*_tell_date(found), *_tell_payer(found)]
+    collects = any(each.collects for each in payments)  # then the payers are told of with them
+    return [*_tell_date(found), *([] if collects else _tell_payer(found))]
 
 
 def _tell_date(found: list[tuple[str, Path, Any]]) -> list[Fact]:
