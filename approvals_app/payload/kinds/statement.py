@@ -9,7 +9,17 @@ from typing import Any, Final
 import sqlglot
 from sqlglot import exp
 
-from approvals_app.payload.facts import Data, Fact, Level, Path, Reading, clip, count, name_some
+from approvals_app.payload.facts import (
+    Data,
+    Fact,
+    Level,
+    Path,
+    Reading,
+    clip,
+    count,
+    name_some,
+    share_path,
+)
 from approvals_app.payload.kinds._ddl import find_effect, find_keys
 from approvals_app.payload.kinds._sql_text import normalize, split_actions, split_statements
 
@@ -37,7 +47,7 @@ DIALECTS: Final = {
     "redshift": "redshift",
     "clickhouse": "clickhouse",
 }
-MOST_SIGNS: Final = 24_000
+MOST_SIGNS: Final = 12_000
 """How much SQL is parsed, the statements that change most first: sqlglot reads 400 kB a second."""
 MOST_SIGNS_OF_ONE: Final = 8_000
 _LOOKS_LIKE_SQL: Final = re.compile(
@@ -127,7 +137,7 @@ class _Effect:
 class _Found:
     """What was found under one label: the names, and where the first stands."""
 
-    path: Path
+    paths: list[Path] = field(default_factory=list)
     names: dict[str, int] = field(default_factory=dict)
 
     def describe(self) -> str:
@@ -155,7 +165,7 @@ def read(data: Data, path: Path) -> Reading | None:
         return None
     found, verbs, destroys = _read_all(statements, dialect or "postgres")
     facts = [
-        Fact(label, each.describe(), each.path, LEVELS.get(label, Level.PLAIN))
+        Fact(label, each.describe(), share_path(each.paths), LEVELS.get(label, Level.PLAIN))
         for label, each in found.items()
     ]
     facts.sort(key=lambda fact: _rank(fact.label))
@@ -164,7 +174,14 @@ def read(data: Data, path: Path) -> Reading | None:
     if len(statements) > 1:
         kinds = ", ".join(f"{number:,} {verb}" for verb, number in list(verbs.items())[:4])
         more = f" and {len(verbs) - 4} other kinds" if len(verbs) > 4 else ""
-        last.insert(0, Fact("statements", f"{len(statements):,}: {kinds}{more}", statements[0][0]))
+        last.insert(
+            0,
+            Fact(
+                "statements",
+                f"{len(statements):,}: {kinds}{more}",
+                share_path([at for at, _ in statements]),
+            ),
+        )
     facts = (facts[: 7 - len(last)] if len(facts) <= 5 else facts[:6]) + last
     used = {str(steps[0]) for steps, _ in texts} | set(where[:2])
     return Reading("statement", facts[:7], used, {"destroys": destroys})
@@ -238,8 +255,10 @@ def _read_all(
             effects = list(_read_one(text, dialect))
         destroys += sum(each.label in DESTROYS for each in effects)
         for each in effects:
-            names = found.setdefault(each.label, _Found(path)).names
-            names[each.what] = names.get(each.what, 0) + 1
+            group = found.setdefault(each.label, _Found())
+            if each.what not in group.names or each.label == "not read in full":
+                group.paths.append(path)
+            group.names[each.what] = group.names.get(each.what, 0) + 1
     for label, long in found.items():
         if label == "not read in full":
             long.names = {
@@ -272,7 +291,8 @@ def _skim(verb: str, text: str, dialect: str) -> Iterator[_Effect]:
     """What is too long to parse: its words, of which some are told although they may be harmless."""
     if verb not in _ORDER or (verb in ("DELETE", "UPDATE") and "where" not in text.lower()):
         yield from _read_words(normalize(text[:500], dialect == "mysql"))
-    words = dict.fromkeys(word.upper() for word in _RISKY.findall(text, 0, 100_000))
+    found = (verb,) if verb in ("ALTER", "DELETE", "UPDATE") else _RISKY.findall(text, 0, 100_000)
+    words = dict.fromkeys(word.upper() for word in found)
     yield _Effect(
         "not read in full" if words else "not parsed", ", ".join(words) or clip(text[:200])
     )
