@@ -176,7 +176,7 @@ _OTHERS: Final = (
     (r"alter sequence \S+ owned by", "alter sequence owned by"),
 )
 _DEPENDENT: Final = ("alter type ", "set access method", "set tablespace")
-"""Whether these rewrite the table depends on what it has now; "alter type" means that of a column."""
+"""Whether these rewrite the table depends on what it has now: the type is that of a column."""
 _ALTER_TABLE: Final = re.compile(
     r"alter (?:foreign )?table (?:if exists )?(?:only )?(?P<name>\S+) (?:\* )?(?P<actions>.+)",
     re.IGNORECASE,
@@ -224,7 +224,9 @@ def find_effect(key: str) -> Effect | None:
     first, second = (_describe(key, lines, version) for version in range(2))
     text = first
     if first != second:
-        text = "; ".join(f"PostgreSQL {v}: {each}" for v, each in zip(VERSIONS, (first, second)))
+        text = "; ".join(
+            f"PostgreSQL {v}: {each}" for v, each in zip(VERSIONS, (first, second), strict=True)
+        )
     blocks = any(
         name in BLOCKS
         for line in lines
@@ -262,7 +264,7 @@ def _first(patterns: tuple[tuple[str, str], ...], text: str) -> str:
 
 def _find_action(action: str) -> str:
     if found := re.match(
-        rf"alter (?:column )?\S+ (?:set data )?type (?P<type>.+)", action, re.IGNORECASE
+        r"alter (?:column )?\S+ (?:set data )?type (?P<type>.+)", action, re.IGNORECASE
     ):
         # Lengths and names of columns are the payload's own; "using" makes it another statement.
         kind = re.sub(r"\busing \S+$", "using a column", found["type"].lower())
@@ -271,7 +273,8 @@ def _find_action(action: str) -> str:
             return "alter type to one of their own"
         return "alter type " + re.sub(r"\d+", "n", kind).replace("( ", "(").replace(" )", ")")
     if found := re.match(
-        rf"add (?:constraint {_NAME} )?(?P<rest>(?:check|foreign key|primary key|unique|not null|exclude)\b.*)",
+        rf"add (?:constraint {_NAME} )?"
+        r"(?P<rest>(?:check|foreign key|primary key|unique|not null|exclude)\b.*)",
         action,
         re.IGNORECASE,
     ):
@@ -293,10 +296,9 @@ def _describe(key: str, lines: list[Measurement], version: int) -> str:
         return "no such statement"
     parts = [_describe_locks([line.locks[version] for line in present])]
     if key.startswith(_DEPENDENT):
-        some = [
-            f"{line.statement.removeprefix('ALTER TYPE ')}: {'yes' if 'yes' in line.rewrites[version] else 'no'}"
-            for line in present
-        ]
+        names = (line.statement.removeprefix("ALTER TYPE ") for line in present)
+        rewritten = ("yes" if "yes" in line.rewrites[version] else "no" for line in present)
+        some = [f"{name}: {yes}" for name, yes in zip(names, rewritten, strict=True)]
         return f"{parts[0]}, a rewrite depends on what is there now; measured: {name_some(some, 2)}"
     if key.startswith(("drop ", "truncate")):
         return parts[0]

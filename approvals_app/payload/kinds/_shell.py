@@ -6,7 +6,7 @@ texts without their quotes; what is known at run time only stays as written: ``$
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
@@ -18,8 +18,12 @@ MOST_SIGNS: Final = 20_000
 """How much code is parsed; the words of what follows are searched."""
 MOST_DEPTH: Final = 6
 """How many programs that start others are followed: ``ssh`` of ``sudo`` of ``sh -c`` of …."""
-SHELLS: Final = frozenset("sh bash dash zsh ksh ash fish busybox pwsh powershell".split())
-INTERPRETERS: Final = SHELLS | frozenset("python python3 perl ruby node php lua".split())
+SHELLS: Final = frozenset(
+    ["sh", "bash", "dash", "zsh", "ksh", "ash", "fish", "busybox", "pwsh", "powershell"]
+)
+INTERPRETERS: Final = SHELLS | frozenset(
+    ["python", "python3", "perl", "ruby", "node", "php", "lua"]
+)
 ROOT: Final = frozenset(("root", "0", "root:root", "0:0", "root:0", "0:root", "#0"))
 _WRAPPERS: Final = {
     # With the options that take a value, as their next word.
@@ -53,11 +57,35 @@ _WRAPPERS: Final = {
     "gosu": "",
     "su-exec": "",
 }
-_BECOMES_ROOT: Final = frozenset("sudo doas pkexec run0 runuser su gosu su-exec".split())
-_TAKES_ONE: Final = frozenset("timeout chroot flock gosu su-exec".split())
+_BECOMES_ROOT: Final = frozenset(
+    ["sudo", "doas", "pkexec", "run0", "runuser", "su", "gosu", "su-exec"]
+)
+_TAKES_ONE: Final = frozenset(["timeout", "chroot", "flock", "gosu", "su-exec"])
 """Their first word is a time, a folder, a file or a user."""
 _SSH_VALUES: Final = frozenset(
-    "-i -p -l -o -F -J -L -R -D -b -c -E -e -I -m -O -Q -S -W -w -B".split()
+    [
+        "-i",
+        "-p",
+        "-l",
+        "-o",
+        "-F",
+        "-J",
+        "-L",
+        "-R",
+        "-D",
+        "-b",
+        "-c",
+        "-E",
+        "-e",
+        "-I",
+        "-m",
+        "-O",
+        "-Q",
+        "-S",
+        "-W",
+        "-w",
+        "-B",
+    ]
 )
 _QUOTES: Final = re.compile(
     r"""\$'((?:[^'\\]|\\.)*)'|'([^']*)'|\$?"((?:[^"\\]|\\.)*)"|\\(\n|.)""", re.DOTALL
@@ -283,13 +311,17 @@ def _note_root(program: str, words: Sequence[str], code: Code) -> None:
         (code.as_root if user in ROOT else code.as_other).append(
             line if user in ROOT else f"{user}: {line}"
         )
-    elif program in ("chroot", "nsenter") or "--privileged" in words:
-        code.as_root.append(line)
-    elif program in ("docker", "podman") and _option(words, "-u", "--user") in ROOT:
-        code.as_root.append(line)
-    elif program in ("ssh", "scp", "rsync", "sftp") and (
-        any(re.match(r"(ssh://)?root@", word) for word in words[1:])
-        or _option(words, "-l") == "root"
+    elif (
+        program in ("chroot", "nsenter")
+        or "--privileged" in words
+        or (program in ("docker", "podman") and _option(words, "-u", "--user") in ROOT)
+        or (
+            program in ("ssh", "scp", "rsync", "sftp")
+            and (
+                any(re.match(r"(ssh://)?root@", word) for word in words[1:])
+                or _option(words, "-l") == "root"
+            )
+        )
     ):
         code.as_root.append(line)
 
@@ -298,7 +330,7 @@ def _find_user(program: str, words: Sequence[str]) -> str:
     if user := _option(words, "-u", "--user"):
         return user
     if program in ("su", "gosu", "su-exec", "runuser"):
-        names = [word for word in words[1:2] + words[2:3] if not word.startswith("-")]
+        names = [word for word in words[1:3] if not word.startswith("-")]
         return names[0] if names else "root"
     return "root"
 
@@ -346,7 +378,21 @@ def _read_container(words: Sequence[str], code: Code, depth: int) -> None:
         inner = list(words[words.index("--") + 1 :])
     elif any(each in words[1:3] for each in ("exec", "run")):
         start = next(at for at, each in enumerate(words) if each in ("exec", "run"))
-        values = "-u --user -e --env -w --workdir -v --volume --name --network -p --entrypoint -n".split()
+        values = [
+            "-u",
+            "--user",
+            "-e",
+            "--env",
+            "-w",
+            "--workdir",
+            "-v",
+            "--volume",
+            "--name",
+            "--network",
+            "-p",
+            "--entrypoint",
+            "-n",
+        ]
         inner = _skip_options(words[start:], values, takes_one=True)
     else:
         return

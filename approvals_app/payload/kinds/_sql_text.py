@@ -25,7 +25,8 @@ _STATEMENTS: Final = {
 _BLANKS: Final = {
     # A literal becomes '', a name in quotes stays, a comment goes.
     mysql: re.compile(
-        rf"(?P<name>\"[^\"]*+\"|`[^`]*+`) | (?:[eE]|\b[NnXxBb])?(?P<text>')(?<=')(?:{text})*+(?:'|\Z)"
+        rf"(?P<name>\"[^\"]*+\"|`[^`]*+`) | (?:[eE]|\b[NnXxBb])?(?P<text>')"
+        rf"(?:{text})*+(?:'|\Z)"
         rf" | {comments} | {_COMMENT} | (?P<tag>\$(?:[A-Za-z_]\w*)?\$).*?(?:(?P=tag)|\Z)",
         _FLAGS,
     )

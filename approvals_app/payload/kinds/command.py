@@ -213,8 +213,7 @@ def _lines_of(data: Data, name: str, steps: Path) -> Iterator[_Line]:
     if isinstance(value, str) and value.strip():
         more = f" {shlex_join(arguments)}" if arguments else ""
         plain = bool(arguments) and not re.search(r"\s", value)
-        words = (value, *arguments) if plain else ()
-        yield _Line((*steps, name), value + more, words)
+        yield _Line((*steps, name), value + more, (value, *arguments) if plain else ())
     elif words := _as_words(value):
         words += arguments
         yield _Line((*steps, name), shlex_join(words), tuple(words))
@@ -224,9 +223,9 @@ def _lines_of(data: Data, name: str, steps: Path) -> Iterator[_Line]:
 
 
 def _scripts_of(value: Any, steps: Path) -> Iterator[_Line]:
-    if isinstance(value, str) and re.search(r"\s", value.strip()):
-        yield _Line(steps, value)
-    elif isinstance(value, str) and value.strip() and steps[-1] not in ("run", "shell", "script"):
+    if (isinstance(value, str) and re.search(r"\s", value.strip())) or (
+        isinstance(value, str) and value.strip() and steps[-1] not in ("run", "shell", "script")
+    ):
         yield _Line(steps, value)
     elif isinstance(value, list):
         for at, each in enumerate(value):

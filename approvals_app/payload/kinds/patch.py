@@ -1,4 +1,4 @@
-"""Patches of git, GitHub's and GitLab's lists of files, and what helm diff and kubectl diff print."""
+"""Patches of git, lists of files of GitHub and GitLab, and the diffs of helm and kubectl."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -61,8 +61,8 @@ _SECRET: Final = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _SECRET_TEXT: Final = re.compile(
-    r"^\+.*(?:-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_\w{30}|\bsk_live_\w{10}"
-    r"|\bxox[abpr]-\w{10})",
+    r"^\+.*(?:-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_\w{30}"
+    r"|\bsk_live_\w{10}|\bxox[abpr]-\w{10})",
     re.MULTILINE,
 )
 _GIT_FILE: Final = re.compile(r"^diff --git (.+)$", re.MULTILINE)
@@ -73,8 +73,9 @@ _KUBECTL_FILE: Final = re.compile(
     r"^diff (?:-\S+ )+\S*/LIVE-\d+/(\S+) \S*/MERGED-\d+/\S+$", re.MULTILINE
 )
 _HELM_OBJECT: Final = re.compile(
-    r"^(?:\x1b\[[\d;]*m)*(?P<space>[^,\n]*), (?P<name>[^,\n]+), (?P<kind>\w+) \((?P<group>[^)\n]*)\)"
-    r" (?P<does>has been added|has been removed|has changed|has been renamed|[\w ]*ownership[\w ]*):?",
+    r"^(?:\x1b\[[\d;]*m)*(?P<space>[^,\n]*), (?P<name>[^,\n]+), (?P<kind>\w+)"
+    r" \([^)\n]*\) (?P<does>has been added|has been removed|has changed|has been renamed"
+    r"|[\w ]*ownership[\w ]*):?",
     re.MULTILINE,
 )
 _COLOURS: Final = re.compile(r"\x1b\[[\d;]*m")
@@ -117,7 +118,8 @@ class _Object:
 
 def read(data: Data, path: Path) -> Reading | None:
     """A patch, a list of changed files, or changed objects of Kubernetes."""
-    files, objects = [*_read_lists(data, path)], []
+    files = list(_read_lists(data, path))
+    objects: list[_Object] = []
     for name in TEXTS:
         for steps, text in _texts_of(data.get(name), (*path, name)):
             objects += _read_objects(text, steps)
@@ -310,7 +312,9 @@ def _describe_live(name: str, body: str) -> tuple[str, str]:
 
 def _tell_objects(objects: list[_Object]) -> Iterator[Fact]:
     yield from _tell_group("removed", Level.DANGER, [e for e in objects if e.status == "removed"])
-    zero, changed, opened = [], [], []
+    zero: list[_Object] = []
+    changed: list[_Object] = []
+    opened: list[_Object] = []
     for each in objects:
         if each.status == "removed":
             continue

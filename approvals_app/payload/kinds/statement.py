@@ -53,12 +53,17 @@ MOST_SIGNS_OF_ONE: Final = 8_000
 _LOOKS_LIKE_SQL: Final = re.compile(
     r"""(?:^|;|\*/|\n|\()\s*(?:
     select\b[^;]{0,1000}?\bfrom\b | select\s+[\w.]+\s*\( | delete\s+from\b | update\s+\S+\s+set\b
-    | insert\s+(?:or\s+\w+\s+)?into\b | merge\s+into\b | truncate\s+\w | with\s+(?:recursive\s+)?\S+\s+(?:\([^)]*\)\s*)?as\b
-    | (?:drop|alter|create)\s+(?:or\s+replace\s+|unique\s+|temp(?:orary)?\s+|materialized\s+|unlogged\s+|global\s+)*
+    | insert\s+(?:or\s+\w+\s+)?into\b | merge\s+into\b | truncate\s+\w
+    | with\s+(?:recursive\s+)?\S+\s+(?:\([^)]*\)\s*)?as\b
+    | (?:drop|alter|create)\s+
+      (?:or\s+replace\s+|unique\s+|temp(?:orary)?\s+|materialized\s+|unlogged\s+|global\s+)*
       (?:table|database|schema|view|index|function|procedure|trigger|role|user|type|sequence|policy
-      |extension|owned|server|domain|rule|column|materialized|tablespace|aggregate|publication|subscription)\b
-    | (?:grant|revoke)\s[^;]{1,500}\s(?:to|from)\b | vacuum\b | reindex\b | copy\s+\S+\s.{0,500}?\b(?:from|to)\b | do\s+(?:language\s+\w+\s+)?\$
-    | explain\s+\S | call\s+[\w.]+\s*\( | lock\s+table\b | refresh\s+materialized\b | replace\s+into\b | exec(?:ute)?\s+\w
+      |extension|owned|server|domain|rule|column|materialized|tablespace|aggregate|publication
+      |subscription)\b
+    | (?:grant|revoke)\s[^;]{1,500}\s(?:to|from)\b | vacuum\b | reindex\b
+    | copy\s+\S+\s.{0,500}?\b(?:from|to)\b | do\s+(?:language\s+\w+\s+)?\$
+    | explain\s+\S | call\s+[\w.]+\s*\( | lock\s+table\b | refresh\s+materialized\b
+    | replace\s+into\b | exec(?:ute)?\s+\w
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -70,7 +75,8 @@ _TWO_READINGS: Final = re.compile(r"\\['\"]|--\S|#")
 _ORDER: Final = {"ALTER": 1, "DELETE": 2, "UPDATE": 3, "SELECT": 4, "INSERT": 5}
 """Statements that start with other words are parsed before these."""
 _INSERT: Final = re.compile(
-    r"""\s*insert\s+(?:ignore\s+)?into\s+((?:"[^"]*"|`[^`]*`|[\w$.])+)\s*(?:\(|values\b|default\b)""",
+    r"""\s*insert\s+(?:ignore\s+)?into\s+((?:"[^"]*"|`[^`]*`|[\w$.])+)\s*"""
+    r"""(?:\(|values\b|default\b)""",
     re.IGNORECASE,
 )
 _VERB: Final = re.compile(
@@ -78,7 +84,7 @@ _VERB: Final = re.compile(
 )
 _NAME: Final = r'((?:"[^"]*"|`[^`]*`|\[\w+\]|[\w$.])+)'
 _DANGERS: Final = (
-    (rf"\b(?:copy|\\copy)\b.*\b(?:to|from) program\b|\bxp_cmdshell\b|^\\ !", "runs a program"),
+    (r"\b(?:copy|\\copy)\b.*\b(?:to|from) program\b|\bxp_cmdshell\b|^\\ !", "runs a program"),
     (r"\bgrant\b.* to (?:\S+ , )*public\b", "opens to everyone"),
     (
         r"^(?:alter|create) (?:role|user) .*(?<!no)\b(?:superuser|bypassrls|createrole)\b",
@@ -288,7 +294,7 @@ def _spell(name: str) -> str:
 
 
 def _skim(verb: str, text: str, dialect: str) -> Iterator[_Effect]:
-    """What is too long to parse: its words, of which some are told although they may be harmless."""
+    """What is too long to parse: its words, of which some may be harmless."""
     if verb not in _ORDER or (verb in ("DELETE", "UPDATE") and "where" not in text.lower()):
         yield from _read_words(normalize(text[:500], dialect == "mysql"))
     found = (verb,) if verb in ("ALTER", "DELETE", "UPDATE") else _RISKY.findall(text, 0, 100_000)
@@ -466,7 +472,10 @@ def _read_locks(normal: str) -> Iterator[_Effect]:
 
 def _name_target(normal: str) -> str:
     """The table that stands in a DDL statement, or the first words of the statement."""
-    pattern = rf"(?:\btable|\bon|\btruncate|\bview|\bindex|\bcluster|\bvacuum|\banalyze|\bfull)(?: concurrently| if (?:not )?exists| only| table| full)* (?!table\b|on\b){_NAME}"
+    pattern = (
+        r"\b(?:table|on|truncate|view|index|cluster|vacuum|analyze|full)"
+        rf"(?: concurrently| if (?:not )?exists| only| table| full)* (?!table\b|on\b){_NAME}"
+    )
     on = re.match(r"create (?:unique )?index.*? on (?:only )?(\S+)", normal, re.IGNORECASE)
     found = on or re.search(pattern, normal, re.IGNORECASE)
     return clip(found[1], 60) if found else clip(normal, 40)
