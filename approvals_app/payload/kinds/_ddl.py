@@ -304,10 +304,12 @@ def _describe(key: str, lines: list[Measurement], version: int) -> str:
         return parts[0]
     rewrites = [_split_roles(line.rewrites[version]) for line in present]
     reads = {"rows" in line.reads[version] for line in present}
-    names = dict.fromkeys(role for each in rewrites for role, does in each.items() if does == "yes")
+    rewritten_roles = dict.fromkeys(
+        role for each in rewrites for role, does in each.items() if does == "yes"
+    )
     always = all("yes" in each.values() for each in rewrites)
-    if names:
-        parts.append(f"{'rewrites' if always else 'may rewrite'} {_join_roles(names)}")
+    if rewritten_roles:
+        parts.append(f"{'rewrites' if always else 'may rewrite'} {_join_roles(rewritten_roles)}")
     elif True in reads:
         parts.append("may read all rows" if False in reads else "reads all rows")
     elif any("not measured" in line.reads[version] for line in present):
@@ -321,7 +323,7 @@ def _describe_locks(locks: list[str]) -> str:
     """The locks of all lines; what only some of them take is "maybe" taken."""
     lines = [_split_roles(lock) for lock in locks]
     # The first role of a line is the table itself: "t" and "p" are one for who reads it.
-    main = {next(iter(line.values())) for line in lines}
+    main = {next((name for name in line.values() if name != "none"), "none") for line in lines}
     taken = {role: name for line in lines for role, name in line.items() if name != "none"}
     if not taken:
         return "no lock on a table"

@@ -47,7 +47,7 @@ HOLDERS: Final = (
 INPUTS: Final = ("stdin", "input", "heredoc")
 HOSTS: Final = (
     *("hosts", "host", "targets", "target", "nodes", "servers", "inventory", "limit", "hostname"),
-    *("InstanceIds", "instance_ids", "minions", "tgt", "ip", "addresses"),
+    *("InstanceIds", "Targets", "instance_ids", "minions", "tgt", "ip", "addresses"),
 )
 PLACES: Final = ("image", "cwd", "working_directory", "workdir", "container", "namespace", "pod")
 ROOT_SWITCHES: Final = (

@@ -73,11 +73,18 @@ _KUBECTL_FILE: Final = re.compile(
     r"^diff (?:-\S+ )+\S*/LIVE-\d+/(\S+) \S*/MERGED-\d+/\S+$", re.MULTILINE
 )
 _HELM_OBJECT: Final = re.compile(
-    r"^(?:\x1b\[[\d;]*m)*(?P<space>[^,\n]*), (?P<name>[^,\n]+), (?P<kind>\w+)"
-    r" \([^)\n]*\) (?P<does>has been added|has been removed|has changed|has been renamed"
-    r"|[\w ]*ownership[\w ]*):?",
+    r"^(?:\x1b\[[\d;]*m)*(?P<space>[^,\n]*), (?P<name>[^,\n]+), (?P<kind>\w+) \([^)\n]*\) "
+    r"(?P<does>has been added|has been removed|has changed, but diff is empty|has changed"
+    r"|changed ownership|to be added|to be removed|to be changed|to change ownership)",
     re.MULTILINE,
 )
+_HELM_STATUSES: Final = {
+    "ADD": "added",
+    "REMOVE": "removed",
+    "OWNERSHIP": "owner",
+    "MODIFY": "changed",
+    "MODIFY_SUPPRESSED": "hidden",
+}
 _COLOURS: Final = re.compile(r"\x1b\[[\d;]*m")
 _HEADER: Final = re.compile(
     r"^(old mode|new mode|deleted file mode|new file mode|rename from|rename to|copy from|copy to"
@@ -120,6 +127,7 @@ def read(data: Data, path: Path) -> Reading | None:
     """A patch, a list of changed files, or changed objects of Kubernetes."""
     files = list(_read_lists(data, path))
     objects: list[_Object] = []
+    objects += _read_helm_lists(data, path)
     for name in TEXTS:
         for steps, text in _texts_of(data.get(name), (*path, name)):
             objects += _read_objects(text, steps)
@@ -133,7 +141,8 @@ def read(data: Data, path: Path) -> Reading | None:
     facts = facts[: 7 - len(where)] + [
         Fact(name, clip(data[name]), (*path, name)) for name in where
     ]
-    used = {str(each.steps[len(path)]) for each in [*files, *objects]} | set(where)
+    paths = [each.steps for each in files] + [each.steps for each in objects]
+    used = {str(steps[len(path)]) for steps in paths} | set(where)
     destroys = sum(each.status == "removed" for each in objects)
     return Reading("patch", facts, used, {"destroys": destroys})
 
@@ -291,10 +300,24 @@ def _read_objects(text: str, steps: Path) -> Iterator[_Object]:
             end = starts[at + 1].start() if at + 1 < len(starts) else len(text)
             body = _COLOURS.sub("", text[start.end() : end][:200_000])
             if pattern is _HELM_OBJECT:
-                does = start["does"].removeprefix("has ").removeprefix("been ")
-                yield _Object(steps, f"{start['kind']} {start['name']}", does, body)
+                does = start["does"]
+                status = next((e for e in ("added", "removed", "owner") if e in does), "changed")
+                status = "hidden" if "empty" in does else status
+                yield _Object(steps, f"{start['kind']} {start['name']}", status, body)
             else:
                 yield _Object(steps, *_describe_live(start[1], body), body)
+
+
+def _read_helm_lists(data: Data, path: Path) -> Iterator[_Object]:
+    """helm diff's outputs json and structured: lists of objects with ``change``, ``changeType``."""
+    for name in (*LISTS, "diff"):
+        entries = data.get(name)
+        for at, each in enumerate(entries if isinstance(entries, list) else []):
+            if not isinstance(each, Mapping) or not isinstance(each.get("kind"), str):
+                continue
+            change = each.get("change") or each.get("changeType")
+            if isinstance(change, str) and (status := _HELM_STATUSES.get(change)):
+                yield _Object((*path, name, at), f"{each['kind']} {each.get('name')}", status, "")
 
 
 def _describe_live(name: str, body: str) -> tuple[str, str]:
@@ -328,8 +351,12 @@ def _tell_objects(objects: list[_Object]) -> Iterator[Fact]:
     yield from _tell_group("stops all", Level.DANGER, zero)
     yield from _tell_group("gives rights or opens", Level.DANGER, opened)
     yield from _tell_group("changes", Level.NOTICE, changed)
+    hidden = [each for each in objects if each.status == "hidden"]
+    yield from _tell_group("changed, but not shown", Level.NOTICE, hidden)
+    owner = [each for each in objects if each.status == "owner"]
+    yield from _tell_group("changes owner", Level.NOTICE, owner)
     yield from _tell_group("added", Level.PLAIN, [e for e in objects if e.status == "added"])
-    others = [each for each in objects if each.status not in ("removed", "added")]
+    others = [each for each in objects if each.status == "changed"]
     yield from _tell_group("changed objects", Level.PLAIN, others)
 
 

@@ -47,11 +47,18 @@ DIALECTS: Final = {
     "redshift": "redshift",
     "clickhouse": "clickhouse",
 }
+MEMBERS_OF: Final = {
+    "QueryString": "athena",
+    "Sqls": "redshift",
+    "ClusterIdentifier": "redshift",
+    "useLegacySql": "bigquery",
+}
+"""Members that only the API of one database has."""
 MOST_SIGNS: Final = 12_000
 """How much SQL is parsed, the statements that change most first: sqlglot reads 400 kB a second."""
 MOST_SIGNS_OF_ONE: Final = 8_000
 _LOOKS_LIKE_SQL: Final = re.compile(
-    r"""(?:^|;|\*/|\n|\()\s*(?:
+    r"""(?:^|;|\*/|\n|\(|/\*!\d*)\s*(?:
     select\b[^;]{0,1000}?\bfrom\b | select\s+[\w.]+\s*\( | delete\s+from\b | update\s+\S+\s+set\b
     | insert\s+(?:or\s+\w+\s+)?into\b | merge\s+into\b | truncate\s+\w
     | with\s+(?:recursive\s+)?\S+\s+(?:\([^)]*\)\s*)?as\b
@@ -123,7 +130,7 @@ LEVELS: Final = {
     "runs code of the database": Level.NOTICE,
     "changes rights": Level.NOTICE,
     "not parsed": Level.NOTICE,
-    "locks and blocks": Level.NOTICE,
+    "blocks (PostgreSQL)": Level.NOTICE,
 }
 """In the order in which they are told; all others are plain."""
 _RISKY: Final = re.compile(
@@ -241,7 +248,7 @@ def _find_dialect(data: Data) -> str:
         for start, dialect in DIALECTS.items():
             if start in given:
                 return dialect
-    return ""
+    return next((dialect for name, dialect in MEMBERS_OF.items() if name in data), "")
 
 
 def _read_all(
@@ -464,9 +471,9 @@ def _read_locks(normal: str) -> Iterator[_Effect]:
     for key in keys:
         effect = find_effect(key)
         if effect is None:
-            yield _Effect("lock not measured", clip(normal))
+            yield _Effect("lock not measured (PostgreSQL)", clip(normal))
             continue
-        label = "locks and blocks" if effect.blocks else "lock"
+        label = "blocks (PostgreSQL)" if effect.blocks else "lock (PostgreSQL)"
         yield _Effect(label, f"{target}: {effect.text}")
 
 
