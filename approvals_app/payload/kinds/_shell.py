@@ -177,7 +177,7 @@ def _collect(root: Node) -> dict[str, list[Node]]:
 
 def _read_crudely(text: str, code: Code, depth: int) -> None:
     """Code without a tree, cut at every sign that may end a command."""
-    for part in re.split(r"[;|&\n(){}`<>]+", text)[:1_000]:
+    for part in dict.fromkeys(re.split(r"[;|&\n(){}`<>]+", text)):
         if words := [unquote(word) for word in part.split()]:
             read_words(words, code, max(depth, MOST_DEPTH - 2))
 
@@ -329,10 +329,12 @@ def _note_root(program: str, words: Sequence[str], code: Code) -> None:
 def _find_user(program: str, words: Sequence[str]) -> str:
     if user := _option(words, "-u", "--user"):
         return user
-    if program in ("su", "gosu", "su-exec", "runuser"):
-        names = [word for word in words[1:3] if not word.startswith("-")]
-        return names[0] if names else "root"
-    return "root"
+    if program not in ("su", "gosu", "su-exec", "runuser"):
+        return "root"
+    at = 1
+    while at < len(words) and words[at].startswith("-"):
+        at += 2 if words[at] in ("-c", "--command", "-s", "-g", "-G") else 1
+    return words[at] if at < len(words) else "root"
 
 
 def _option(words: Sequence[str], *names: str) -> str:

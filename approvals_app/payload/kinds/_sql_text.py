@@ -35,6 +35,13 @@ _BLANKS: Final = {
         (True, r"[^'\\]|\\.", r"--(?=\s|\Z)[^\n]*+ | \#[^\n]*+"),
     )
 }
+_COMMENTS: Final = {
+    mysql: re.compile(rf"\A(?:\s++ | {comments} | {_COMMENT})*+", _FLAGS)
+    for mysql, comments in (
+        (False, r"--[^\n]*+"),
+        (True, r"--(?=\s|\Z)[^\n]*+ | \#[^\n]*+"),
+    )
+}
 _TOKEN: Final = re.compile(
     r"""(?:"[^"]*"|`[^`]*`|\[\w+\]|[\w$]+)(?:\s*\.\s*(?:"[^"]*"|`[^`]*`|\[\w+\]|[\w$]+))*
     |''|[<>=!|&:]+|\S""",
@@ -43,16 +50,11 @@ _TOKEN: Final = re.compile(
 
 
 def split_statements(sql: str, mysql: bool = False) -> Iterator[str]:
-    """The statements of ``sql``, as written, without those that are blank or only comments."""
+    """The statements of ``sql``, as written, without the comments before them."""
     for found in _STATEMENTS[mysql].finditer(sql):
-        text = found[0].strip()
-        if text and not is_comment(text[:300], mysql):
+        # A long comment would be all that a reader sees of the statement.
+        if text := _COMMENTS[mysql].sub("", found[0], count=1).strip():
             yield text
-
-
-def is_comment(text: str, mysql: bool = False) -> bool:
-    """Whether nothing but comments is there."""
-    return text[0] in "-/#" and not _BLANKS[mysql].sub("", text).strip(" \t\r\n;")
 
 
 def normalize(statement: str, mysql: bool = False) -> str:

@@ -130,9 +130,9 @@ def read(data: Data, path: Path) -> Reading | None:
     objects += _read_helm_lists(data, path)
     for name in TEXTS:
         for steps, text in _texts_of(data.get(name), (*path, name)):
-            objects += _read_objects(text, steps)
-            if not objects:
-                files += _read_patch(text, steps)
+            found = list(_read_objects(text, steps))
+            objects += found
+            files += [] if found else _read_patch(text, steps)
     if not files and not objects:
         return None
     facts = [*_tell_objects(objects), *_tell_files(files)]
