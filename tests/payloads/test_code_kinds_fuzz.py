@@ -1,4 +1,4 @@
-"""Any JSON, and example payloads with anything in them: no kind of code raises or invents a path."""
+"""Any JSON, and examples with anything in them: no kind of code raises or invents a path."""
 
 import copy
 from pathlib import Path
@@ -20,19 +20,25 @@ NAMES = sorted(
     if file.stem.startswith(("sql_", "cmd_", "git", "helm_", "kubectl_"))
 )
 MEMBERS = st.sampled_from(
-    [*statement.ALWAYS_SQL, *statement.OFTEN_SQL, *statement.WHERE, *command.LINES]
-    + [*command.SCRIPTS, *command.HOLDERS, *command.HOSTS, *command.ROOT_NAMES, *command.INPUTS]
-    + [*command.ARGUMENTS, *patch.TEXTS, *patch.LISTS, *patch.NAMES, "status", "securityContext"]
-    + ["additions", "deletions", "Parameters", "DocumentName", "kind", "change", "old_path"]
+    [
+        *(*statement.ALWAYS_SQL, *statement.OFTEN_SQL, *statement.WHERE, *command.LINES),
+        *(*command.SCRIPTS, *command.HOLDERS, *command.HOSTS, *command.ROOT_NAMES),
+        *(*command.INPUTS, *command.ARGUMENTS, *patch.TEXTS, *patch.LISTS, *patch.NAMES),
+        *("status", "securityContext", "additions", "deletions", "Parameters", "DocumentName"),
+        *("kind", "change", "old_path"),
+    ]
 )
+WORDS = """
+DELETE FROM|DROP TABLE a|;|'|\\|$$|/*|*/|--|WHERE|1=1|(|)|ALTER TABLE a|ADD COLUMN|TYPE|,|sudo|rm -rf
+|$(|`|<<EOF|EOF|&&|curl x|sh|>|diff --git a/b b/b|--- a|+++ b|@@ -1 +1 @@|"|{|}|rename from a
+|a, b, C (d) has been removed:|\0|é|\U0001f600
+"""
 PIECES = st.lists(
-    st.sampled_from(
-        "DELETE FROM|DROP TABLE a|;|'|\\|$$|/*|*/|--|WHERE|1=1|(|)|ALTER TABLE a|ADD COLUMN|TYPE|,"
-        "|sudo|rm -rf|$(|`|<<EOF\n|\n|&&|curl x|sh|>|diff --git a/b b/b\n|--- a\n|+++ b\n|@@ -1 +1 @@\n"
-        '|a, b, C (d) has been removed:\n|rename from a\n|"|{|}|\x00|\ud83d\ude00|é'.split("|")
+    st.tuples(
+        st.sampled_from(WORDS.replace("\n|", "|").strip().split("|")), st.sampled_from(" \n")
     ),
     max_size=12,
-).map(" ".join)
+).map(lambda pieces: "".join(word + end for word, end in pieces))
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | PIECES
 JSON = st.recursive(
     LEAVES,

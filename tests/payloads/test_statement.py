@@ -128,6 +128,21 @@ def test_the_last_of_many_statements_is_found() -> None:
     assert "danger not read in full" in " ".join(dangers_of(sql))
 
 
+def test_many_drops_are_counted_beyond_what_is_parsed() -> None:
+    summary = summarize_data({"sql": "".join(f"DROP TABLE a{n};" for n in range(5_000))})
+    assert summary.traits["destroys"] == 5_000
+
+
+def test_a_long_chain_of_ors_is_followed() -> None:
+    chain = "DELETE FROM a WHERE " + "b = 2 OR " * 900 + "1 = 1"
+    assert dangers_of(chain) == ["danger deletes every row: a (its WHERE is always true)"]
+
+
+def test_a_long_comment_hides_nothing() -> None:
+    sql = f"/* {'all is well ' * 40} */ GRANT ALL ON a TO public"
+    assert dangers_of(sql) == ["danger opens to everyone: GRANT ALL ON a TO public"]
+
+
 def test_each_added_danger_changes_the_summary() -> None:
     for name in ("sql_and_query", "sql_redshift_batch", "sql_do_block"):
         data = load(name)

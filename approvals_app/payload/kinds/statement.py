@@ -56,6 +56,8 @@ MEMBERS_OF: Final = {
 """Members that only the API of one database has."""
 MOST_SIGNS: Final = 12_000
 """How much SQL is parsed, the statements that change most first: sqlglot reads 400 kB a second."""
+MOST_SKIMMED: Final = 2_000
+"""How many statements are looked at, parsed or not; inserts are not counted out."""
 MOST_SIGNS_OF_ONE: Final = 8_000
 _LOOKS_LIKE_SQL: Final = re.compile(
     r"""(?:^|;|\*/|\n|\(|/\*!\d*)\s*(?:
@@ -79,7 +81,15 @@ _DANGER_LATER: Final = re.compile(
 )
 _TWO_READINGS: Final = re.compile(r"\\['\"]|--\S|#")
 """What ends a text or starts a comment in MySQL, or only elsewhere."""
-_ORDER: Final = {"ALTER": 1, "DELETE": 2, "UPDATE": 3, "SELECT": 4, "INSERT": 5}
+_ORDER: Final = {
+    "DROP": -1,
+    "TRUNCATE": -1,
+    "ALTER": 1,
+    "DELETE": 2,
+    "UPDATE": 3,
+    "SELECT": 4,
+    "INSERT": 5,
+}
 """Statements that start with other words are parsed before these."""
 _INSERT: Final = re.compile(
     r"""\s*insert\s+(?:ignore\s+)?into\s+((?:"[^"]*"|`[^`]*`|[\w$.])+)\s*"""
@@ -257,10 +267,13 @@ def _read_all(
     found: dict[str, _Found] = {}
     verbs: dict[str, int] = {}
     destroys, left = 0, MOST_SIGNS
-    for verb, path, text in _order(statements):
+    for at, (verb, path, text) in enumerate(_order(statements)):
         verbs[verb] = verbs.get(verb, 0) + 1
         if insert := _INSERT.match(text):
             effects = [_Effect("adds rows to", insert[1])]
+        elif at >= MOST_SKIMMED:
+            effects = [_Effect("not read in full", verb)]
+            destroys += verb in ("DROP", "TRUNCATE")
         elif len(text) > min(left, MOST_SIGNS_OF_ONE):
             effects = list(_skim(verb, text, dialect))
         else:
@@ -268,16 +281,18 @@ def _read_all(
             effects = list(_read_one(text, dialect))
         destroys += sum(each.label in DESTROYS for each in effects)
         for each in effects:
-            group = found.setdefault(each.label, _Found())
-            if each.what not in group.names or each.label == "not read in full":
-                group.paths.append(path)
-            group.names[each.what] = group.names.get(each.what, 0) + 1
-    for label, long in found.items():
-        if label == "not read in full":
-            long.names = {
-                f"{count(sum(long.names.values()), 'statement')}, with {', '.join(long.names)}": 1
-            }
+            _add(found, each, path)
+    if long := found.get("not read in full"):
+        number = count(sum(long.names.values()), "statement")
+        long.names = {f"{number}, with {name_some(list(long.names), 8)}": 1}
     return found, verbs, destroys
+
+
+def _add(found: dict[str, _Found], effect: _Effect, path: Path) -> None:
+    group = found.setdefault(effect.label, _Found())
+    if effect.what not in group.names or effect.label == "not read in full":
+        group.paths.append(path)
+    group.names[effect.what] = group.names.get(effect.what, 0) + 1
 
 
 def _order(statements: list[tuple[Path, str]]) -> list[tuple[str, Path, str]]:
@@ -302,7 +317,7 @@ def _spell(name: str) -> str:
 
 def _skim(verb: str, text: str, dialect: str) -> Iterator[_Effect]:
     """What is too long to parse: its words, of which some may be harmless."""
-    if verb not in _ORDER or (verb in ("DELETE", "UPDATE") and "where" not in text.lower()):
+    if _ORDER.get(verb, 0) <= 0 or (verb in ("DELETE", "UPDATE") and "where" not in text.lower()):
         yield from _read_words(normalize(text[:500], dialect == "mysql"))
     found = (verb,) if verb in ("ALTER", "DELETE", "UPDATE") else _RISKY.findall(text, 0, 100_000)
     words = dict.fromkeys(word.upper() for word in found)
@@ -340,7 +355,11 @@ def _read_rows(text: str, normal: str, dialect: str) -> Iterator[_Effect]:
         yield _Effect("changes rights", clip(text))
         return
     tree = _parse(text, dialect)
-    effects = list(_read_tree(tree)) if tree is not None else []
+    effects: list[_Effect] = []
+    try:
+        effects = list(_read_tree(tree)) if tree is not None else []
+    except RecursionError:  # a tree can be deeper than what writes a part of it down
+        tree = None
     if tree is None or isinstance(tree, exp.Command):
         for action in split_actions(normal):
             effects += _read_words(action)
@@ -431,12 +450,26 @@ def _name_table(node: Any) -> str:
 
 
 def _is_always_true(condition: Any) -> bool:
+    """Whether a WHERE, or one side of an OR in it, is true of every row by what it says."""
+    # A chain of a thousand ORs is a tree as deep, so no recursion here.
+    pending = [condition]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, exp.Paren):
+            pending.append(each.this)
+        elif isinstance(each, exp.Or):
+            pending += [each.left, each.right]
+        elif isinstance(each, exp.And):
+            if _is_plainly_true(each.left) and _is_plainly_true(each.right):
+                return True
+        elif _is_plainly_true(each):
+            return True
+    return False
+
+
+def _is_plainly_true(condition: Any) -> bool:
     while isinstance(condition, exp.Paren):
         condition = condition.this
-    if isinstance(condition, exp.Or):
-        return _is_always_true(condition.left) or _is_always_true(condition.right)
-    if isinstance(condition, exp.And):
-        return _is_always_true(condition.left) and _is_always_true(condition.right)
     if isinstance(condition, exp.Boolean):
         return bool(condition.this)
     if isinstance(condition, exp.Literal):
