@@ -29,8 +29,9 @@ MEMBERS = st.sampled_from(
     ]
 )
 WORDS = """
-DELETE FROM|DROP TABLE a|;|'|\\|$$|/*|*/|--|WHERE|1=1|(|)|ALTER TABLE a|ADD COLUMN|TYPE|,|sudo|rm -rf
-|$(|`|<<EOF|EOF|&&|curl x|sh|>|diff --git a/b b/b|--- a|+++ b|@@ -1 +1 @@|"|{|}|rename from a
+DELETE FROM|DROP TABLE a|;|'|\\|$$|/*|*/|--|WHERE|1=1|(|)|ALTER TABLE a|ADD COLUMN|TYPE|,
+|sudo|rm -rf|$(|`|<<EOF|EOF|&&|curl x|sh|>|diff --git a/b b/b|--- a|+++ b|@@ -1 +1 @@|"|{|}
+|rename from a
 |a, b, C (d) has been removed:|\0|é|\U0001f600
 """
 PIECES = st.lists(
