@@ -187,7 +187,7 @@ def _read_crudely(text: str, code: Code, depth: int) -> None:
 def read_words(words: Sequence[str], code: Code, depth: int = 0) -> None:
     """Read one command, and what it starts."""
     words = list(words)
-    while words and re.fullmatch(r"\w+=.*", words[0], re.DOTALL):
+    while words and (words[0] == "--" or re.fullmatch(r"\w+=.*", words[0], re.DOTALL)):
         del words[0]
     if not words:
         return
@@ -203,6 +203,14 @@ def read_words(words: Sequence[str], code: Code, depth: int = 0) -> None:
             code.into_shell.append(shlex_join(words))
         elif program == "eval":
             read_code(" ".join(words[1:]), code, depth + 1)
+    elif program == "ansible":
+        if has_flag(words, "bK", "--become"):
+            code.as_root.append(shlex_join(words))
+        read_code(_option(words, "-a", "--args"), code, depth + 1)
+    elif program == "tee":
+        code.writes += [word for word in words[1:] if not word.startswith("-")]
+    elif program in ("cp", "mv", "install", "ln") and re.match(r"/(dev|etc|boot)/", words[-1]):
+        code.writes.append(words[-1])
     elif program == "ssh":
         _read_ssh(words, code, depth)
     elif program in ("find", "fd"):
@@ -356,9 +364,10 @@ def _read_shell(words: Sequence[str], code: Code, depth: int) -> None:
     """``sh -c CODE``, ``su -c CODE``, and a shell that reads what another program writes."""
     for at, word in enumerate(words[1:], 1):
         if re.fullmatch(r"-[a-z]*c|--command|-Command", word) and at + 1 < len(words):
-            if re.match(r"\s*(\$\(|`)", words[at + 1]):
+            text = words[at + 1] if words[at + 1] != "--" else " ".join(words[at + 2 : at + 3])
+            if re.match(r"\s*(\$\(|`)", text):
                 code.into_shell.append(shlex_join(words))
-            read_code(words[at + 1], code, depth + 1)
+            read_code(text, code, depth + 1)
             return
         if word.startswith("--command="):
             read_code(word[10:], code, depth + 1)

@@ -9,7 +9,6 @@ from typing import Final
 
 _QUOTED: Final = r"""
     [eE]'(?:[^'\\]|\\.|'')*+(?:'|\Z) | "[^"]*+(?:"|\Z) | `[^`]*+(?:`|\Z)
-    | (?P<tag>\$(?:[A-Za-z_]\w*)?\$).*?(?:(?P=tag)|\Z)
 """
 _COMMENT: Final = r"/\*(?!!).*?(?:\*/|\Z)"
 # MySQL: a backslash escapes, "--" needs a blank behind it, "#" starts a comment.
@@ -18,10 +17,13 @@ _MYSQL: Final = (
     rf"{_QUOTED} | '(?:[^'\\]|\\.)*+(?:'|\Z) | --(?=\s|\Z)[^\n]*+ | \#[^\n]*+ | {_COMMENT}"
 )
 _FLAGS: Final = re.VERBOSE | re.DOTALL
-_STATEMENTS: Final = {
-    mysql: re.compile(rf"(?:{skip} | [^;'\"`$/\-\#eE]++ | [^;])++", _FLAGS)
+# Up to the next semicolon or dollar quote. No group may stand in here: in Python before 3.13.4, a
+# possessive repetition of alternatives with a group raises SystemError (gh-101955).
+_PLAIN: Final = {
+    mysql: re.compile(rf"(?:{skip} | [^;'\"`$/\-\#eE]++ | [^;$] | \$(?!\w*\$))*+", _FLAGS)
     for mysql, skip in ((False, _STANDARD), (True, _MYSQL))
 }
+_DOLLAR_QUOTE: Final = re.compile(r"\$(?:[A-Za-z_]\w*)?\$")
 _BLANKS: Final = {
     # A literal becomes '', a name in quotes stays, a comment goes.
     mysql: re.compile(
@@ -51,10 +53,26 @@ _TOKEN: Final = re.compile(
 
 def split_statements(sql: str, mysql: bool = False) -> Iterator[str]:
     """The statements of ``sql``, as written, without the comments before them."""
-    for found in _STATEMENTS[mysql].finditer(sql):
+    for found in _cut(sql, _PLAIN[mysql]):
         # A long comment would be all that a reader sees of the statement.
-        if text := _COMMENTS[mysql].sub("", found[0], count=1).strip():
+        if text := _COMMENTS[mysql].sub("", found, count=1).strip():
             yield text
+
+
+def _cut(sql: str, plain: re.Pattern[str]) -> Iterator[str]:
+    start = at = 0
+    while at < len(sql):
+        found = plain.match(sql, at)
+        at = found.end() if found else at
+        if sql[at : at + 1] == ";":
+            yield sql[start:at]
+            start = at = at + 1
+        elif quote := _DOLLAR_QUOTE.match(sql, at):
+            end = sql.find(quote[0], quote.end())
+            at = len(sql) if end < 0 else end + len(quote[0])
+        else:
+            at += 1
+    yield sql[start:]
 
 
 def normalize(statement: str, mysql: bool = False) -> str:

@@ -18,6 +18,7 @@ from approvals_app.payload.facts import (
 )
 from approvals_app.payload.kinds import statement
 from approvals_app.payload.kinds._shell import (
+    INTERPRETERS,
     ROOT,
     SHELLS,
     Code,
@@ -65,7 +66,8 @@ MOST_SIGNS: Final = 40_000
 """How much is read of all commands together."""
 _DESTROYING: Final = (
     # The program, and what stands behind it.
-    ("rm", r""),
+    ("rm unlink srm Remove-Item rd", r""),
+    ("rmdir del", r" /[sS]\b"),
     ("mkfs", r""),
     ("shred wipefs fdisk sgdisk parted blkdiscard dropdb dropuser userdel lvremove vgremove", r""),
     ("dd", r"\bof="),
@@ -304,6 +306,8 @@ def _judge(words: Sequence[str]) -> Iterator[tuple[str, Level]]:
             yield label, level
     if "/dev/tcp/" in line or (program in ("nc", "ncat") and has_flag(words, "ec")):
         yield "opens a connection to a shell", Level.DANGER
+    if program in INTERPRETERS - SHELLS and has_flag(words, "ce"):
+        yield "runs code that is not read", Level.NOTICE
     if words[0][:1] in "$`" and len(words[0]) > 1:
         yield "program known only when it runs", Level.NOTICE
 

@@ -79,6 +79,12 @@ _LOOKS_LIKE_SQL: Final = re.compile(
 _DANGER_LATER: Final = re.compile(
     r"[;)/]\s*(?:drop|truncate|delete\s+from|alter|grant)\s+\w", re.IGNORECASE
 )
+_LATER_LINE: Final = re.compile(r"\n\s*(?:delete|drop|truncate|update)\s", re.IGNORECASE)
+_SQL_AS_COMMAND: Final = re.compile(
+    r"\s*(?:(?:drop|truncate|alter|create)\s+(?:table|database|schema|index|view|user|role)\b"
+    r"|delete\s+from\s|insert\s+into\s|update\s+\S+\s+set\s)",
+    re.IGNORECASE,
+)
 _TWO_READINGS: Final = re.compile(r"\\['\"]|--\S|#")
 """What ends a text or starts a comment in MySQL, or only elsewhere."""
 _ORDER: Final = {
@@ -229,6 +235,9 @@ def _find_texts(data: Data) -> Iterator[tuple[Path, str]]:
         for steps, text in _texts_under(data.get(name), (name,)):
             if name in ALWAYS_SQL or _looks_like_sql(text):
                 yield steps, text
+    for name in ("command", "cmd"):
+        if isinstance(data.get(name), str) and _SQL_AS_COMMAND.match(data[name]):
+            yield (name,), data[name]
 
 
 def _texts_under(value: Any, steps: Path) -> Iterator[tuple[Path, str]]:
@@ -363,6 +372,9 @@ def _read_rows(text: str, normal: str, dialect: str) -> Iterator[_Effect]:
     if tree is None or isinstance(tree, exp.Command):
         for action in split_actions(normal):
             effects += _read_words(action)
+    elif not effects and _LATER_LINE.search(text):
+        # SQL Server needs no semicolons; elsewhere the next line's verb is the name of a column.
+        effects += _read_words(normal)
     yield from effects
     if tree is None:
         yield _Effect("not parsed", clip(text))
@@ -379,7 +391,7 @@ def _name_other(normal: str) -> str:
 def _parse(text: str, dialect: str) -> exp.Expression | None:
     """The tree of a statement; None where sqlglot fails, for whatever reason."""
     plain = re.sub(r"/\*!\d*(.*?)\*/", r" \1 ", text, flags=re.DOTALL)
-    for each in dict.fromkeys((dialect, "mysql" if "`" in text else "tsql")):
+    for each in dict.fromkeys((dialect, "mysql", "tsql")):
         try:
             trees = [tree for tree in sqlglot.parse(plain, read=each) if tree is not None]
         except Exception:  # noqa: S112 - it raises RecursionError, IndexError and others, too
@@ -506,6 +518,8 @@ def _read_locks(normal: str) -> Iterator[_Effect]:
         if effect is None:
             yield _Effect("lock not measured (PostgreSQL)", clip(normal))
             continue
+        if key.startswith(("create table", "create view", "create materialized")):
+            target = f"what {_name_target(normal)} refers to"
         label = "blocks (PostgreSQL)" if effect.blocks else "lock (PostgreSQL)"
         yield _Effect(label, f"{target}: {effect.text}")
 
