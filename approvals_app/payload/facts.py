@@ -79,6 +79,17 @@ def find(data: Any, path: Path) -> Any:
     return data
 
 
+def share_path(paths: Sequence[Path]) -> Path:
+    """The steps that all paths start with."""
+    first, last = min(paths, key=_order_of), max(paths, key=_order_of)
+    steps = zip(first, last, strict=False)
+    return first[: next((at for at, (one, other) in enumerate(steps) if one != other), len(first))]
+
+
+def _order_of(path: Path) -> tuple[str, ...]:
+    return tuple(str(step) for step in path)
+
+
 def clip(text: str, longest: int = 80) -> str:
     """``text`` on one line, with an ellipsis in the middle where it is longer."""
     line = " ".join(text.split())
