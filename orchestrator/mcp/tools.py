@@ -174,10 +174,10 @@ async def _call_tool(
 
 
 def _check_arguments(tool: str, arguments: Json) -> Json:
-    """Validate the arguments and return them unchanged. Raises ValidationError."""
+    """Validate the arguments and return them without nulls. Raises ValidationError."""
     # Not the validated values: the API must receive exactly what the caller sent.
     schemas.ARGUMENTS[tool](data=arguments).is_valid(raise_exception=True)
-    return dict(arguments)
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _result(content: Json, *, is_error: bool = False) -> types.CallToolResult:

@@ -246,6 +246,17 @@ class TestRetries:
         assert again.json() == sent
         assert again.headers["Idempotent-Replayed"] == "true"
 
+    def test_null_for_an_optional_argument_is_absence(self, bots):
+        nothing = {"priority": None, "session_id": None, "idempotency_key": None}
+        sent = bots.expect_result("notify", target="finance", message="Hi.", **nothing)
+        assert Task.objects.get().data == {}
+        seen = bots.expect_result("fetch_status", task_id=sent["task_id"], session_id=None)
+        assert seen["state"] == "approved"
+        bots.expect_result("wait_for_decision", task_id=sent["task_id"], timeout_seconds=None)
+        task = {"task_type": "t", "description": None, "data": None}
+        given = {"target": "finance", "task": task, "context": None, "on_behalf_of": None}
+        bots.expect_result("send_task", **given)
+
     def test_a_repeated_refusal_says_that_it_is_an_earlier_answer(self, calling, bot):
         call, session = calling(bot), session_in(AgentSession.Status.FAILED, agent=bot)
         given = {"target": "finance", "message": "Hi.", "session_id": str(session.pk)}
