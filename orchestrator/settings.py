@@ -80,6 +80,24 @@ def _choice(name: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
+def _schedule(name: str) -> list[str]:
+    commands = (
+        "expire_approvals",
+        "remind_approvals",
+        "release_leases",
+        "expire_sessions",
+        "purge",
+    )
+    given: list[str] = env.list(name, default=["on"])
+    if given in (["on"], ["off"]):
+        return list(commands) if given == ["on"] else []
+    if unknown := [command for command in given if command not in commands]:
+        raise ImproperlyConfigured(
+            f"{name} must be on, off or some of {', '.join(commands)}, not {', '.join(unknown)}."
+        )
+    return given
+
+
 def _networks(name: str) -> list[str]:
     try:
         return [str(ip_network(text)) for text in env.list(name, default=[])]
@@ -208,6 +226,7 @@ APPROVAL_VALID_FOR = _duration("APPROVAL_VALID_FOR", "7d")
 BREAK_GLASS_REVIEW = _duration("BREAK_GLASS_REVIEW", "24h", at_most=timedelta(days=90))
 PAYLOAD_TEMPLATES = Path(folder) if (folder := env.str("PAYLOAD_TEMPLATES", default="")) else None
 TASK_LEASE = _duration("TASK_LEASE", "5m")
+SCHEDULE = _schedule("SCHEDULE")
 MAX_BODY_BYTES = _positive("MAX_BODY_BYTES", 1024 * 1024)
 MAX_WAITERS = _positive("MAX_WAITERS", 15_000)
 MAX_WAITERS_PER_CALLER = _positive("MAX_WAITERS_PER_CALLER", 1000)

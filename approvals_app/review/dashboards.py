@@ -28,7 +28,13 @@ LATEST_VOTES = 100
 """How many of a person's newest votes the median times are computed from."""
 
 CACHE_SECONDS = 60
-SCHEDULED_COMMANDS = ("expire_approvals", "expire_sessions", "remind_approvals", "release_leases")
+SCHEDULED_COMMANDS = (
+    "expire_approvals",
+    "expire_sessions",
+    "remind_approvals",
+    "release_leases",
+    "purge",
+)
 AGES = (
     ("under an hour", timedelta(hours=1)),
     ("under a day", timedelta(days=1)),
