@@ -104,8 +104,8 @@ def _origin(name: str) -> str:
     url = urlsplit(value)
     if value and not (url.scheme in ("http", "https") and value == f"{url.scheme}://{url.netloc}"):
         raise ImproperlyConfigured(
-            f"{name} must be https:// and a host, without a path: the server is offered at the root "
-            "of a host name only."
+            f"{name} must be https:// and a host, without a path: the server is offered at the "
+            "root of a host name only."
         )
     return value
 
