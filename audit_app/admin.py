@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from procrastinate.contrib.django.models import ProcrastinateJob
 
+from audit_app.base.csv_export import show
 from audit_app.base.events import EventType
 from audit_app.base.text_safety import moment, visible, who
 from audit_app.models import Event
@@ -40,6 +41,14 @@ class EventTypeFilter(ExactFilter):
         return [(name, name) for name in EventType.values]
 
 
+def _name_subject(subject_type: str, subject_id: UUID) -> str:
+    return f"{subject_type} {str(subject_id)[:8]}"
+
+
+def _join_states(before: str | None, after: str | None) -> str:
+    return " → ".join(state for state in (before, after) if state)
+
+
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
     """The trail, newest first."""
@@ -47,17 +56,16 @@ class EventAdmin(ReadOnlyAdmin):
     list_display = ("at", "what", "by", "subject", "change")
     exported_by = "timestamp"
     exported = (
-        "id",
-        "position",
-        "timestamp",
-        "event_type",
-        "actor",
-        "subject_type",
+        show("Time (UTC)", "timestamp"),
+        show("Event", "event_type"),
+        show("By", "actor"),
+        show("Subject", "subject_type", "subject_id", format=_name_subject),
+        show("From → to", "from_state", "to_state", format=_join_states),
         "subject_id",
         "seq",
-        "from_state",
-        "to_state",
+        "position",
         "role",
+        "id",
         "trace_id",
     )
     list_display_links = ("at", "what")
@@ -98,12 +106,12 @@ class EventAdmin(ReadOnlyAdmin):
     def subject(self, event: Event) -> SafeString:
         link = subject_link(event)
         if link is None:
-            return format_html("{} {}", event.subject_type, str(event.subject_id)[:8])
+            return format_html("{}", _name_subject(event.subject_type, event.subject_id))
         return format_html('<a class="o-link" href="{}">{}</a>', link.href, link.text)
 
     @admin.display(description="From → to")
     def change(self, event: Event) -> str:
-        return " → ".join(state for state in (event.from_state, event.to_state) if state)
+        return _join_states(event.from_state, event.to_state)
 
     def detail(self, request: HttpRequest, row: Event) -> dict[str, Any]:
         return {

@@ -2,8 +2,9 @@
 
     ORCHESTRATOR_KEY=ork_… PYTHONPATH=clients/python python examples/langgraph_interrupt.py 42.50
 
-The agent must hold the role finance, which is both the task's target and its executor. Exit status:
-0 paid, 3 not approved.
+It needs langgraph 1.2.20 or later: before, two equal questions of one node had one id, and so one
+task and one answer. The agent must hold the role finance, which is both the task's target and its
+executor. Exit status: 0 paid, 3 not approved.
 """
 
 import sys
@@ -40,10 +41,19 @@ class Approvals:
 
         Interrupts of several branches are routed at once. With a persistent checkpointer, a
         restarted process continues with ``given=None`` and the same ``thread_id``: an interrupt of
-        a thread is one task, however often it is routed.
+        a thread is one task, however often it is routed. Raises RuntimeError where an interrupt has
+        the id of one that was answered.
         """
+        asked: set[str] = set()
         state = graph.invoke(given, {"configurable": {"thread_id": thread_id}})
         while interrupts := state.get("__interrupt__"):
+            for each in interrupts:
+                if each.id in asked:
+                    raise RuntimeError(
+                        "Another question has the id of an answered one, so its answer would be "
+                        "taken for both: langgraph 1.2.20 or later is needed."
+                    )
+                asked.add(each.id)
             tasks = {
                 each.id: self._route(each.value, f"{thread_id}-{each.id}") for each in interrupts
             }

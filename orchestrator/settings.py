@@ -14,6 +14,7 @@ from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import django
 import environ
@@ -96,6 +97,17 @@ def _schedule(name: str) -> list[str]:
             f"{name} must be on, off or some of {', '.join(commands)}, not {', '.join(unknown)}."
         )
     return given
+
+
+def _origin(name: str) -> str:
+    value: str = env.str(name, default="").rstrip("/")
+    url = urlsplit(value)
+    if value and not (url.scheme in ("http", "https") and value == f"{url.scheme}://{url.netloc}"):
+        raise ImproperlyConfigured(
+            f"{name} must be https:// and a host, without a path: the server is offered at the "
+            "root of a host name only."
+        )
+    return value
 
 
 def _networks(name: str) -> list[str]:
@@ -303,7 +315,7 @@ LOGIN_LOCKOUT = _duration("LOGIN_LOCKOUT", "15m")
 SECURITY_CONTACT = env.str("SECURITY_CONTACT", default="")
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 LOG_FORMAT = _choice("LOG_FORMAT", ("json", "console"))
-PUBLIC_URL = env.str("PUBLIC_URL", default="")
+PUBLIC_URL = _origin("PUBLIC_URL")
 EMAIL_CONFIGURED = bool(env.str("EMAIL_URL", default=""))
 if EMAIL_CONFIGURED:
     vars().update(_mail(env.email_url("EMAIL_URL")))

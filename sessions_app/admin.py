@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from audit_app.base.actors import Actor
+from audit_app.base.csv_export import show, show_state
 from audit_app.base.errors import NotFound, OrchestratorError
 from audit_app.base.text_safety import Link, badge, in_a_list, moment, visible
 from audit_app.ui.admin_base import (
@@ -53,13 +54,15 @@ class SessionAdmin(ReadOnlyAdmin):
     list_display = ("session", "who", "works_on", "state", "opened_at")
     list_filter = ("status", RoleFilter, RecentFilter)
     exported = (
-        "id",
-        "agent__name",
-        "role",
-        "status",
-        "task_id",
-        "created_at",
+        # As AgentSession.__str__ has it.
+        show("Session", "role", "id", format=lambda role, pk: f"{role} {str(pk)[:8]}"),
+        show("Agent", "agent__name"),
+        show("Works on", "task_id"),
+        show_state("State", "status"),
+        show("Opened", "created_at"),
         "updated_at",
+        "role",
+        "id",
         "trace_id",
     )
     search_fields = ("task_id",)
@@ -161,7 +164,14 @@ class AgentAdmin(ReadOnlyAdmin):
     """Agents and their keys. Administrators create, change and revoke them by operations."""
 
     list_display = ("agent", "role_names", "owned_by", "state")
-    exported = ("id", "name", "roles", "owner__username", "status", "created_at")
+    exported = (
+        show("Agent", "name"),
+        show("Roles", "roles"),
+        show("Owner", "owner__username"),
+        show_state("State", "status"),
+        "created_at",
+        "id",
+    )
     list_filter = ("status",)
     search_fields = ("name",)
     search_help_text = "A name"
@@ -345,16 +355,16 @@ class UserAdmin(BaseUserAdmin, StrictAdmin):  # type: ignore[misc,type-arg]  # u
     actions = None  # no bulk deletion of people
     exported_by = "date_joined"
     exported = (
-        "id",
-        "username",
-        "email",
-        "first_name",
-        "last_name",
+        show("Username", "username"),
+        show("Email address", "email"),
+        show("First name", "first_name"),
+        show("Last name", "last_name"),
+        show("Staff status", "is_staff"),
         "is_active",
-        "is_staff",
         "is_superuser",
         "last_login",
         "date_joined",
+        "id",
     )
     form = UserChangeForm
     add_form = UserCreationForm
@@ -389,7 +399,7 @@ class GroupAdmin(BaseGroupAdmin, StrictAdmin):  # type: ignore[misc]  # untyped 
 
     actions = None
     exported_by = "name"
-    exported = ("id", "name")
+    exported = (show("Group", "name"), "id")
 
     class Media:
         js = ("audit/choosers.js",)

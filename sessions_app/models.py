@@ -240,6 +240,11 @@ class AgentSession(Subject):
         return can_proceed(self.expire)
 
 
+def title_of(description: str, task_type: str) -> str:
+    """The title of such a task in lists."""
+    return description.strip() or task_type
+
+
 class Task(Subject):
     """Something that one agent asks of a role.
 
@@ -440,7 +445,7 @@ class Task(Subject):
     @property
     def title(self) -> str:
         """Its title in lists: the agent's description or, without one, its type."""
-        return self.description.strip() or self.task_type
+        return title_of(self.description, self.task_type)
 
     def all_revisions(self) -> "list[TaskRevision]":
         """All its revisions, oldest first; the last is the present payload and has no row."""

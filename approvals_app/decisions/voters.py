@@ -6,7 +6,6 @@ Who may vote, approval_voters() says in SQL.
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -15,6 +14,7 @@ from django.db import connection
 
 from approvals_app.errors import UnknownRole
 from approvals_app.models import Approval
+from approvals_app.policy import evaluation
 from audit_app.base.errors import OrchestratorError
 from audit_app.base.prepared import prepared_cursor
 from sessions_app.gate import Outcome, PolicyDecision
@@ -63,21 +63,18 @@ def count_eligible(approvals: Sequence[Approval]) -> dict[UUID, int]:
     for approval in approvals:
         key = (approval.approver_role, approval.task.on_behalf_of.upper())
         alike.setdefault(key, []).append(approval)
-    counts = _count_voters([same[0].pk for same in alike.values()])
-    eligible: dict[UUID, int] = {}
-    for same in alike.values():
-        for approval in same:
-            count = counts[same[0].pk]
-            eligible[approval.task_id] = min(count, eligible.get(approval.task_id, count))
-    return eligible
-
-
-def _count_voters(approvals: list[UUID]) -> dict[UUID, int]:
-    if not approvals:
+    if not alike:
         return {}
     with prepared_cursor() as cursor:
-        cursor.execute(COUNT_VOTERS, [MOST_COUNTED, json.dumps([str(pk) for pk in approvals])])
-        return {UUID(pk): count for pk, count in cursor.fetchall()}
+        ids = [str(same[0].pk) for same in alike.values()]
+        cursor.execute(COUNT_VOTERS, [MOST_COUNTED, json.dumps(ids)])
+        counts = dict(cursor.fetchall())
+    eligible: dict[UUID, int] = {}
+    for same in alike.values():
+        count = counts[str(same[0].pk)]
+        for approval in same:
+            eligible[approval.task_id] = min(count, eligible.get(approval.task_id, count))
+    return eligible
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,23 +112,23 @@ def check_role_known(role: str, *, field: str) -> None:
         raise UnknownRole(field=field, role=role)
 
 
-def refuse_unknown_roles(
-    tasks: Sequence[Task], decisions: Sequence[PolicyDecision | OrchestratorError]
-) -> list[PolicyDecision | OrchestratorError]:
-    """``decisions``, with UnknownRole for each task that would ask a role that nobody knows."""
+def evaluate(tasks: Sequence[Task]) -> list[PolicyDecision | OrchestratorError]:
+    """The policies' decision on each of ``tasks``, as ``evaluate_tasks`` has it; UnknownRole for
+    each task that would ask a role that nobody knows."""
+    decisions = evaluation.evaluate_tasks(tasks)
     # What a policy names is known by that: only a task's own target can be unknown.
-    asked = {
-        task.to_role
-        for task, decision in zip(tasks, decisions, strict=True)
-        if _asks_target(task, decision)
-    }
-    unknown = find_unknown_roles(asked)
-    return [
-        UnknownRole(field="target", role=task.to_role)
-        if task.to_role in unknown and _asks_target(task, decision)
-        else decision
-        for task, decision in zip(tasks, decisions, strict=True)
+    asking = [
+        number
+        for number, (task, decision) in enumerate(zip(tasks, decisions, strict=True))
+        if isinstance(decision, PolicyDecision)
+        and decision.kind is Outcome.REQUIRE
+        and any(each.role == task.to_role for each in decision.plan.requirements_for(task.to_role))
     ]
+    unknown = find_unknown_roles({tasks[number].to_role for number in asking})
+    for number in asking:
+        if (role := tasks[number].to_role) in unknown:
+            decisions[number] = UnknownRole(field="target", role=role)
+    return decisions
 
 
 def find_unknown_roles(roles: set[str]) -> set[str]:
@@ -150,10 +147,3 @@ def find_unknown_roles(roles: set[str]) -> set[str]:
         unknown = {role for (role,) in cursor.fetchall()}
     cache.set_many({names[role]: True for role in asked if role not in unknown}, KNOWN_FOR)
     return unknown
-
-
-def _asks_target(task: Task, decision: PolicyDecision | OrchestratorError) -> bool:
-    if isinstance(decision, OrchestratorError) or decision.kind is not Outcome.REQUIRE:
-        return False
-    requirements: Any = decision.plan.requirements_for(task.to_role)
-    return any(required.role == task.to_role for required in requirements)

@@ -42,10 +42,12 @@ from approvals_app.review.forms import LONGEST_NOTES, DecisionForm, EditForm
 from approvals_app.review.inbox_views import inbox_url
 from audit_app.base import text_safety
 from audit_app.base.connections import release_connection
+from audit_app.base.csv_export import show, show_state
 from audit_app.base.errors import Conflict, Invalid, NotFound, OrchestratorError
 from audit_app.base.text_safety import badge, in_a_list, moment, visible
 from audit_app.http.serializers import UUID_TEXT
 from audit_app.ui.admin_base import RecentFilter, RoleFilter, WordsAdmin, actor_of
+from sessions_app.models import title_of
 
 MAX_BULK_DECISIONS = 50
 MISSING_PROOFS = (ReauthenticationRequired, SecondFactorRequired)
@@ -72,18 +74,18 @@ class ApprovalAdmin(WordsAdmin):
     list_display = ("task_name", "requester", "role", "state", "requested_at", "decider")
     list_filter = ("status", ApproverRoleFilter, RecentFilter)
     exported = (
+        show("Approval", "task__description", "task__task_type", format=title_of),
+        show("Requested by", "task__agent__name", "task__from_role", format="{} ({})".format),
+        show("Of", "approver_role"),
+        show_state("State", "status"),
+        show("Requested", "created_at"),
+        show("Decided by", "decided_by__username"),
+        "decision_at",
+        "expires_at",
+        "needed",
+        "task__task_type",
         "id",
         "task_id",
-        "task__task_type",
-        "task__agent__name",
-        "task__from_role",
-        "approver_role",
-        "needed",
-        "status",
-        "created_at",
-        "expires_at",
-        "decided_by__username",
-        "decision_at",
     )
     search_fields = ("task__description",)
     list_select_related = ("task__agent", "decided_by")

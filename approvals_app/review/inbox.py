@@ -33,6 +33,7 @@ from approvals_app.payload.headline import format_amount
 from approvals_app.payload.summary import Summary, summarize_text
 from approvals_app.review.presence import PRESENCE_TIMEOUT
 from audit_app.base.actors import Actor
+from audit_app.base.csv_export import Column, show
 from audit_app.base.text_safety import shorten
 from sessions_app.models import Agent, Task
 from sessions_app.querysets import of_known_tasks
@@ -65,35 +66,6 @@ COUNTED_MEMBERS = {
     "count": ("item", "items"),
 }
 """Members of a task's data that say how many things it affects: a number, or a list of them."""
-
-CSV_COLUMNS = {
-    "waiting": (
-        "id",
-        "task_id",
-        "task__task_type",
-        "task__description",
-        "task__agent__name",
-        "task__from_role",
-        "approver_role",
-        "risk",
-        "needed",
-        "created_at",
-        "expires_at",
-    ),
-    "decided": (
-        "id",
-        "approval_id",
-        "approval__task_id",
-        "approval__task__task_type",
-        "approval__task__description",
-        "approval__task__agent__name",
-        "choice",
-        "created_at",
-        "approval__status",
-    ),
-    "asked": ("id", "task_type", "description", "agent__name", "to_role", "status", "created_at"),
-}
-"""The columns of each tab's CSV file."""
 
 AGES = {
     "1h": ("1 hour", timedelta(hours=1)),
@@ -335,7 +307,12 @@ def summarize_task(task: Task, description: str) -> str:
     """What the task will do, in one sentence: the agent's description, or one of ours."""
     if description.strip():
         return shorten(description, SUMMARY_LENGTH)
-    return f"{task.from_role} asks {task.to_role} for: {task.task_type.replace('_', ' ')}."
+    return _describe_task(description, task.from_role, task.to_role, task.task_type)
+
+
+def _describe_task(description: str, from_role: str, to_role: str, task_type: str) -> str:
+    words = description.strip()
+    return words or f"{from_role} asks {to_role} for: {task_type.replace('_', ' ')}."
 
 
 def format_reach(counts: Iterable[tuple[str, Any]]) -> str:
@@ -346,7 +323,9 @@ def format_reach(counts: Iterable[tuple[str, Any]]) -> str:
     return ""
 
 
-def select_for_export(actor: Actor, filters: Filters) -> tuple["QuerySet[Any]", tuple[str, ...]]:
+def select_for_export(
+    actor: Actor, filters: Filters
+) -> tuple["QuerySet[Any]", tuple[Column | str, ...]]:
     """All rows of a tab with its filters, and the columns of its CSV file."""
     rows: QuerySet[Any]
     match filters.tab:
@@ -356,7 +335,8 @@ def select_for_export(actor: Actor, filters: Filters) -> tuple["QuerySet[Any]", 
             rows = _latest_requests(actor)
         case _:
             rows = filters.select_waiting(actor)
-    return rows, CSV_COLUMNS[filters.tab]
+    annotate, columns = CSV_COLUMNS[filters.tab]
+    return annotate(rows.model.objects.filter(pk__in=rows.order_by().values("pk")), actor), columns
 
 
 def _latest_votes(actor: Actor) -> "QuerySet[Vote]":
@@ -372,11 +352,7 @@ def _latest_votes(actor: Actor) -> "QuerySet[Vote]":
 
 def _load_decided_page(actor: Actor, number: int) -> Page:
     """The votes that the reader cast, newest first."""
-    votes = (
-        _latest_votes(actor)
-        .annotate(**_summary_annotations("approval__task"))
-        .order_by("-created_at", "-id")
-    )
+    votes = _annotate_votes(_latest_votes(actor), actor).order_by("-created_at", "-id")
     votes = votes.select_related("approval__task__agent", "approval__decided_by")
     return _slice_history(
         votes.defer(*_large_columns("approval__task")), number, _build_decided_row
@@ -391,18 +367,27 @@ def _latest_requests(actor: Actor) -> "QuerySet[Task]":
 
 def _load_requests_page(actor: Actor, number: int) -> Page:
     """The tasks that the reader requested, newest first."""
-    waits_for = Approval.objects.pending().filter(task=OuterRef("pk")).order_by("approver_role")
     tasks = (
-        _latest_requests(actor)
-        .annotate(
-            **_summary_annotations(""),
-            waits_for=ArraySubquery(waits_for.values("approver_role")[:5]),
-            is_visible=ExpressionWrapper(of_known_tasks(actor), BooleanField()),
-        )
+        _annotate_requests(_latest_requests(actor), actor)
+        .annotate(is_visible=ExpressionWrapper(of_known_tasks(actor), BooleanField()))
         .select_related("agent")
         .order_by("-created_at", "-id")
     )
     return _slice_history(tasks.defer(*LARGE_COLUMNS), number, _build_request_row)
+
+
+def _annotate_votes(votes: "QuerySet[Vote]", actor: Actor) -> "QuerySet[Vote]":
+    """``votes`` annotated with what the summary of their task is made of."""
+    return votes.annotate(**_summary_annotations("approval__task"))
+
+
+def _annotate_requests(tasks: "QuerySet[Task]", actor: Actor) -> "QuerySet[Task]":
+    """``tasks`` annotated with what a RequestRow shows, but for ``is_visible``."""
+    waits_for = Approval.objects.pending().filter(task=OuterRef("pk")).order_by("approver_role")
+    return tasks.annotate(
+        **_summary_annotations(""),
+        waits_for=ArraySubquery(waits_for.values("approver_role")[:5]),
+    )
 
 
 def _slice_history(rows: "QuerySet[Any]", number: int, build_row: Callable[[Any], Any]) -> Page:
@@ -532,3 +517,86 @@ def _summarize_row(task: Task, row: Any) -> dict[str, Any]:
         "amount": format_amount(row.amount, row.currency),
         "reach": format_reach((name, getattr(row, f"reach_{name}")) for name in COUNTED_MEMBERS),
     }
+
+
+# The columns of each tab's CSV file: those of its table, then others that programs need.
+
+
+def _show_request(path: str) -> tuple[Column, Column]:
+    """The columns of a task that every tab begins with. ``path`` leads to the task."""
+    names = ("description", "from_role", "to_role", "task_type")
+    return (
+        show("Request", *(f"{path}{name}" for name in names), format=_describe_task),
+        show("Requested by", f"{path}agent__name", f"{path}from_role", format="{} as {}".format),
+    )
+
+
+def _join_amounts(amount: Any, currency: Any, *counts: Any) -> str:
+    reach = format_reach(zip(COUNTED_MEMBERS, counts, strict=True))
+    return " ".join(filter(None, [format_amount(amount, currency), reach]))
+
+
+def _describe_outcome(status: str, decider: str | None) -> str:
+    return f"{status} by {decider}" if decider else status
+
+
+def _describe_state(status: str, waits_for: list[str]) -> str:
+    words = status.replace("_", " ")
+    return f"{words}, waits for {', '.join(waits_for)}" if waits_for else words
+
+
+AMOUNT_COLUMN = show(
+    "Amount",
+    "amount",
+    "currency",
+    *(f"reach_{name}" for name in COUNTED_MEMBERS),
+    format=_join_amounts,
+)
+CSV_COLUMNS: dict[str, tuple[Callable[..., "QuerySet[Any]"], tuple[Column | str, ...]]] = {
+    "waiting": (
+        _annotate_rows,
+        (
+            *_show_request("task__"),
+            show("Approvals", "yes", "needed", "approver_role", format="{}/{} {}".format),
+            AMOUNT_COLUMN,
+            show("Requested", "created_at"),
+            show("Due", "expires_at"),
+            "risk",
+            "task__task_type",
+            "id",
+            "task_id",
+        ),
+    ),
+    "decided": (
+        _annotate_votes,
+        (
+            *_show_request("approval__task__"),
+            show("Your vote", "choice", format=lambda choice: Vote.Choice(choice).label.lower()),
+            AMOUNT_COLUMN,
+            show(
+                "Outcome",
+                "approval__status",
+                "approval__decided_by__username",
+                format=_describe_outcome,
+            ),
+            "created_at",
+            "approval__task__task_type",
+            "id",
+            "approval_id",
+            "approval__task_id",
+        ),
+    ),
+    "asked": (
+        _annotate_requests,
+        (
+            *_show_request(""),
+            show("State", "status", "waits_for", format=_describe_state),
+            AMOUNT_COLUMN,
+            show("Requested", "created_at"),
+            "task_type",
+            "to_role",
+            "id",
+        ),
+    ),
+}
+"""By tab: what annotates its rows, and the columns."""

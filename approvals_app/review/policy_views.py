@@ -23,35 +23,24 @@ from approvals_app.notifications.views import notifications
 from approvals_app.policy import evaluation, operations
 from approvals_app.policy.checking import find_warnings
 from approvals_app.policy.files import FileInvalid, dump, dump_file, parse_file
-from approvals_app.policy.language import Policy
+from approvals_app.policy.language import REJECT, Policy
 from approvals_app.policy.simulation import Report, simulate
 from approvals_app.review import decision, timelines
 from approvals_app.review.dashboards import WINDOWS, load_figures
 from audit_app.base import csv_export
 from audit_app.base.actors import Actor
+from audit_app.base.csv_export import show
 from audit_app.base.errors import NotFound, OrchestratorError, StaleVersion
 from audit_app.http.serializers import UUID_TEXT
 from audit_app.models import Event
 from audit_app.ui.admin_base import actor_of, may_read
+from sessions_app.gate import Outcome
 
 CHANGE = "approvals_app.change_approvalpolicy"
 SIMULATION_DAYS = (1, 7, 30, 90)
 MAX_SIMULATED_TASKS = 100_000
 LONGEST_TEXT = 100_000
 MAX_VERSIONS = 50
-CSV_COLUMNS = (
-    "id",
-    "name",
-    "priority",
-    "description",
-    "rule",
-    "status",
-    "version",
-    "created_at",
-    "updated_at",
-)
-"""The columns of the policies' CSV file."""
-
 NEW_POLICY = """\
 name: large-transfers
 priority: 10
@@ -102,6 +91,43 @@ def policy_list(request: HttpRequest) -> HttpResponse:
         retired=[row for row in rows if row[0].status != ApprovalPolicy.Status.ACTIVE],
         can_change=request.user.has_perm(CHANGE),
     )
+
+
+def _describe_when(rule: dict[str, Any]) -> str:
+    when = rule.get("when", {})
+    words = [when.get("task_type", "any task")]
+    words += [f"{way} {when[f'{way}_role']}" for way in ("from", "to") if f"{way}_role" in when]
+    condition = f", where {when['condition']}" if "condition" in when else ""
+    return " ".join(words) + condition
+
+
+def _describe_then(rule: dict[str, Any]) -> str:
+    if rule["then"] == Outcome.APPROVE:
+        return "approved without a human"
+    if rule["then"] == Outcome.REFUSE:
+        return "refused"
+    words = " and ".join(f"{each.get('count', 1)} of {each['role']}" for each in rule["approvals"])
+    for step in rule.get("escalate", ()):
+        words += f", then {step.get('count', 1)} of {step['role']}"
+    return words + (
+        ", then approved without a human" if rule.get("on_timeout", REJECT) != REJECT else ""
+    )
+
+
+CSV_COLUMNS = (
+    show("Priority", "priority"),
+    show("Policy", "name"),
+    show("When", "rule", format=_describe_when),
+    show("Then", "rule", format=_describe_then),
+    show("Version", "version"),
+    "updated_at",
+    "created_at",
+    "status",
+    "description",
+    "rule",
+    "id",
+)
+"""The columns of the policies' CSV file: those of the list, then others that programs need."""
 
 
 def policy_csv(request: HttpRequest) -> HttpResponseBase:

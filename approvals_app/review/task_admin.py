@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from audit_app.base.csv_export import show, show_state
 from audit_app.base.text_safety import badge, in_a_list, moment, visible
 from audit_app.ui.admin_base import (
     ExactFilter,
@@ -18,7 +19,7 @@ from audit_app.ui.admin_base import (
 )
 from audit_app.ui.state_diagram import build_state_diagram, list_past_states
 from sessions_app.admin import link_to
-from sessions_app.models import Task
+from sessions_app.models import Task, title_of
 
 RECENT_TASKS = 500
 
@@ -48,17 +49,16 @@ class TaskAdmin(WordsAdmin):
     list_display_links = ("task_name",)
     list_filter = ("status", TaskTypeFilter, TaskRoleFilter, RecentFilter)
     exported = (
-        "id",
+        show("Task", "description", "task_type", format=title_of),
+        show("Requested by", "agent__name", "from_role", format="{} ({})".format),
+        show("Of", "to_role"),
+        show_state("State", "status"),
+        show("Routed", "created_at"),
         "task_type",
-        "agent__name",
-        "from_role",
-        "to_role",
-        "status",
         "verdict",
         "policy",
-        "description",
-        "created_at",
         "updated_at",
+        "id",
         "payload_digest",
         "trace_id",
     )

@@ -1,8 +1,10 @@
-"""Lists as CSV (RFC 4180), streamed."""
+"""Lists as CSV (RFC 4180), streamed: in UTF-8 with a byte order mark, without which Excel takes the
+file for Windows-1252."""
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,8 +13,38 @@ from django.http import StreamingHttpResponse
 from django.utils import timezone
 
 BATCH = 1_000
+BYTE_ORDER_MARK = "\ufeff"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """How a cell starts that a spreadsheet would run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as the screen has it: its heading, and the values (lookups of the row) of which
+    ``format`` makes what the cell says."""
+
+    heading: str
+    lookups: tuple[str, ...]
+    format: Callable[..., Any]
+
+    @classmethod
+    def of(cls, given: "Column | str") -> "Column":
+        """``given``; a lookup alone is a column of that name."""
+        return given if isinstance(given, Column) else show(given.replace("__", "_"), given)
+
+
+def show(heading: str, *lookups: str, format: Callable[..., Any] | None = None) -> Column:
+    """A column; without ``format`` the value of its only lookup."""
+    return Column(heading, lookups, format or _keep)
+
+
+def show_state(heading: str, lookup: str) -> Column:
+    """A column of states, in words."""
+    return show(heading, lookup, format=lambda state: state.replace("_", " "))
+
+
+def _keep(value: Any) -> Any:
+    return value
 
 
 class _Echo:
@@ -23,17 +55,18 @@ class _Echo:
 
 
 def download(
-    rows: "QuerySet[Any]", columns: Sequence[str], *, time: str, name: str
+    rows: "QuerySet[Any]", columns: Sequence[Column | str], *, time: str, name: str
 ) -> StreamingHttpResponse:
     """A response that streams ``lines`` as a file named after ``name`` and today's date."""
-    answer = StreamingHttpResponse(lines(rows, columns, time), "text/csv; charset=utf-8")
+    text = lines(rows, [Column.of(each) for each in columns], time)
+    answer = StreamingHttpResponse(text, "text/csv; charset=utf-8")
     name = f"{name}-{timezone.now():%Y-%m-%d}.csv".replace(" ", "-")
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     answer["Cache-Control"] = "no-store"
     return answer
 
 
-def lines(rows: "QuerySet[Any]", columns: Sequence[str], time: str) -> Iterator[str]:
+def lines(rows: "QuerySet[Any]", columns: Sequence[Column], time: str) -> Iterator[str]:
     """Yield ``rows`` as lines of CSV, oldest first by the column ``time``, after a header line.
 
     A row created meanwhile may be included; none is included twice.
@@ -41,7 +74,8 @@ def lines(rows: "QuerySet[Any]", columns: Sequence[str], time: str) -> Iterator[
     # Read in batches by key: a cursor would hold a transaction open for a whole slow download, and
     # a transaction pooler would not keep the cursor.
     writer = csv.writer(_Echo())
-    yield writer.writerow([name.replace("__", "_") for name in columns])
+    yield BYTE_ORDER_MARK + writer.writerow([column.heading for column in columns])
+    lookups = list(dict.fromkeys(name for column in columns for name in column.lookups))
     rows = rows.order_by(time, "pk")
     last: tuple[Any, Any] | None = None
     while True:
@@ -49,9 +83,12 @@ def lines(rows: "QuerySet[Any]", columns: Sequence[str], time: str) -> Iterator[
         if last:
             at, pk = last
             batch = rows.filter(Q(**{f"{time}__gt": at}) | Q(**{time: at, "pk__gt": pk}))
-        page = list(batch.values_list(time, "pk", *columns)[:BATCH])
+        page = list(batch.values_list(time, "pk", *lookups)[:BATCH])
         for row in page:
-            yield writer.writerow([_cell(value) for value in row[2:]])
+            values = dict(zip(lookups, row[2:], strict=True))
+            yield writer.writerow(
+                [_cell(column.format(*(values[n] for n in column.lookups))) for column in columns]
+            )
         if len(page) < BATCH:
             return
         last = page[-1][:2]

@@ -72,8 +72,8 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
     """
 
     change_list_template = "admin/orchestrator/list.html"
-    exported: ClassVar[tuple[str, ...]]
-    """The columns of the CSV download."""
+    exported: ClassVar[tuple[csv_export.Column | str, ...]]
+    """The columns of the CSV download: those of the list, then others that programs need."""
     exported_by: ClassVar[str] = "created_at"
 
     def get_urls(self) -> list[URLPattern]:

@@ -16,6 +16,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from audit_app.base.csv_export import show, show_state
 from audit_app.base.errors import Invalid, NotFound, OrchestratorError
 from audit_app.base.text_safety import badge, in_a_list, moment, visible
 from audit_app.live import event_log
@@ -75,7 +76,17 @@ class WebhookAdmin(ReadOnlyAdmin):
     """Auditors read; administrators change webhooks, each change by its operation."""
 
     list_display = ("webhook", "address", "events", "state", "last_delivery", "open")
-    exported = ("id", "name", "url", "event_types", "roles", "status", "created_at")
+    exported = (
+        show("Webhook", "name"),
+        show("Address", "url"),
+        show("Events", "event_types", format=lambda types: " ".join(types) or "everything"),
+        show_state("State", "status"),
+        show("Last delivered", "last", format=lambda at: at or "never"),
+        show("Waiting", "open_"),
+        "roles",
+        "created_at",
+        "id",
+    )
     list_filter = ("status",)
     search_fields = ("name",)
     search_help_text = "A name"

@@ -77,7 +77,7 @@ async def fetch_status(rest: Rest, given: Json, report_progress: ReportProgress)
 
 
 async def wait_for_decision(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
-    """Wait until people have decided on a task or asked for changes, or until timeout_seconds (60,
+    """Wait until people have decided on a task or asked for changes, or until timeout_seconds (50,
     at most 300) are over: then decided is false, and the call can be repeated."""
     task_id, seconds = given["task_id"], given.get("timeout_seconds", schemas.DEFAULT_WAIT)
     position = subscriptions.position()  # before reading the task, so that no decision is missed

@@ -49,6 +49,13 @@ def test_a_claim_whose_answer_was_lost_is_still_ours(proxy, through, clerk, alic
     assert through.complete(str(task.pk), {"paid": True})["result"] == {"paid": True}
 
 
+def test_a_holder_extends_its_lease(through, clerk, alice):
+    task = TaskFactory(agent=clerk)
+    decide(task.pk, alice)
+    until = through.claim(str(task.pk), lease_seconds=60)["lease_expires_at"]
+    assert through.extend(str(task.pk), lease_seconds=600)["lease_expires_at"] > until
+
+
 def test_a_repeated_refusal_says_when_it_was_given(through, clerk):
     task = TaskFactory(agent=clerk)
     problems = []

@@ -63,10 +63,11 @@ class Program:
         self._server = server
 
     def asks(self) -> Task:
-        """The one task, once the program waits for it."""
-        while self._server.count_held() != 1:
+        """The one undecided task, once the program waits for it."""
+        undecided = Task.objects.filter(status=Task.Status.AWAITING_APPROVAL)
+        while self._server.count_held() != 1 or not undecided.exists():
             assert self._process.poll() is None, self._process.communicate()
-        return Task.objects.get()
+        return undecided.get()
 
     def ends(self) -> tuple[int, list[str]]:
         """Its exit status and its lines; it complains only where an error ended it."""
@@ -83,11 +84,12 @@ def start(interpreter, server) -> Iterator[Callable[..., Program]]:
     environment = {
         "ORCHESTRATOR_URL": f"http://127.0.0.1:{server.port}",
         "ORCHESTRATOR_KEY": clerk.key,
-        "PYTHONPATH": str(ROOT / "clients" / "python"),
+        "PYTHONPATH": f"{ROOT / 'clients' / 'python'}:{ROOT / 'examples'}",
     }
     running = []
 
-    def start(example: str, *arguments: str) -> Program:
+    def start(example: str | Path, *arguments: str) -> Program:
+        # A path is absolute: a program of the tests' own.
         process = subprocess.Popen(
             [interpreter, ROOT / "examples" / f"{example}.py", *arguments],
             env=environment,

@@ -1,5 +1,7 @@
 """Each framework asks people by its own means, and executes exactly what they approved."""
 
+from pathlib import Path
+
 import pytest
 
 from sessions_app.models import Task
@@ -75,3 +77,24 @@ def test_what_the_function_does_not_take_is_not_executed(adapter, start, alice, 
     assert not any(line.startswith("paying") for line in lines)
     task = Task.objects.get()
     assert (task.status, task.error["type"]) == ("failed", ADAPTERS[adapter][2])
+
+
+TWO_QUESTIONS = Path(__file__).parent / "langgraph_two_questions"
+
+
+def test_two_equal_questions_of_a_node_are_two_tasks(start, alice):
+    program = start(TWO_QUESTIONS)
+    decide(program.asks().pk, alice)
+    second = program.asks()
+    assert Task.objects.count() == 2
+    decide(second.pk, alice, "reject", notes="Once is enough.")
+    assert program.ends() == (0, ["None", "rejected: alice: Once is enough."])
+
+
+def test_an_id_that_was_asked_under_is_not_asked_under_again(start, alice):
+    """As langgraph before 1.2.20 does it: one yes would answer both questions."""
+    program = start(TWO_QUESTIONS, "--one-id")
+    decide(program.asks().pk, alice)
+    status, lines = program.ends()
+    assert (status, lines) == (1, [])
+    assert Task.objects.count() == 1

@@ -80,7 +80,7 @@ def test_routing_a_task(bot, api):
     agent = api(bot)
     for _ in range(WARM):
         route(agent)
-    assert_length(trace(lambda: route(agent)), files=27, functions=71)
+    assert_length(trace(lambda: route(agent)), files=28, functions=74)
 
 
 def test_approving_by_api(bot, api, alice):

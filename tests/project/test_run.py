@@ -192,6 +192,7 @@ UNSAFE = {
     "SESSION_RETENTION_DAYS": "-1",
     "LOG_FORMAT": "xml",
     "SCHEDULE": "sometimes",
+    "PUBLIC_URL": "https://example.com/orchestrator",
     "OIDC_AUDIENCE": "alone",
 }
 

@@ -469,6 +469,13 @@ def answer_in(response: httpx.Response) -> Any:
 
 
 class TestWaiting:
+    def test_by_default_it_ends_before_the_official_clients_give_up(self, calling, bot):
+        tools = calling(bot).run(lambda client: client.list_tools()).tools
+        (tool,) = [each for each in tools if each.name == "wait_for_decision"]
+        seconds = tool.input_schema["properties"]["timeout_seconds"]
+        assert (seconds["default"], seconds["maximum"]) == (50, 300)
+        assert "timeout_seconds (50, at most 300)" in " ".join(tool.description.split())
+
     def test_a_yes_ends_it(self, calling, bot, alice, aside):
         task, heard = TaskFactory(agent=bot), Heard()
         call = calling(bot)
