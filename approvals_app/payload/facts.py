@@ -110,7 +110,7 @@ def name_some(names: Sequence[str], most: int = 3) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
-def walk_objects(data: Any, path: Path = (), depth: int = 4) -> Iterator[tuple[Path, Data]]:
+def walk_objects(data: Any, path: Path = (), depth: int = 8) -> Iterator[tuple[Path, Data]]:
     """``data`` and the objects under its members, outermost first; lists are not entered."""
     if isinstance(data, Mapping) and depth:
         yield path, data

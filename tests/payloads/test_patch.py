@@ -22,7 +22,6 @@ FILES = (
     "kubectl_diff",
     "helm_diff_colour",
     "helm_diff_simple",
-    "helm_diff_json",
 )
 
 
@@ -78,10 +77,6 @@ FILES = (
             "helm_diff_simple",
             ["danger removed: StatefulSet cache", "notice changed, but not shown: Secret keys"],
         ),
-        (
-            "helm_diff_json",
-            ["danger removed: PersistentVolumeClaim data", "plain changed objects: Deployment web"],
-        ),
     ],
 )
 def test_shapes(name: str, facts: list[str]) -> None:
@@ -93,9 +88,7 @@ def test_shapes(name: str, facts: list[str]) -> None:
         assert fact in said
 
 
-@pytest.mark.parametrize(
-    "name", ["helm_diff", "helm_diff_colour", "helm_diff_simple", "helm_diff_json"]
-)
+@pytest.mark.parametrize("name", ["helm_diff", "helm_diff_colour", "helm_diff_simple"])
 def test_removed_objects_are_counted(name: str) -> None:
     assert summarize_data(load(name)).traits["destroys"] == 1
 

@@ -127,7 +127,6 @@ def read(data: Data, path: Path) -> Reading | None:
     """A patch, a list of changed files, or changed objects of Kubernetes."""
     files = list(_read_lists(data, path))
     objects: list[_Object] = []
-    objects += _read_helm_lists(data, path)
     for name in TEXTS:
         for steps, text in _texts_of(data.get(name), (*path, name)):
             found = list(_read_objects(text, steps))
@@ -306,18 +305,6 @@ def _read_objects(text: str, steps: Path) -> Iterator[_Object]:
                 yield _Object(steps, f"{start['kind']} {start['name']}", status, body)
             else:
                 yield _Object(steps, *_describe_live(start[1], body), body)
-
-
-def _read_helm_lists(data: Data, path: Path) -> Iterator[_Object]:
-    """helm diff's outputs json and structured: lists of objects with ``change``, ``changeType``."""
-    for name in (*LISTS, "diff"):
-        entries = data.get(name)
-        for at, each in enumerate(entries if isinstance(entries, list) else []):
-            if not isinstance(each, Mapping) or not isinstance(each.get("kind"), str):
-                continue
-            change = each.get("change") or each.get("changeType")
-            if isinstance(change, str) and (status := _HELM_STATUSES.get(change)):
-                yield _Object((*path, name, at), f"{each['kind']} {each.get('name')}", status, "")
 
 
 def _describe_live(name: str, body: str) -> tuple[str, str]:
