@@ -1,3 +1,4 @@
+import django.db.models.functions.comparison
 from django.db import migrations, models
 
 
@@ -21,7 +22,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='delivery',
-            index=models.Index(condition=models.Q(('status', 'waiting')), fields=['webhook', 'replayed', 'id'], name='webhook_deliveries_next'),
+            index=models.Index(models.F('webhook'), models.F('replayed'), django.db.models.functions.comparison.Coalesce('next_attempt_at', 'created_at'), models.F('id'), condition=models.Q(('status', 'waiting')), name='webhook_deliveries_next'),
+        ),
+        migrations.AddIndex(
+            model_name='delivery',
+            index=models.Index(condition=models.Q(('leased_until__isnull', False), ('status', 'waiting')), fields=['leased_until'], name='webhook_deliveries_leased'),
         ),
         migrations.AddIndex(
             model_name='delivery',
