@@ -26,8 +26,8 @@ POLL_INTERVAL = 1.0
 """Seconds after which the dispatcher looks without being woken: retries become due by the clock."""
 
 # Live deliveries before replayed ones, and first whoever has least in flight. The rows of a subject
-# go one after the other, in the trail's order: a cursor is epoch.xid.position. Those behind
-# one that failed are due with it (sending.py and planning.py see to it), so that few are looked at in vain.
+# go one after the other, in the trail's order: a cursor is epoch.xid.position. Those behind a
+# failed one are due with it (sending.py, planning.py see to it), so that few are looked at in vain.
 CLAIM = """
 WITH in_flight AS (
     SELECT webhook_id, replayed, count(*) AS number FROM webhook_deliveries
