@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from uuid import uuid4
 
@@ -14,10 +15,12 @@ from psycopg import sql
 
 from approvals_app.notifications.models import Notice
 from audit_app.live.consumers import CONSUMERS
+from audit_app.webhooks import operations
 from tests.database import as_superuser, database_url
-from tests.factories import TaskFactory
+from tests.factories import OPS, TaskFactory, the_approval
 from tests.notifications.conftest import text
 from tests.trail import advance_once
+from tests.webhooks.conftest import Receiver
 
 
 def start(mailbox, **environment):
@@ -64,6 +67,31 @@ def test_jobs_are_done_where_the_database_has_a_direct_address(mailbox, bot, ali
     with worker(mailbox, DATABASE_DIRECT_URL=database_url()):
         mail = mailbox.one()
     assert "needs a decision from finance" in text(mail)
+
+
+def test_a_webhook_that_does_not_answer_delays_no_mail(mailbox, bot, alice):
+    advance_once(CONSUMERS["notices"])
+    advance_once(CONSUMERS["webhooks"])
+    asked, arrived = threading.Event(), threading.Event()
+
+    def hold(path):
+        asked.set()
+        arrived.wait(60)
+
+    with Receiver() as receiver:
+        receiver.hold = hold
+        serving = threading.Thread(target=receiver.serve_forever)
+        serving.start()
+        operations.create_webhook("all", by=OPS, url=receiver.url, event_types=[], roles=[])
+        TaskFactory.create_batch(12, agent=bot)
+        with worker(mailbox, WEBHOOK_ALLOWED_NETWORKS="127.0.0.0/8"):
+            assert asked.wait(60)
+            approval = the_approval(TaskFactory(agent=bot))
+            while str(approval.pk) not in text(mailbox.one()):
+                pass
+            arrived.set()
+        receiver.shutdown()
+        serving.join()
 
 
 def test_what_became_due_by_the_clock_arrives_too(mailbox, alice):
