@@ -60,6 +60,10 @@ class NotJudgedYet(Busy):
     """Evaluating the tasks before this one took too long; send the same request again."""
 
 
+class UnknownRole(Invalid):
+    """No group, policy or agent knows the role {role}, so nobody could decide."""
+
+
 class UnknownPerson(Invalid):
     """No user named {name}."""
 
@@ -82,6 +86,18 @@ class NoRightToOverride(Forbidden):
 
 class OverrideOverdue(Conflict):
     """The review of an earlier override was due at {due}; nobody can break the glass before it."""
+
+
+class NoRightToRecall(Forbidden):
+    """Only people who voted on this, or were asked to, can recall it."""
+
+
+class RecallTooLate(Conflict):
+    """{claimed_by} claimed this task at {claimed_at}; it is too late to recall it."""
+
+
+class ReviewPending(Conflict):
+    """This was approved alone; its review is pending: it can be cancelled, but not wait again."""
 
 
 class LookFirst(Conflict):

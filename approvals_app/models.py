@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import models
+from django.db.models.functions import Now
 from django_fsm import FSMField, transition
 
 from approvals_app.querysets import (
@@ -679,3 +680,34 @@ class Viewer(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} at {self.approval_id}"
+
+
+class PersonAlias(models.Model):
+    """A name or address that a person had before, or has at their issuer.
+
+    Separation of duties compares ``on_behalf_of`` with these as well: a rename must not let
+    somebody decide on what was asked for them.
+    """
+
+    id = models.BigAutoField(primary_key=True, db_comment="Identity.")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="aliases",
+        db_index=False,
+        db_comment="Whose it is, or was.",
+    )
+    name = models.TextField(db_comment="The name or address, in capitals.")
+    known_since = models.DateTimeField(db_default=Now(), db_comment="When it was recorded.")
+
+    class Meta:
+        db_table = "person_aliases"
+        db_table_comment = "Former usernames and addresses, and those at the issuer."
+        default_permissions = ()
+        constraints = (
+            models.UniqueConstraint(fields=["user", "name"], name="person_aliases_once"),
+        )
+        indexes = (models.Index(fields=["name"], name="person_aliases_name"),)
+
+    def __str__(self) -> str:
+        return self.name

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from uuid import UUID
 
 from django.contrib.auth.models import Group
-from django.db.models import BooleanField, F, Func, Q, QuerySet, Value
+from django.db.models import BooleanField, F, Func, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Now
 
 from audit_app.base.actors import Actor
 from audit_app.base.errors import NotFound
 from audit_app.base.prepared import Prepared
-from audit_app.querysets import S, SubjectQuerySet, related_manager
+from audit_app.querysets import S, SubjectQuerySet, related_manager, there_is
 from sessions_app.models import Task
 from sessions_app.querysets import of_known_tasks
 
@@ -94,14 +94,29 @@ class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
         """Those on which somebody may still vote."""
         return self.pending().filter(_IsOpen(F("status"), F("expires_at"), F("override_id")))
 
-    def waiting_for(self, actor: Actor) -> Self:
-        """What ``actor`` is asked to decide and still can: nearest deadline first."""
+    def waiting_for(self, actor: Actor, among: Q | None = None) -> Self:
+        """What ``actor`` is asked to decide and still can, nearest deadline first: one row for each
+        task, in which they have one vote however many of its groups they are in.
+
+        ``among``: only of the approvals that match.
+        """
         if not actor.is_human:
             return self.none()
+        among = among or Q()
+        rows: ApprovalQuerySet = self.model.objects.all()
+        # All that is pending of a task is one decision.
+        other = Q(expires_at__lt=OuterRef("expires_at")) | Q(
+            expires_at=OuterRef("expires_at"), approver_role__lt=OuterRef("approver_role")
+        )
+        sooner = rows._open_to(actor).filter(among, other, task=OuterRef("task"))
+        waiting = self._open_to(actor).filter(among, ~Q(there_is(sooner)))
+        return waiting.order_by("expires_at", "id")
+
+    def _open_to(self, actor: Actor) -> Self:
+        """Those on which ``actor`` may vote."""
         # What asks for them is found by indexes; seat_obstacles() is asked of what is left.
-        asking = self.pending().asking(actor)
         may_vote = _MayVote(*_MayVote.columns, Value(int(actor.id)))
-        return asking.filter(may_vote).order_by("expires_at", "id")
+        return self.pending().asking(actor).filter(may_vote)
 
     def overdue(self) -> Self:
         return self.pending().blocking().filter(expires_at__lte=Now())

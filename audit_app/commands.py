@@ -167,6 +167,10 @@ class BatchCommand(OperatorCommand):
     rows with their events. On a signal it finishes the current batch, reports and exits with 0.
     """
 
+    stealth_options = ("should_stop",)
+    """``should_stop``, of callers in code, says after each batch whether to stop, as a signal does:
+    a thread gets no signals."""
+
     verb: ClassVar[tuple[str, str]]
     """The verb before and after the work: ``("expire", "Expired")``."""
 
@@ -208,23 +212,24 @@ class BatchCommand(OperatorCommand):
     """The plural names of what is counted: ``("sessions",)``."""
 
     def _work_through(self, options: Any) -> bool:
-        """Run the batches and count in ``done``; return whether a signal stopped them."""
+        """Run the batches and count in ``done``; return whether they were stopped."""
         _, did = self.verb
         by = Actor.system(_name_of(self))
+        should_stop: Callable[[], bool] = options.pop("should_stop", lambda: False)
         with stoppable() as stopping:
             try:
                 for batch in self.batches(by=by, **options):
                     self.done.update(batch)
                     notifier.publish()
                     self.progress(f"{did} {format_counts(self.done)}")
-                    if stopping.is_set():
+                    if stopping.is_set() or should_stop():
                         break
             except DatabaseError as error:
                 before = format_counts(self.done)
                 raise CommandError(f"{describe_error(error)} {did} {before} before.") from error
             finally:
                 self.end_progress()
-        return stopping.is_set()
+        return stopping.is_set() or should_stop()
 
 
 def _name_of(command: BaseCommand) -> str:

@@ -69,6 +69,8 @@ def _measure(
     env = os.environ | environment
     manage = [sys.executable, "manage.py"]
     subprocess.run([*manage, "migrate", "-v0"], cwd=serving.ROOT, env=env, check=True)
+    reviewer = [*manage, "create_reviewer", "alice", "--role", "finance", "--format", "json"]
+    subprocess.run(reviewer, cwd=serving.ROOT, env=env, check=True, capture_output=True)
     create = [*manage, "create_agent", "bench", "--role", "bench", "--format", "json"]
     created = subprocess.run(
         create, cwd=serving.ROOT, env=env, check=True, capture_output=True, text=True

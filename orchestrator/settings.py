@@ -53,13 +53,13 @@ def _secret_of_the_trial() -> str:
     return kept.read_text()
 
 
-def _duration(name: str, default: str, *, at_most: timedelta = timedelta.max) -> timedelta:
+def _duration(name: str, default: str, *, at_most: str = "") -> timedelta:
     try:
         value = parse_duration(env.str(name, default=default))
     except ValueError as error:
         raise ImproperlyConfigured(f"{name}: {error}") from None
-    if value > at_most:
-        raise ImproperlyConfigured(f"{name} must be at most {at_most.days}d.")
+    if at_most and value > parse_duration(at_most):
+        raise ImproperlyConfigured(f"{name} must be at most {at_most}.")
     return value
 
 
@@ -80,6 +80,24 @@ def _choice(name: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
+def _schedule(name: str) -> list[str]:
+    commands = (
+        "expire_approvals",
+        "remind_approvals",
+        "release_leases",
+        "expire_sessions",
+        "purge",
+    )
+    given: list[str] = env.list(name, default=["on"])
+    if given in (["on"], ["off"]):
+        return list(commands) if given == ["on"] else []
+    if unknown := [command for command in given if command not in commands]:
+        raise ImproperlyConfigured(
+            f"{name} must be on, off or some of {', '.join(commands)}, not {', '.join(unknown)}."
+        )
+    return given
+
+
 def _networks(name: str) -> list[str]:
     try:
         return [str(ip_network(text)) for text in env.list(name, default=[])]
@@ -87,26 +105,40 @@ def _networks(name: str) -> list[str]:
         raise ImproperlyConfigured(f"{name}: {error}.") from None
 
 
-def _notice_channels() -> dict[str, list[str]]:
-    """The apprise URLs that each role shares: JSON, or the path of a JSON file."""
-    given = env.str("NOTICE_CHANNELS", default="").strip()
+def _object(name: str) -> dict[str, Any]:
+    """A JSON object, or the one in the JSON file whose path it is; empty if it is not set."""
+    given = env.str(name, default="").strip()
     if not given:
         return {}
     try:
-        text = given if given.startswith("{") else Path(given).read_text()
-        found: Any = json.loads(text)
+        found: Any = json.loads(given if given.startswith("{") else Path(given).read_text())
     except OSError as error:
-        said = f"NOTICE_CHANNELS can't be read: {error.strerror}."
-        raise ImproperlyConfigured(said) from None
+        raise ImproperlyConfigured(f"{name} can't be read: {error.strerror}.") from None
     except ValueError:
-        raise ImproperlyConfigured("NOTICE_CHANNELS must be JSON, or a file of it.") from None
-    well = isinstance(found, dict) and all(
+        raise ImproperlyConfigured(f"{name} must be JSON, or a file of it.") from None
+    if not isinstance(found, dict):
+        raise ImproperlyConfigured(f"{name} must be a JSON object.")
+    return dict(found)
+
+
+def _notice_channels() -> dict[str, list[str]]:
+    """The apprise URLs that each role shares."""
+    found = _object("NOTICE_CHANNELS")
+    well = all(
         isinstance(urls, list) and all(isinstance(url, str) for url in urls)
         for urls in found.values()
     )
     if not well:
         raise ImproperlyConfigured("NOTICE_CHANNELS must name a list of apprise URLs for a role.")
-    return dict(found)
+    return found
+
+
+def _roles_map(name: str) -> dict[str, str]:
+    """The role that each value of a claim stands for."""
+    found = _object(name)
+    if not all(isinstance(role, str) and role for role in found.values()):
+        raise ImproperlyConfigured(f"{name} must name one role for each value.")
+    return found
 
 
 def database(url: str) -> dict[str, Any]:
@@ -202,11 +234,13 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 SESSION_RETENTION = timedelta(days=_positive("SESSION_RETENTION_DAYS", 7))
 IDEMPOTENCY_TTL_SECONDS = _positive("IDEMPOTENCY_TTL_SECONDS", 86400)
 APPROVAL_DEFAULT = _choice("APPROVAL_DEFAULT", ("require", "allow"))
+ALLOW_UNKNOWN_ROLES = env.bool("ALLOW_UNKNOWN_ROLES", default=False)
 APPROVAL_TTL = _duration("APPROVAL_TTL", "7d")
 APPROVAL_VALID_FOR = _duration("APPROVAL_VALID_FOR", "7d")
-BREAK_GLASS_REVIEW = _duration("BREAK_GLASS_REVIEW", "24h", at_most=timedelta(days=90))
+BREAK_GLASS_REVIEW = _duration("BREAK_GLASS_REVIEW", "24h", at_most="90d")
 PAYLOAD_TEMPLATES = Path(folder) if (folder := env.str("PAYLOAD_TEMPLATES", default="")) else None
 TASK_LEASE = _duration("TASK_LEASE", "5m")
+SCHEDULE = _schedule("SCHEDULE")
 MAX_BODY_BYTES = _positive("MAX_BODY_BYTES", 1024 * 1024)
 MAX_WAITERS = _positive("MAX_WAITERS", 15_000)
 MAX_WAITERS_PER_CALLER = _positive("MAX_WAITERS_PER_CALLER", 1000)
@@ -233,21 +267,27 @@ NOTICE_DETAILS = env.bool("NOTICE_DETAILS", default=True)
 NOTICE_PRIVATE_NETWORKS = env.bool("NOTICE_PRIVATE_NETWORKS", default=False)
 RATE_LIMIT_PER_MINUTE = _positive("RATE_LIMIT_PER_MINUTE", 6000, least=0)
 ADDRESS_LIMIT_PER_MINUTE = _positive("ADDRESS_LIMIT_PER_MINUTE", 30_000, least=0)
+LOGIN_LIMIT_PER_MINUTE = _positive("LOGIN_LIMIT_PER_MINUTE", 60, least=0)
 TRUSTED_PROXIES = _positive("TRUSTED_PROXIES", 0, least=0)
 OIDC_ISSUER_URL = env.str("OIDC_ISSUER_URL", default="")
 OIDC_AUDIENCE = env.str("OIDC_AUDIENCE", default="")
 OIDC_SUBJECT_CLAIM = env.str("OIDC_SUBJECT_CLAIM", default="sub")
 OIDC_ROLES_CLAIM = env.str("OIDC_ROLES_CLAIM", default="")
 OIDC_ROLES_PREFIX = env.str("OIDC_ROLES_PREFIX", default="")
+OIDC_ROLES_MAP = _roles_map("OIDC_ROLES_MAP")
+OIDC_ROLES_ALLOWED = env.list("OIDC_ROLES_ALLOWED", default=[])
 OIDC_PROVISION_AGENTS = env.bool("OIDC_PROVISION_AGENTS", default=False)
 OIDC_NAME_CLAIM = env.str("OIDC_NAME_CLAIM", default="client_id")
 OIDC_OWNER_CLAIM = env.str("OIDC_OWNER_CLAIM", default="")
+OIDC_CLOCK_SKEW = _duration("OIDC_CLOCK_SKEW", "30s", at_most="5m")
 ADMIN_OIDC_CLIENT_ID = env.str("ADMIN_OIDC_CLIENT_ID", default="")
 ADMIN_OIDC_CLIENT_SECRET = env.str("ADMIN_OIDC_CLIENT_SECRET", default="")
 ADMIN_OIDC_SCOPES = env.str("ADMIN_OIDC_SCOPES", default="openid profile email")
 ADMIN_OIDC_USERNAME_CLAIM = env.str("ADMIN_OIDC_USERNAME_CLAIM", default="preferred_username")
 ADMIN_OIDC_GROUPS_CLAIM = env.str("ADMIN_OIDC_GROUPS_CLAIM", default="groups")
 ADMIN_OIDC_GROUPS_PREFIX = env.str("ADMIN_OIDC_GROUPS_PREFIX", default="")
+ADMIN_OIDC_GROUPS_MAP = _roles_map("ADMIN_OIDC_GROUPS_MAP")
+ADMIN_OIDC_ACR_VALUES = env.str("ADMIN_OIDC_ACR_VALUES", default="").split()
 ADMIN_OIDC_CREATE_USERS = env.bool("ADMIN_OIDC_CREATE_USERS", default=True)
 ADMIN_PASSWORD_FALLBACK = env.bool("ADMIN_PASSWORD_FALLBACK", default=False)
 SINGLE_SIGN_ON = bool(ADMIN_OIDC_CLIENT_ID)
@@ -342,6 +382,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+PASSWORD_HASHERS = ["orchestrator.accounts.hashing.PasswordHasher"]
 LOGIN_URL = reverse_lazy("admin:login")
 
 LANGUAGE_CODE = "en"

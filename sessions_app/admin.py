@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -18,7 +19,6 @@ from django.utils.safestring import SafeString
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from audit_app.base.actors import Actor
-from audit_app.base.connections import release_connection
 from audit_app.base.errors import NotFound, OrchestratorError
 from audit_app.base.text_safety import Link, badge, in_a_list, moment, visible
 from audit_app.ui.admin_base import (
@@ -340,15 +340,6 @@ admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
-class SetPasswordForm(AdminPasswordChangeForm):  # type: ignore[misc]  # untyped library
-    """Unfold's form, without a database connection while it hashes."""
-
-    def save(self, commit: bool = True) -> User:
-        release_connection()
-        user: User = super().save(commit)
-        return user
-
-
 @admin.register(User)
 class UserAdmin(BaseUserAdmin, StrictAdmin):  # type: ignore[misc,type-arg]  # untyped library
     actions = None  # no bulk deletion of people
@@ -367,10 +358,29 @@ class UserAdmin(BaseUserAdmin, StrictAdmin):  # type: ignore[misc,type-arg]  # u
     )
     form = UserChangeForm
     add_form = UserCreationForm
-    change_password_form = SetPasswordForm
+    change_password_form = AdminPasswordChangeForm
 
     class Media:
         js = ("audit/choosers.js",)
+
+    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        # Hashed here: Django saves the form in a transaction, which would hold a connection of the
+        # pool for as long.
+        if request.method == "POST" and self.has_add_permission(request):
+            hashed = make_password(request.POST.get("password1"))
+            request.password_hash = hashed  # type: ignore[attr-defined]  # for save_form
+        response: HttpResponse = super().add_view(request, *args, **kwargs)
+        return response
+
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
+        if change:
+            return super().save_form(request, form, change)
+        user = forms.ModelForm.save(form, commit=False)
+        if form.cleaned_data.get("set_usable_password", True):
+            user.password = request.password_hash  # type: ignore[attr-defined]
+        else:
+            user.set_unusable_password()
+        return user
 
 
 @admin.register(Group)

@@ -130,9 +130,10 @@ def revoke_agent(agent_id: UUID, *, by: Actor) -> Agent:
     perform(agent.revoke, by=by)
     why = "Its agent was revoked."
     open_ = (Task.Status.AWAITING_APPROVAL, Task.Status.APPROVED)
-    tasks = Task.objects.filter(agent_id=agent_id, status__in=open_).order_by("id")
+    # What was approved and then claimed may have been executed: its claimant may still report.
+    tasks = Task.objects.filter(agent_id=agent_id, status__in=open_, consumed_by=None)
     # Ordered by id: two transactions that lock several tasks can't deadlock.
-    for task in tasks.select_for_update(no_key=True, of=("self",)):
+    for task in tasks.order_by("id").select_for_update(no_key=True, of=("self",)):
         perform(task.cancel, by=by, details={"reason": why})
         approval_gate().withdraw_approvals(task, by=by, why=why)
     return agent

@@ -35,8 +35,8 @@ class TaskTaken(Conflict):
     """Another agent is working on this task."""
 
 
-class LeaseExpired(Conflict):
-    """The lease on this task ran out at {expired_at}; claim it again."""
+class AlreadyClaimed(Conflict):
+    """You hold this task until {lease_expires_at}: report on it, or extend the lease."""
 
 
 class UnknownSession(Invalid):

@@ -38,7 +38,7 @@ def release_leases(*, by: Actor, batch_size: int) -> Iterator[int]:
             params={},
             order="row.lease_expires_at",
             limit=limit,
-            also="claimed_by_id = NULL, claimed_session_id = NULL, lease_expires_at = NULL",
+            also="lease_expires_at = NULL",
         )
 
     return in_batches(batch, batch_size)
@@ -47,7 +47,8 @@ def release_leases(*, by: Actor, batch_size: int) -> Iterator[int]:
 def expire_approved(*, by: Actor, batch_size: int) -> Iterator[int]:
     """Expire tasks that nobody claimed while their approval was valid; yield each batch's size.
 
-    Their approvals stay as evidence of what was approved.
+    Their approvals stay as evidence of what was approved. A task that was claimed in time may have
+    been executed: it waits for its report, however late.
     """
 
     def batch(limit: int) -> int:
@@ -55,7 +56,8 @@ def expire_approved(*, by: Actor, batch_size: int) -> Iterator[int]:
             Task,
             Task.expire,
             by=by,
-            condition="row.status = 'approved' AND row.approved_until < clock_timestamp()",
+            condition="row.status = 'approved' AND row.approved_until < clock_timestamp()"
+            " AND row.consumed_by_id IS NULL",
             params={},
             order="row.approved_until",
             limit=limit,

@@ -12,7 +12,8 @@ from django.core.checks import Error
 from django.core.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:  # the server asks for the gate before models can be imported
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
 
     from audit_app.base.actors import Actor
     from audit_app.base.errors import OrchestratorError
@@ -64,9 +65,13 @@ class ApprovalGate(Protocol):
 
     def request_approvals(
         self, decisions: "Sequence[tuple[Task, PolicyDecision]]", *, by: "Actor"
-    ) -> None:
+    ) -> "Sequence[Any]":
         """Request the approvals that each task, just created or revised, needs by its decision from
-        ``evaluate``."""
+        ``evaluate``, and return them."""
+
+    def count_eligible(self, approvals: "Sequence[Any]") -> "Mapping[UUID, int]":
+        """How many people may decide now on each task that one agent just routed, by the task's
+        id; ``approvals`` are those that ``request_approvals`` returned."""
 
     def withdraw_approvals(self, task: "Task", *, by: "Actor", why: str) -> None:
         """Withdraw the pending approvals of ``task``, which is locked."""

@@ -349,14 +349,14 @@ class Task(Subject):
         on_delete=models.PROTECT,
         related_name="claims",
         db_index=False,
-        db_comment="The agent that executes it.",
+        db_comment="The agent that claimed it last; it may report until another one claims.",
     )
     claimed_session = models.ForeignKey(
         AgentSession,
         null=True,
         on_delete=models.PROTECT,
         related_name="claims",
-        db_comment="The session that executes it.",
+        db_comment="The session in which it was claimed last.",
     )
     lease_expires_at = models.DateTimeField(
         null=True, db_comment="Until when the claim holds; after that it can be claimed again."
@@ -374,6 +374,9 @@ class Task(Subject):
     )
     result = models.JSONField(null=True, db_comment="What the executing agent reported.")
     error = models.JSONField(null=True, db_comment="Why it failed, in the executing agent's words.")
+
+    eligible: int | None = None
+    """Of a task just routed: how many people may decide on it now; None where nobody is asked."""
 
     objects = TaskQuerySet.as_manager()
 
@@ -499,7 +502,20 @@ class Task(Subject):
         target=Status.CANCELLED,
     )
     def cancel(self) -> None:
-        self._end_lease()
+        self.claimed_by = self.claimed_session = self.lease_expires_at = None
+
+    @recorded_as(EventType.TASK_RECALLED)
+    @transition(field=status, source=Status.APPROVED, target=Status.CANCELLED)
+    def recall(self) -> None:
+        """Somebody takes the approval back before it is used, and ends the task."""
+
+    @recorded_as(EventType.TASK_RECALLED)
+    @transition(field=status, source=Status.APPROVED, target=Status.AWAITING_APPROVAL)
+    def reopen(self) -> None:
+        """Somebody takes the approval back: the same payload waits, as the next revision."""
+        # Votes and approvals belong to a revision: none of the earlier ones counts again.
+        self.revision += 1
+        self.approved_until = None
 
     @recorded_as(EventType.TASK_CLAIMED)
     @transition(field=status, source=Status.APPROVED, target=Status.CLAIMED)
@@ -514,8 +530,13 @@ class Task(Subject):
     @recorded_as(EventType.TASK_RELEASED)
     @transition(field=status, source=Status.CLAIMED, target=Status.APPROVED)
     def release(self) -> None:
-        """The lease ran out: any agent in the role can claim it again."""
-        self._end_lease()
+        """The lease ran out: the task can be claimed again."""
+        # The claimant stays: it may report until somebody else claims.
+        self.lease_expires_at = None
+
+    @recorded_as(EventType.TASK_LEASE_EXTENDED)
+    def extend_lease(self, *, until: datetime) -> None:
+        self.lease_expires_at = until
 
     @recorded_as(EventType.TASK_COMPLETED)
     @transition(field=status, source=Status.CLAIMED, target=Status.COMPLETED)
@@ -528,9 +549,6 @@ class Task(Subject):
     def fail(self, *, error: Any) -> None:
         self.error = error
         self.lease_expires_at = None
-
-    def _end_lease(self) -> None:
-        self.claimed_by = self.claimed_session = self.lease_expires_at = None
 
 
 class TaskRevision(models.Model):

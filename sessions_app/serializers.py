@@ -25,7 +25,7 @@ class SessionSerializer(serializers.Serializer[Any]):
 
 class OpenSessionSerializer(RequestSerializer):
     agent_role = NameField(max_length=ROLE_LENGTH)
-    task_id = TextField(max_length=255, required=False, allow_null=True)
+    task_id = TextField(max_length=255, required=False)
     metadata = JSONObjectField(required=False)
 
 

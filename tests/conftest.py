@@ -15,6 +15,7 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import connection
 
+from approvals_app.policy import conditions, evaluator
 from audit_app.live.notifier import notifier
 from sessions_app.models import Agent
 from tests.client import Api
@@ -128,6 +129,13 @@ def bot() -> Agent:
 def payer() -> Agent:
     """Executes what is addressed to finance."""
     return AgentFactory(name="payer", roles=["finance"])
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine makes nothing late that isn't hostile."""
+    monkeypatch.setattr(evaluator, "TIME_LIMIT", 30.0)
+    monkeypatch.setattr(conditions, "TASK_LIMIT", 60.0)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from approvals_app.api.serializers import (
     DelegationSerializer,
     EditSerializer,
     OverrideSerializer,
+    RecallSerializer,
     RequestApprovalSerializer,
     RequestChangesSerializer,
     WithdrawVoteSerializer,
@@ -31,9 +32,10 @@ from approvals_app.api.task_serializers import ApprovalSerializer, TaskSerialize
 from approvals_app.decisions import break_glass as overrides
 from approvals_app.decisions import delegations, operations
 from approvals_app.decisions.bulk import DECISIONS
+from approvals_app.decisions.recall import Then, recall
 from approvals_app.models import Approval, Delegation, Override
 from audit_app.http.representation import compile_serializer
-from audit_app.http.viewsets import PREFER, OperationViewSet
+from audit_app.http.viewsets import PREFER, OperationViewSet, describe_replay
 from sessions_app.models import Task
 
 
@@ -106,12 +108,8 @@ class ApprovalViewSet(OperationViewSet):
     @action(detail=True, methods=["post"])
     def edit(self, request: Request, pk: UUID) -> HttpResponse:
         """Revise the payload; somebody else has to approve the revision. Humans only."""
-
-        def present(task: Task) -> Response:
-            read_approvals([task])
-            return Response(compile_serializer(TaskSerializer)(task))
-
-        return self.answer(operations.edit, pk, present=present, **self.body(EditSerializer))
+        body = self.body(EditSerializer)
+        return self.answer(operations.edit, pk, present=_present_task, **body)
 
     @extend_schema(request=DelegateSerializer, responses={201: DelegationSerializer})
     @action(detail=True, methods=["post"])
@@ -135,6 +133,15 @@ class ApprovalViewSet(OperationViewSet):
         body = self.body(BreakGlassSerializer)
         return self.answer(overrides.break_glass, pk, present=present, **body)
 
+    @extend_schema(request=RecallSerializer, responses=TaskSerializer)
+    @action(detail=True, methods=["post"])
+    def recall(self, request: Request, pk: UUID) -> HttpResponse:
+        """Take back the approval of a task that nobody claimed yet: the task is cancelled or waits
+        again, as its next revision. For those who voted or were asked; humans only."""
+        body = self.body(RecallSerializer)
+        then = Then(body.pop("then"))
+        return self.answer(recall, pk, present=_present_task, then=then, **body)
+
     @extend_schema(request=BulkSerializer, responses=BulkResultsSerializer)
     @action(detail=False, methods=["post"], pagination_class=None, filterset_class=None)
     def bulk(self, request: Request) -> HttpResponse:
@@ -142,7 +149,7 @@ class ApprovalViewSet(OperationViewSet):
 
         With an Idempotency-Key, a repetition returns each decision's first answer again.
         """
-        results = []
+        results, answers = [], []
         for number, item in enumerate(self.body(BulkSerializer)["decisions"]):
             operation, approval_id = DECISIONS[item.pop("decision")], item.pop("approval_id")
             answer = self.answer_one_of_many(
@@ -150,7 +157,8 @@ class ApprovalViewSet(OperationViewSet):
             )
             name = "approval" if answer.status < 400 else "problem"
             results.append({"approval_id": str(approval_id), name: json.loads(answer.body)})
-        return Response({"results": results})
+            answers.append(answer)
+        return Response({"results": results}, headers=describe_replay(answers))
 
     def read_beside(self, rows: Sequence[Approval]) -> None:
         read_votes(rows)
@@ -161,3 +169,8 @@ class ApprovalViewSet(OperationViewSet):
 
     def _decide(self, operation: Any, pk: UUID, serializer: Any) -> HttpResponse:
         return self.answer(operation, pk, present=self._present, **self.body(serializer))
+
+
+def _present_task(task: Task) -> Response:
+    read_approvals([task])
+    return Response(compile_serializer(TaskSerializer)(task))

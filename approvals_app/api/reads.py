@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models import Exists, OuterRef, QuerySet
 
 from approvals_app.models import Approval, Vote
+from approvals_app.payload.summary import summarize_text
 from audit_app.base.prepared import Prepared, attach
 from sessions_app.models import Task
 
@@ -21,6 +22,11 @@ def read_approvals(tasks: Sequence[Task]) -> None:
     # On most waiting tasks nobody has voted: the second query is not sent then.
     voted = any(approval.has_votes for approval in approvals)
     attach(approvals, "votes", _votes_of_all(tasks=ids) if voted else (), "approval_id")
+
+
+def read_summary(task: Task) -> None:
+    """Attach to ``task`` the facts of its payload."""
+    vars(task)["summary"] = summarize_text(task.payload).facts
 
 
 def read_votes(approvals: Sequence[Approval]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from approvals_app.api.task_serializers import ApprovalSerializer, ReviseTaskSerializer
+from approvals_app.decisions.recall import Then
 from approvals_app.models import Delegation, Override
 from audit_app.http.serializers import (
     IdField,
@@ -91,6 +92,14 @@ class DelegationSerializer(serializers.Serializer[Any]):
 class BreakGlassSerializer(RequestSerializer):
     payload_digest = DigestField()
     reason = TextField(max_length=2_000)
+
+
+class RecallSerializer(RequestSerializer):
+    reason = TextField(max_length=2_000)
+    then = serializers.ChoiceField(
+        [str(each) for each in Then],
+        help_text="cancel ends the task; wait requests the same approvals again.",
+    )
 
 
 class OverrideSerializer(serializers.Serializer[Any]):

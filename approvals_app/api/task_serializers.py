@@ -6,6 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from approvals_app.models import Approval, Vote
+from approvals_app.payload.facts import Level
 from audit_app.http.batch_viewsets import PartsField
 from audit_app.http.serializers import (
     JSONObjectField,
@@ -104,6 +105,21 @@ class TaskSerializer(serializers.Serializer[Any]):
     updated_at = serializers.DateTimeField()
 
 
+class FactSerializer(serializers.Serializer[Any]):
+    """One fact of a payload's summary."""
+
+    label = serializers.CharField()  # type: ignore[assignment]  # a field, not the property
+    value = serializers.CharField()
+    level = serializers.ChoiceField([level.value for level in Level])
+    path = serializers.CharField(source="where", help_text="The member of data it comes from.")
+
+
+class DetailedTaskSerializer(TaskSerializer):
+    """A task by itself, with what its payload asks for, the most dangerous first."""
+
+    summary = FactSerializer(many=True, help_text="At most seven facts, drawn from data.")
+
+
 class TaskBodySerializer(RequestSerializer):
     task_type = NameField(max_length=150)
     description = TextField(required=False, allow_blank=True, max_length=20_000)
@@ -171,6 +187,11 @@ class RoutedTaskSerializer(serializers.Serializer[Any]):
     task_id = serializers.UUIDField(source="id")
     status = serializers.ChoiceField(Task.Status.choices)
     trace_id = serializers.UUIDField()
+    eligible = serializers.IntegerField(
+        allow_null=True,
+        help_text="How many people may decide now, counted up to 100, for the approval with the "
+        "fewest; 0: nobody can. Null where nobody is asked.",
+    )
 
 
 class RoutedOfManySerializer(serializers.Serializer[Any]):
@@ -182,13 +203,16 @@ class RoutedOfManySerializer(serializers.Serializer[Any]):
     replayed = serializers.BooleanField(
         required=False, help_text="True if this key was used before and this is its first answer."
     )
+    answered_at = serializers.DateTimeField(
+        required=False, help_text="When that first answer was given."
+    )
 
 
 class RoutedBatchSerializer(serializers.Serializer[Any]):
     results = RoutedOfManySerializer(many=True, help_text="In the order of the tasks.")
 
 
-class ClaimSerializer(RequestSerializer):
+class LeaseSerializer(RequestSerializer):
     lease_seconds = WholeNumberField(min_value=1, max_value=MAX_LEASE_SECONDS, required=False)
 
 

@@ -16,14 +16,16 @@ from rest_framework.response import Response
 
 from approvals_app.api.reads import (
     read_approvals,
+    read_summary,
     subscription_keys,
     waits_for_people,
 )
 from approvals_app.api.task_serializers import (
     CancelSerializer,
-    ClaimSerializer,
     CompleteSerializer,
+    DetailedTaskSerializer,
     FailSerializer,
+    LeaseSerializer,
     ReviseTaskSerializer,
     RevisionSerializer,
     RevisionsSerializer,
@@ -68,12 +70,14 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
         """The tasks that the caller routed or that are addressed to its roles, newest first."""
         return self.list_visible()
 
-    @extend_schema(parameters=[PREFER])
+    @extend_schema(parameters=[PREFER], responses=DetailedTaskSerializer)
     def retrieve(self, request: Request, pk: UUID) -> Response:
         """One task, with its approvals and the digest of its payload; with Prefer: wait=N, as soon
         as it is decided or changes are requested."""
         task = Task.objects.get_visible(self.actor, pk)
-        response = self._present(task)
+        self.read_beside([task])
+        read_summary(task)
+        response = Response(compile_serializer(DetailedTaskSerializer)(task))
         if "Prefer" not in request.headers:
             return response
         return self.hold_response(
@@ -158,13 +162,19 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
         revisions = [compile_serializer(RevisionSerializer)(each) for each in task.all_revisions()]
         return Response({"revisions": revisions})
 
-    @extend_schema(request=ClaimSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER])
+    @extend_schema(request=LeaseSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER])
     @action(detail=True, methods=["post"])
     def claim(self, request: Request, pk: UUID) -> HttpResponse:
         """Take an approved task of one of the caller's roles, until the lease runs out."""
-        seconds = self.body(ClaimSerializer).get("lease_seconds")
-        lease = timedelta(seconds=seconds) if seconds else settings.TASK_LEASE
+        lease = self._lease()
         return self._run(task_operations.claim, pk, lease=lease, session_id=self._session_id())
+
+    @extend_schema(request=LeaseSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER])
+    @action(detail=True, methods=["post"])
+    def extend(self, request: Request, pk: UUID) -> HttpResponse:
+        """Extend the lease of a task that the caller claimed: it counts from now."""
+        lease = self._lease()
+        return self._run(task_operations.extend, pk, lease=lease, session_id=self._session_id())
 
     @extend_schema(
         request=CompleteSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER]
@@ -187,6 +197,10 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
     def cancel(self, request: Request, pk: UUID) -> HttpResponse:
         """Cancel a task that the caller routed; its pending approvals are withdrawn."""
         return self._run(task_operations.cancel, pk, **self.body(CancelSerializer))
+
+    def _lease(self) -> timedelta:
+        seconds = self.body(LeaseSerializer).get("lease_seconds")
+        return timedelta(seconds=seconds) if seconds else settings.TASK_LEASE
 
     def _run(self, operation: Any, pk: UUID, **arguments: Any) -> HttpResponse:
         return self.answer(operation, pk, present=self._present, **arguments)

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -23,9 +24,10 @@ from approvals_app.errors import (
 )
 from approvals_app.models import Approval, Override, Vote
 from approvals_app.payload import questions
-from audit_app.base.actors import Actor
+from audit_app.base.actors import Actor, ActorKind
 from audit_app.base.errors import OrchestratorError
 from audit_app.base.prepared import Prepared, prepared_cursor
+from audit_app.models import Event
 from sessions_app.models import Task
 
 BREAK_GLASS = "approvals_app.break_glass"
@@ -196,13 +198,36 @@ def check_assurance(by: Actor, now: datetime, approval: Approval | None = None) 
 
 
 def build_already_decided(approval: Approval) -> AlreadyDecided:
-    """The error that tells the second reviewer who decided first, and when."""
-    decider = approval.decided_by.get_username() if approval.decided_by else "nobody"
+    """The error that tells the second reviewer who was first, with what, and when.
+
+    Without a decision that is who revised or cancelled the task, and why; ``waiting`` are the ids
+    of the task's approvals that are pending now.
+    """
     at = approval.decision_at or approval.updated_at
-    return AlreadyDecided(
-        approval,
-        state=approval.status,
-        decided_by=decider,
-        decision_at=at.isoformat(),
-        allowed=[],
-    )
+    data: dict[str, Any] = {
+        "state": approval.status,
+        "decided_by": "nobody",
+        "decision_at": at.isoformat(),
+        "allowed": [],
+        "waiting": [str(pk) for pk in _list_pending(approval)],
+    }
+    if approval.decided_by:
+        data["decided_by"] = approval.decided_by.get_username()
+    elif last := _find_last_event(approval):
+        kind, _, name = last.actor.partition(":")
+        if kind != ActorKind.SYSTEM:
+            data["decided_by"] = name
+        data["why"] = last.metadata.get("reason", "")
+    return AlreadyDecided(approval, **data)
+
+
+def _list_pending(approval: Approval) -> list[UUID]:
+    """The ids of the approvals that the task of ``approval`` waits for, its own group's first."""
+    pending = approval.task.approvals.pending().blocking().order_by("approver_role")
+    rows = pending.values_list("pk", "approver_role")
+    return [pk for pk, role in sorted(rows, key=lambda row: row[1] != approval.approver_role)]
+
+
+def _find_last_event(approval: Approval) -> Event | None:
+    events = Event.objects.filter(subject_type=approval.subject_type, subject_id=approval.pk)
+    return events.filter(seq=approval.version).first()

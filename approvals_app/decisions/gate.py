@@ -2,20 +2,25 @@
 
 from collections.abc import Sequence
 
-from approvals_app.decisions import eligibility, operations
+from approvals_app.decisions import eligibility, operations, voters
 from approvals_app.models import Approval
 from approvals_app.policy import evaluation
 from approvals_app.querysets import ApprovalQuerySet
 from audit_app.base.actors import Actor
+from audit_app.base.errors import OrchestratorError
 from audit_app.trail.operation import clock
+from sessions_app.gate import PolicyDecision
 from sessions_app.models import Task
 
 
 class PolicyGate:
     """Implements ``sessions_app.gate.ApprovalGate`` by the policies in force."""
 
-    evaluate = staticmethod(evaluation.evaluate_tasks)
     request_approvals = staticmethod(operations.create_approvals)
+    count_eligible = staticmethod(voters.count_eligible)
+
+    def evaluate(self, tasks: Sequence[Task]) -> list[PolicyDecision | OrchestratorError]:
+        return voters.refuse_unknown_roles(tasks, evaluation.evaluate_tasks(tasks))
 
     def check_revisable(self, task: Task) -> None:
         eligibility.check_deadlines(task, clock())

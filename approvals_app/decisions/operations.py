@@ -8,7 +8,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError
 
-from approvals_app.decisions import eligibility, requirements
+from approvals_app.decisions import eligibility, requirements, voters
 from approvals_app.errors import ApprovalPending, NoVote, PayloadDigestMismatch, TaskNotWaiting
 from approvals_app.models import Approval, Override, Vote
 from approvals_app.payload import questions
@@ -30,11 +30,13 @@ from sessions_app.tasks.revisions import revise
 def request(task_id: UUID, *, by: Actor, approver_role: str, reason: str = "") -> Approval:
     """Request one more approval of a task that waits for approval.
 
-    Raises AgentsOnly, NotFound, TaskNotWaiting, ApprovalPending (one for the role is pending).
+    Raises AgentsOnly, NotFound, UnknownRole, TaskNotWaiting, ApprovalPending (one for the role is
+    pending).
     """
     if not by.is_agent:
         raise AgentsOnly(kind=by.kind)
     task = Task.objects.lock_visible(by, task_id)
+    voters.check_role_known(approver_role, field="approver_role")
     if task.status != Task.Status.AWAITING_APPROVAL:
         raise TaskNotWaiting(task, state=task.status, allowed=task.transitions_allowed())
     now = clock()
@@ -170,8 +172,11 @@ def create_approval(
     )
 
 
-def create_approvals(decided: Iterable[tuple[Task, PolicyDecision]], *, by: Actor) -> None:
-    """Create the approvals that each task needs by its policy decision, all in one statement.
+def create_approvals(
+    decided: Iterable[tuple[Task, PolicyDecision]], *, by: Actor
+) -> list[Approval]:
+    """Create the approvals that each task needs by its policy decision, all in one statement, and
+    return them.
 
     The tasks were just created or revised: their deadlines count from ``updated_at``.
     """
@@ -184,7 +189,7 @@ def create_approvals(decided: Iterable[tuple[Task, PolicyDecision]], *, by: Acto
         for requirement in decision.plan.requirements_for(task.to_role)
     ]
     details = [_describe_request(approval) for approval in approvals]
-    create_all(approvals, EventType.APPROVAL_REQUESTED, by=by, details=details)
+    return create_all(approvals, EventType.APPROVAL_REQUESTED, by=by, details=details)
 
 
 def build_terms(task: Task, plan: Policy, now: datetime) -> dict[str, Any]:
@@ -345,7 +350,8 @@ def _decide(
 
 def _cancel_unless_claimed(task: Task, *, by: Actor, because: Approval) -> None:
     # A claimed task is already being executed: its agent has to end it.
-    if task.status == Task.Status.APPROVED:
+    # Nor is what was recalled and approved by others since.
+    if task.status == Task.Status.APPROVED and task.revision == because.revision:
         perform(task.cancel, by=by, details=_evidence(because))
 
 

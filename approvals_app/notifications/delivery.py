@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 from procrastinate.contrib.django import app
 from procrastinate.types import JSONDict
 
+from approvals_app.decisions.voters import find_undecidable
 from approvals_app.models import Approval
 from approvals_app.notifications import channels, messages, schedule
 from approvals_app.notifications.channels.base import NotSent, Rejected
@@ -104,6 +105,8 @@ def _compose_messages(rows: list[Notice]) -> dict[int, Message]:
     subjects = {row.subject_id for row in rows}
     approvals = _find_approvals(person, subjects)
     tasks = _find_tasks(person, subjects) if person else {}
+    told_of = {row.subject_id for row in rows if row.kind == NoticeKind.UNDECIDABLE}
+    undecidable = find_undecidable(told_of) if person and person.is_superuser else {}
     zone = ZoneInfo(NoticeSettings.load(person).time_zone)
     composed = {}
     for row in rows:
@@ -113,6 +116,8 @@ def _compose_messages(rows: list[Notice]) -> dict[int, Message]:
             message = messages.compose_decision(kind, approvals[row.subject_id], zone)
         elif row.kind == NoticeKind.DECISION and row.subject_id in tasks:
             message = messages.compose_outcome(tasks[row.subject_id])
+        elif row.kind == NoticeKind.UNDECIDABLE and row.subject_id in undecidable:
+            message = messages.compose_undecidable(undecidable[row.subject_id])
         elif row.kind == NoticeKind.WEBHOOK and person and person.is_superuser:
             message = messages.compose_stopped_webhook(row.subject_id)
         elif row.kind == NoticeKind.TEST:
@@ -123,7 +128,8 @@ def _compose_messages(rows: list[Notice]) -> dict[int, Message]:
 
 
 def _find_approvals(person: User | None, ids: set[UUID]) -> dict[UUID, Approval]:
-    """Those of ``ids`` on which ``person`` can still vote; without one, on which anybody can."""
+    """Those of ``ids`` on which ``person`` can still vote, one for each task; without a person, on
+    which anybody can."""
     if person is not None:
         approvals = Approval.objects.waiting_for(Actor.human(person))
     else:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from django.urls import reverse
 
+from approvals_app.decisions.voters import Undecidable
 from approvals_app.models import Approval
 from approvals_app.notifications.models import NoticeKind
-from approvals_app.payload.summary import summarize
+from approvals_app.payload.headline import summarize
 from audit_app.base.text_safety import UNSEEN, shorten
 from audit_app.trail.operation import clock
 from sessions_app.models import Task
@@ -45,6 +46,7 @@ OUTCOMES = {
     Task.Status.REJECTED: "rejected",
     Task.Status.EXPIRED: "not decided in time",
     Task.Status.CANCELLED: "cancelled",
+    Task.Status.AWAITING_APPROVAL: "recalled and waits for approval again",
 }
 
 
@@ -121,6 +123,14 @@ def compose_outcome(task: Task) -> Message:
     sentence = f"What {agent} asked of {role} was {outcome}: {what}"
     subject = f"{outcome.capitalize()}: {what}"
     return Message(subject, sentence, f"{reverse('admin:index')}?tab=asked")
+
+
+def compose_undecidable(undecidable: Undecidable) -> Message:
+    """A request that nobody can decide, for administrators."""
+    named = replace(undecidable, role=sanitize(undecidable.role))
+    page = reverse("admin:approvals_app_approval_change", args=[undecidable.approval_id])
+    sentence = f"A request can't be decided: {named.sentence}"
+    return Message("A request can't be decided", sentence, page)
 
 
 def compose_stopped_webhook(webhook_id: UUID) -> Message:

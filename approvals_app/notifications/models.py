@@ -31,6 +31,7 @@ class NoticeKind(models.TextChoices):
     ESCALATION = "escalation", "Decisions that others did not make in time"
     BREAK_GLASS = "break_glass", "Break glass: what was approved alone, to be reviewed"
     DECISION = "decision", "What became of what you, or an agent of yours, asked for"
+    UNDECIDABLE = "undecidable", "Requests that nobody can decide (administrators)"
     WEBHOOK = "webhook", "Webhooks that were paused or disabled (administrators)"
     TEST = "test", "A test of yours"
 

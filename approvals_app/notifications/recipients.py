@@ -16,6 +16,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Q
 
+from approvals_app.decisions.voters import find_undecidable
 from approvals_app.models import Approval
 from approvals_app.notifications import channels, delivery, schedule
 from approvals_app.notifications.models import Notice, NoticeKind, NoticeSettings
@@ -30,6 +31,7 @@ OUTCOMES = {
     EventType.TASK_APPROVED.value,
     EventType.TASK_REJECTED.value,
     EventType.TASK_EXPIRED.value,
+    EventType.TASK_RECALLED.value,
 }
 WEBHOOKS = {EventType.WEBHOOK_PAUSED.value, EventType.WEBHOOK_DISABLED.value}
 VOTERS = """
@@ -78,7 +80,8 @@ def send_test(person: User, destination: str) -> None:
 
 
 def _find_requests(events: list[Event]) -> Iterator[Recipients]:
-    """New work, escalations, reviews of overrides, and reminders: for those who may vote."""
+    """New work, escalations, reviews of overrides, and reminders: for those who may vote; and for
+    the administrators, where they are too few."""
     # delivery.py checks again, when it sends, whether they still may.
     requests = [event for event in events if event.event_type in REQUESTS]
     if not requests:
@@ -86,6 +89,9 @@ def _find_requests(events: list[Event]) -> Iterator[Recipients]:
     pending = Approval.objects.pending().filter(pk__in=[event.subject_id for event in requests])
     approvals = {row.pk: row for row in pending.prefetch_related("escalated_from")}
     voters = _load_voters(approvals)
+    few = [pk for pk, row in approvals.items() if len(voters[pk]) < row.needed]
+    undecidable = find_undecidable(few)
+    administrators = _list_administrators() if undecidable else frozenset()
     for event in requests:
         approval = approvals.get(event.subject_id)
         if approval is not None:
@@ -97,6 +103,9 @@ def _find_requests(events: list[Event]) -> Iterator[Recipients]:
                 approval.approver_role,
                 approval.expires_at,
             )
+            if approval.pk in undecidable:
+                kind, due = NoticeKind.UNDECIDABLE, approval.expires_at
+                yield Recipients(event, kind, approval.pk, administrators, deadline=due)
 
 
 def _classify(event: Event, approval: Approval) -> NoticeKind:
@@ -120,9 +129,16 @@ def _load_voters(approvals: Iterable[UUID]) -> dict[UUID, set[int]]:
 def _find_outcomes(events: list[Event]) -> Iterator[Recipients]:
     """Outcomes of tasks that waited for approval: for the agent's owner, and the person on whose
     behalf it asked."""
-    # What policies approved or refused at once is no news to anybody.
-    waited = Task.Status.AWAITING_APPROVAL
-    decided = [e for e in events if e.event_type in OUTCOMES and e.from_state == waited]
+    # What policies approved or refused at once, or what nobody used in time, is no news to anybody.
+    decided = [
+        event
+        for event in events
+        if event.event_type in OUTCOMES
+        and (
+            event.from_state == Task.Status.AWAITING_APPROVAL
+            or event.event_type == EventType.TASK_RECALLED
+        )
+    ]
     if not decided:
         return
     rows = Task.objects.filter(pk__in=[event.subject_id for event in decided])
@@ -157,10 +173,14 @@ def find_people(names: Iterable[str]) -> dict[str, set[int]]:
 def _find_stopped_webhooks(events: list[Event]) -> Iterator[Recipients]:
     stopped = [event for event in events if event.event_type in WEBHOOKS]
     if stopped:
-        administrators = User.objects.filter(is_active=True, is_superuser=True)
-        people = frozenset(administrators.values_list("pk", flat=True))
+        people = _list_administrators()
         for event in stopped:
             yield Recipients(event, NoticeKind.WEBHOOK, event.subject_id, people)
+
+
+def _list_administrators() -> frozenset[int]:
+    people = User.objects.filter(is_active=True, is_superuser=True)
+    return frozenset(people.values_list("pk", flat=True))
 
 
 def _build_personal_notices(recipients: list[Recipients], now: datetime) -> Iterator[Notice]:

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Any
 
 from django.utils.safestring import SafeString, mark_safe
 
-from audit_app.base.text_safety import visible
+from audit_app.base.text_safety import is_budget_spent, visible
 
 OPEN_LEVELS = 2
 OPEN_MEMBERS = 40
@@ -49,7 +48,7 @@ def _render_scalar(value: Any) -> str:
         case {} | []:
             return '<span class="o-quiet">nothing</span>'
         case _:
-            return f"<code>{escape(json.dumps(value))}</code>"
+            return f"<code>{visible(json.dumps(value))}</code>"
 
 
 def _wrap_details(inner: Iterator[str], words: str, value: Any, level: int) -> Iterator[str]:
@@ -66,6 +65,8 @@ def _wrap_details(inner: Iterator[str], words: str, value: Any, level: int) -> I
 def _render_members(value: dict[str, Any], level: int) -> Iterator[str]:
     yield '<dl class="o-fields">'
     for name in sorted(value):
+        if is_budget_spent():
+            break
         yield f"<div><dt>{visible(name)}</dt><dd>"
         yield from _render(value[name], level + 1)
         yield "</dd></div>"
@@ -75,6 +76,8 @@ def _render_members(value: dict[str, Any], level: int) -> Iterator[str]:
 def _render_items(value: Sequence[Any], level: int) -> Iterator[str]:
     yield "<ol>"
     for item in value:
+        if is_budget_spent():
+            break
         yield "<li>"
         yield from _render(item, level + 1)
         yield "</li>"
@@ -107,6 +110,8 @@ def _render_rows(value: Sequence[dict[str, Any]], columns: list[str]) -> Iterato
     heads = "".join(f'<th scope="col">{visible(name)}</th>' for name in columns)
     yield f"<thead><tr>{heads}</tr></thead><tbody>"
     for item in value:
+        if is_budget_spent():
+            break
         cells = (_render_scalar(item[name]) if name in item else "" for name in columns)
         yield f"<tr><td>{'</td><td>'.join(cells)}</td></tr>"
     yield "</tbody></table></div>"

@@ -8,6 +8,7 @@ for the task type (PAYLOAD_TEMPLATES) takes precedence, and the tree below it sh
 import logging
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,6 +28,7 @@ Data = Mapping[str, Any]
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 ADDRESSES = ("from", "reply_to", "to", "cc", "bcc", "recipients")
 BODIES = ("text", "body")
+NOTHING = "nothing"
 ACTIONS = {
     ("create",): "create",
     ("update",): "change",
@@ -34,9 +36,14 @@ ACTIONS = {
     ("delete", "create"): "replace",
     ("create", "delete"): "replace",
     ("read",): "read",
-    ("no-op",): "nothing",
+    ("no-op",): NOTHING,
 }
-MOST_LINES = 2_000
+SHOWN_FIRST, SHOWN_LAST = ("destroy", "replace"), NOTHING
+"""The others stand between, as they were sent."""
+MOST_LINES = 300
+"""Lines of a change that are compared: the time is quadratic."""
+MOST_SHOWN = 200
+"""Changes of a plan, and addresses of one kind, that are shown as such; the tree has the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +111,18 @@ def plan(data: Data) -> tuple[dict[str, Any], Any] | None:
     changes = (inside or data).get("resource_changes")
     if not isinstance(changes, list) or not changes or not all(map(_is_change, changes)):
         return None
-    shown = [_describe_change(each) for each in changes]
-    counts: dict[str, int] = {}
-    for each in shown:
-        counts[each["does"]] = counts.get(each["does"], 0) + 1
-    remaining = _without(data, "plan" if inside else "resource_changes")
-    if inside and (others := _without(inside, "resource_changes")):
+    counts = dict(Counter(_describe_action(each["change"]) for each in changes))
+    changes = sorted(changes, key=lambda each: _rank(_describe_action(each["change"])))
+    described = [_describe_change(each) for each in changes[:MOST_SHOWN]]
+    shown = [each for each in described if each["does"] != NOTHING]
+    unchanged = [each for each in described if each["does"] == NOTHING]
+    others = _without(inside or data, "resource_changes")
+    if more := changes[MOST_SHOWN:]:
+        others["resource_changes"] = more
+    remaining = _without(data, "plan") if inside else others
+    if inside and others:
         remaining["plan"] = others
-    return {"changes": shown, "counts": counts}, remaining
+    return {"changes": shown, "unchanged": unchanged, "counts": counts}, remaining
 
 
 @renderer("mail")
@@ -123,9 +134,10 @@ def mail(data: Data) -> tuple[dict[str, Any], Any] | None:
     if body is None and not isinstance(data.get("html"), str):
         return None
     people = {name: _read_texts(data[name]) for name in ADDRESSES if _read_texts(data.get(name))}
+    more = {name: texts[MOST_SHOWN:] for name, texts in people.items() if texts[MOST_SHOWN:]}
     rendered = {*people, "subject", *filter(None, [body])}
     context = {
-        "people": [(name.replace("_", " "), texts) for name, texts in people.items()],
+        "people": [(name.replace("_", " "), t[:MOST_SHOWN]) for name, t in people.items()],
         "subject": data["subject"],
         "text": data[body] if body else "",
     }
@@ -136,7 +148,7 @@ def mail(data: Data) -> tuple[dict[str, Any], Any] | None:
     if isinstance(names, list) and names and all(isinstance(each, str) for each in names):
         context["attachments"] = names
         rendered.add("attachments")
-    return context, _without(data, *rendered)
+    return context, _without(data, *rendered) | more
 
 
 @renderer("command")
@@ -231,9 +243,14 @@ def _is_change(value: Any) -> bool:
     )
 
 
+def _rank(action: str) -> int:
+    if action in SHOWN_FIRST:
+        return SHOWN_FIRST.index(action)
+    return len(SHOWN_FIRST) + (action == SHOWN_LAST)
+
+
 def _describe_change(resource: Data) -> dict[str, Any]:
     change = resource["change"]
-    action = ACTIONS.get(tuple(change["actions"]), " and ".join(change["actions"]))
     before, after = change.get("before"), change.get("after")
     others = _without(resource, "address", "change")
     if more := _without(change, "actions", "before", "after"):
@@ -241,10 +258,14 @@ def _describe_change(resource: Data) -> dict[str, Any]:
     has_values = before is not None or after is not None
     return {
         "address": resource["address"],
-        "does": action,
+        "does": _describe_action(change),
         "lines": diff_lines(before, after, MOST_LINES) if has_values else [],
         "others": others,
     }
+
+
+def _describe_action(change: Data) -> str:
+    return ACTIONS.get(tuple(change["actions"]), " and ".join(change["actions"]))
 
 
 def _read_texts(value: Any) -> list[str]:

@@ -1,94 +1,116 @@
-"""Conditions of policies: CEL (github.com/google/cel-spec) over a task's payload.
+"""Conditions of policies: CEL over a task's payload, true or false, or failed with a reason.
 
-Payloads come from agents, and a comprehension over a hostile one can take minutes while the library
-holds the GIL. So conditions that loop or search are evaluated in a child process, which is killed
-at TIME_LIMIT; all others take microseconds and are evaluated in this process.
+docs/policies.md describes the language. Conditions that loop, search or build texts, and all on
+large payloads, are evaluated by a process beside; others take microseconds here.
 """
 
-import atexit
-import contextlib
 import json
-import os
 import re
-import select
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import cel
+from approvals_app.policy import runtime, syntax
+from approvals_app.policy.evaluator import EVALUATOR
+from approvals_app.policy.runtime import ConditionFailed, ConditionInvalid
 
-VARIABLES: Final = (
-    "agent",
-    "context",
-    "data",
-    "description",
-    "from_role",
-    "task_type",
-    "to_role",
+VARIABLES: Final = frozenset(runtime.VARIABLES)
+LONGEST: Final = 2_000
+"""Characters of a condition."""
+LARGEST: Final = 65_536
+"""Characters of the payload that are still converted here."""
+TASK_LIMIT: Final = 0.5
+"""Seconds for all evaluations of one task in a process beside."""
+MOST_SUMS: Final = 10
+"""Additions, which may join texts, that are still evaluated here."""
+QUICK: Final = re.compile(
+    r"_.*_|-_|!_|@in|@not_strictly_false"
+    r"|size|contains|startsWith|endsWith|charAt|indexOf|lastIndexOf|substring"
+    r"|bool|bytes|decimal|double|duration|dyn|int|string|timestamp|type|uint"
+    r"|get[A-Z]\w+|math\.\w+|optional\.\w+|hasValue|value|or|orValue"
 )
-FUNCTIONS: Final = frozenset(
-    {"double", "duration", "int", "string", "timestamp", "size"}
-    | {"contains", "startsWith", "endsWith", "matches"}
-    | {"getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"}
-    | {"getHours", "getMinutes", "getSeconds"}
-)
-CALLED: Final = FUNCTIONS | {"all", "exists", "exists_one", "map", "filter"}
-OBJECTS: Final = frozenset({"data", "context"})
-LONGEST = 2_000
-TIME_LIMIT: Final = 0.25
-"""Seconds for one evaluation in the child process."""
-START_LIMIT: Final = 5.0
-"""Seconds for the child process to start."""
-
-MEMBER = re.compile(r"\s*\.\s*([A-Za-z_]\w*)")
-BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
-LOOPS = re.compile(r"\b(?:all|exists|exists_one|map|filter|matches)\b")
-"""Searched in the whole text, with its strings and comments: a needless evaluation in the child is
-cheap, but a loop that an odd quotation hides from a smarter search would block a worker."""
-TEXTS = re.compile(r'"(?:\\.|[^"\\])*"' + r"|'(?:\\.|[^'\\])*'")
-
-
-class ConditionInvalid(ValueError):
-    """The text is not a valid condition; the message says why in one sentence."""
-
-
-class ConditionFailed(Exception):
-    """The condition can't be evaluated on this task; the message says why in one sentence."""
+"""Functions that take microseconds on a payload of at most LARGEST."""
+UNPLANNED: Final = "No overload found in reference resolve step"
+"""How the runtime says that it lacks a function which the compiler knows."""
+ZONED: Final = re.compile(r"get[A-Z]\w+")
 
 
 class Facts:
-    """The variables of one task's conditions: the VARIABLES of ``facts``.
+    """The VARIABLES of one task's conditions.
 
-    Each set of variables is converted to CEL values once, and unused members never: converting a
-    hostile payload takes a second and holds the GIL.
+    Each set of variables is converted to CEL values once, and members that no condition reads never
+    are.
     """
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         self._facts = facts
-        self._prepared: dict[frozenset[str], Any] = {}
+        self._texts: dict[frozenset[str], str] = {}
+        self._activations: dict[frozenset[str], Any] = {}
+        self._kinds: dict[syntax.Path, str | None] = {}
+        self._left = TASK_LIMIT
 
-    def select(self, needs: frozenset[str]) -> dict[str, Any]:
-        """The variables in ``needs``, reduced to the members that ``needs`` names, if any."""
-        return {name: self._select_members(name, needs) for name in needs if "." not in name}
+    def get_text(self, needs: frozenset[str]) -> str:
+        """The variables in ``needs`` as JSON, reduced to the members that ``needs`` names, if any.
 
-    def cel_context(self, needs: frozenset[str]) -> Any:
-        """The same as a CEL context. Raises ConditionFailed if a value can't be converted."""
-        if needs not in self._prepared:
+        Raises ConditionFailed if they are not plain JSON.
+        """
+        if needs not in self._texts:
+            selected = {name: self._select(name, needs) for name in needs if "." not in name}
             try:
-                self._prepared[needs] = cel.Context(self.select(needs))
-            except Exception as error:
-                raise ConditionFailed(_describe_error(error)) from None
-        return self._prepared[needs]
+                text = json.dumps(selected, allow_nan=False, ensure_ascii=False)
+            except (TypeError, ValueError, RecursionError):
+                raise ConditionFailed("the task is not plain JSON.") from None
+            if UNSAFE.search(text):
+                # CEL's texts end at NUL. The API refuses both before they get here.
+                raise ConditionFailed("the task holds a NUL or half a character.")
+            self._texts[needs] = text
+        return self._texts[needs]
 
-    def _select_members(self, name: str, needs: frozenset[str]) -> Any:
+    def bind(self, needs: frozenset[str]) -> Any:
+        """The same as an activation."""
+        if needs not in self._activations:
+            self._activations[needs] = runtime.bind(runtime.load_json(self.get_text(needs)))
+        return self._activations[needs]
+
+    def find_kind(self, path: syntax.Path) -> str | None:
+        """The kind of the value at ``path``, or None if there is none."""
+        if path not in self._kinds:
+            self._kinds[path] = self._read_kind(path)
+        return self._kinds[path]
+
+    def _read_kind(self, path: syntax.Path) -> str | None:
+        value = self._facts[str(path[0])]
+        for step in path[1:]:
+            is_there = (
+                step in value
+                if isinstance(value, Mapping)
+                else isinstance(value, list) and isinstance(step, int) and 0 <= step < len(value)
+            )
+            if not is_there:
+                return None
+            value = value[step]
+        return get_kind(value)
+
+    def evaluate_beside(self, program: bytes, needs: frozenset[str]) -> bool:
+        """Evaluate in a process beside, within what is left of the task's TASK_LIMIT."""
+        text = self.get_text(needs)
+        if self._left <= 0:
+            raise ConditionFailed(f"the task's conditions took longer than {TASK_LIMIT} s.")
+        started = time.monotonic()
+        try:
+            return EVALUATOR.holds(program, text)
+        finally:
+            self._left -= time.monotonic() - started
+
+    def _select(self, name: str, needs: frozenset[str]) -> Any:
         whole = self._facts[name]
         members = {need.partition(".")[2] for need in needs if need.startswith(f"{name}.")}
         if not members or not isinstance(whole, dict):
             return whole
         return {member: whole[member] for member in members & whole.keys()}
+
+
+UNSAFE: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000|[\ud800-\udfff]")
 
 
 class Condition:
@@ -97,193 +119,145 @@ class Condition:
     def __init__(self, text: str) -> None:
         if len(text) > LONGEST:
             raise ConditionInvalid(f"it is longer than {LONGEST:,} characters.")
-        try:
-            self._program = cel.compile(text)
-        except Exception as error:
-            raise ConditionInvalid(_describe_error(error)) from None
+        if re.search(r"[\0\ud800-\udfff]", text):
+            raise ConditionInvalid("it has characters that can't be kept.")
         self.text = text
-        bare = TEXTS.sub('""', text)
-        bound = set(BOUND.findall(bare))
-        for name in self._program.variables():
-            if name not in VARIABLES and name not in bound:
-                known = ", ".join(VARIABLES)
-                raise ConditionInvalid(f"there is no {name} that it could ask for, but {known}.")
-        for name in self._program.functions():
-            if name[0].isalpha() and name not in FUNCTIONS:  # the others are operators
-                raise ConditionInvalid(f"there is no function called {name}.")
-        self._loops = LOOPS.search(text) is not None
-        needs = frozenset(self._program.variables()) & frozenset(VARIABLES)
-        self.needs = needs.union(*(_find_members(name, text) for name in needs & OBJECTS))
+        self._program = runtime.compile(text)
+        self._serialized = self._program.serialize()
+        self.traits = syntax.read_traits(self._serialized, VARIABLES)
+        sums = sum(name == "_+_" for name, _ in self.traits.calls)
+        self._is_quick = (
+            not self.traits.loops
+            and sums <= MOST_SUMS
+            and all(QUICK.fullmatch(name) for name, _ in self.traits.calls)
+        )
+        if self.traits.repeats_key:
+            raise ConditionInvalid("a map has the same key twice.")
+        if self.traits.adds_bytes and any(name == "decimal" for name, _ in self.traits.calls):
+            raise ConditionInvalid("decimals can be compared, not added.")
+        self.comparisons = [
+            (path, frozenset(kinds))
+            for path, kinds in self.traits.compared.items()
+            if kinds != {syntax.NULL}
+        ]
+        members = self.traits.members
+        self.needs = frozenset(members).union(
+            *({f"{name}.{each}" for each in read} for name, read in members.items() if read)
+        )
 
-    def holds(self, variables: Facts) -> bool:
-        """Whether the condition is true of ``variables``.
+    @property
+    def is_quick(self) -> bool:
+        """Whether it takes microseconds on a payload of at most LARGEST."""
+        return self._is_quick
 
-        Raises ConditionFailed if it errors, is not a boolean, or takes longer than TIME_LIMIT.
+    def holds(self, facts: Facts) -> bool:
+        """Whether the condition is true of ``facts``.
+
+        Raises ConditionFailed if it errs, is neither true nor false, takes longer than its limits,
+        or compares a value with constants of another kind.
         """
-        if self._loops:
-            return _evaluator.holds(self.text, variables.select(self.needs))
-        return _execute(self._program, variables.cel_context(self.needs))
+        self._check_kinds(facts)
+        if self._is_quick and len(facts.get_text(self.needs)) <= LARGEST:
+            return runtime.evaluate(self._program, facts.bind(self.needs))
+        return facts.evaluate_beside(self._serialized, self.needs)
 
+    def try_constants(self) -> None:
+        """Evaluate what does not depend on the task. Raises ConditionInvalid if it fails.
 
-def _find_members(name: str, text: str) -> set[str]:
-    """The members of ``name`` that a condition reads, as ``data.amount``; empty if it may read all.
-
-    Strings and comments count, too: one member too many does no harm.
-    """
-    members = set()
-    for after in re.split(rf"\b{name}\b", text)[1:]:
-        member = MEMBER.match(after)
-        if not member or member[1] in CALLED:
-            return set()
-        members.add(f"{name}.{member[1]}")
-    return members
-
-
-def _execute(program: Any, facts: Any) -> bool:
-    try:
-        answer = program.execute(facts)
-    except Exception as error:
-        raise ConditionFailed(_describe_error(error)) from None
-    if not isinstance(answer, bool):
-        raise ConditionFailed("it says neither true nor false.")
-    return answer
-
-
-def _describe_error(error: Exception) -> str:
-    """The library's message as one printable sentence, without its advice."""
-    if isinstance(error, KeyError):
-        return f"there is no {str(error)[:100].strip(chr(39))}."
-    text = " ".join(str(error).split())
-    text = re.sub(r"^Failed to parse expression .*?: ERROR: <input>:(\d+):(\d+): ", r"", text)
-    text = re.split(r"\. | — | expecting | \| ", text)[0]
-    if "Recursion limit" in text:
-        return "it is nested too deeply."
-    overload = re.match(r"Undefined variable or function: '(\w+)'", text)
-    if overload and overload[1] in FUNCTIONS:
-        return f"{overload[1]} can't be asked of what it was given."
-    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return printable[:200].rstrip(".") + "."
-
-
-class _Evaluator:
-    """The child process that evaluates conditions which may take long.
-
-    Each server process starts its own at first use. One evaluation at a time; a late one kills the
-    child, and the next starts another.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def holds(self, text: str, facts: dict[str, Any]) -> bool:
+        Includes regular expressions and time zones.
+        """
         try:
-            request = json.dumps([text, facts]).encode() + b"\n"
-        except (TypeError, ValueError, RecursionError):
-            raise ConditionFailed("the task is not plain JSON.") from None
-        with self._lock:
-            answer = self._ask(request)
-        if isinstance(answer, bool):
-            return answer
-        raise ConditionFailed(answer)
-
-    def _ask(self, request: bytes) -> bool | str:
-        try:
-            process = self._running()
-            answer: bool | str = json.loads(self._exchange(process, request, TIME_LIMIT))
-        except TimeoutError:
-            self.stop()
-            return f"it took longer than {TIME_LIMIT} s."
-        except (OSError, ValueError):
-            self.stop()
-            return "its evaluation broke off."
-        except BaseException:
-            self.stop()  # or the next caller would read this answer
-            raise
-        return answer
-
-    def _exchange(self, process: "subprocess.Popen[bytes]", request: bytes, limit: float) -> bytes:
-        assert process.stdin
-        assert process.stdout
-        until = time.monotonic() + limit
-        into, out = process.stdin.fileno(), process.stdout.fileno()
-        sent, received = 0, b""
-        pipes = select.poll()  # select() fails for descriptors above 1,023
-        pipes.register(out, select.POLLIN)
-        pipes.register(into, select.POLLOUT)
-        while not received.endswith(b"\n"):
-            left = until - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            ready = dict(pipes.poll(left * 1_000))
-            if into in ready:
-                sent += os.write(into, request[sent : sent + 65_536])
-                if sent == len(request):
-                    pipes.unregister(into)
-            if out in ready:
-                piece = os.read(out, 65_536)
-                if not piece:
-                    raise BrokenPipeError
-                received += piece
-        return received
-
-    def _running(self) -> "subprocess.Popen[bytes]":
-        if self._process is None or self._process.poll() is not None:
-            self.stop()
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", __file__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                start_new_session=True,
-            )
-            assert self._process.stdin
-            os.set_blocking(self._process.stdin.fileno(), False)
-            self._exchange(self._process, b'["true", {}]\n', START_LIMIT)  # wait until it answers
-        return self._process
-
-    def stop(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        for pipe in (process.stdin, process.stdout):
-            if pipe:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        process.wait()
-
-    def forget(self) -> None:
-        """Let go of the process in a forked server process: it belongs to the parent."""
-        # The lock may be held by a thread that does not exist here and would never release it.
-        process, self._process, self._lock = self._process, None, threading.Lock()
-        if process:
-            process.returncode = 0  # or Popen would try to wait for another process's child
-            for pipe in (process.stdin, process.stdout):
-                if pipe:
-                    pipe.close()
-
-
-_evaluator = _Evaluator()
-atexit.register(_evaluator.stop)
-os.register_at_fork(after_in_child=_evaluator.forget)
-
-
-def _serve() -> None:
-    """Runs in the child: reads lines of JSON [condition, facts], writes one answer a line."""
-    programs: dict[str, Any] = {}
-    for line in sys.stdin.buffer:
-        text, facts = json.loads(line)
-        if text not in programs:
-            programs[text] = cel.compile(text)
-        try:
-            answer: bool | str = _execute(programs[text], facts)
+            EVALUATOR.holds(self._serialized, "{}")
         except ConditionFailed as failure:
-            answer = str(failure)
-        sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
-        sys.stdout.buffer.flush()
+            if str(failure).startswith(UNPLANNED):
+                raise ConditionInvalid(f"this runtime can't evaluate it: {failure}") from None
+        for constant in self.traits.constants:
+            _try(constant)
+        for name, arguments in self.traits.calls:
+            text = arguments[-1] if len(arguments) == 2 else None
+            if text is None:
+                continue
+            quoted = json.dumps(text, ensure_ascii=False)
+            if name == "matches":
+                _try(runtime.compile(f"''.matches({quoted})").serialize())
+            elif ZONED.fullmatch(name):
+                probe = f"timestamp('2026-01-01T00:00:00Z').{name}({quoted}) >= 0"
+                _try(runtime.compile(probe).serialize())
+
+    def _check_kinds(self, facts: Facts) -> None:
+        # CEL says that 4711 != "4711": true, and a policy that means a number would pass a text.
+        for path, kinds in self.comparisons:
+            kind = facts.find_kind(path)
+            if kind and kind not in kinds:
+                raise ConditionFailed(
+                    f"{format_path(path)} is {NAMES[kind]}, and it is compared with "
+                    f"{' and '.join(sorted(NAMES[each] for each in kinds))}."
+                )
 
 
-if __name__ == "__main__":
-    _serve()
+class Group:
+    """Quick conditions that are evaluated at once, since most hold of few tasks."""
+
+    def __init__(self, conditions: Sequence[Condition]) -> None:
+        self._comparisons = {each for condition in conditions for each in condition.comparisons}
+        self._needs = frozenset[str]().union(*(condition.needs for condition in conditions))
+        # A variable that one condition reads whole is needed whole.
+        for condition in conditions:
+            whole = {name for name, members in condition.traits.members.items() if members is None}
+            self._needs -= {need for need in self._needs if need.partition(".")[0] in whole} - whole
+        try:
+            text = " || ".join(f"({condition.text}\n)" for condition in conditions)
+            self._program = runtime.compile(text)
+        except ConditionInvalid:  # nested too deeply
+            self._program = None
+
+    def none_holds(self, facts: Facts) -> bool:
+        """Whether each of the conditions is false of ``facts``, and none fails."""
+        if self._program is None or len(facts.get_text(self._needs)) > LARGEST:
+            return False
+        for path, kinds in self._comparisons:
+            kind = facts.find_kind(path)
+            if kind and kind not in kinds:
+                return False
+        try:
+            return not runtime.evaluate(self._program, facts.bind(self._needs))
+        except ConditionFailed:
+            return False
+
+
+NAMES: Final = {
+    syntax.NULL: "null",
+    syntax.BOOL: "true or false",
+    syntax.NUMBER: "a number",
+    syntax.TEXT: "a text",
+    syntax.LIST: "a list",
+    syntax.OBJECT: "an object",
+    syntax.OTHER: "bytes",
+}
+
+
+def get_kind(value: Any) -> str:
+    """The kind of a JSON value, as ``syntax`` names it."""
+    if value is None:
+        return syntax.NULL
+    if isinstance(value, bool):
+        return syntax.BOOL
+    if isinstance(value, int | float):
+        return syntax.NUMBER
+    if isinstance(value, str):
+        return syntax.TEXT
+    return syntax.LIST if isinstance(value, list) else syntax.OBJECT
+
+
+def format_path(path: syntax.Path) -> str:
+    """``data.lines[0].sku``."""
+    return str(path[0]) + "".join(
+        f"[{step}]" if isinstance(step, int) else f".{step}" for step in path[1:]
+    )
+
+
+def _try(program: bytes) -> None:
+    try:
+        EVALUATOR.holds(program, "{}")
+    except ConditionFailed as failure:
+        raise ConditionInvalid(f"part of it fails for every task: {failure}") from None

@@ -12,6 +12,7 @@ from approvals_app.errors import NotJudgedYet
 from approvals_app.models import ApprovalPolicy
 from approvals_app.payload import questions
 from approvals_app.policy import language
+from approvals_app.policy.facts import MATCHED, PayloadFacts
 from audit_app.base.errors import OrchestratorError
 from audit_app.base.prepared import Prepared
 from sessions_app.gate import Outcome, PolicyDecision
@@ -78,16 +79,19 @@ def compile_policy(policy: ApprovalPolicy) -> language.Policy:
     return language.Policy.parse(policy.document, version=policy.version, id=str(policy.pk))
 
 
-class _TaskFacts(dict[str, Any]):
-    """The variables of conditions on a task; reads the agent's name only if a condition does."""
+class _TaskFacts(PayloadFacts):
+    """The variables of conditions on a task, whose payload is sealed.
+
+    The agent's name is read when a condition asks for it.
+    """
 
     def __init__(self, task: Task, names: dict[UUID, str]) -> None:
-        super().__init__({name: getattr(task, name) for name in Task.PAYLOAD_FIELDS})
+        super().__init__(task.payload, {name: getattr(task, name) for name in MATCHED})
         self._task, self._names = task, names
 
-    def __missing__(self, name: str) -> str:
+    def __missing__(self, name: str) -> Any:
         if name != "agent":
-            raise KeyError(name)
+            return super().__missing__(name)
         agent = self._task.agent_id
         if agent not in self._names:
             self._names[agent] = self._task.agent.name

@@ -5,12 +5,13 @@ condition. docs/policies.md describes the document.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from approvals_app.policy.conditions import Condition, ConditionFailed, ConditionInvalid, Facts
+from approvals_app.policy.conditions import Condition, Facts, Group
+from approvals_app.policy.runtime import ConditionFailed, ConditionInvalid
 from audit_app.base.durations import parse_duration
 from audit_app.base.errors import Invalid
 from audit_app.base.text_safety import UNSEEN
@@ -94,7 +95,11 @@ class Policy:
 
     @classmethod
     def parse(cls, document: Any, *, version: int | None = None, id: str | None = None) -> "Policy":
-        """Parse and check ``document``. Raises RuleInvalid, which names the field."""
+        """Parse and check ``document``. Raises RuleInvalid, which names the field.
+
+        The condition of a stored policy, one with a ``version``, was checked when it was saved. If
+        this version of the runtime can't compile it, it fails on every task.
+        """
         top = _Reader(document, "")
         name = top.read_required("name", _name)
         priority = top.read_optional("priority", _whole(-FARTHEST_PRIORITY, FARTHEST_PRIORITY), 0)
@@ -104,7 +109,8 @@ class Policy:
         globs = {
             n: when.read_optional(n, _glob, "*") for n in ("task_type", "from_role", "to_role")
         }
-        condition = when.read_optional("condition", _condition, "")
+        read_condition = _condition if version is None else _text(LONGEST_DESCRIPTION)
+        condition = when.read_optional("condition", read_condition, "")
         when.refuse_other_keys()
         kind = Outcome(top.read_required("then", _one_of(*(kind.value for kind in Outcome))))
         fields: dict[str, Any] = globs | (
@@ -199,19 +205,19 @@ def evaluate(policies: Sequence[Policy], facts: Mapping[str, Any], default: str)
     a condition fails, a human is asked: those whom its policy names, or else those of the policies
     after it, or one person of the role that the task is addressed to.
     """
+    ordered = sorted(policies, key=lambda policy: (policy.priority, policy.name))
+    applicable: Iterable[Policy] = [each for each in ordered if each.applies_to(facts)]
     variables, failed = None, None
-    for policy in sorted(policies, key=lambda policy: (policy.priority, policy.name)):
-        if not policy.applies_to(facts):
-            continue
+    if any(policy.condition for policy in applicable):
+        variables = Facts(facts)
+        applicable = _skip_false(list(applicable), variables)
+    for policy in applicable:
         try:
-            if policy.condition:
-                # Most policies have no condition, and converting the facts takes a while.
-                variables = variables or Facts(facts)
-                if not _compile_condition(policy.condition).holds(variables):
-                    continue
+            if variables and policy.condition and not _holds(policy, variables):
+                continue
             decision = _decide(policy, facts)
             return decision if failed is None else _keep_stricter(failed, decision)
-        except ConditionFailed as failure:
+        except (ConditionFailed, ConditionInvalid) as failure:
             failed = failed or _decide_on_failure(policy, facts, str(failure))
             if policy.kind is Outcome.REQUIRE:
                 return _decide_on_failure(policy, facts, str(failure))
@@ -226,6 +232,8 @@ def asks_by_itself(task_type: str) -> bool:
 
 def matches(glob: str, text: str) -> bool:
     """Whether ``glob`` matches all of ``text``, in time proportional to their product at worst."""
+    if glob in ("*", text):
+        return True
     # Not fnmatch, where brackets are wildcards, too.
     head, _, tail = glob.partition("*")
     if not tail and "?" not in head:  # nearly every glob: a name or a prefix
@@ -307,11 +315,46 @@ def _plan(policy: Policy, facts: Mapping[str, Any]) -> Policy | None:
     return policy if policy.kind is Outcome.REQUIRE else None
 
 
+def _holds(policy: Policy, variables: Facts) -> bool:
+    return compile_condition(policy.condition).holds(variables)
+
+
+def _skip_false(policies: Sequence[Policy], variables: Facts) -> Iterator[Policy]:
+    """Leave out policies whose conditions are surely false, many with one evaluation."""
+    quick = tuple(policy.condition for policy in policies if _is_quick(policy))
+    if len(quick) < LEAST_GROUP:
+        yield from policies
+    elif len(quick) <= LARGEST_GROUP and _compile_group(quick).none_holds(variables):
+        yield from (policy for policy in policies if not _is_quick(policy))
+    else:
+        middle = len(policies) // 2
+        yield from _skip_false(policies[:middle], variables)
+        yield from _skip_false(policies[middle:], variables)
+
+
+def _is_quick(policy: Policy) -> bool:
+    try:
+        return bool(policy.condition) and compile_condition(policy.condition).is_quick
+    except ConditionInvalid:
+        return False
+
+
+LEAST_GROUP, LARGEST_GROUP = 4, 64
 _conditions: dict[str, Condition] = {}
+_groups: dict[tuple[str, ...], Group] = {}
 MOST_CONDITIONS = 10_000
 
 
-def _compile_condition(text: str) -> Condition:
+def _compile_group(texts: tuple[str, ...]) -> Group:
+    if texts not in _groups:
+        if len(_groups) >= MOST_CONDITIONS:
+            _groups.clear()
+        _groups[texts] = Group([compile_condition(text) for text in texts])
+    return _groups[texts]
+
+
+def compile_condition(text: str) -> Condition:
+    """The condition, compiled once. Raises ConditionInvalid."""
     if text not in _conditions:
         if len(_conditions) >= MOST_CONDITIONS:
             _conditions.clear()  # people trying out drafts must not fill the memory
@@ -452,7 +495,7 @@ def _glob(value: Any) -> str:
 def _condition(value: Any) -> str:
     text = _text(LONGEST_DESCRIPTION)(value).strip()
     try:
-        Condition(text)
+        compile_condition(text).try_constants()
     except ConditionInvalid as error:
         raise ValueError(str(error)) from None
     return text

@@ -70,9 +70,13 @@ def retire_policy(name: str, *, by: Actor) -> ApprovalPolicy:
 
 @operation("policy.restore")
 def restore_policy(name: str, *, by: Actor) -> ApprovalPolicy:
-    """Put a retired policy in force again, unchanged. Raises as ``retire_policy`` does."""
+    """Put a retired policy in force again, unchanged.
+
+    Raises as ``retire_policy`` does, and RuleInvalid if its condition is none any more.
+    """
     _check_may_change(by)
     policy = _lock_policy(name)
+    Policy.parse(policy.document)
     perform(policy.restore, by=by, details=_describe_policy(policy))
     return policy
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import orjson
 from django.conf import settings
 from django.db import connection, transaction
 
+from approvals_app.policy.facts import PayloadFacts
 from approvals_app.policy.language import Policy, evaluate
 from sessions_app.gate import Outcome, PolicyDecision
 from sessions_app.models import Task
@@ -17,12 +19,22 @@ from sessions_app.models import Task
 EXAMPLES: Final = 50
 CHUNK: Final = 2_000
 PAST = """
-SELECT task.id, task.payload, agent.name, task.verdict, task.policy,
-    extract(hour FROM task.created_at AT TIME ZONE 'UTC')::int
+SELECT task.id, task.payload, agent.name, task.verdict, task.policy, task.created_at
 FROM tasks AS task JOIN agents AS agent ON agent.id = task.agent_id
 WHERE task.created_at >= clock_timestamp() - make_interval(days => %s) AND task.task_type <> %s
 ORDER BY task.created_at DESC, task.id DESC LIMIT %s
 """
+
+
+@dataclass(frozen=True, slots=True)
+class PastTask:
+    """A task as it stands now: its last revision, and what was decided on it."""
+
+    task_id: UUID
+    facts: dict[str, Any]
+    verdict: str
+    policy: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +130,17 @@ def simulate(
     """
     report = Report(days)
     ordered = sorted(policies, key=lambda policy: (policy.priority, policy.name))
-    for rows in _fetch_past_tasks(days, most):
-        for row in rows:
-            _evaluate_row(row, ordered, report)
-        progress(f"Judged {report.tasks:,} tasks")
+    for task in fetch_past_tasks(days, most):
+        _evaluate_task(task, ordered, report)
+        if report.tasks % CHUNK == 0:
+            progress(f"Evaluated {report.tasks:,} tasks")
     return report
 
 
-def _evaluate_row(row: tuple[Any, ...], policies: Sequence[Policy], report: Report) -> None:
-    task_id, payload, agent, before, _, hour = row
-    facts = orjson.loads(payload)
-    facts["agent"] = agent
+def _evaluate_task(task: PastTask, policies: Sequence[Policy], report: Report) -> None:
+    facts = task.facts
     decision = evaluate(policies, facts, settings.APPROVAL_DEFAULT)
-    before, after = before or "unknown", decision.kind.value
+    before, after, hour = task.verdict or "unknown", decision.kind.value, task.created_at.hour
     report.tasks += 1
     report.moves[before, after] += 1
     report.policies[decision.policy or "none"] += 1
@@ -139,7 +149,9 @@ def _evaluate_row(row: tuple[Any, ...], policies: Sequence[Policy], report: Repo
         report.asked[role, hour] += count
     if before != after and len(report.changed) < EXAMPLES:
         report.changed.append(
-            ChangedTask(task_id, facts["task_type"], before, after, decision.policy, decision.why)
+            ChangedTask(
+                task.task_id, facts["task_type"], before, after, decision.policy, decision.why
+            )
         )
 
 
@@ -149,7 +161,15 @@ def _people_asked(decision: PolicyDecision, facts: dict[str, Any]) -> Iterable[t
     return [(each.role, each.count) for each in decision.plan.requirements_for(facts["to_role"])]
 
 
-def _fetch_past_tasks(days: int, most: int | None) -> Iterator[list[tuple[Any, ...]]]:
+def fetch_past_tasks(days: int, most: int | None = None) -> Iterator[PastTask]:
+    """The tasks of the last ``days``, newest first, ``most`` at most; notifications left out."""
+    for rows in _fetch_rows(days, most):
+        for task_id, payload, agent, verdict, policy, created_at in rows:
+            facts = PayloadFacts(payload, orjson.loads(payload) | {"agent": agent})
+            yield PastTask(task_id, facts, verdict, policy, created_at.astimezone(UTC))
+
+
+def _fetch_rows(days: int, most: int | None) -> Iterator[list[tuple[Any, ...]]]:
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION READ ONLY")
         cursor.execute("SET LOCAL statement_timeout = '60s'")

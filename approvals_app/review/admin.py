@@ -1,22 +1,25 @@
 """The reviewers' pages: the list of approvals, the decision page, editing and bulk decisions."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from approvals_app.decisions import break_glass, delegations, eligibility, operations, requirements
 from approvals_app.decisions.bulk import DECISIONS, decide
+from approvals_app.decisions.recall import Then, recall
 from approvals_app.errors import (
     AlreadyDecided,
     ApprovalExpired,
@@ -27,6 +30,7 @@ from approvals_app.errors import (
     OverrideOverdue,
     PayloadDigestMismatch,
     ReauthenticationRequired,
+    RecallTooLate,
     SecondFactorRequired,
     SeparationOfDuties,
 )
@@ -35,11 +39,14 @@ from approvals_app.payload import questions
 from approvals_app.review import inbox, presence
 from approvals_app.review.decision import list_delegates, load_decision
 from approvals_app.review.forms import LONGEST_NOTES, DecisionForm, EditForm
+from approvals_app.review.inbox_views import inbox_url
 from audit_app.base import text_safety
+from audit_app.base.connections import release_connection
 from audit_app.base.errors import Conflict, Invalid, NotFound, OrchestratorError
 from audit_app.base.text_safety import badge, in_a_list, moment, visible
 from audit_app.http.serializers import UUID_TEXT
 from audit_app.ui.admin_base import RecentFilter, RoleFilter, WordsAdmin, actor_of
+from sessions_app.models import Task
 
 MAX_BULK_DECISIONS = 50
 MISSING_PROOFS = (ReauthenticationRequired, SecondFactorRequired)
@@ -123,8 +130,10 @@ class ApprovalAdmin(WordsAdmin):
     def get_urls(self) -> list[URLPattern]:
         edit: Callable[..., HttpResponse] = self.admin_site.admin_view(self.edit_view)
         bulk: Callable[..., HttpResponse] = self.admin_site.admin_view(self.bulk_view)
+        payload: Callable[..., HttpResponse] = self.admin_site.admin_view(self.payload_view)
         return [
             path("<uuid:approval_id>/edit/", edit, name="approvals_app_approval_edit"),
+            path("<uuid:approval_id>/payload/", payload, name="approvals_app_approval_payload"),
             path("bulk/", bulk, name="approvals_app_approval_bulk"),
             *super().get_urls(),
         ]
@@ -141,13 +150,15 @@ class ApprovalAdmin(WordsAdmin):
         except MISSING_PROOFS:
             # Keep the comment: the reviewer returns from the proof by a GET.
             request.session[DRAFT_NOTES] = {str(approval_id): form.cleaned_data["notes"]}
-            return redirect(f"{reverse('signin:prove')}?{urlencode({'next': request.path})}")
+            return redirect(
+                f"{reverse('signin:prove')}?{urlencode({'next': request.get_full_path()})}"
+            )
         except OrchestratorError as error:
             return self._page(
                 request, approval_id, refusal=explain_refusal(error), status=_http_status(error)
             )
         messages.success(request, message)
-        return redirect("admin:index")
+        return redirect(inbox_url(request, done=approval_id))
 
     def edit_view(self, request: HttpRequest, approval_id: UUID) -> HttpResponse:
         """Edit the payload. Somebody else then has to approve the revision."""
@@ -169,14 +180,16 @@ class ApprovalAdmin(WordsAdmin):
                 try:
                     operations.edit(approval_id, by=actor_of(request), **changes)
                 except MISSING_PROOFS:
-                    proof = urlencode({"next": request.path})
+                    proof = urlencode({"next": request.get_full_path()})
                     return redirect(f"{reverse('signin:prove')}?{proof}")
                 except OrchestratorError as error:
                     refusal, status = explain_refusal(error), _http_status(error)
+                    # Somebody else may have been faster: show what waits now.
+                    context = load_decision(approval_id, actor_of(request))
                 else:
                     message = "Revision saved. Somebody else has to approve it."
                     messages.success(request, message)
-                    return redirect("admin:index")
+                    return redirect(inbox_url(request, done=approval_id))
             else:
                 refusal = " ".join(str(e) for errors in form.errors.values() for e in errors)
                 status = 400
@@ -196,20 +209,44 @@ class ApprovalAdmin(WordsAdmin):
             title=f"Edit {context.task.task_type}",
             decision=context,
             values=values,
+            kept=request.method == "POST",
+            decision_url=_page_url(approval_id, request.GET),
             refusal=refusal,
             obstacle=obstacle and explain_refusal(context.obstacle),  # type: ignore[arg-type]
             longest_notes=LONGEST_NOTES,
         )
 
+    def payload_view(self, request: HttpRequest, approval_id: UUID) -> HttpResponse:
+        """The whole payload: as JSON in ASCII, or with ``?exact`` the bytes whose digest is
+        approved, as a file."""
+        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            approval = Approval.objects.visible_to(actor_of(request)).one(approval_id)
+        except NotFound as error:
+            raise Http404(str(error)) from error
+        if "exact" in request.GET:
+            name = f'attachment; filename="{approval.payload_digest}.json"'
+            headers = {"Content-Disposition": name}
+            return HttpResponse(
+                approval.task.payload_bytes, "application/octet-stream", headers=headers
+            )
+        # ASCII has no letters that look alike, and escapes show what is hidden.
+        payload = json.loads(approval.task.payload)
+        text = json.dumps(payload, indent=2, sort_keys=True).replace("\x7f", "\\u007f")
+        return HttpResponse(text, "text/plain; charset=us-ascii")
+
     def bulk_view(self, request: HttpRequest) -> HttpResponse:
         """Decide on several approvals: first show each with its digest, then decide one by one."""
-        if request.method != "POST" or not self.has_view_permission(request):
+        if not self.has_view_permission(request):
             raise PermissionDenied
-        ids = [UUID(text) for text in request.POST.getlist("approval") if UUID_TEXT.fullmatch(text)]
+        # Chosen by GET, so that the choice survives a reload and another sign-in.
+        chosen = request.POST.getlist("approval") or request.GET.getlist("approval")
+        ids = [UUID(text) for text in chosen if UUID_TEXT.fullmatch(text)]
         decision = request.POST.get("decision")
         if not ids or len(ids) > MAX_BULK_DECISIONS:
             messages.error(request, f"Select 1 to {MAX_BULK_DECISIONS} requests.")
-            return redirect("admin:index")
+            return redirect(inbox_url(request))
         outcomes: dict[UUID, str] = {}
         if decision in DECISIONS:
             # Only the comment is validated here: each approval has a digest of its own.
@@ -245,6 +282,7 @@ class ApprovalAdmin(WordsAdmin):
             done=sum(not text for text in outcomes.values()),
             notes=request.POST.get("notes", ""),
             longest_notes=LONGEST_NOTES,
+            inbox_url=inbox_url(request),
         )
 
     def _page(
@@ -258,21 +296,27 @@ class ApprovalAdmin(WordsAdmin):
         view_time = timedelta()
         if decision.approval.status == Approval.Status.PENDING:
             view_time = presence.record_view(approval_id, request.user)
-        obstacle, draft = decision.obstacle, ""
+        obstacle, draft, confirmed = decision.obstacle, "", False
         if isinstance(obstacle, MISSING_PROOFS):
             obstacle = None  # the proof is asked for when they decide
         elif str(approval_id) in request.session.get(DRAFT_NOTES, {}):
             # They come back from proving who they are: give them their comment back.
             draft = request.session.pop(DRAFT_NOTES)[str(approval_id)]
-            if obstacle is None:
+            confirmed = obstacle is None
+            if confirmed:
                 messages.info(request, IDENTITY_CONFIRMED)
         context = {
             "title": decision.task.task_type,
+            "budget": text_safety.budget.get(),
             "decision": decision,
             "approval": decision.approval,
             "task": decision.task,
             "refusal": refusal,
             "obstacle": obstacle and explain_refusal(obstacle),
+            "confirmed": confirmed,
+            "too_late": isinstance(decision.recall_refusal, RecallTooLate)
+            and explain_refusal(decision.recall_refusal),
+            "inbox_url": inbox_url(request),
             "notes": request.POST.get("notes", draft),
             "longest_notes": LONGEST_NOTES,
             "own_vote": decision.vote_of(actor_of(request)),
@@ -284,7 +328,12 @@ class ApprovalAdmin(WordsAdmin):
             "typed": request.POST.get("typed", ""),
             "seconds_left": requirements.seconds_left(decision.approval, view_time),
         }
-        return self.page(request, "admin/approvals_app/decision.html", status=status, **context)
+        response: Any = self.page(
+            request, "admin/approvals_app/decision.html", status=status, **context
+        )
+        # Drawn here, after the last query: a hostile payload takes a while.
+        release_connection()
+        return cast("HttpResponse", response.render())
 
 
 def _run_decision(request: HttpRequest, approval_id: UUID, form: dict[str, Any]) -> str:
@@ -303,7 +352,7 @@ def _run_decision(request: HttpRequest, approval_id: UUID, form: dict[str, Any])
             missing = approval.needed - sum(v.choice == "yes" for v in approval.votes_cast)
             if missing > 0:
                 return f"Your approval is recorded. {missing} more needed."
-            return "Request approved."
+            return _describe_approved(approval)
         case "reject":
             approval = operations.reject(approval_id, notes=notes, **bound)
             if approval.status == Approval.Status.PENDING:
@@ -318,9 +367,31 @@ def _run_decision(request: HttpRequest, approval_id: UUID, form: dict[str, Any])
         case "delegate":
             delegations.delegate(approval_id, by=by, to=form["to"].strip(), reason=notes)
             return f"{form['to'].strip()} can now decide for you."
+        case "recall_cancel":
+            recall(approval_id, by=by, reason=notes, then=Then.CANCEL)
+            return "Recalled. The task is cancelled."
+        case "recall_wait":
+            recall(approval_id, by=by, reason=notes, then=Then.WAIT)
+            return "Recalled. The task waits for approval again."
         case _:
             break_glass.break_glass(approval_id, reason=notes, **bound)
             return "Approved without the others. They were notified to review it."
+
+
+def _describe_approved(approval: Approval) -> str:
+    if approval.task.status != Task.Status.APPROVED or approval.override_id:
+        return "Request approved."
+    return format_html(
+        "Request approved. Until an agent claims the task, you can "
+        '<a class="o-link" href="{}">recall it</a>.',
+        f"{_page_url(approval.pk)}#recall",
+    )
+
+
+def _page_url(approval_id: UUID, query: QueryDict | None = None) -> str:
+    """The page of one decision; ``query`` says where in the inbox it was opened."""
+    path = reverse("admin:approvals_app_approval_change", args=[approval_id])
+    return f"{path}?{query.urlencode()}" if query else path
 
 
 def _http_status(error: OrchestratorError) -> int:
@@ -348,17 +419,28 @@ def explain_refusal(error: OrchestratorError) -> str:
             return "What you typed does not match. Nothing was approved."
         case OverrideOverdue():
             return "The review of an earlier override is overdue; it comes first."
+        case RecallTooLate():
+            return f"It is too late to recall this: {_describe_claim(error.data)}."
         case _:
             return str(error)
 
 
 def _describe_outcome(data: dict[str, Any]) -> str:
-    at = timezone.localtime(datetime.fromisoformat(data["decision_at"]))
-    when = f"on {at:%-d %B %Y at %H:%M %Z}"
+    when, who = _format_moment(data["decision_at"]), data["decided_by"]
     match data["state"]:
         case "approved" | "rejected" as verb:
-            return f"{data['decided_by']} {verb} this {when}."
+            return f"{who} {verb} this {when}."
         case "expired":
             return f"Expired {when}, before anybody decided."
         case _:
-            return f"Withdrawn {when}."
+            # "nobody": a deadline or another rule of the system.
+            by = f" by {who}" if who != "nobody" else ""
+            return f"Withdrawn{by} {when}: {data.get('why') or 'nothing waits for it any more.'}"
+
+
+def _describe_claim(data: dict[str, Any]) -> str:
+    return f"{data['claimed_by']} claimed the task {_format_moment(data['claimed_at'])}"
+
+
+def _format_moment(text: str) -> str:
+    return f"on {timezone.localtime(datetime.fromisoformat(text)):%-d %B %Y at %H:%M %Z}"

@@ -15,17 +15,26 @@ from django.core.cache import cache
 from django.db import connection
 from django.utils import timezone
 
+from approvals_app.decisions.voters import Undecidable, find_undecidable
 from audit_app.base.actors import Actor
 from audit_app.models import CommandRun
 
 WINDOWS = (7, 30, 90)
 MAX_ROWS = 10
 MAX_PEOPLE = 50
+MAX_KINDS = 200
+"""How many kinds of waiting requests are searched, oldest first, for those nobody can decide."""
 LATEST_VOTES = 100
 """How many of a person's newest votes the median times are computed from."""
 
 CACHE_SECONDS = 60
-SCHEDULED_COMMANDS = ("expire_approvals", "expire_sessions", "remind_approvals", "release_leases")
+SCHEDULED_COMMANDS = (
+    "expire_approvals",
+    "expire_sessions",
+    "remind_approvals",
+    "release_leases",
+    "purge",
+)
 AGES = (
     ("under an hour", timedelta(hours=1)),
     ("under a day", timedelta(days=1)),
@@ -68,6 +77,20 @@ SELECT 'type', task_type, NULL, count(*)::float8,
     percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds),
     percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds)
     FROM ended WHERE seconds IS NOT NULL GROUP BY task_type
+"""
+# Requests that differ in nothing on which the right to vote depends stand for each other.
+ALIKE_SQL = """
+SELECT (array_agg(asked.id ORDER BY asked.created_at))[1], min(task_type), min(agent.name), count(*)
+FROM (
+    SELECT approval.*, task.agent_id, task.task_type, upper(task.on_behalf_of) AS on_behalf_of,
+        CASE WHEN approval.revision > 1 OR override_id IS NOT NULL OR EXISTS (
+            SELECT FROM approvals AS other JOIN votes ON votes.approval_id = other.id
+            WHERE other.task_id = task.id) THEN approval.id END AS alone
+    FROM approvals AS approval JOIN tasks AS task ON task.id = approval.task_id
+    WHERE approval.status = 'pending' AND (%(all)s OR approver_role = ANY(%(roles)s))
+) AS asked JOIN agents AS agent ON agent.id = asked.agent_id
+GROUP BY approver_role, needed, agent_id, on_behalf_of, requested_by_id, alone
+ORDER BY min(asked.created_at) LIMIT %(kinds)s
 """
 ROUTED_SQL = """
 SELECT agent.name, sum(asked)::int, sum(approved)::int, sum(refused)::int FROM (
@@ -156,10 +179,21 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """Waiting requests of one kind that can't be decided; ``oldest`` is the oldest of them."""
+
+    oldest: Undecidable
+    task_type: str
+    agent: str
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     days: int
     waiting_by_role: Table
     waiting_by_age: Table
+    stuck: list[Stuck]
     decisions: Table
     speed: Table
     agents: Table
@@ -182,13 +216,14 @@ def load_figures(actor: Actor, days: int) -> Figures:
 
 
 def compute_figures(actor: Actor, days: int) -> Figures:
-    """All figures over the last ``days`` days, in five statements."""
+    """All figures over the last ``days`` days, in seven statements."""
     scope = {
         "all": actor.auditor,
         "roles": list(actor.roles),
         "me": int(actor.id),
         "window": timedelta(days=days),
         "most": MAX_PEOPLE,
+        "kinds": MAX_KINDS,
         "latest": LATEST_VOTES,
         "ages": [age for _, age in AGES],
     }
@@ -199,6 +234,7 @@ def compute_figures(actor: Actor, days: int) -> Figures:
         days=days,
         waiting_by_role=Table(("Group", "Waiting"), _sum_by(waiting, 0)),
         waiting_by_age=Table(("Age", "Waiting"), _count_by_age(waiting)),
+        stuck=_find_stuck(scope),
         decisions=Table(("Day", "Decisions", *OUTCOMES), _count_by_day(decided, days)),
         speed=Table(("Type", "Decided", "Median", "p95"), _summarize_by_type(decided)),
         agents=Table(("Agent", "Tasks"), [row[:2] for row in routed[:MAX_ROWS]]),
@@ -220,6 +256,14 @@ def compute_figures(actor: Actor, days: int) -> Figures:
         runs=list(CommandRun.objects.filter(command__in=SCHEDULED_COMMANDS).order_by("command")),
         at=timezone.now(),
     )
+
+
+def _find_stuck(scope: dict[str, Any]) -> list[Stuck]:
+    alike = {oldest: rest for oldest, *rest in _fetch_rows(ALIKE_SQL, scope)}
+    undecidable = find_undecidable(alike)
+    return [
+        Stuck(undecidable[oldest], *alike[oldest]) for oldest in alike if oldest in undecidable
+    ][:MAX_ROWS]
 
 
 def _fetch_rows(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:

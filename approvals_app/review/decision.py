@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,28 +10,48 @@ from django.contrib.auth.models import User
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.utils import timezone
 
-from approvals_app.decisions import eligibility
+from approvals_app.decisions import aliases, eligibility, voters
+from approvals_app.decisions.recall import check_may_recall
 from approvals_app.models import Approval, Vote
 from approvals_app.payload import renderers
 from approvals_app.payload.diffs import Line, diff_lines, diff_tasks
-from approvals_app.payload.summary import format_amount
+from approvals_app.payload.headline import format_amount
+from approvals_app.payload.summary import Summary, summarize_text
 from approvals_app.review.inbox import summarize_task
 from approvals_app.review.timelines import filter_visible, list_states
 from audit_app.base import text_safety
 from audit_app.base.actors import Actor
 from audit_app.base.errors import OrchestratorError
+from audit_app.base.events import EventType
 from audit_app.base.prepared import Prepared
 from audit_app.models import Event
 from audit_app.ui.state_diagram import StateDiagram, build_state_diagram
-from sessions_app.models import Task
+from sessions_app.models import AgentSession, Task
 from sessions_app.querysets import of_known_tasks
 
 MAX_EVENTS = 100
 MAX_SIMILAR = 5
 RECENT_TASKS = 500
 COMPARED_FIELDS = ("description", "data", "context")
+LARGE = 100_000
+"""Bytes of a payload above which the page shows it once, and not as JSON and as bytes too."""
 DECIDED_STATES = ("approved", "rejected", "expired")
 APPROVED_STATES = ("approved", "claimed", "completed", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """What took the place of an approval that is no longer waited for.
+
+    ``what`` is revised, recalled or escalated; ``by`` is who did it, "" where time did. ``waiting``
+    is the approval to look at now; None: nothing waits any more.
+    """
+
+    what: str
+    by: str
+    at: datetime
+    reason: str
+    waiting: Approval | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +60,10 @@ class DecisionContext:
 
     ``payload`` is parsed from the text whose digest is ``payload_digest``, so that a vote approves
     exactly what is shown. ``obstacle`` says why the reader can't decide; None: they can.
+    ``recall_refusal`` says why they can't recall it. ``successor`` is what waits instead.
     ``difference`` is what the present revision changed. ``similar`` are the latest decisions on
     tasks of the same type and agent, and ``last_approved`` is the last such task that was approved.
+    ``undecidable`` are those of the approvals that too few people may decide now.
     """
 
     approval: Approval
@@ -53,11 +76,40 @@ class DecisionContext:
     difference: list[Line]
     similar: list[Approval]
     last_approved: Task | None
+    undecidable: list[voters.Undecidable]
+    successor: Successor | None
+    recall_refusal: OrchestratorError | None
+
+    @property
+    def can_recall(self) -> bool:
+        """Whether the reader can take back what this approval approved."""
+        return self.approval.status == Approval.Status.APPROVED and self.recall_refusal is None
+
+    @property
+    def session_ended(self) -> bool:
+        """Whether the session that asks is over although its task still waits or is unused."""
+        session = self.task.session
+        unfinished = (Task.Status.AWAITING_APPROVAL, Task.Status.APPROVED)
+        return (
+            session is not None
+            and session.status not in AgentSession.OPEN
+            and self.task.status in unfinished
+        )
 
     @property
     def rendering(self) -> renderers.Rendering:
         """The payload, rendered for its task type."""
         return renderers.render(self.payload["task_type"], self.payload)
+
+    @property
+    def facts(self) -> Summary:
+        """What the payload asks for, in a few facts."""
+        return summarize_text(self.task.payload)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the page only links to the payload's JSON and bytes."""
+        return len(self.task.payload_bytes) > LARGE
 
     @property
     def machine(self) -> StateDiagram:
@@ -104,6 +156,11 @@ class DecisionContext:
         return self.approval.task
 
     @property
+    def is_requester_unknown(self) -> bool:
+        """Whether nobody here has, or had, the name that the agent asks on behalf of."""
+        return not aliases.is_known(self.task.on_behalf_of)
+
+    @property
     def summary(self) -> str:
         return summarize_task(self.task, self.payload["description"])
 
@@ -136,6 +193,7 @@ def load_decision(approval_id: UUID, actor: Actor) -> DecisionContext:
     votes = Prefetch("votes", Vote.objects.select_related("voter", "seat_of"))
     prefetch_related_objects([approval, *others], votes)
     latest = _query_events(actor, trace_id=task.trace_id)
+    pending = [each.pk for each in (approval, *others) if each.status == Approval.Status.PENDING]
     return DecisionContext(
         approval=approval,
         payload=json.loads(task.payload),
@@ -147,6 +205,9 @@ def load_decision(approval_id: UUID, actor: Actor) -> DecisionContext:
         difference=diff_tasks([task.pk]).get(task.pk, []) if task.revision > 1 else [],
         similar=similar,
         last_approved=_find_last_approved(task, actor),
+        successor=_find_successor(approval, others),
+        recall_refusal=_find_recall_refusal(approval, actor),
+        undecidable=list(voters.find_undecidable(pending).values()),
     )
 
 
@@ -209,6 +270,45 @@ def _find_obstacle(approval: Approval, actor: Actor) -> OrchestratorError | None
         eligibility.voting_seat(approval, actor, timezone.now())
     except OrchestratorError as refusal:
         return refusal
+    return None
+
+
+def _find_recall_refusal(approval: Approval, actor: Actor) -> OrchestratorError | None:
+    """The error that ``actor`` would get by recalling; None: they can, or nothing was approved."""
+    if approval.status != Approval.Status.APPROVED:
+        return None
+    try:
+        check_may_recall(approval, actor)
+    except OrchestratorError as refusal:
+        return refusal
+    return None
+
+
+def _find_successor(approval: Approval, others: list[Approval]) -> Successor | None:
+    """What took the place of ``approval``; ``others`` are the other approvals of its task."""
+    if approval.status == Approval.Status.PENDING:
+        return None
+    pending = [
+        each
+        for each in others
+        if each.status == Approval.Status.PENDING and each.override_id is None
+    ]
+    # Whoever is sent on decides for the same group, if it is asked.
+    pending.sort(key=lambda each: each.approver_role != approval.approver_role)
+    waiting = pending[0] if pending else None
+    if approval.escalated_to_id and approval.revision == approval.task.revision:
+        return Successor("escalated", "", approval.updated_at, "", waiting)
+    # Each of these events ended one revision, so that they are counted as revisions are.
+    ended = Event.objects.filter(
+        subject_type=approval.task.subject_type,
+        subject_id=approval.task_id,
+        event_type__in=(EventType.TASK_REVISED, EventType.TASK_RECALLED),
+    ).order_by("seq")
+    for event in ended[approval.revision - 1 : approval.revision]:
+        reason = event.metadata.get("reason", "") or event.metadata.get("notes", "")
+        _, what = event.event_type.split(".")
+        _, _, by = event.actor.partition(":")
+        return Successor(what, by, event.timestamp, reason, waiting)
     return None
 
 

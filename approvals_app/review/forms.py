@@ -10,10 +10,21 @@ from rest_framework.settings import api_settings
 
 LONGEST_NOTES = 20_000
 LONGEST_JSON = 1_000_000
-DECISIONS = ("approve", "reject", "request_changes", "withdraw_vote", "delegate", "break_glass")
+DECISIONS = (
+    "approve",
+    "reject",
+    "request_changes",
+    "withdraw_vote",
+    "delegate",
+    "break_glass",
+    "recall_cancel",
+    "recall_wait",
+)
 REQUIRED_COMMENTS = {
     "request_changes": "Write in the comment what should change.",
     "break_glass": "Give the reason for the emergency.",
+    "recall_cancel": "Say why you recall the approval.",
+    "recall_wait": "Say why you recall the approval.",
 }
 
 

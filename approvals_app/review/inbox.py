@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -29,7 +29,8 @@ from django.db.models.functions import Coalesce, Left, Now
 
 from approvals_app.models import Approval, Override, Viewer, Vote
 from approvals_app.payload.diffs import Line, diff_tasks
-from approvals_app.payload.summary import format_amount
+from approvals_app.payload.headline import format_amount
+from approvals_app.payload.summary import Summary, summarize_text
 from approvals_app.review.presence import PRESENCE_TIMEOUT
 from audit_app.base.actors import Actor
 from audit_app.base.text_safety import shorten
@@ -51,6 +52,9 @@ LONGEST_SEARCH = 200
 LAST_PAGE = 10_000
 WORD_BREAK = re.compile(r"[\s!-/:-@\[-`{-~]+")
 """Separates the words of a search, exactly as the SQL function tasks_words does."""
+
+SMALL_PAYLOAD = 65_536
+"""Bytes of a payload whose summary a row shows."""
 
 LARGE_COLUMNS = ("data", "context", "payload", "description", "result", "error")
 COUNTED_MEMBERS = {
@@ -108,12 +112,11 @@ SELECT theirs.id FROM agents CROSS JOIN LATERAL (
     ORDER BY created_at DESC LIMIT %s) AS theirs
 WHERE agents.owner_id = %s
 UNION
-SELECT named.id FROM auth_user CROSS JOIN LATERAL (
-    VALUES (upper(username)), (upper(email))) AS person (name)
+SELECT named.id FROM reviewer_facts(%s) AS facts
+CROSS JOIN LATERAL unnest(facts.names) AS person (name)
 CROSS JOIN LATERAL (
     SELECT id FROM tasks WHERE upper(on_behalf_of) = person.name AND on_behalf_of <> ''
     ORDER BY created_at DESC LIMIT %s) AS named
-WHERE auth_user.id = %s
 """
 # The first half uses a partial index, whose condition and expression it must repeat exactly.
 SEARCH_SQL = """
@@ -176,17 +179,18 @@ class Filters:
             values["page"] = number
         return urlencode({name: value for name, value in values.items() if value})
 
-    def filter_approvals(self, approvals: "QuerySet[Approval]") -> "QuerySet[Approval]":
-        if self.role:
-            approvals = approvals.filter(approver_role=self.role)
+    def select_waiting(self, actor: Actor) -> "QuerySet[Approval]":
+        """What waits for ``actor`` and matches, one row for each task."""
+        among = Q(approver_role=self.role) if self.role else Q()
+        if self.age:
+            among &= Q(created_at__lte=Now() - AGES[self.age][1])
+        approvals: QuerySet[Approval] = Approval.objects.waiting_for(actor, among)
         if self.type:
             approvals = approvals.filter(task__task_type=self.type)
         if self.agent:
             # By a constant: of a join PostgreSQL can't tell whether it leaves much or little.
             agent = Agent.objects.filter(name=self.agent).values_list("pk", flat=True).first()
             approvals = approvals.filter(task__agent_id=agent) if agent else approvals.none()
-        if self.age:
-            approvals = approvals.filter(created_at__lte=Now() - AGES[self.age][1])
         return approvals.filter(_matches_words(self.q)) if self.q else approvals
 
 
@@ -198,6 +202,7 @@ class WaitingRow:
     summary: str
     amount: str
     reach: str = ""
+    facts: Summary | None = None
     missing: int = 0
     viewer_names: list[str] = field(default_factory=list)
     changes_requested: bool = False
@@ -217,6 +222,7 @@ class DecidedRow:
     summary: str
     amount: str
     reach: str
+    facts: Summary | None
 
     @property
     def key(self) -> str:
@@ -234,6 +240,7 @@ class RequestRow:
     summary: str
     amount: str
     reach: str
+    facts: Summary | None
     waits_for: list[str]
     is_visible: bool
 
@@ -270,11 +277,15 @@ def load_page(actor: Actor, filters: Filters) -> Page:
     start = (filters.page - 1) * PAGE_SIZE
     # Choose the page's ids first, so that votes and viewers are only counted for these rows; the
     # one row more tells whether there is a next page.
-    waiting = filters.filter_approvals(Approval.objects.waiting_for(actor)).order_by(*URGENCY)
+    waiting = filters.select_waiting(actor).order_by(*URGENCY)
     page_ids = waiting.values("pk")[start : start + PAGE_SIZE + 1]
     approvals = list(
         _annotate_rows(Approval.objects.filter(pk__in=page_ids), actor).order_by(*URGENCY)
     )
+    if not approvals and start:
+        # What was on this page was decided: show the last one that there is.
+        left = waiting.order_by()[:start].count()
+        return load_page(actor, replace(filters, page=max(1, -(-left // PAGE_SIZE))))
     rows = [_build_waiting_row(approval) for approval in approvals[:PAGE_SIZE]]
     return Page(rows, filters.page, has_next=len(approvals) > PAGE_SIZE)
 
@@ -294,14 +305,15 @@ def load_rows(actor: Actor, ids: Iterable[UUID]) -> list[WaitingRow]:
 
 
 def list_open_overrides(actor: Actor) -> list[Override]:
-    """The ten overrides (break glass) whose review is due first."""
-    overrides = Override.objects.visible_to(actor).filter(status=Override.Status.OPEN)
+    """The ten overrides (break glass) that wait for ``actor``'s review and are due first."""
+    reviews = Approval.objects.waiting_for(actor).filter(override=OuterRef("pk"))
+    overrides = Override.objects.filter(Exists(reviews), status=Override.Status.OPEN)
     listed = overrides.select_related("opened_by", "task").defer(*_large_columns("task"))
     return list(listed.order_by("review_due_at")[:10])
 
 
 def count_waiting(actor: Actor) -> int:
-    """How many approvals wait for ``actor``, counted up to MAX_COUNT + 1."""
+    """How many decisions wait for ``actor``, counted up to MAX_COUNT + 1."""
     count: int = Approval.objects.waiting_for(actor).order_by()[: MAX_COUNT + 1].count()
     return count
 
@@ -342,7 +354,7 @@ def select_for_export(actor: Actor, filters: Filters) -> tuple["QuerySet[Any]", 
         case "asked":
             rows = _latest_requests(actor)
         case _:
-            rows = filters.filter_approvals(Approval.objects.waiting_for(actor))
+            rows = filters.select_waiting(actor)
     return rows, CSV_COLUMNS[filters.tab]
 
 
@@ -372,7 +384,8 @@ def _load_decided_page(actor: Actor, number: int) -> Page:
 
 def _latest_requests(actor: Actor) -> "QuerySet[Task]":
     """The latest tasks routed by ``actor``'s agents or on ``actor``'s behalf."""
-    values = [MAX_HISTORY, actor.id, MAX_HISTORY, actor.id]
+    person = int(actor.id)
+    values = [MAX_HISTORY, person, person, MAX_HISTORY]
     return Task.objects.filter(pk__in=RawSQL(REQUESTS_SQL, values))  # noqa: S611  # a constant
 
 
@@ -444,7 +457,17 @@ def _summary_annotations(path: str) -> dict[str, Any]:
         "description_start": Left(f"{prefix}description", SUMMARY_LENGTH * 2),
         "amount": Left(KeyTextTransform("amount", data), 30),
         "currency": Left(KeyTextTransform("currency", data), 10),
+        "small_payload": _SmallText(f"{prefix}payload"),
     }
+
+
+class _SmallText(Func):
+    """A text of at most SMALL_PAYLOAD bytes, or NULL: how long it is stands in its header."""
+
+    output_field = TextField()
+    template = (
+        f"CASE WHEN octet_length(%(expressions)s) <= {SMALL_PAYLOAD} THEN %(expressions)s END"
+    )
 
 
 # Evaluated in the database: the list itself may be long, only its length is sent.
@@ -502,7 +525,9 @@ def _build_request_row(task: Any) -> RequestRow:
 
 
 def _summarize_row(task: Task, row: Any) -> dict[str, Any]:
+    facts = summarize_text(row.small_payload) if row.small_payload else None
     return {
+        "facts": facts if facts and facts.facts else None,
         "summary": summarize_task(task, row.description_start),
         "amount": format_amount(row.amount, row.currency),
         "reach": format_reach((name, getattr(row, f"reach_{name}")) for name in COUNTED_MEMBERS),

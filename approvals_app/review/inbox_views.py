@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -45,7 +46,9 @@ def staff_only(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespo
 def inbox_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """The context of the admin's index, which is the inbox (UNFOLD["DASHBOARD_CALLBACK"])."""
     actor, filters = actor_of(request), _parse_filters(request.GET)
+    done = request.GET.get("done", "")
     page_context = {
+        "done": done if UUID_TEXT.fullmatch(done) else "",
         "overrides": inbox.list_open_overrides(actor),
         "views": presence.list_saved_views(request.user),
         "most_views": presence.MAX_SAVED_VIEWS,
@@ -173,6 +176,8 @@ def _build_list_context(request: HttpRequest, filters: inbox.Filters) -> dict[st
     page = inbox.load_page(actor, filters)
     return {
         "page": page,
+        "listed": _list_with_places(filters, page),
+        "place": filters.to_page(page.number),
         "filters": filters,
         "roles": actor.roles,
         "waiting": _format_count(count) if count else "",
@@ -180,6 +185,34 @@ def _build_list_context(request: HttpRequest, filters: inbox.Filters) -> dict[st
         "previous": filters.to_page(page.previous_number),
         "next": filters.to_page(page.next_number),
     }
+
+
+def _list_with_places(filters: inbox.Filters, page: inbox.Page) -> list[tuple[Any, str]]:
+    """Each row with the query of its link, by which ``inbox_url`` leads back to where it was."""
+    keys = [row.key for row in page.rows]
+    # What is decided leaves the tab, and the row below it takes its place.
+    places = [*keys[1:], *keys[-2:-1]] if filters.tab == "waiting" else keys
+    back = filters.to_page(page.number)
+    queries = [urlencode({"inbox": back, "row": key}) for key in places]
+    # The only row has no neighbour.
+    queries += [urlencode({"inbox": back})] * (len(keys) - len(queries))
+    return list(zip(page.rows, queries, strict=True))
+
+
+def inbox_url(request: HttpRequest, done: UUID | None = None) -> str:
+    """The address of the inbox as it was when the reader opened the present page from it: its tab,
+    filters, page and row. ``done``: what was decided, whose draft the browser can forget."""
+    try:
+        filters = inbox.Filters.parse(QueryDict(request.GET.get("inbox", "")))
+    except ValueError:
+        filters = inbox.Filters()
+    query = filters.to_page(filters.page)
+    parts = [query] if query else []
+    if done is not None:
+        parts.append(urlencode({"done": done}))
+    row = request.GET.get("row", "")
+    fragment = f"#row-{row}" if UUID_TEXT.fullmatch(row) else ""
+    return reverse("admin:index") + (f"?{'&'.join(parts)}" if parts else "") + fragment
 
 
 def _build_tabs(filters: inbox.Filters) -> list[dict[str, Any]]:

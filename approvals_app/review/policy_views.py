@@ -21,6 +21,7 @@ from approvals_app.decisions import delegations
 from approvals_app.models import ApprovalPolicy, Delegation
 from approvals_app.notifications.views import notifications
 from approvals_app.policy import evaluation, operations
+from approvals_app.policy.checking import find_warnings
 from approvals_app.policy.files import FileInvalid, dump, dump_file, parse_file
 from approvals_app.policy.language import Policy
 from approvals_app.policy.simulation import Report, simulate
@@ -255,6 +256,8 @@ def _run_action(
     if action == "try":
         # Simulate what saving would make active: this policy in place of its present version.
         others = [other for other in evaluation.load_policies() if other.name != policy.name]
+        for warning in find_warnings(policy):
+            messages.warning(request, warning)
         return simulate([*others, policy], days=days, most=MAX_SIMULATED_TASKS)
     if record is None:
         record = operations.create_policy(policy, by=by)
@@ -263,6 +266,8 @@ def _run_action(
     else:
         operations.change_policy(policy, by=by, expected_version=_parse_version(request))
     messages.success(request, f"{policy.name} is active.")
+    for warning in find_warnings(policy):
+        messages.warning(request, warning)
     return redirect("pages:policy", record.pk)
 
 
@@ -319,7 +324,7 @@ def _list_versions(record: ApprovalPolicy) -> list[Version]:
     for event in events:
         metadata = event.metadata
         document = {name: metadata[name] for name in operations.COLUMNS} | metadata["rule"]
-        after = dump(Policy.parse(document))
+        after = dump(Policy.parse(document, version=event.seq))
         lines = difflib.ndiff(before.splitlines(), after.splitlines())
         difference = [(line[0], line[2:]) for line in lines if line[0] in "+-"]
         action = event.event_type.removeprefix("policy.")

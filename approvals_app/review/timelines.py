@@ -84,9 +84,7 @@ def load_task(task_id: UUID, actor: Actor, **page: Any) -> Timeline:
 
 def load_session(session_id: UUID, actor: Actor, **page: Any) -> Timeline:
     """The session and the traces of the tasks it routed. Raises NotFound."""
-    session: AgentSession = AgentSession.objects.one(session_id)
-    if not (actor.auditor or _is_addressed_in(session, actor)):
-        raise NotFound(what="session")
+    session: AgentSession = AgentSession.objects.get_visible(actor, session_id)
     tasks = Task.objects.filter(session=session).order_by("-created_at")[:MAX_TASKS]
     traces = {session.trace_id, *tasks.values_list("trace_id", flat=True)}
     timeline = _load_page(f"Session {session}", Q(trace_id__in=traces), actor, **page)
@@ -116,13 +114,6 @@ def filter_visible(events: "QuerySet[Event]", actor: Actor) -> "QuerySet[Event]"
         return events
     scanned = events.values("pk")[:SCANNED_EVENTS]
     return Event.objects.filter(pk__in=scanned).visible_to(actor).order_by("-position")
-
-
-def _is_addressed_in(session: AgentSession, actor: Actor) -> bool:
-    """Whether the session routed a task to ``actor``'s roles or for their approval."""
-    # Not visible_to(): PostgreSQL overestimates a session's tasks and would scan all approvals.
-    tasks = Task.objects.filter(session=session, to_role__in=actor.roles)
-    return tasks.exists() or Approval.objects.asking(actor).filter(task__session=session).exists()
 
 
 def _load_page(

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from approvals_app.payload import highlighting, json_tree
+from approvals_app.payload.diffs import Line, render_lines
 from audit_app.base import text_safety
 from audit_app.base.text_safety import Link, badge
 
@@ -39,6 +40,12 @@ def tree(value: Any) -> SafeString:
 def code(text: str, language: str) -> SafeString:
     """``text`` as source code, highlighted for ``language``."""
     return highlighting.highlight_code(str(text), language)
+
+
+@register.filter
+def difference(lines: list[Line]) -> SafeString:
+    """A diff, line by line."""
+    return render_lines(lines)
 
 
 @register.filter

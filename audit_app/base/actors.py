@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import F, OuterRef, Q, QuerySet, Value
@@ -33,7 +34,6 @@ SECOND_FACTORS_ACR = frozenset(
     }
 )
 
-CLOCK_SKEW_SECONDS = 60
 READ_EVERYTHING = "audit_app.read_everything"
 
 
@@ -75,7 +75,7 @@ def _parse_time(seconds: Any) -> datetime | None:
         return None
     now = datetime.now(UTC)
     # The issuer's clock may run ahead of ours.
-    if not 0 < seconds < now.timestamp() + CLOCK_SKEW_SECONDS:
+    if not 0 < seconds < now.timestamp() + settings.OIDC_CLOCK_SKEW.total_seconds():
         return None
     return min(now, datetime.fromtimestamp(int(seconds), UTC))
 

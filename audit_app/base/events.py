@@ -24,10 +24,12 @@ class EventType(models.TextChoices):
     TASK_REJECTED = "task.rejected"
     TASK_EXPIRED = "task.expired"
     TASK_CLAIMED = "task.claimed"
+    TASK_LEASE_EXTENDED = "task.lease_extended"
     TASK_RELEASED = "task.released"
     TASK_COMPLETED = "task.completed"
     TASK_FAILED = "task.failed"
     TASK_CANCELLED = "task.cancelled"
+    TASK_RECALLED = "task.recalled"
     TASK_PURGED = "task.purged"
 
     APPROVAL_REQUESTED = "approval.requested"

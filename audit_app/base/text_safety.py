@@ -4,17 +4,24 @@ A reviewer approves what they read. Characters that reverse text, take no space 
 would let an agent show one thing and mean another, so each is shown as its code. What looks like
 something else (letters of another alphabet, links, stacked marks) and what addresses the reader
 instead of describing the task is marked, and counted by ``find_suspicious``. Nothing is forbidden.
+
+A page has a Budget: one mark takes sixty bytes, and a payload may need a hundred thousand. What
+exceeds it is left out, and the page says so and links to all of it (Budget.is_exceeded).
 """
 
+import heapq
 import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from html import escape
+from itertools import chain, islice
 from typing import Any
 
 import orjson
@@ -36,9 +43,9 @@ _PICTURE = (
 )
 _TONED = f"{_PICTURE}[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]?"
 PIECE = re.compile(
-    # An emoji, whose joiners and selectors hide nothing.
-    rf"(?P<emoji>{_TONED}(?:\u200d{_TONED})*|[0-9#*]\ufe0f\u20e3)"
-    rf"|(?P<hidden>{UNSEEN.pattern})"
+    # Emoji, whose joiners and selectors hide nothing.
+    rf"(?P<emoji>(?:{_TONED}(?:\u200d{_TONED})*|[0-9#*]\ufe0f\u20e3)++)"
+    rf"|(?P<hidden>(?P<one>{UNSEEN.pattern})(?P=one)*+)"
     r"|(?P<link>https?://[^\s<>\"']{1,2000})"
     r"|(?P<stacked>[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{3,})"
     # Full width, mathematical and enclosed letters and digits.
@@ -46,13 +53,16 @@ PIECE = re.compile(
 )
 IN_ASCII = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]|://")
 """ASCII text without one of these needs no marking; a quick test before the slow one."""
+UNSEEN_RUN = re.compile(rf"(?P<one>{UNSEEN.pattern})(?P=one)*+")
 WORD = re.compile(r"\w+")
-ALPHABETS = frozenset(("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU"))
+ALPHABETS = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU")
+LETTERS = (range(0x41, 0x3000), range(0xA000, 0xAC00), range(0xFB00, 0xFB18))
+"""Where the letters of ALPHABETS are, but for those of archaic and phonetic writing."""
 AS_LATIN = re.compile(
-    r"[\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0458\u0455\u04bb\u0501\u051b"
+    r"(?<!\w)[\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0458\u0455\u04bb\u0501\u051b"
     r"\u051d\u04cf\u0410\u0412\u0421\u0415\u041d\u041a\u041c\u041e\u0420\u0422\u0425\u0406"
     r"\u0408\u0405\u03bf\u03bd\u03b1\u03c1\u03c5\u03b9\u0391\u0392\u0395\u0396\u0397\u0399"
-    r"\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7]{2,}"
+    r"\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7]{2,}+(?!\w)"
 )
 """A word whose Cyrillic or Greek letters all look like Latin ones."""
 NOT_AS_LATIN = re.compile(
@@ -61,7 +71,7 @@ NOT_AS_LATIN = re.compile(
     r"\u03b4\u03b6\u03b7\u03b8\u03bb\u03be\u03c0\u03c3\u03c6\u03c8\u03c9]"
 )
 """Letters that show that a text is genuinely Cyrillic or Greek."""
-ADDRESSES_THE_READER = re.compile(
+_SENTENCES = (
     r"\b(?:ignore|disregard|forget)\s+(?:(?:all|any|the|your|previous|prior|above|earlier)\s+){1,4}"
     r"(?:instructions?|rules?|prompts?|polic(?:y|ies))\b"
     r"|\b(?:this|it)\s+(?:has|have)\s+(?:already\s+)?been\s+(?:pre-?\s?)?(?:approved|authori[sz]ed|signed\s+off)\b"
@@ -70,17 +80,41 @@ ADDRESSES_THE_READER = re.compile(
     r"|\b(?:you\s+(?:must|should|can\s+safely|may\s+safely)\s+approve)\b|\bno\s+(?:need\s+to\s+)?review\s+(?:is\s+)?(?:needed|required|necessary)?\b"
     r"|\bas\s+(?:an?|the|your)\s+(?:administrator|admin|system|developer|security\s+team)\b"
     r"|\byou\s+are\s+(?:now\s+)?(?:an?|the)\s+(?:\w+\s+)?(?:assistant|ai|model|agent|reviewer)\b"
-    r"|\bas\s+an\s+ai\b|<\|?(?:im_start|system|endoftext)\|?>|\[/?INST\]|^\s*(?:system|assistant)\s*:"
-    r"|\b(?:new|system)\s+(?:prompt|instructions?)\s*:",
-    re.IGNORECASE | re.MULTILINE,
+    r"|\bas\s+an\s+ai\b|<\|?(?:im_start|system|endoftext)\|?>|\[/?INST\]"
+    r"|\b(?:new|system)\s+(?:prompt|instructions?)\s*:"
 )
+ADDRESSES_THE_READER = re.compile(
+    # As an alternative at each position it would take a megabyte 0.2 s. Its first characters are
+    # searched for at ten times the speed; the sentence itself is group 1.
+    rf"[acdfijnpstyACDFIJNPSTY\u0130\u0131\u017f<\[](?<!\w[^<\[])(?<=(?=(?i:({_SENTENCES}))).)"
+)
+SPEAKS_IN_A_LINE = re.compile(r"^[^\S\n]*+(?:system|assistant)\s*:", re.IGNORECASE | re.MULTILINE)
 HINT = re.compile(
     r"a(?:ccept|dmin|pprove|s\s+an\s+ai|ssistant|uthori[sz])|confirm|d(?:eveloper|isregard)|endoftext"
     r"|forget|i(?:gnore|m_start|nst(?:\]|ruction))|prompt|review|s(?:ecurity\s+team|igned\s+off"
     r"|ystem)|you\s+are"
 )
-"""Part of whatever ADDRESSES_THE_READER matches, case folded; a quick test before the slow one."""
+"""Part of whatever speaks to the reader, case folded; a quick test before the slow one."""
+LONGEST_HOST = 253
+"""Characters of a host name, by the DNS. Converting a longer one takes quadratic time."""
 LIST_TEXT = 120
+MOST_MARKS = 1_000
+"""Marks on one page, and parts of a payload that ``find_suspicious`` counts."""
+MOST_BYTES = 2_200_000
+"""Bytes of HTML that a page makes of agents' texts."""
+RESERVED_BYTES = 400_000
+"""As many more for short texts, so that a large payload leaves the rest of the page whole."""
+MOST_CUTS = 100
+"""Texts of one page that are left out in part; then the page ends."""
+SHORT = 1_000
+"""Characters of a text that may use the reserve."""
+OVERHEAD = 60
+"""Bytes of markup around one text, about."""
+CHUNK = 50_000
+"""Characters that are escaped at a time."""
+
+
+Piece = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +135,88 @@ WORDS = {
 }
 
 
+class Budget:
+    """What one page may still draw of agents' texts."""
+
+    __slots__ = ("cuts", "marks", "pieces", "reserve", "size")
+
+    def __init__(self) -> None:
+        self.pieces: dict[str, list[Piece]] = {}
+        self.marks, self.size, self.reserve = MOST_MARKS, MOST_BYTES, RESERVED_BYTES
+        self.cuts = 0
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether anything was left out."""
+        return self.cuts > 0 or self.is_spent
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether long texts, trees and lists have to end here."""
+        return self.size <= 0
+
+    def draw(self, text: str) -> str:
+        """``text`` as HTML, as far as it is affordable; the rest as a link."""
+        out: list[str] = []
+        for html, marks, start in _draw(text):
+            if not self._pay(len(html.encode()), marks, is_short=len(text) <= SHORT):
+                out.append(self._leave_out(len(text) - start))
+                break
+            out.append(html)
+        self.charge(OVERHEAD)
+        return "".join(out)
+
+    def charge(self, size: int) -> None:
+        """Count ``size`` bytes of markup."""
+        self.size -= size
+
+    def _pay(self, size: int, marks: int, *, is_short: bool) -> bool:
+        if marks > self.marks:
+            return False
+        if size <= self.size:
+            self.size -= size
+        elif is_short and size <= self.reserve:
+            self.reserve -= size
+        else:
+            self.size = min(self.size, 0)
+            return False
+        self.marks -= marks
+        return True
+
+    def _leave_out(self, count: int) -> str:
+        self.cuts += 1
+        if self.cuts > MOST_CUTS:
+            self.size = min(self.size, 0)
+            return ""
+        return f'<span class="o-quiet">… {count:,} more characters</span>'
+
+
+budget: ContextVar[Budget] = ContextVar("text_budget")
+"""The budget of the page that this request builds; without one, everything is drawn."""
+
+
+@contextmanager
+def limit_page() -> Iterator[None]:
+    """Give what is drawn inside one Budget."""
+    token = budget.set(Budget())
+    try:
+        yield
+    finally:
+        budget.reset(token)
+
+
+def is_budget_spent() -> bool:
+    """Whether a long text, tree or list has to end here."""
+    present = budget.get(None)
+    return present is not None and present.is_spent
+
+
 @dataclass(frozen=True, slots=True)
 class SuspiciousText:
     """How often each kind of suspicious text occurs."""
 
     counts: Counter[str]
+    is_complete: bool = True
 
     def __bool__(self) -> bool:
         return bool(self.counts)
@@ -113,12 +224,18 @@ class SuspiciousText:
     def words(self) -> str:
         """``3 hidden characters, 1 word of mixed alphabets``."""
         present = ((self.counts[kind], names) for kind, names in WORDS.items() if self.counts[kind])
-        return ", ".join(f"{n:,} {names[0] if n == 1 else names[1]}" for n, names in present)
+        words = ", ".join(f"{n:,} {names[0] if n == 1 else names[1]}" for n, names in present)
+        return words if self.is_complete else f"at least {words}"
 
 
 def visible(text: object) -> SafeString:
-    """``text`` as HTML: escaped, invisible characters as their codes, suspicious parts marked."""
-    return SafeString(_render(str(text).replace("\r\n", "\n")))  # escaped in pieces
+    """``text`` as HTML: escaped, invisible characters as their codes, suspicious parts marked.
+
+    Within a Budget, what exceeds it is left out.
+    """
+    text = str(text).replace("\r\n", "\n")
+    present = budget.get(None)
+    return SafeString(present.draw(text) if present else _render(text))  # escaped in pieces
 
 
 def who(actor: str) -> SafeString:
@@ -129,21 +246,32 @@ def who(actor: str) -> SafeString:
 
 
 def find_suspicious(value: Any) -> SuspiciousText:
-    """Count what ``visible`` would mark in all strings of a JSON value, member names included."""
-    counts: Counter[str] = Counter()
+    """Count what ``visible`` would mark in all strings of a JSON value, member names included; only
+    among the first MOST_MARKS candidates where there are more."""
     texts = list(_walk_texts(value))
     if _is_plain("\n".join(texts)):  # quick, and true of most
-        return SuspiciousText(counts)
-    for text in texts:
-        for kind, start, end in _find_pieces(text):
-            if kind == "link":
-                counts["link"] += _link_deceives(text[start:end])
-                counts["hidden"] += len(UNSEEN.findall(text[start:end]))
-            elif kind != "emoji":
-                counts[kind] += 1
-                if kind == "speaks":
-                    counts["hidden"] += len(UNSEEN.findall(text[start:end]))
-    return SuspiciousText(+counts)
+        return SuspiciousText(Counter())
+    counts: Counter[str] = Counter()
+    pieces = chain.from_iterable(((text, *p) for p in _find_and_keep(text)) for text in texts)
+    for text, kind, start, end in islice(pieces, MOST_MARKS):
+        if kind == "link":
+            counts["link"] += _link_deceives(text[start:end])
+        if kind in ("link", "speaks"):
+            counts["hidden"] += len(UNSEEN.findall(text[start:end]))
+        if kind != "link":
+            counts[kind] += end - start if kind == "hidden" else 1
+    return SuspiciousText(+counts, is_complete=next(pieces, None) is None)
+
+
+def _find_and_keep(text: str) -> Iterable[Piece]:
+    """What ``_find_pieces`` finds, kept for the page that will draw ``text``: as many as it can
+    draw, and one more."""
+    present = budget.get(None)
+    if present is None or len(text) <= SHORT:
+        return _find_pieces(text)
+    if text not in present.pieces:
+        present.pieces[text] = list(islice(_find_pieces(text), MOST_MARKS + 1))
+    return present.pieces[text]
 
 
 def pretty(value: Any) -> str:
@@ -178,16 +306,29 @@ def badge(state: str) -> SafeString:
 
 
 def _render(text: str, *, speaks: bool = True) -> str:
-    if _is_plain(text):
-        return escape(text)
-    out: list[str] = []
+    return "".join(html for html, _, _ in _draw(text, speaks=speaks))
+
+
+def _draw(text: str, *, speaks: bool = True) -> Iterator[tuple[str, int, int]]:
+    """``text`` in pieces: the HTML, how many marks it has, and where in ``text`` it begins."""
     at = 0
-    for kind, start, end in _find_pieces(text, speaks=speaks):
-        if start < at:
-            continue
-        out += (escape(text[at:start]), MARKS[kind](text[start:end]))
+    present = budget.get(None)
+    pieces: Iterable[Piece] = ()
+    if present and speaks and text in present.pieces:
+        pieces = present.pieces[text]
+    elif not _is_plain(text):
+        pieces = _find_pieces(text, speaks=speaks)
+    for kind, start, end in pieces:
+        yield from _draw_plain(text, at, start)
+        html = MARKS[kind](text[start:end])
+        yield html, max(1, html.count("<mark")), start
         at = end
-    return "".join((*out, escape(text[at:])))
+    yield from _draw_plain(text, at, len(text))
+
+
+def _draw_plain(text: str, start: int, end: int) -> Iterator[tuple[str, int, int]]:
+    for at in range(start, end, CHUNK):
+        yield escape(text[at : min(at + CHUNK, end)]), 0, at
 
 
 def _is_plain(text: str) -> bool:
@@ -195,28 +336,73 @@ def _is_plain(text: str) -> bool:
     return text.isascii() and not IN_ASCII.search(text) and not HINT.search(text.casefold())
 
 
-Piece = tuple[str, int, int]
-
-
 def _find_pieces(text: str, *, speaks: bool = True) -> Iterator[Piece]:
     """The parts of ``text`` to mark, as kind, start and end; in order, without overlaps."""
-    pieces: list[Piece] = []
+    # Found one by one: whoever has seen enough of a hostile text stops.
+    sources: list[Iterator[Piece]] = []
     if not text.isascii() or IN_ASCII.search(text):
-        pieces = [(str(m.lastgroup), *m.span()) for m in PIECE.finditer(text)]
-    if not text.isascii():
+        found = ((str(m.lastgroup), m) for m in PIECE.finditer(text))
+        sources.append((kind, *m.span()) for kind, m in found if kind != "emoji")
+    if not text.isascii() and _foreign_letters().search(text):
+        sources.append(("mixed", start, end) for start, end in _find_mixed(text))
         # A text with letters that no Latin one resembles is written in that alphabet, so its
         # look-alike words are no deception.
-        honest = NOT_AS_LATIN.search(text) is not None
-        words = (word for word in WORD.finditer(text) if not word[0].isascii())
-        pieces += [("mixed", *w.span()) for w in words if _is_mixed(w[0], honest=honest)]
+        if not NOT_AS_LATIN.search(text):
+            sources.append(("mixed", *m.span()) for m in AS_LATIN.finditer(text))
     if speaks and HINT.search(text.casefold()):
-        pieces += [("speaks", *m.span()) for m in ADDRESSES_THE_READER.finditer(text) if m[0]]
-    pieces.sort(key=lambda piece: (piece[1], -piece[2]))
+        sources.append(("speaks", *m.span(1)) for m in ADDRESSES_THE_READER.finditer(text))
+        sources.append(("speaks", *m.span()) for m in SPEAKS_IN_A_LINE.finditer(text))
     at = 0
-    for piece in pieces:
+    for piece in heapq.merge(*sources, key=lambda piece: (piece[1], -piece[2])):
         if piece[1] >= at:
             yield piece
             at = piece[2]
+
+
+def _find_mixed(text: str) -> Iterator[tuple[int, int]]:
+    """The words of ``text`` with letters of several alphabets."""
+    letters = _letters()
+    present = tuple(name for name in ALPHABETS if letters[name].search(text))
+    if len(present) < 2:
+        return
+    change, at = _change_of_alphabet(present), 0
+    while match := change.search(text, at):
+        start = match.start()
+        while start > at and (text[start - 1].isalnum() or text[start - 1] == "_"):
+            start -= 1
+        word = WORD.match(text, start)
+        assert word
+        at = word.end()
+        yield start, at
+
+
+@cache
+def _letters() -> dict[str, re.Pattern[str]]:
+    """For each of ALPHABETS, the class of its letters."""
+    known: dict[str, str] = dict.fromkeys(ALPHABETS, "")
+    for letter in map(chr, chain.from_iterable(LETTERS)):
+        if (name := _alphabet(letter)) in known:
+            known[name] += letter
+    return {name: re.compile(f"[{letters}]") for name, letters in known.items()}
+
+
+@cache
+def _foreign_letters() -> re.Pattern[str]:
+    """Matches a letter of ALPHABETS that is not Latin."""
+    others = (letters.pattern[1:-1] for name, letters in _letters().items() if name != "LATIN")
+    return re.compile(f"[{''.join(others)}]")
+
+
+@lru_cache(maxsize=128)
+def _change_of_alphabet(alphabets: Sequence[str]) -> re.Pattern[str]:
+    """Matches from a letter of one alphabet to the next of another one within the same word."""
+    letters = {name: _letters()[name].pattern[1:-1] for name in alphabets}
+    neutral = rf"[^\W{''.join(letters.values())}]*+"
+    changes = []
+    for name in alphabets:
+        others = "".join(letters[other] for other in alphabets if other != name)
+        changes.append(f"[{letters[name]}]{neutral}[{others}]")
+    return re.compile("|".join(changes))
 
 
 def _walk_texts(value: Any) -> Iterator[str]:
@@ -232,24 +418,19 @@ def _walk_texts(value: Any) -> Iterator[str]:
                 remaining.extend(items)
 
 
-def _is_mixed(word: str, *, honest: bool) -> bool:
-    alphabets = {_alphabet(letter) for letter in word} & ALPHABETS
-    return len(alphabets) > 1 or (not honest and AS_LATIN.fullmatch(word) is not None)
-
-
 @lru_cache(maxsize=4096)
 def _alphabet(letter: str) -> str:
     return unicodedata.name(letter, "").partition(" ")[0] if letter.isalpha() else ""
 
 
-@lru_cache(maxsize=4096)
 def _render_hidden(text: str) -> str:
-    name = unicodedata.name(text, "control character")
-    return format_html('<mark class="o-unseen" title="{}">U+{}</mark>', name, f"{ord(text):04X}")
+    name = unicodedata.name(text[0], "control character")
+    code = f"U+{ord(text[0]):04X}" + (f" × {len(text):,}" if len(text) > 1 else "")
+    return format_html('<mark class="o-unseen" title="{}">{}</mark>', name, code)
 
 
 def _render_mixed(word: str) -> str:
-    foreign = sorted({_alphabet(letter) for letter in word} & ALPHABETS - {"LATIN"})
+    foreign = sorted({_alphabet(letter) for letter in word}.intersection(ALPHABETS) - {"LATIN"})
     names = " and ".join(name.capitalize() for name in foreign)
     markup = '<mark class="o-mixed">{}<small> with {} letters</small></mark>'
     return format_html(markup, word, names)
@@ -302,6 +483,8 @@ def _parts_of(link: str) -> tuple[str, str, str, str]:
 def _other_form(host: str) -> str:
     """The ASCII form of an internationalised host name, or the reverse; empty if there is none."""
     name = host.partition(":")[0]
+    if len(name) > LONGEST_HOST:
+        return "no valid host name"
     try:
         if not name.isascii():
             return name.encode("idna").decode()
@@ -313,11 +496,10 @@ def _other_form(host: str) -> str:
 
 
 def _escape(text: str) -> str:
-    return UNSEEN.sub(lambda match: _render_hidden(match[0]), escape(text))
+    return UNSEEN_RUN.sub(lambda match: _render_hidden(match[0]), escape(text))
 
 
 MARKS: dict[str, Callable[[str], str]] = {
-    "emoji": escape,
     "hidden": _render_hidden,
     "link": _render_link,
     "stacked": _render_stacked,

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from audit_app.base.errors import NotFound
 from audit_app.base.metrics import OPERATIONS
+from audit_app.http.representation import format_datetime
 from audit_app.http.viewsets import OperationViewSet
 from audit_app.models import Subject
 from audit_app.trail.batch_idempotency import Outcome
@@ -130,7 +131,9 @@ class BatchViewSet(OperationViewSet):
             return self._problem(NotFound(what=answer.subject_type))
         what = name if answer.status < 400 else "problem"
         described = {"status": answer.status, what: orjson.Fragment(answer.body)}
-        return described | {"replayed": True} if outcome.replayed else described
+        if answer.answered_at is not None:
+            described |= {"replayed": True, "answered_at": format_datetime(answer.answered_at)}
+        return described
 
     def _problem(self, error: Any) -> dict[str, Any]:
         answer = self._to_answer(self.handle_exception(error))

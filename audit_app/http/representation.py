@@ -86,7 +86,8 @@ def _itself(value: Any) -> Any:
     return value
 
 
-def _format_datetime(value: datetime) -> str:
+def format_datetime(value: datetime) -> str:
+    """``value`` as answers write it: RFC 3339, in UTC."""
     text = value.isoformat()
     if not text.endswith("+00:00"):
         text = value.astimezone(UTC).isoformat()
@@ -98,7 +99,7 @@ WRITTEN: dict[type, Shape] = {
     serializers.ChoiceField: str,
     serializers.UUIDField: str,
     serializers.IntegerField: int,
-    serializers.DateTimeField: _format_datetime,
+    serializers.DateTimeField: format_datetime,
 }
 """Other fields use their own ``to_representation``."""
 

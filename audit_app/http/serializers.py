@@ -29,10 +29,24 @@ def shared_instance(serializer: type[S]) -> S:
 
 
 class RequestSerializer(serializers.Serializer[Any]):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
+
+    def get_fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = super().get_fields()
+        for field in fields.values():
+            # For the published schema, in which a JSON value may be null anyway.
+            if not field.required and not isinstance(field, JSONValueField):
+                field.allow_null = True
+        return fields
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
+            if None in data.values():
+                data = {
+                    name: value
+                    for name, value in data.items()
+                    if value is not None or name not in self.fields or self.fields[name].required
+                }
             unknown = [name[:100] for name in data if name not in self.fields][:UNKNOWN_NAMED]
             if unknown:
                 said = {name: ["There is no such field."] for name in unknown}

@@ -16,7 +16,7 @@ from rest_framework.viewsets import GenericViewSet
 from audit_app.base.actors import Actor
 from audit_app.base.canonical import canonical, digest
 from audit_app.base.errors import IdempotencyKeyReused, InvalidHeader, NotFound, OrchestratorError
-from audit_app.http.representation import compile_serializer
+from audit_app.http.representation import compile_serializer, format_datetime
 from audit_app.http.serializers import shared_instance
 from audit_app.live import long_poll
 from audit_app.models import Subject
@@ -34,6 +34,16 @@ H = TypeVar("H", HttpResponse, Response)
 KEPT_HEADERS = ("Location", "ETag")
 FINGERPRINTED_HEADERS = ("X-Session-Id", "If-Match")
 KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\]){1,255})"|((?!")[!-~]{1,255})')
+
+
+def describe_replay(answers: Sequence[Answer]) -> dict[str, str]:
+    """The headers of a response that consists of ``answers`` given before: that they are replayed,
+    and when the latest was given. None if one of them is new."""
+    times = [answer.answered_at for answer in answers]
+    if not times or None in times:
+        return {}
+    latest = max(at for at in times if at)
+    return {"Idempotent-Replayed": "true", "Idempotent-Answered-At": format_datetime(latest)}
 
 
 class OperationViewSet(GenericViewSet[Any]):
@@ -127,7 +137,7 @@ class OperationViewSet(GenericViewSet[Any]):
         """Run ``operation`` as the caller, and respond with what ``present`` makes of its result.
 
         With an Idempotency-Key, the answer is stored in the operation's own transaction, refusals
-        by the rules included, and a retry gets the same bytes and ``Idempotent-Replayed: true``.
+        by the rules included. A retry gets the same bytes, and headers say when they were given.
         """
         answer = self._run_once(operation, *args, present=present, **kwargs)
         return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
@@ -225,5 +235,4 @@ class OperationViewSet(GenericViewSet[Any]):
             model = Subject.kinds()[answer.subject_type]
             if not model.objects.visible_to(self.actor).filter(pk=answer.subject_id).exists():
                 raise NotFound(what=answer.subject_type)
-        headers = {**answer.headers, "Idempotent-Replayed": "true"}
-        return replace(answer, headers=headers)
+        return replace(answer, headers={**answer.headers, **describe_replay([answer])})

@@ -20,7 +20,7 @@ from audit_app.trail.operation import KEPT_REFUSALS, PASSING
 
 READ_ALL = """
 SELECT kept.caller, kept.endpoint, kept.key, fingerprint, status, body, headers::text, subject_type,
-    subject_id
+    subject_id, created_at
 FROM json_to_recordset(%(asked)s::json) AS asked (caller text, endpoint text, key text)
 JOIN request_receipts AS kept USING (caller, endpoint, key)
 WHERE kept.created_at >= clock_timestamp() - make_interval(secs => %(ttl)s)
@@ -101,12 +101,12 @@ def _answered_before(receipts: dict[int, Receipt]) -> dict[int, Outcome]:
     for number, receipt in receipts.items():
         if _key(receipt) not in found:
             continue
-        fingerprint, status, body, headers, kind, subject = found[_key(receipt)]
+        fingerprint, status, body, headers, kind, subject, at = found[_key(receipt)]
         if fingerprint != receipt.fingerprint:
             reused = IdempotencyKeyReused()
             outcomes[number] = Outcome(refusal=reused, code=reused.code)
             continue
-        answer = Answer(status, body, orjson.loads(headers), kind, subject)
+        answer = Answer(status, body, orjson.loads(headers), kind, subject, at)
         outcomes[number] = Outcome(answer, replayed=True, code="replayed")
     return outcomes
 

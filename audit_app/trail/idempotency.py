@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -31,13 +31,15 @@ from audit_app.models import RequestReceipt
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer that can be replayed byte for byte; ``body`` is its text."""
+    """An HTTP answer that can be replayed byte for byte; ``body`` is its text. ``answered_at`` is
+    when it was given first, None for one that is new."""
 
     status: int
     body: str
     headers: Mapping[str, str] = field(default_factory=dict)
     subject_type: str = ""
     subject_id: UUID | None = None
+    answered_at: datetime | None = None
 
 
 class StoredResponse(Exception):
@@ -108,7 +110,12 @@ class Receipt:
         assert stored.status is not None  # committed only with its answer
         raise StoredResponse(
             Answer(
-                stored.status, stored.body, stored.headers, stored.subject_type, stored.subject_id
+                stored.status,
+                stored.body,
+                stored.headers,
+                stored.subject_type,
+                stored.subject_id,
+                stored.created_at,
             )
         )
 

@@ -2,10 +2,6 @@
 
 from django import forms
 from django.contrib.admin.forms import AdminAuthenticationForm
-from django.contrib.auth.models import User
-from unfold.forms import AdminOwnPasswordChangeForm
-
-from audit_app.base.connections import release_connection
 
 MAX_CODE_LENGTH = 40
 MAX_USERNAME_LENGTH = 150
@@ -67,17 +63,3 @@ class SignInForm(AdminAuthenticationForm):
         if len(username) > MAX_USERNAME_LENGTH:
             raise self.get_invalid_login_error()
         return username
-
-
-class PasswordChangeForm(AdminOwnPasswordChangeForm):  # type: ignore[misc]  # untyped library
-    """Unfold's form, without a database connection while it hashes."""
-
-    def clean_old_password(self) -> str:
-        release_connection()
-        password: str = super().clean_old_password()
-        return password
-
-    def save(self, commit: bool = True) -> User:
-        release_connection()
-        user: User = super().save(commit)
-        return user

@@ -5,6 +5,7 @@ and not the person whose name they use. Known and unknown names are treated alik
 """
 
 import math
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -23,6 +24,9 @@ from orchestrator.web.client_ip import client_address, counted_address
 
 log = structlog.get_logger("orchestrator.accounts")
 
+CLOCK_SKEW = timedelta(minutes=1)
+"""How much later than this server's the clock of another may be."""
+
 
 class LockoutBackend(AxesStandaloneBackend):  # type: ignore[misc]  # untyped library
     """Refuses locked-out clients before the other backends are asked."""
@@ -36,6 +40,8 @@ class LockoutBackend(AxesStandaloneBackend):  # type: ignore[misc]  # untyped li
     ) -> None:
         # Commands on this host authenticate without a request and are never locked out.
         if request is not None:
+            # A clock that ran ahead left attempts that would lock out until their time has come.
+            AccessAttempt.objects.filter(attempt_time__gt=timezone.now() + CLOCK_SKEW).delete()
             super().authenticate(request, username, password, **kwargs)
 
 

@@ -10,13 +10,23 @@ from orchestrator.accounts import sessions, two_factor
 
 
 def log_in(
-    request: HttpRequest, user: User, assurance: Assurance, *, backend: str, destination: str
+    request: HttpRequest,
+    user: User,
+    assurance: Assurance,
+    *,
+    backend: str,
+    destination: str,
+    issuer_login: dict[str, str] | None = None,
 ) -> HttpResponse:
-    """Sign ``user`` in, or keep the login pending until they have given a second factor."""
+    """Sign ``user`` in, or keep the login pending until they have given a second factor.
+
+    ``issuer_login``: see ``sessions.start``.
+    """
     if _needs_second_factor(request, user, assurance):
-        sessions.set_pending(request, sessions.PendingLogin(user, assurance, backend, destination))
+        pending = sessions.PendingLogin(user, assurance, backend, destination, issuer_login)
+        sessions.set_pending(request, pending)
         return redirect("signin:code" if two_factor.is_enrolled(user) else "signin:second_factor")
-    sessions.start(request, user, assurance, backend=backend)
+    sessions.start(request, user, assurance, backend=backend, issuer_login=issuer_login)
     return redirect(destination)
 
 

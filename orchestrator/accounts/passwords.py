@@ -6,7 +6,6 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
-from audit_app.base.connections import release_connection
 from orchestrator.accounts.standing import StandingBackend
 
 
@@ -22,7 +21,7 @@ def are_accepted_from(user: User) -> bool:
 
 
 class PasswordBackend(StandingBackend):
-    """Django's backend, where passwords are accepted, without a connection while it hashes.
+    """Django's backend, where passwords are accepted.
 
     A hash is always computed: neither the answer nor its time tells a wrong password from an
     unknown name or from a right password that is not accepted.
@@ -38,7 +37,6 @@ class PasswordBackend(StandingBackend):
         if username is None or password is None:
             return None
         user = User.objects.filter(username=username).first()
-        release_connection()  # hashing is slow and anyone can cause it, and agents need the pool
         if user is None:
             User().set_password(password)
             return None

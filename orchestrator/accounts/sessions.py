@@ -19,6 +19,7 @@ from django.utils.crypto import constant_time_compare
 from django_otp.models import Device
 
 from audit_app.base.actors import Assurance
+from orchestrator.accounts.store import ISSUER_LOGIN
 
 PROOF = "signin_proof"
 PENDING = "signin_aside"
@@ -37,14 +38,22 @@ class PendingLogin:
     assurance: Assurance
     backend: str
     destination: str
+    issuer_login: dict[str, str] | None = None
 
 
 def start(
-    request: HttpRequest, user: User, assurance: Assurance, *, backend: str, device: str = ""
+    request: HttpRequest,
+    user: User,
+    assurance: Assurance,
+    *,
+    backend: str,
+    device: str = "",
+    issuer_login: dict[str, str] | None = None,
 ) -> None:
     """Sign ``user`` in, possibly again, with a new session key and a new age.
 
-    A second factor given earlier in this session still counts for the same person.
+    ``issuer_login`` are the columns of an IssuerSession where single sign-on signed them in. A
+    second factor given earlier in this session still counts for the same person.
     """
     before = _proof(request.session) if request.user.pk == user.pk else {}
     if assurance.second_factor and not device:
@@ -53,6 +62,9 @@ def start(
     if auth.SESSION_KEY in request.session:
         request.session.cycle_key()  # Django's login keeps the key for the same person
     auth.login(request, user, backend=backend)
+    request.session.pop(ISSUER_LOGIN, None)
+    if issuer_login:
+        request.session[ISSUER_LOGIN] = issuer_login
     _write(request.session, assurance, device or before.get("device", ""))
 
 
@@ -79,6 +91,10 @@ def set_pending(request: HttpRequest, pending: PendingLogin) -> None:
         "destination": pending.destination,
         "since": timezone.now().isoformat(),
     }
+    # Here already, so that a logout at the issuer ends this, too.
+    request.session.pop(ISSUER_LOGIN, None)
+    if pending.issuer_login:
+        request.session[ISSUER_LOGIN] = pending.issuer_login
 
 
 def get_pending(request: HttpRequest) -> PendingLogin | None:
@@ -92,7 +108,8 @@ def get_pending(request: HttpRequest) -> PendingLogin | None:
     if user is None or not constant_time_compare(entry["hash"], user.get_session_auth_hash()):
         return None
     assurance = Assurance(entry["by"], _parse(entry["at"]))
-    return PendingLogin(user, assurance, entry["backend"], entry["destination"])
+    login = request.session.get(ISSUER_LOGIN)
+    return PendingLogin(user, assurance, entry["backend"], entry["destination"], login)
 
 
 def authenticate_session(request: HttpRequest, user: User | AnonymousUser) -> User | AnonymousUser:

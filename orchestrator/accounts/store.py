@@ -1,4 +1,4 @@
-"""Django's session table, read by a prepared query."""
+"""Django's session table, read by a prepared query; logins at the issuer are recorded beside it."""
 
 from typing import Any
 
@@ -7,6 +7,10 @@ from django.contrib.sessions.models import Session
 from django.db.models.functions import Now
 
 from audit_app.base.prepared import Prepared
+from orchestrator.accounts.models import IssuerSession
+
+ISSUER_LOGIN = "signin_issuer"
+"""The session's entry with the columns of its IssuerSession."""
 
 _living: Prepared[Session] = Prepared(
     lambda key: Session.objects.filter(session_key=key, expire_date__gt=Now())
@@ -21,3 +25,15 @@ class SessionStore(db.SessionStore):
             return session
         self._session_key = None
         return None
+
+    def save(self, must_create: bool = False) -> None:
+        super().save(must_create)
+        # Here and not at login, since a session's key changes during its life.
+        login, key = self.get(ISSUER_LOGIN), self.session_key
+        if login and key:
+            IssuerSession.objects.bulk_create(
+                [IssuerSession(session_id=key, **login)],
+                update_conflicts=True,
+                unique_fields=["session_id"],
+                update_fields=["issuer", "subject", "sid"],
+            )

@@ -26,6 +26,8 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from django_otp.util import random_hex
 from qrcode.image.svg import SvgPathImage
 
+from orchestrator.accounts.lockout import CLOCK_SKEW
+
 log = structlog.get_logger("orchestrator.accounts")
 
 ISSUER = "Orchestrator"
@@ -96,6 +98,9 @@ def accept(user: User, typed: str) -> str:
         device, token = _lock_device(user, typed)
         if device is None:
             raise WrongCode
+        failed_at = device.throttling_failure_timestamp
+        if failed_at and failed_at > timezone.now() + CLOCK_SKEW:
+            device.throttle_reset(commit=False)  # a clock that ran ahead was set back
         allowed, reason = device.verify_is_allowed()
         if not allowed:
             wait: timedelta = reason["locked_until"] - timezone.now()

@@ -20,4 +20,5 @@ urlpatterns = [
     path("reauthenticate/", views.Reauthenticate.as_view(), name="reauthenticate"),
     path("single-sign-on/", sso.Start.as_view(), name="start"),
     path("single-sign-on/callback/", sso.Callback.as_view(), name="callback"),
+    path("single-sign-on/logout/", sso.BackChannelLogout.as_view(), name="back_channel_logout"),
 ]

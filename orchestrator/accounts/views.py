@@ -18,14 +18,15 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
+from unfold.forms import AdminOwnPasswordChangeForm
 
 from approvals_app.decisions import eligibility
 from approvals_app.errors import ReauthenticationRequired, SecondFactorRequired
 from audit_app.base.actors import Actor, Assurance
 from orchestrator.accounts import login, passwords, sessions, sso, two_factor
 from orchestrator.accounts.destinations import get_destination, url_with_next
-from orchestrator.accounts.forms import CodeForm, PasswordChangeForm, PasswordForm, SignInForm
-from orchestrator.accounts.issuer import is_reachable
+from orchestrator.accounts.forms import CodeForm, PasswordForm, SignInForm
+from orchestrator.accounts.issuer import find_outage
 
 NEW_SECRET = "signin_secret"  # noqa: S105  # the name of a session's entry
 MAX_AGE_TO_ENROL = timedelta(minutes=15)
@@ -80,7 +81,7 @@ class SignIn(LoginView):
         }
         if settings.SINGLE_SIGN_ON:
             context["single_sign_on"] = url_with_next("signin:start", path)
-            context["reachable"] = is_reachable()
+            context["outage"] = find_outage()
             context["issuer_logout"] = (
                 sso.issuer_logout(self.request) if "out" in self.request.GET else ""
             )
@@ -88,9 +89,9 @@ class SignIn(LoginView):
 
 
 class PasswordChange(PasswordChangeView):
-    """The admin's page, with our form."""
+    """The admin's page."""
 
-    form_class = PasswordChangeForm
+    form_class = AdminOwnPasswordChangeForm
     success_url = reverse_lazy("admin:password_change_done")
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -159,6 +160,7 @@ class PersonView(View):
                 self.pending.assurance,
                 backend=self.pending.backend,
                 device=device,
+                issuer_login=self.pending.issuer_login,
             )
         else:
             sessions.add_second_factor(self.request, device)

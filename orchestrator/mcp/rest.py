@@ -32,10 +32,10 @@ FORWARDED = (
 
 
 class Refused(Exception):
-    """The API refused; ``problem`` is its answer (RFC 9457)."""
+    """The API refused; ``problem`` is its answer (RFC 9457), given before if at ``answered_at``."""
 
-    def __init__(self, problem: dict[str, Any]) -> None:
-        self.problem = problem
+    def __init__(self, problem: dict[str, Any], answered_at: str | None = None) -> None:
+        self.problem, self.answered_at = problem, answered_at
         super().__init__(problem["detail"])
 
     @classmethod
@@ -112,7 +112,7 @@ class Rest:
             connections.close_all()
         answer: dict[str, Any] = orjson.loads(content)
         if status >= 400:
-            raise Refused(answer)
+            raise Refused(answer, response.headers.get("Idempotent-Answered-At"))
         return answer
 
 

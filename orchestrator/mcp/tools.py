@@ -43,7 +43,8 @@ INSTRUCTIONS = (
 
 async def send_task(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
     """Ask a role to do something. People may have to approve it first: then its status is
-    awaiting_approval. With an idempotency_key, a repetition gets the same task."""
+    awaiting_approval, and eligible is how many people may decide now; at 0, tell your user that
+    nobody can. With an idempotency_key, a repetition gets the same task."""
     return await _in_thread(rest.post, "/tasks/route", given, _pop_headers(given))
 
 
@@ -163,15 +164,20 @@ async def _call_tool(
     except APIException as error:
         return _result(Refused.from_error(error).problem, is_error=True)
     except Refused as refused:
-        return _result(_rename_headers(refused.problem), is_error=True)
+        problem = _result(_rename_headers(refused.problem), is_error=True)
+        if refused.answered_at:
+            # The structured content stays the same; a model does not see headers.
+            note = f"This is the answer of {refused.answered_at}: the call was not run again."
+            problem.content.append(types.TextContent(type="text", text=note))
+        return problem
     return _result(result)
 
 
 def _check_arguments(tool: str, arguments: Json) -> Json:
-    """Validate the arguments and return them unchanged. Raises ValidationError."""
+    """Validate the arguments and return them without nulls. Raises ValidationError."""
     # Not the validated values: the API must receive exactly what the caller sent.
     schemas.ARGUMENTS[tool](data=arguments).is_valid(raise_exception=True)
-    return dict(arguments)
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _result(content: Json, *, is_error: bool = False) -> types.CallToolResult:

@@ -33,8 +33,8 @@ class Health(APIView):
                 raise OperationalError
             with connection.cursor() as cursor:
                 cursor.execute("SELECT 1")
-        except DatabaseError:
-            availability.suspect()
+        except DatabaseError as error:
+            availability.suspect(error)
             retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
             return Response(_report("unavailable", "unavailable"), status=503, headers=retry)
         return Response(_report("ok", "ok"))

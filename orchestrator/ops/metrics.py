@@ -97,8 +97,8 @@ class DatabaseCollector(Collector):
                     *_collect_jobs(),
                 ]
         # A scrape during an outage still gets the counters, and orchestrator_database_up 0.
-        except (DatabaseError, InterfaceError):
-            availability.suspect()
+        except (DatabaseError, InterfaceError) as error:
+            availability.suspect(error)
         up.add_metric([], 1 if metrics else 0)
         version = GaugeMetricFamily("orchestrator_info", "What runs.", labels=["version"])
         version.add_metric([__version__], 1)

@@ -19,6 +19,7 @@ from django.conf import settings
 
 from audit_app.live.long_poll import ENVIRON_KEY, LongPoll, Resumption
 from audit_app.live.subscriptions import subscriptions
+from orchestrator.web.throttling import LOGIN_PATHS
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -35,13 +36,6 @@ WOKEN_THREADS = 4
 LOGIN_THREADS = 4
 """As many more for people who log in. Hashing a password and asking the issuer are slow, and anyone
 may cause them, so logins queue behind each other and not in front of agents."""
-
-LOGIN_PATHS = (
-    "/admin/login/",
-    "/admin/password_change/",
-    "/admin/reauthenticate/",
-    "/admin/single-sign-on/",
-)
 
 HEARTBEAT = 15.0
 """Seconds without an event after which a stream sends a comment."""

@@ -11,6 +11,8 @@ import time
 from typing import Any
 
 import psycopg
+from django.db import OperationalError, connection
+from psycopg_pool import PoolTimeout
 
 from audit_app.live.notifier import connection_parameters
 
@@ -25,9 +27,10 @@ class Availability:
         self.away = False
         self._looking = threading.Lock()
 
-    def suspect(self) -> None:
-        """A request failed: look whether the database is there. Returns at once."""
-        if self._looking.acquire(blocking=False):
+    def suspect(self, error: BaseException) -> None:
+        """A request failed by ``error``: look whether the database is there. Returns at once."""
+        # A full pool says nothing about the database.
+        if not is_pool_full(error) and self._looking.acquire(blocking=False):
             parameters = connection_parameters()
             threading.Thread(target=self._look, args=(parameters,), daemon=True).start()
 
@@ -51,6 +54,16 @@ def _answers(parameters: dict[str, Any]) -> bool:
     except psycopg.Error:
         return False
     return True
+
+
+def is_pool_full(error: BaseException | None) -> bool:
+    """Whether all connections of the pool were in use until the request gave up waiting."""
+    if not isinstance(error, OperationalError) or not isinstance(error.__cause__, PoolTimeout):
+        return False
+    # While the database is away, the pool loses its connections and can't open others.
+    wrapper: Any = connection  # Django's PostgreSQL backend, whose pool no stub knows
+    statistics = wrapper.pool.get_stats()
+    return not availability.away and statistics["pool_size"] >= statistics["pool_max"]
 
 
 availability = Availability()

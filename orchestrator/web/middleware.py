@@ -13,13 +13,12 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import SpanKind
 from prometheus_client import Gauge, Histogram
 
-from audit_app.base import tracing
+from audit_app.base import text_safety, tracing
 from audit_app.http.serializers import UUID_TEXT
 from audit_app.live import long_poll
 from orchestrator.web import csp, problems, telemetry
 from orchestrator.web.circuit_breaker import availability
-from orchestrator.web.client_ip import counted_address
-from orchestrator.web.throttling import WINDOW_SECONDS, Limit, shares
+from orchestrator.web.throttling import WINDOW_SECONDS, Limit, count_by_address
 
 log = structlog.get_logger("orchestrator.requests")
 
@@ -98,7 +97,8 @@ class TraceMiddleware:
             with telemetry.tracer.start_as_current_span(
                 method, context=parent, kind=SpanKind.SERVER
             ) as span:
-                response = self.get_response(request)
+                with text_safety.limit_page():
+                    response = self.get_response(request)
                 context = span.get_span_context()
                 # Where nothing is collected, the work still goes on from an id (W3C Trace Context).
                 span_id = context.span_id or RandomIdGenerator().generate_span_id()
@@ -150,8 +150,9 @@ class AdmissionMiddleware:
     """Admit a request, or refuse it before anybody is authenticated.
 
     While the database is known to be away, the answer is a 503 at once. An address that exceeds
-    ADDRESS_LIMIT_PER_MINUTE gets a 429. Each response says how much is left of the limits that
-    its request was counted against (draft-ietf-httpapi-ratelimit-headers-10).
+    ADDRESS_LIMIT_PER_MINUTE or LOGIN_LIMIT_PER_MINUTE gets a 429. Each response says how much is
+    left of the limits that its request was counted against
+    (draft-ietf-httpapi-ratelimit-headers-10).
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -163,12 +164,11 @@ class AdmissionMiddleware:
             return problems.unavailable(request)
         limits: list[Limit] = []
         request.limits = limits  # type: ignore[attr-defined]  # CallerThrottle adds the caller's
-        quota = settings.ADDRESS_LIMIT_PER_MINUTE
         # A held request was counted when it came.
-        if quota and needs_database and request.META.get(long_poll.ENVIRON_KEY) is None:
-            address = f"address:{counted_address(request) or 'unknown'}"
+        if needs_database and request.META.get(long_poll.ENVIRON_KEY) is None:
             try:
-                limits.append(shares.count("address", address, quota))
+                if limit := count_by_address(request):
+                    limits.append(limit)
             except (DatabaseError, InterfaceError) as error:
                 return problems.unavailable(request, error)
         if limits and limits[0].exceeded:

@@ -31,13 +31,14 @@ from rest_framework.views import set_rollback
 
 from audit_app.base import errors, tracing
 from audit_app.trail.operation import connection_lost
-from orchestrator.web.circuit_breaker import availability
+from orchestrator.web.circuit_breaker import availability, is_pool_full
 
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 DATABASE_AWAY = "The database can't be reached. Nothing was lost; try again in a moment."
+OVERLOADED = "The server has more to do than it can take. Nothing was done; try again in a moment."
 
 STATUS_OF = (
     (errors.Invalid, 400),
@@ -121,9 +122,11 @@ def response_to(error: Exception) -> HttpResponse | None:
             return problem(400, f"query: {detail}", errors=fields)
         case BadRequest() | SuspiciousOperation():
             return problem(400, "The request is malformed.")
+        case OperationalError() if is_pool_full(error):
+            return overloaded()
         case DatabaseError() | InterfaceError() if is_away(error):
             logger.error("database unavailable: %s", str(error).strip().splitlines()[:1])
-            availability.suspect()
+            availability.suspect(error)
             return database_away()
     return None
 
@@ -132,9 +135,15 @@ def database_away() -> HttpResponse:
     return problem(503, DATABASE_AWAY, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
+def overloaded() -> HttpResponse:
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return problem(503, OVERLOADED, code="overloaded", headers=headers)
+
+
 def is_away(error: BaseException | None) -> bool:
     """Whether ``error`` says that the database can't do its work now: it can't be reached, the
-    connection broke, or what answers is a standby that takes no writes (after a failover)."""
+    connection broke, the pool is full, or what answers is a standby that takes no writes (after a
+    failover)."""
     match error:
         case OperationalError() | InterfaceError():
             return True
@@ -198,13 +207,17 @@ def _wants_a_page(request: HttpRequest) -> bool:
 
 
 def _as_page(
-    request: HttpRequest, response: HttpResponse, title: str, sentence: str
+    request: HttpRequest, response: HttpResponse, title: str, sentence: str, again: str = ""
 ) -> HttpResponse:
     """``response``, or the same as a page where a person asks."""
     if not _wants_a_page(request):
         return response
-    page = {"title": title, "sentence": sentence, "trace_id": tracing.current.get(None)}
-    return render(request, "problem.html", page, status=response.status_code)
+    trace_id = tracing.current.get(None)
+    page = {"title": title, "sentence": sentence, "again": again, "trace_id": trace_id}
+    rendered = render(request, "problem.html", page, status=response.status_code)
+    if wait := response.headers.get("Retry-After"):
+        rendered.headers["Retry-After"] = wait
+    return rendered
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -232,6 +245,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def unavailable(request: HttpRequest, error: Exception | None = None) -> HttpResponse:
     """For what fails outside of DRF: the admin shows a page that says so."""
+    if is_pool_full(error):
+        return _as_page(request, overloaded(), "Overloaded", OVERLOADED)
     answer = (response_to(error) if error else None) or database_away()
     return _as_page(request, answer, "The database is away", DATABASE_AWAY)
 
@@ -245,6 +260,9 @@ def too_many_requests(request: HttpRequest, seconds: int) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     sentence = (
-        "Your session expired or the form is too old. Nothing was saved; reload and try again."
+        "Nothing was decided or saved: you signed in again since you opened the form, or it is too "
+        "old. Open the page again; what you wrote about a request is still there."
     )
-    return _as_page(request, problem(403, reason, code="csrf_failed"), "Not sent", sentence)
+    answer = problem(403, reason, code="csrf_failed")
+    # By a link: reloading this answer would send the old form again.
+    return _as_page(request, answer, "Not sent", sentence, again=request.get_full_path())

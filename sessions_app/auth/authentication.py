@@ -25,11 +25,12 @@ from sessions_app.api_keys import PREFIX
 from sessions_app.auth import tokens
 from sessions_app.auth.issuer import (
     MAX_TOKEN_LENGTH,
-    RETRY_SECONDS,
     InvalidToken,
+    IssuerMisconfigured,
     IssuerUnavailable,
 )
 from sessions_app.auth.key_cache import key_cache
+from sessions_app.auth.roles import keep_known_roles
 from sessions_app.models import Agent, AgentKey
 
 LAST_USED_PRECISION = timedelta(minutes=1)
@@ -42,7 +43,15 @@ class IssuerAway(AuthenticationFailed):
     status_code = 503
     default_detail = "The issuer of this token can't be reached to check it; try again in a moment."
     default_code = "issuer_unavailable"
-    wait = RETRY_SECONDS
+    misconfigured = (
+        "This server's setting OIDC_ISSUER_URL is wrong, so it can check no token: tell its "
+        "operator, who runs manage.py check_issuer."
+    )
+
+    def __init__(self, error: IssuerUnavailable) -> None:
+        wrong_setting = isinstance(error, IssuerMisconfigured)
+        super().__init__(self.misconfigured if wrong_setting else None)
+        self.wait = error.retry_after
 
 
 class BearerAuthentication(BaseAuthentication):
@@ -145,7 +154,7 @@ def _authenticate_jwt(token: str) -> Actor:
     except InvalidToken as error:
         raise AuthenticationFailed(str(error), code="invalid_token") from error
     except IssuerUnavailable as error:
-        raise IssuerAway from error
+        raise IssuerAway(error) from error
     agent = Agent.objects.filter(subject=bearer.subject).first()
     if agent is None:
         if user := _find_person(bearer.claims):
@@ -154,7 +163,9 @@ def _authenticate_jwt(token: str) -> Actor:
     if agent.status != Agent.Status.ACTIVE:
         raise _unknown_subject("The agent of this token's subject is revoked.")
     actor = agent.as_actor()
-    return actor if bearer.roles is None else replace(actor, roles=bearer.roles)
+    if bearer.roles is None:
+        return actor
+    return replace(actor, roles=keep_known_roles(bearer.roles, agent.roles))
 
 
 def _find_person(claims: Mapping[str, Any]) -> User | None:
@@ -191,7 +202,8 @@ def _as_actor(user: User, bearer: tokens.Bearer) -> Actor:
 def _provision_agent(bearer: tokens.Bearer) -> Agent:
     if not settings.OIDC_PROVISION_AGENTS or _names_a_person(bearer):
         raise _unknown_subject("The token's subject is nobody here.")
-    if not bearer.roles:
+    roles = keep_known_roles(bearer.roles or (), ())
+    if not roles:
         raise _unknown_subject(
             "The token's subject is nobody here, and its roles give it none to begin in."
         )
@@ -202,7 +214,7 @@ def _provision_agent(bearer: tokens.Bearer) -> Agent:
             bearer.subject,
             by=Actor.system("oidc"),
             name=bearer.name,
-            roles=list(bearer.roles),
+            roles=list(roles),
             owner=bearer.owner,
         )
     except NotFound as error:

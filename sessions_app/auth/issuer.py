@@ -1,14 +1,16 @@
 """The client of the OpenID Connect issuer (OIDC Discovery 1.0, RFC 7519, RFC 8725), for agents'
 tokens and for people's logins.
 
-PyJWT parses keys and verifies tokens. Fetching the keys is our own: PyJWT's PyJWKClient fetches
+PyJWT verifies tokens. Fetching the keys is our own: PyJWT's PyJWKClient fetches
 them for each unknown kid, so that anyone who sends invented ones makes it flood the issuer.
 """
 
 import json
 import math
+import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from time import monotonic
@@ -21,11 +23,10 @@ from django.conf import settings
 
 from audit_app.base import http_client
 from audit_app.base.connections import release_connection
+from sessions_app.auth.jwks import ALGORITHMS, PublishedKey, parse_keys
 
 log = structlog.get_logger("orchestrator.identity")
 
-ALGORITHMS = ("RS256", "ES256", "EdDSA")
-LEEWAY_SECONDS = 30
 MAX_TOKEN_LENGTH = 16 * 1024
 MAX_ANSWER_BYTES = 256 * 1024
 
@@ -50,6 +51,9 @@ RETRY_SECONDS = 5
 MAX_WAITING = 8
 """Requests that wait for the issuer at a time in one process."""
 
+SERVER_ERROR = HTTPStatus.INTERNAL_SERVER_ERROR
+ERROR_CODE = re.compile(r"[\w.-]{1,60}", re.ASCII)
+DISCOVERY = "/.well-known/openid-configuration"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
     (jwt.ExpiredSignatureError, "The token has expired."),
@@ -67,15 +71,32 @@ class InvalidToken(Exception):
 
 
 class IssuerUnavailable(Exception):
-    """The issuer can't be reached or gives no valid answer."""
+    """The issuer can't be reached or gives no valid answer. Ask again after ``retry_after`` s."""
+
+    def __init__(self, reason: str, retry_after: float = RETRY_SECONDS) -> None:
+        super().__init__(reason)
+        self.retry_after = max(1, math.ceil(retry_after))
+
+
+class IssuerMisconfigured(IssuerUnavailable):
+    """There is no issuer at OIDC_ISSUER_URL, or it gives itself another name: a wrong setting."""
 
 
 class RequestRefused(Exception):
-    """The issuer refused our request with ``status``."""
+    """The issuer refused our request with ``status``, and perhaps an ``error`` of RFC 6749."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(f"It answered {status}.")
-        self.status = status
+    def __init__(self, status: int, error: str = "") -> None:
+        super().__init__(f"It answered {status}{f' ({error})' if error else ''}.")
+        self.status, self.error = status, error
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """A token with a valid signature, for us, in its time. ``type`` is its header's ``typ`` in
+    lower case, without ``application/``; empty if it has none."""
+
+    type: str
+    claims: dict[str, Any]
 
 
 class Issuer:
@@ -91,31 +112,36 @@ class Issuer:
     def __init__(self, url: str) -> None:
         self.url = url
         self._changed = threading.Condition()
-        self._keys: list[jwt.PyJWK] = []
+        self._keys: list[PublishedKey] = []
         self._metadata: dict[str, Any] = {}
         self._discovered_at = self._fetched_at = self._began_at = self._failed_at = -math.inf
-        self._fetching = self._failing = False
+        self._fetching = False
+        self._failure: IssuerUnavailable | None = None
         self._waiting = 0
 
     def verify(
-        self, token: str, *, audience: str, required: tuple[str, ...] = ()
-    ) -> dict[str, Any]:
-        """Verify ``token`` for ``audience`` and return its claims, which include those ``required``
-        beside ``exp``, ``iss`` and ``aud``.
+        self, token: str, *, audience: str, types: Collection[str], required: tuple[str, ...] = ()
+    ) -> VerifiedToken:
+        """Verify ``token`` for ``audience``; its claims include those ``required`` beside ``exp``,
+        ``iss`` and ``aud``.
 
+        Its ``typ`` must be among ``types`` (RFC 8725, section 3.11), where "" stands for none.
         Raises InvalidToken, IssuerUnavailable.
         """
         if len(token) > MAX_TOKEN_LENGTH:
             raise InvalidToken(f"The token is longer than {MAX_TOKEN_LENGTH} characters.")
-        key = self._get_key(*_parse_header(token))
+        kid, algorithm, type_ = _parse_header(token)
+        if type_ not in types:
+            raise InvalidToken("The token is of a type (typ) that is not accepted for this.")
+        key = self._get_key(kid, algorithm)
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
-                key,
-                algorithms=ALGORITHMS,
+                key.key,
+                algorithms=[algorithm],
                 audience=audience,
                 issuer=self.url,
-                leeway=LEEWAY_SECONDS,
+                leeway=settings.OIDC_CLOCK_SKEW,
                 options={
                     "require": ["exp", "iss", "aud", *required],
                     # PyJWT only warns about short keys by default.
@@ -124,15 +150,27 @@ class Issuer:
             )
         except (jwt.PyJWTError, ValueError) as error:
             raise InvalidToken(_describe(error)) from error
-        return claims
+        return VerifiedToken(type_, claims)
 
     def metadata(self) -> Mapping[str, Any]:
         """The discovery document, at most LIFESPAN_SECONDS old. Raises IssuerUnavailable."""
         with self._changed:
             self._await_fetch(None, self._is_fresh)
             if not self._is_fresh():
-                raise IssuerUnavailable("Its discovery document can't be had.")
+                raise self._unavailable("Its discovery document can't be had.")
             return self._metadata
+
+    @property
+    def _failing(self) -> bool:
+        return self._failure is not None
+
+    def _unavailable(self, reason: str) -> IssuerUnavailable:
+        """The error of the last fetch if that failed, else one with ``reason``."""
+        if self._failure is None:
+            return IssuerUnavailable(reason)
+        # A new error each time: a traceback would grow with each request that raises it.
+        pause = self._failed_at + RETRY_SECONDS - monotonic()
+        return type(self._failure)(str(self._failure), pause)
 
     def endpoint(self, name: str) -> str:
         """The endpoint called ``name`` in the discovery document. Raises IssuerUnavailable."""
@@ -149,16 +187,16 @@ class Issuer:
         url = self.endpoint(name)
         release_connection()
         try:
-            return _fetch_json(method, url, self.url, seconds=seconds, **request)
-        except RequestRefused as error:
-            if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise
-            raise IssuerUnavailable(str(error)) from error
+            return fetch_json(method, url, self.url, seconds=seconds, **request)
         except UNUSABLE as error:
-            log.warning("issuer unavailable", issuer=self.url, reason=str(error)[:200])
-            raise IssuerUnavailable(str(error)) from error
+            # A refusal is for the caller to judge; what else goes wrong is the issuer's.
+            if isinstance(error, RequestRefused) and error.status < SERVER_ERROR:
+                raise
+            reason = str(error)[:200]
+            log.warning("issuer unavailable", issuer=self.url, endpoint=name, reason=reason)
+            raise IssuerUnavailable(reason) from error
 
-    def _get_key(self, kid: str | None, algorithm: str) -> jwt.PyJWK:
+    def _get_key(self, kid: str | None, algorithm: str) -> PublishedKey:
         """The key called ``kid`` for ``algorithm``; without a kid, the only key for it.
 
         Raises InvalidToken, IssuerUnavailable.
@@ -166,7 +204,13 @@ class Issuer:
         with self._changed:
             waited = self._await_fetch(kid, lambda: self._is_usable(kid))
             max_age = OUTAGE_SECONDS if waited or self._failing else LIFESPAN_SECONDS
-            return self._find_key(kid, algorithm, max_age)
+            if self._age() > max_age:
+                raise self._unavailable("Its keys can't be had.")
+            if not waited and not self._knows(kid):
+                # It may have been published since the last fetch, and the next one is not due yet.
+                pause = self._began_at + FETCH_EVERY_SECONDS - monotonic()
+                raise IssuerUnavailable("Its keys were fetched a moment ago.", pause)
+            return self._find_key(kid, algorithm)
 
     def _await_fetch(self, kid: str | None, suffices: Callable[[], bool]) -> bool:
         """Start a fetch if one is due, and wait for it unless ``suffices``; return whether it
@@ -201,7 +245,7 @@ class Issuer:
 
     def _knows(self, kid: str | None) -> bool:
         # A token without a kid can only mean one of the keys that are there.
-        return kid is None or any(key.key_id == kid for key in self._keys)
+        return kid is None or any(key.kid == kid for key in self._keys)
 
     def _needs_fetch(self, kid: str | None) -> bool:
         if self._knows(kid) and self._age() <= REFRESH_SECONDS:
@@ -215,23 +259,18 @@ class Issuer:
         longest = OUTAGE_SECONDS if self._failing else LIFESPAN_SECONDS
         return self._knows(kid) and self._age() <= longest
 
-    def _find_key(self, kid: str | None, algorithm: str, max_age: int) -> jwt.PyJWK:
-        """Choose among the cached keys, unless they are older than ``max_age`` seconds.
-
-        Raises InvalidToken, IssuerUnavailable.
-        """
-        if self._age() > max_age:
-            raise IssuerUnavailable
-        named = [key for key in self._keys if kid in (None, key.key_id)]
-        fitting = [key for key in named if key.algorithm_name == algorithm]
+    def _find_key(self, kid: str | None, algorithm: str) -> PublishedKey:
+        """Choose among the cached keys. Raises InvalidToken, IssuerUnavailable."""
+        named = [key for key in self._keys if kid in (None, key.kid)]
+        fitting = [key for key in named if algorithm in key.algorithms]
         if kid is None and len(fitting) != 1:
             raise InvalidToken("The token does not say which of the issuer's keys signed it.")
         if fitting:
             return fitting[0]
         if named:
-            raise InvalidToken("The token's algorithm is not that of its key.")
+            raise InvalidToken("The token's algorithm is not one that its key is published for.")
         if self._failing or self._fetching:
-            raise IssuerUnavailable
+            raise self._unavailable("Its keys can't be had.")
         raise InvalidToken("The token is signed with a key that the issuer does not publish.")
 
     def _start_fetch(self) -> None:
@@ -239,42 +278,73 @@ class Issuer:
         self._fetching, self._began_at = True, monotonic()
 
     def _fetch(self) -> None:
-        keys = None
+        keys: list[PublishedKey] = []
+        failure: IssuerUnavailable | None = IssuerUnavailable("The fetch broke off.")
         try:
-            keys = self._fetch_keys(monotonic() + TIMEOUT_SECONDS)
+            keys, failure = self._fetch_keys(monotonic() + TIMEOUT_SECONDS), None
+        except IssuerMisconfigured as error:
+            log.error("issuer misconfigured", issuer=self.url, reason=str(error))
+            failure = error
         except UNUSABLE as error:
             log.warning("issuer unavailable", issuer=self.url, reason=str(error)[:200])
+            failure = IssuerUnavailable(str(error))
         finally:
             with self._changed:
-                self._store_keys(keys)
+                self._store_keys(keys, failure)
                 self._changed.notify_all()
 
-    def _store_keys(self, keys: list[jwt.PyJWK] | None) -> None:
-        self._fetching, self._failing = False, keys is None
-        if keys is None:
+    def _store_keys(self, keys: list[PublishedKey], failure: IssuerUnavailable | None) -> None:
+        self._fetching, self._failure = False, failure
+        if failure:
             self._failed_at = monotonic()
         else:
             # Dated from the start of the fetch: a key may have been withdrawn since then.
             self._keys, self._fetched_at = keys, self._began_at
 
-    def _fetch_keys(self, deadline: float) -> list[jwt.PyJWK]:
-        """Fetch the keys, and the discovery document first if it is old. Raises UNUSABLE."""
+    def _fetch_keys(self, deadline: float) -> list[PublishedKey]:
+        """Fetch the keys, and the discovery document first if it is old.
+
+        Raises IssuerMisconfigured, UNUSABLE.
+        """
         # Also after every failure, since the issuer may have moved.
         if self._failing or monotonic() - self._discovered_at > REFRESH_SECONDS:
-            self._metadata = self._discover(deadline)
+            self._metadata = discover(self.url, seconds=deadline - monotonic())
             self._discovered_at = monotonic()
         uri = self._metadata["jwks_uri"]
-        answer = _fetch_json("GET", uri, self.url, seconds=deadline - monotonic())
-        return _parse_keys(answer.get("keys"))
+        answer = fetch_json("GET", uri, self.url, seconds=deadline - monotonic())
+        return parse_keys(answer.get("keys"), get_named_algorithms(self._metadata))
 
-    def _discover(self, deadline: float) -> dict[str, Any]:
-        url = self.url.rstrip("/") + "/.well-known/openid-configuration"
-        document = _fetch_json("GET", url, self.url, seconds=deadline - monotonic())
-        if document.get("issuer") != self.url:
-            raise ValueError("The discovery document names another issuer.")
-        if not isinstance(document.get("jwks_uri"), str):
-            raise ValueError("The discovery document names no jwks_uri.")
-        return document
+
+def discover(url: str, *, seconds: float) -> dict[str, Any]:
+    """The discovery document of the issuer at ``url``. Raises IssuerMisconfigured, UNUSABLE."""
+    document = fetch_discovery(url, seconds=seconds)
+    issuer = document.get("issuer")
+    if issuer != url:
+        raise IssuerMisconfigured(
+            f"OIDC_ISSUER_URL is {url!r}, but the issuer there calls itself {str(issuer)[:200]!r}."
+        )
+    if not isinstance(document.get("jwks_uri"), str):
+        raise ValueError("The discovery document names no jwks_uri.")
+    return document
+
+
+def fetch_discovery(url: str, *, seconds: float) -> dict[str, Any]:
+    """The discovery document at ``url``, whatever it says. Raises IssuerMisconfigured, UNUSABLE."""
+    address = url.rstrip("/") + DISCOVERY
+    try:
+        return fetch_json("GET", address, url, seconds=seconds)
+    except RequestRefused as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            raise IssuerMisconfigured(f"There is no discovery document at {address}.") from error
+        raise
+
+
+def get_named_algorithms(metadata: Mapping[str, Any]) -> frozenset[str]:
+    """The algorithms that the issuer says it signs with."""
+    # OpenID Connect has no such list for access tokens, which issuers sign as they do ID tokens.
+    names = metadata.get("id_token_signing_alg_values_supported")
+    names = names if isinstance(names, list) else []
+    return frozenset(name for name in names if isinstance(name, str))
 
 
 @lru_cache(maxsize=4)
@@ -283,8 +353,8 @@ def get_issuer(url: str) -> Issuer:
     return Issuer(url)
 
 
-def _parse_header(token: str) -> tuple[str | None, str]:
-    """The kid and the algorithm in a token's header. Raises InvalidToken."""
+def _parse_header(token: str) -> tuple[str | None, str, str]:
+    """The kid, the algorithm and the type in a token's header. Raises InvalidToken."""
     # jku, x5u and jwk are ignored: a token must not say where its own key comes from.
     try:
         header = jwt.get_unverified_header(token)
@@ -292,10 +362,12 @@ def _parse_header(token: str) -> tuple[str | None, str]:
         raise InvalidToken("This is no token that can be read.") from error
     if "crit" in header:
         raise InvalidToken("The token demands an extension that this server does not know.")
-    algorithm = header.get("alg")
+    algorithm, type_ = header.get("alg"), header.get("typ", "")
     if algorithm not in ALGORITHMS:
         raise InvalidToken(f"Only tokens signed with {', '.join(ALGORITHMS)} are accepted.")
-    return header.get("kid"), algorithm
+    if not isinstance(type_, str):
+        raise InvalidToken("This is no token that can be read.")
+    return header.get("kid"), algorithm, type_.lower().removeprefix("application/")
 
 
 def _describe(error: Exception) -> str:
@@ -304,26 +376,6 @@ def _describe(error: Exception) -> str:
     return next(
         (reason for kind, reason in REASONS if isinstance(error, kind)), "The token is not valid."
     )
-
-
-def _parse_keys(given: Any) -> list[jwt.PyJWK]:
-    """The signing keys of a JWK set (RFC 7517). Raises ValueError if it is no set."""
-    # A key that can't be parsed is skipped, so that a new kind of key does not stop the others.
-    if not isinstance(given, list):
-        raise ValueError("The issuer's keys are no JWK set.")
-    keys = []
-    for each in given:
-        try:
-            key = jwt.PyJWK(each) if _is_for_signing(each) else None
-        except (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError):
-            continue
-        if key is not None and key.algorithm_name in ALGORITHMS:
-            keys.append(key)
-    return keys
-
-
-def _is_for_signing(key: Any) -> bool:
-    return key.get("use", "sig") == "sig" and "verify" in key.get("key_ops", ["verify"])
 
 
 def is_allowed_url(url: str, issuer: str) -> bool:
@@ -339,7 +391,7 @@ def _on_loopback(url: str) -> bool:
     return parts.scheme == "http" and parts.hostname in LOOPBACK
 
 
-def _fetch_json(
+def fetch_json(
     method: str, url: str, issuer: str, *, seconds: float, **request: Any
 ) -> dict[str, Any]:
     """Fetch a JSON object of at most MAX_ANSWER_BYTES. Raises UNUSABLE."""
@@ -347,13 +399,22 @@ def _fetch_json(
         raise ValueError("Its address must be https.")
     answer = http_client.send(method, url, seconds=seconds, at_most=MAX_ANSWER_BYTES + 1, **request)
     if answer.status != HTTPStatus.OK:
-        raise RequestRefused(answer.status)
+        raise RequestRefused(answer.status, _parse_error(answer.body))
     if len(answer.body) > MAX_ANSWER_BYTES:
         raise ValueError("Its answer is too large.")
     document = json.loads(answer.body)
     if not isinstance(document, dict):
         raise ValueError("Its answer is no JSON object.")
     return document
+
+
+def _parse_error(body: bytes) -> str:
+    """The error code in the body of a refusal (RFC 6749, section 5.2); "" if there is none."""
+    try:
+        error = json.loads(body).get("error")
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+    return error if isinstance(error, str) and ERROR_CODE.fullmatch(error) else ""
 
 
 UNUSABLE = (http_client.NoAnswer, RequestRefused, ValueError, RecursionError)

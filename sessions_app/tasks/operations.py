@@ -1,4 +1,4 @@
-"""What can be done to a task that was routed: revise, claim, complete, fail, cancel."""
+"""What can be done to a task that was routed: revise, claim, extend, complete, fail, cancel."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,9 +9,9 @@ from audit_app.base.errors import InvalidTransition
 from audit_app.trail.operation import clock, operation
 from audit_app.trail.recording import perform
 from sessions_app.errors import (
+    AlreadyClaimed,
     ApprovalConsumed,
     ApprovalLapsed,
-    LeaseExpired,
     NotClaimant,
     NotRouter,
     TaskTaken,
@@ -48,11 +48,12 @@ def claim(task_id: UUID, *, by: Actor, lease: timedelta, session_id: UUID | None
     """Take an approved task of one of the agent's roles, to execute it until the lease runs out.
 
     A claim whose lease ran out is released first: that is recorded too. Of two concurrent
-    claims, the second waits for the row and then gets TaskTaken. A notification can't be claimed,
-    only acknowledged, since nobody was asked about it. What humans approved is executed once: the
-    first claim uses their approval up, and only the agent that made it can claim again. Raises
-    NotFound, RoleNotHeld, TaskTaken, ApprovalConsumed, ApprovalLapsed, InvalidTransition,
-    UnknownSession, SessionClosed.
+    claims, the second waits for the row and then gets TaskTaken, or AlreadyClaimed where the first
+    is the same agent's. A notification can't be claimed, only acknowledged, since nobody was asked
+    about it. What humans approved is executed once: the first claim uses their approval up, and
+    only the agent that made it can claim again. Raises NotFound, RoleNotHeld, TaskTaken,
+    AlreadyClaimed, ApprovalConsumed, ApprovalLapsed, InvalidTransition, UnknownSession,
+    SessionClosed.
     """
     agent = by.require_agent()
     task = Task.objects.lock_visible(by, task_id)
@@ -64,11 +65,32 @@ def claim(task_id: UUID, *, by: Actor, lease: timedelta, session_id: UUID | None
     session = _open_session_of(by, session_id) if session_id else None
     now = clock()
     if task.status == Task.Status.CLAIMED:
-        if _lease_end(task) > now:
+        if (end := _lease_end(task)) > now:
+            if task.claimed_by_id == agent:
+                raise AlreadyClaimed(task, lease_expires_at=end.isoformat())
             raise TaskTaken(task)
         perform(task.release, by=Actor.system("lease"))
     _may_be_used(task, agent, now)
     perform(task.claim, by=by, agent_id=agent, session_id=session and session.pk, until=now + lease)
+    return task
+
+
+@operation("task.extend")
+def extend(task_id: UUID, *, by: Actor, lease: timedelta, session_id: UUID | None = None) -> Task:
+    """Extend the lease of a claimed task to ``lease`` from now, as its holder.
+
+    Also after the lease ran out, until the task is released or claimed by somebody else. Raises
+    NotFound, NotClaimant, InvalidTransition.
+    """
+    task = Task.objects.lock_visible(by, task_id)
+    if task.status != Task.Status.CLAIMED:
+        allowed = task.transitions_allowed()
+        raise InvalidTransition(
+            task, what="task", state=task.status, transition="extend", allowed=allowed
+        )
+    _check_claimant(task, by, session_id)
+    until = clock() + lease
+    perform(task.extend_lease, by=by, details={"lease_expires_at": until.isoformat()}, until=until)
     return task
 
 
@@ -78,7 +100,9 @@ def complete(
 ) -> Task:
     """Report a claimed task done; a notification needs no claim, to acknowledge it is enough.
 
-    Raises NotFound, NotClaimant, LeaseExpired, InvalidTransition.
+    Who claimed last may report until somebody else claims, however long ago the lease or the
+    approval ran out: a report of work that was done is not lost. Raises NotFound, NotClaimant,
+    InvalidTransition.
     """
     task = Task.objects.lock_visible(by, task_id)
     if task.task_type == Task.NOTIFICATION and task.status == Task.Status.APPROVED:
@@ -86,7 +110,7 @@ def complete(
         _holds(by, task.to_role, task)
         perform(task.claim, by=by, agent_id=agent, session_id=None, until=clock())
     else:
-        _holds_lease(task, by, session_id)
+        _take_up(task, by, session_id)
     perform(task.complete, by=by, result=result)
     return task
 
@@ -95,7 +119,7 @@ def complete(
 def fail(task_id: UUID, *, by: Actor, error: Any = None, session_id: UUID | None = None) -> Task:
     """Report a claimed task failed. Raises as ``complete`` does."""
     task = Task.objects.lock_visible(by, task_id)
-    _holds_lease(task, by, session_id)
+    _take_up(task, by, session_id)
     perform(task.fail, by=by, error=error)
     return task
 
@@ -130,11 +154,24 @@ def _lease_end(task: Task) -> datetime:
     return task.lease_expires_at
 
 
-def _holds_lease(task: Task, by: Actor, session_id: UUID | None) -> None:
-    if task.status != Task.Status.CLAIMED:
-        return  # the state machine refuses, and says what is possible
-    another_session = session_id and task.claimed_session_id not in (None, session_id)
-    if not by.is_agent or task.claimed_by_id != UUID(by.id) or another_session:
+def _take_up(task: Task, by: Actor, session_id: UUID | None) -> None:
+    """Make sure that ``by`` holds the claim on which it reports. A claim whose lease ran out is
+    taken up again where nobody else claimed since; in any other state nothing happens."""
+    if task.status == Task.Status.CLAIMED:
+        _check_claimant(task, by, session_id)
+    elif task.status == Task.Status.APPROVED and _is_claimant(task, by, session_id):
+        session = task.claimed_session_id
+        perform(task.claim, by=by, agent_id=UUID(by.id), session_id=session, until=clock())
+
+
+def _check_claimant(task: Task, by: Actor, session_id: UUID | None) -> None:
+    if not _is_claimant(task, by, session_id):
         raise NotClaimant(task)
-    if _lease_end(task) <= clock():
-        raise LeaseExpired(task, expired_at=_lease_end(task).isoformat())
+
+
+def _is_claimant(task: Task, by: Actor, session_id: UUID | None) -> bool:
+    """Whether ``by`` claimed ``task`` last, and in this session if both name one."""
+    # A release by an earlier version kept only the agent that used the humans' approval.
+    claimant = task.claimed_by_id or task.consumed_by_id
+    same_session = session_id is None or task.claimed_session_id in (None, session_id)
+    return by.is_agent and claimant == UUID(by.id) and same_session

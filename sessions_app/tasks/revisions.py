@@ -32,9 +32,7 @@ def revise(
     revised.seal_payload()
     if revised.payload == task.payload:
         raise NothingRevised(task)
-    TaskRevision.objects.create(
-        task=task, number=task.revision, payload=task.payload, edited_by_id=task.edited_by_id
-    )
+    _keep_revision(task)
     gate.withdraw_approvals(task, by=by, why="The task was revised.")
     (decision,) = gate.evaluate([revised])
     if isinstance(decision, OrchestratorError):
@@ -53,3 +51,17 @@ def revise(
     elif decision.kind is Outcome.REFUSE:
         perform(task.reject, by=Actor.system("policy"))
     gate.request_approvals([(task, decision)], by=by)
+
+
+def reopen(task: Task, *, by: Actor, details: dict[str, Any]) -> None:
+    """Let ``task``, approved, locked and never claimed, wait again with the payload that it has, as
+    its next revision: part of an operation, which requests the approvals."""
+    _keep_revision(task)
+    digests = {"payload_digest": task.payload_digest, "replaces": task.payload_digest}
+    perform(task.reopen, by=by, details=digests | details)
+
+
+def _keep_revision(task: Task) -> None:
+    TaskRevision.objects.create(
+        task=task, number=task.revision, payload=task.payload, edited_by_id=task.edited_by_id
+    )

@@ -135,7 +135,9 @@ def create_tasks(
     results: list[Task | OrchestratorError] = []
     for new in new_tasks:
         try:
-            results.append(new.build(sender))
+            task = new.build(sender)
+            task.seal_payload()
+            results.append(task)
         except OrchestratorError as refusal:
             results.append(refusal)
     tasks = [result for result in results if isinstance(result, Task)]
@@ -149,7 +151,6 @@ def create_tasks(
             # No transition leads into a first state.
             status.set_state(task, FIRST_STATE[verdict.kind])
             task.store_decision(verdict)
-            task.seal_payload()
             evaluated.append((task, verdict))
     with wait_for_duplicates():
         created = create_all(
@@ -165,7 +166,12 @@ def create_tasks(
     # A key may still have its task after its receipt expired, and a concurrent request may have
     # created it by now.
     inserted = {task.pk for task in created}
-    gate.request_approvals([each for each in evaluated if each[0].pk in inserted], by=by)
+    approvals = gate.request_approvals(
+        [each for each in evaluated if each[0].pk in inserted], by=by
+    )
+    eligible = gate.count_eligible(approvals)
+    for task in created:
+        task.eligible = eligible.get(task.pk)
     return [
         result
         if isinstance(result, OrchestratorError) or result.pk in inserted

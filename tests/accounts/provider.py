@@ -6,8 +6,9 @@ the person in ``claims``. It is as strict as the specification: a code works onc
 the redirect_uri and the PKCE verifier that it was made for. What a test makes wrong on purpose:
 
 - ``claims``, ``userinfo``: what it says of the person; ``amend``: called with the ID token's claims
-- ``algorithm``, ``kid``, ``signed_by``: how ID tokens are signed, and with whose keys
+- ``algorithm``, ``kid``, ``typ``, ``signed_by``: how ID tokens are signed, and with whose keys
 - ``sign``, ``token``: replaced by what does it wrong
+- ``response``: more parameters of the redirect back
 - ``error``: it sends people back with this instead of a code
 - ``up``: while it is False, every answer is 503
 - ``asked``: the paths that were asked for, and ``authorizations``: the parameters of each sign-in
@@ -23,13 +24,13 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 CLIENT_ID = "orchestrator"
-CLIENT_SECRET = "not a secret of anybody"
+CLIENT_SECRET = "not a secret: of +anybody%20\N{SNOWMAN}"
 KINDS = {
     "RS256": lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
     "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
@@ -65,13 +66,14 @@ def usual_keys() -> Keys:
 class Provider:
     def __init__(self) -> None:
         self.keys = self.signed_by = usual_keys()
-        self.algorithm, self.kid = "RS256", ""
+        self.algorithm, self.kid, self.typ = "RS256", "", "JWT"
         self.up = True
         self.error = ""
         self.claims: dict[str, Any] = {}
         self.userinfo: dict[str, Any] = {}
         self.amend: Callable[[dict[str, Any]], Any] = lambda claims: None
         self.discovery: dict[str, Any] = {}
+        self.response: dict[str, str] = {}
         self.asked: list[str] = []
         self.authorizations: list[dict[str, str]] = []
         self._codes: dict[str, dict[str, str]] = {}
@@ -113,7 +115,7 @@ class Provider:
         assert "openid" in asked["scope"].split()
         assert asked["code_challenge_method"] == "S256"
         assert len(asked["nonce"]) >= 32
-        back = {"state": asked["state"]}
+        back = {"state": asked["state"], **self.response}
         if self.error:
             back["error"] = self.error
         else:
@@ -125,7 +127,7 @@ class Provider:
         known = (sent.get("client_id"), sent.get("client_secret"))
         if authorization.startswith("Basic "):
             pair = base64.b64decode(authorization.removeprefix("Basic ")).decode()
-            known = tuple(unquote(part) for part in pair.split(":", 1))
+            known = tuple(unquote_plus(part) for part in pair.split(":", 1))
         if known != (CLIENT_ID, CLIENT_SECRET):
             return 401, {"error": "invalid_client"}
         asked = self._codes.pop(sent.get("code", ""), None)
@@ -149,8 +151,9 @@ class Provider:
         return claims
 
     def sign(self, claims: dict[str, Any]) -> str:
-        key = self.signed_by.private[self.algorithm]
-        return jwt.encode(claims, key, self.algorithm, headers={"kid": self.kid or self.algorithm})
+        kind = "EdDSA" if self.algorithm == "Ed25519" else self.algorithm
+        headers = {"kid": self.kid or kind, "typ": self.typ}
+        return jwt.encode(claims, self.signed_by.private[kind], self.algorithm, headers)
 
     def _handler(provider) -> type[BaseHTTPRequestHandler]:  # noqa: N805  # the handler has a self
         class Handler(BaseHTTPRequestHandler):

@@ -1,5 +1,6 @@
 """Hashing a password takes long on purpose, and nobody else waits for it."""
 
+import select
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,9 @@ from contextlib import ExitStack
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connections
 
+from orchestrator.accounts.hashing import AT_A_TIME
 from tests.accounts import hashers
 from tests.accounts.conftest import LOGIN
 from tests.factories import ReviewerFactory
@@ -15,13 +18,13 @@ from tests.serving import client_of, free_port, gunicorn, on_the_tests_database
 
 CHANGE = "/admin/password_change/"
 SIGN_INS = 30
-AT_A_TIME = 4
 
 
 @pytest.fixture
 def connections_held(settings) -> Iterator[list[bool]]:
     """Whether a connection was held, hash by hash, since the test last cleared it."""
     settings.PASSWORD_HASHERS = ["tests.accounts.hashers.Watched"]
+    hashers.watched = connections["default"]
     hashers.held.clear()
     yield hashers.held
     hashers.held.clear()
@@ -77,6 +80,19 @@ def test_nor_does_an_administrator_who_sets_somebodys_password(connections_held,
     assert connections_held == [False]
 
 
+def test_nor_does_an_administrator_who_adds_somebody(connections_held, browser, root):
+    window = browser()
+    window.log_in("root")
+    connections_held.clear()
+    password = "a much better password"
+    given = {"usable_password": "true", "password1": password, "password2": password}
+    answer = window.post("/admin/auth/user/add/", username="carol", **given)
+
+    assert answer.status_code == 302, answer.content
+    assert connections_held == [False]
+    assert User.objects.get(username="carol").check_password(password)
+
+
 def test_thirty_anonymous_sign_ins_stop_no_agent(bot, tmp_path):
     with ExitStack() as stack:
         gate = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=SIGN_INS))
@@ -94,12 +110,15 @@ def test_thirty_anonymous_sign_ins_stop_no_agent(bot, tmp_path):
             client_of(port, headers={"Authorization": f"Bearer {bot.key}"}, timeout=20)
         )
         assert agent.get("/sessions").status_code == 200
+        assert AT_A_TIME == 2
         people = [stack.enter_context(client_of(port, timeout=60)) for _ in range(SIGN_INS)]
         pool = stack.enter_context(ThreadPoolExecutor(SIGN_INS))
         sent = [pool.submit(sign_in, person, f"n{n}") for n, person in enumerate(people)]
         hashing = [gate.accept()[0] for _ in range(AT_A_TIME)]
         try:
             answers = [agent.get("/sessions") for _ in range(5)]
+            # Every login thread is busy by now, and still nobody else hashes.
+            assert not select.select([gate], [], [], 0)[0]
         finally:
             for gone in hashing:
                 gone.close()

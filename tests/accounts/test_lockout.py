@@ -52,6 +52,14 @@ def test_it_ends_by_itself_and_trying_meanwhile_does_not_prolong_it(browser, ali
         assert window.log_in("alice").status_code == 302
 
 
+def test_a_clock_that_ran_ahead_and_was_set_back_locks_nobody_out(browser, alice):
+    window = browser()
+    with later(hours=1):
+        fail(window, "alice", LIMIT)
+
+    assert window.log_in("alice").status_code == 302
+
+
 def test_whoever_guesses_locks_out_themselves_and_not_alice_elsewhere(browser, alice):
     fail(browser("203.0.113.7"), "alice", LIMIT)
     hers = browser("198.51.100.2")

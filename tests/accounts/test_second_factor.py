@@ -166,6 +166,14 @@ class TestLoggingIn:
         assert second.post(CODE, code=typed).status_code == 400
         assert (first.person, second.person) == ("alice", "")
 
+    def test_a_wrong_code_given_while_the_clock_ran_ahead_delays_nobody(self, browser, telephone):
+        window = browser()
+        window.log_in("alice")
+        with later(minutes=3):
+            assert window.post(CODE, code=telephone.wrong()).status_code == 400
+
+        assert window.post(CODE, code=telephone.code()).status_code == 302
+
     def test_after_wrong_codes_even_a_right_one_has_to_wait(self, browser, telephone):
         window = browser()
         window.log_in("alice")

@@ -52,7 +52,7 @@ class TestTheWayThereAndBack:
             assert first[name] != second[name]
         assert "max_age" not in first
 
-    @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+    @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA", "Ed25519"])
     def test_each_algorithm_that_is_accepted(self, provider, browser, algorithm):
         provider.algorithm = algorithm
         window = browser()
@@ -206,7 +206,8 @@ FORGERIES = {
     "no expiry": without("exp"),
     "about nobody": change_claims(sub=""),
     "another's key": lambda provider: setattr(provider, "signed_by", Keys()),
-    "a key that does not exist": lambda provider: setattr(provider, "kid", "made up"),
+    "a logout token": lambda provider: setattr(provider, "typ", "logout+jwt"),
+    "an access token": lambda provider: setattr(provider, "typ", "at+jwt"),
     "HS256 with the public key as its secret": by_hmac_with_the_public_key,
     "unsigned": remove_signature,
     "no token at all": lambda provider: setattr(provider, "sign", lambda claims: None),
@@ -227,6 +228,18 @@ def test_what_is_not_believed_signs_nobody_in_and_writes_nothing(provider, brows
     assert CANT_BE_TRUSTED in window.read()
     assert not window.person
     assert not Identity.objects.exists()
+    assert not User.objects.exists()
+
+
+def test_a_key_that_does_not_exist_is_refused_once_the_keys_are_new(provider, browser, monkeypatch):
+    provider.kid = "made up"
+    window = browser()
+    window.sign_on()
+    assert "Single sign-on is unavailable" in window.read()
+    monkeypatch.setattr(issuer, "FETCH_EVERY_SECONDS", 0)
+    window.sign_on()
+
+    assert CANT_BE_TRUSTED in window.read()
     assert not User.objects.exists()
 
 
@@ -477,6 +490,14 @@ class TestAnIssuerThatIsAway:
 
         assert "Single sign-on is unavailable" in browser().read()
 
+    def test_a_wrong_setting_has_a_sentence_of_its_own(self, provider, browser, settings):
+        settings.OIDC_ISSUER_URL = f"{provider.url}/"
+        window = browser()
+
+        assert "this site names the wrong issuer" in window.read()
+        window.get(START)
+        assert "this site names the wrong issuer" in window.read()
+
     def test_discovery_and_keys_are_kept(self, provider, browser):
         for _ in range(3):
             browser().sign_on()
@@ -493,7 +514,7 @@ class TestAnIssuerThatIsAway:
         provider.kid = "made up"
         with pytest.raises(issuer.IssuerUnavailable):
             issuer.get_issuer(provider.url).verify(
-                provider.sign({"sub": "x"}), audience="orchestrator"
+                provider.sign({"sub": "x"}), audience="orchestrator", types=("jwt",)
             )
         provider.up, provider.kid = True, ""
         window = browser()

@@ -1,6 +1,6 @@
 """People of several groups, and a trail that is verified after the test.
 
-Nothing here outlives a test. The process that evaluates conditions does: it belongs to the worker.
+Nothing here outlives a test. The processes that evaluate conditions do: they belong to the worker.
 """
 
 from collections.abc import Callable, Iterator

@@ -45,15 +45,14 @@ def _compare_field(field, question):
 
 def _equal(field, number):
     def ask(data):
-        if field not in data:
-            return FAILS
-        return _answer(_is_number(data[field]) and data[field] == number)
+        # Another kind of value is compared by mistake, and a human is asked.
+        return _answer(data[field] == number) if _is_number(data.get(field)) else FAILS
 
     return ask
 
 
 def _present_and_equal(field, number):
-    return lambda data: _answer(_is_number(data.get(field)) and data[field] == number)
+    return lambda data: _equal(field, number)(data) if field in data else DOES_NOT
 
 
 def _read_boolean(field):

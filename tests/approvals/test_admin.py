@@ -146,7 +146,7 @@ class TestDecisionPage:
         answer = browser(alice).post(page_of(approval), decision(approval, notes="One.\r\nTwo."))
 
         assert answer.status_code == 302
-        assert answer.headers["Location"] == INBOX
+        assert answer.headers["Location"] == f"{INBOX}?done={approval.pk}"
         approval = the_approval(approval.task)
         assert (approval.status, approval.notes) == ("approved", "One.\nTwo.")
         assert approval.decided_by == alice
@@ -167,7 +167,9 @@ class TestDecisionPage:
         assert answer.status_code == 409
         assert "alice approved this on" in page
         assert "Wait!</textarea>" in page
-        assert "<button" not in page[page.index("decide-title") : page.index("<h3>Request</h3>")]
+        panel = page[page.index("decide-title") : page.index("<h3>Request</h3>")]
+        assert 'value="reject"' not in panel
+        assert 'value="recall_cancel"' in panel
         assert the_approval(approval.task).decided_by == alice
 
     def test_another_digest_than_the_one_shown_decides_nothing(self, alice, approval):

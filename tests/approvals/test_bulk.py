@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from approvals_app.models import Approval
-from audit_app.models import Event
+from audit_app.models import Event, RequestReceipt
 from tests.factories import AgentFactory, TaskFactory, find_approval
 
 pytestmark = pytest.mark.usefixtures("whole")
@@ -62,6 +62,10 @@ def test_sent_again_it_is_answered_as_before(api, alice, three):
         r.get("approval") for r in first.json()["results"]
     ]
     assert Event.objects.count() == events
+    assert "Idempotent-Replayed" not in first.headers
+    assert again.headers["Idempotent-Replayed"] == "true"
+    latest = RequestReceipt.objects.order_by("created_at").last().created_at.isoformat()
+    assert again.headers["Idempotent-Answered-At"] == latest.replace("+00:00", "Z")
     other = bulk(api, alice, [build_item(three[2])], **key)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 

@@ -1,27 +1,14 @@
-"""Conditions of policies: what they may ask, and that no payload can harm who judges it."""
-
-import contextlib
-import os
-import resource
-import select
-import signal
-import subprocess
-import sys
-import textwrap
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+"""Conditions of policies: what they mean, and that none passes what its author did not mean."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from approvals_app.policy import conditions
-from approvals_app.policy.conditions import Condition, ConditionFailed, ConditionInvalid, Facts
+from approvals_app.policy.conditions import Condition, Facts
+from approvals_app.policy.runtime import ConditionFailed, ConditionInvalid
 
-pytestmark = pytest.mark.pure
+pytestmark = [pytest.mark.pure, pytest.mark.usefixtures("patient")]
 
-ROOT = Path(__file__).parents[2]
 REFUND = {
     "agent": "support-bot",
     "from_role": "support-agent",
@@ -44,24 +31,24 @@ REFUND = {
 }
 
 
-def holds(text, **data):
+def holds(text, /, **data):
     """Whether ``text`` holds for the refund, or for one with ``data`` instead of its own."""
     return Condition(text).holds(Facts({**REFUND, "data": data} if data else REFUND))
 
 
-def why_it_fails(text, **data):
+def reason_it_fails(text, /, **data):
     with pytest.raises(ConditionFailed) as failure:
         holds(text, **data)
     return str(failure.value)
 
 
-def why_it_is_none(text):
+def reason_it_is_refused(text):
     with pytest.raises(ConditionInvalid) as refusal:
-        Condition(text)
+        Condition(text).try_constants()
     return str(refusal.value)
 
 
-def said_by(text, facts):
+def describe_outcome(text, facts):
     """The answer or the reason for which there is none: nothing else is ever raised."""
     try:
         answer = Condition(text).holds(Facts(facts))
@@ -70,26 +57,11 @@ def said_by(text, facts):
     return {True: "it holds", False: "it does not hold"}[answer]
 
 
-@pytest.fixture
-def patient(monkeypatch):
-    """A busy machine makes nothing late that isn't hostile."""
-    monkeypatch.setattr(conditions, "TIME_LIMIT", 30.0)
-
-
-@pytest.fixture
-def fresh():
-    """No evaluation was asked for yet in this process."""
-    conditions._evaluator.stop()
-    yield conditions._evaluator
-    conditions._evaluator.stop()
-
-
 @pytest.mark.parametrize(
     "text",
     [
         "true",
         "double(data.amount) > 200.0",
-        "double(data.amount) > 200",
         "data.currency == 'EUR'",
         'data.currency in ["EUR", "CHF"]',
         "data.count >= 3 && data.count < 4",
@@ -97,134 +69,298 @@ def fresh():
         "data.share == 0.5",
         "!data.express",
         "data.note == null",
-        "data.count != '3'",
         "has(data.customer.country) && data.customer.country == 'AT'",
         "!has(data.iban)",
         "!has(data.amount) || double(data.amount) > 1.0",
         "has(data.iban) ? data.iban == 'AT61' : true",
         "'country' in data.customer",
         "'damaged' in data.tags",
-        "size(data.lines) == 2",
-        "data.lines.size() == 2",
         "data.lines[1].quantity == 2",
         "data['currency'] == 'EUR'",
-        "data.currency.startsWith('EU') && data.currency.endsWith('R')",
-        "description.contains('118204')",
-        "description.matches('^Refund [0-9.]+ EUR')",
-        "from_role == 'support-agent' && to_role == 'finance'",
-        "agent == 'support-bot'",
-        "task_type == 'refund_approval'",
         "context.model.startsWith('support-bot')",
         "timestamp(data.delivered_at) > timestamp('2026-11-01T00:00:00Z')",
-        "timestamp(data.delivered_at).getDayOfWeek() == 5",
         "timestamp(data.delivered_at) - timestamp('2026-11-06T00:00:00Z') > duration('10h')",
         "int('12') + data.count == 15",
-        "string(data.count) == '3'",
-        "data.lines.all(line, line.quantity > 0)",
-        "data.lines.exists(line, line.sku == 'SHIP')",
-        "data.lines.exists_one(line, line.quantity == 2)",
         "data.lines.map(line, line.sku) == ['ESP', 'SHIP']",
         "data.lines.filter(line, line.quantity > 1).size() == 1",
         "data.tags.all(a, data.lines.exists(b, b.sku != a))",
+        "data.lines.all(i, line, line.quantity > i)",
         "data.customer.exists(key, key == 'id')",
         "true || data.nothing > 1",
         "data.nothing > 1 || true",
-        "data.count > 1 // what is said of it",
+        "data.count > 1 // a comment",
+        "cel.bind(first, data.lines[0], first.sku == 'ESP' && first.quantity == 1)",
     ],
 )
-def test_it_holds(text, patient):
+def test_it_holds(text):
     assert holds(text) is True
     assert holds(f"!({text.partition('//')[0]})") is False
 
 
+FUNCTIONS = {
+    "abs": "math.abs(-data.count) == 3",
+    "all": "data.lines.all(line, line.quantity > 0)",
+    "bind": "cel.bind(lines, data.lines, size(lines) == 2)",
+    "ceil": "math.ceil(data.share) == 1.0",
+    "charAt": "data.currency.charAt(0) == 'E'",
+    "contains": "description.contains('118204')",
+    "decimal": "decimal(data.amount) == decimal('249.9')",
+    "distinct": "data.tags.distinct().size() == 2",
+    "double": "double(data.amount) == 249.9",
+    "duration": "duration('1h') == duration('60m')",
+    "endsWith": "data.currency.endsWith('R')",
+    "exists": "data.lines.exists(line, line.sku == 'SHIP')",
+    "exists_one": "data.lines.exists_one(line, line.quantity == 2)",
+    "filter": "data.lines.filter(line, line.quantity > 1).size() == 1",
+    "floor": "math.floor(data.share) == 0.0",
+    "format": "'%s!'.format([data.currency]) == 'EUR!'",
+    "getDate": "timestamp(data.delivered_at).getDate() == 6",
+    "getDayOfMonth": "timestamp(data.delivered_at).getDayOfMonth() == 5",
+    "getDayOfWeek": "timestamp(data.delivered_at).getDayOfWeek() == 5",
+    "getDayOfYear": "timestamp(data.delivered_at).getDayOfYear() == 309",
+    "getFullYear": "timestamp(data.delivered_at).getFullYear() == 2026",
+    "getHours": "timestamp(data.delivered_at).getHours('Europe/Vienna') == 11",
+    "getMinutes": "timestamp(data.delivered_at).getMinutes() == 12",
+    "getMonth": "timestamp(data.delivered_at).getMonth() == 10",
+    "getSeconds": "timestamp(data.delivered_at).getSeconds() == 0",
+    "greatest": "math.greatest(data.count, 2) == 3",
+    "has": "has(data.currency) && !has(data.iban)",
+    "hasValue": "!data.?iban.hasValue()",
+    "indexOf": "data.currency.indexOf('R') == 2",
+    "int": "int('12') == 12",
+    "join": "data.tags.join(',') == 'damaged,first'",
+    "least": "math.least(data.count, 2) == 2",
+    "lowerAscii": "data.currency.lowerAscii() == 'eur'",
+    "map": "data.lines.map(line, line.sku) == ['ESP', 'SHIP']",
+    "matches": "description.matches('^Refund [0-9.]+ EUR')",
+    "orValue": "data.?iban.orValue('none') == 'none'",
+    "replace": "data.currency.replace('E', 'A') == 'AUR'",
+    "round": "math.round(data.share) == 1.0",
+    "size": "size(data.lines) == 2 && data.currency.size() == 3",
+    "sort": "data.tags.sort()[0] == 'damaged'",
+    "split": "data.amount.split('.')[1] == '90'",
+    "startsWith": "data.currency.startsWith('EU')",
+    "string": "string(data.count) == '3'",
+    "substring": "data.currency.substring(0, 2) == 'EU'",
+    "timestamp": "timestamp('2026-11-06T11:12:00+01:00') == timestamp(data.delivered_at)",
+    "trim": "' EUR '.trim() == data.currency",
+    "type": "type(data.count) == double && type(data.tags) == list",
+    "upperAscii": "data.currency.upperAscii() == 'EUR'",
+}
+"""The functions that docs/policies.md names."""
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_on_the_page_is_there(name):
+    assert holds(FUNCTIONS[name]) is True
+
+
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
         ("data.iban == 'AT61'", "there is no iban."),
-        ("data.beneficiary.country == 'AT'", "there is no beneficiary."),
         ("has(data.beneficiary.country)", "there is no beneficiary."),
         ("data.lines.all(line, line.price > 0)", "there is no price."),
-        ("data.lines[7].quantity == 1", "index out of bounds: 7."),
-        ("data.count", "it says neither true nor false."),
-        ("data.note", "it says neither true nor false."),
-        ("'true'", "it says neither true nor false."),
-        ("data.lines.map(line, true)", "it says neither true nor false."),
-        (
-            "data.amount > 200",
-            "No such overload: the operation is not defined",
-        ),
-        ("data.count / 0 == 1", "division by zero in CEL expression."),
-        ("int(data.amount) > 200", "Function 'int' error: string parse error: invalid digit"),
-        (
-            "double(data.currency) > 1.0",
-            "Function 'double' error: string parse error: invalid",
-        ),
-        ("size(data.count) == 1", "size can't be asked of what it was given."),
-        ("data.count.startsWith('3')", "startsWith can't be asked of what it was given."),
-        ("data.currency.matches('(')", "Function 'matches' error: '(' not a valid regex"),
-        ("9223372036854775807 + data.count > 0", "Arithmetic overflow in 'add'"),
-        ("data.lines.all(line, line.quantity > 0) && line == 1", "Undefined variable or function"),
+        ("data.lines[7].quantity == 1", "there is no element 7 in a list of 2."),
+        ("data.count", "it is neither true nor false."),
+        ("data.note", "it is neither true nor false."),
+        ("data.amount > 200", "> does not take (string, int64)."),
+        ("data.count / 0 == 1", "division by zero."),
+        ("data.share % 2 == 0", "% takes whole numbers"),
+        ("int(data.amount) > 200", "cannot convert string to int."),
+        ("double(data.currency) > 1.0", "cannot convert string to double."),
+        ("decimal(data.currency) > decimal(1)", "decimal takes digits with at most one point"),
+        ("decimal(data.express) > decimal(1)", "decimal takes a text or a number."),
+        ("timestamp(data.amount) > timestamp(0)", "String to Timestamp conversion failed."),
+        ("size(data.count) == 1", "size does not take (double)."),
+        ("data.count.startsWith('3')", "startsWith does not take (double, string)."),
+        ("data.tags.contains('first')", "contains does not take (list, string)."),
+        ("data.currency.matches(data.amount + '(')", "invalid regular expression: missing )"),
+        ("9223372036854775807 + int(data.count) > 0", "integer overflow."),
     ],
 )
-def test_it_fails_and_says_why(text, why, patient):
-    said = why_it_fails(text)
-    assert said.startswith(why)
+def test_it_fails_with_a_reason(text, reason):
+    said = reason_it_fails(text)
+    assert said.startswith(reason)
     assert said.endswith(".")
     assert said.isprintable()
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
-        ("", "Syntax error: mismatched input '<EOF>'."),
-        ("data.amount >", "Syntax error: "),
-        ("amount > 1", "there is no amount that it could ask for, but agent, context, data, "),
-        ("task.amount > 1", "there is no task that it could ask for"),
-        (".data.amount == '1'", "there is no .data that it could ask for"),
-        ("type(data.count) == int", "there is no int that it could ask for"),
-        ("now() > timestamp('2026-11-06T00:00:00Z')", "there is no function called now."),
-        ("max(data.count, 1) == 3", "there is no function called max."),
-        ("data.lines.sum() > 1", "there is no function called sum."),
-        ("data.?note.orValue(1) == 1", "unsupported syntax '.?'."),
-        ("99999999999999999999 > 1", "invalid int literal."),
-        ("'\ud800' == data.note", "'utf-8' codec can't encode character"),
+        ("", "Syntax error: mismatched input '<EOF>' (column 1)."),
+        ("data.amount >", "Syntax error: mismatched input '<EOF>' (column 14)."),
+        ("true &&\n  amount > 1", "there is no amount (line 2, column 3)."),
+        ("now() > timestamp('2026-11-06T00:00:00Z')", "there is no now (column 4)."),
+        ("data.lines.sum() > 1", "there is no sum (column 15)."),
+        ("agent > 1", "> does not take (string, int) (column 7)."),
+        ("'true'", "it is never true or false, but of type STRING."),
+        ("data.?express", "it is never true or false, but of type"),
+        ("data.lines.map(line, true)", "it is never true or false, but of type LIST"),
+        ("data.lines.all(line, line.quantity > 0) && line == 1", "there is no line (column 44)."),
+        ("99999999999999999999 > 1", "invalid int literal (column 1)."),
+        ("data.note == '\ud800'", "it has characters that can't be kept."),
+        ("data.note == '\0'", "it has characters that can't be kept."),
         ("data.note == '" + 2_000 * "x" + "'", "it is longer than 2,000 characters."),
-        ("(" * 900 + "true" + ")" * 900, "it is nested too deeply."),
-        ("[" * 900 + "1" + "]" * 900 + " == 1", "it is nested too deeply."),
-        ("\0", "Syntax error: token recognition error at: '�'."),
+        ("(" * 900 + "true" + ")" * 900, "Expression recursion limit exceeded. limit: 32."),
+        ("[" * 900 + "1" + "]" * 900 + " == [1]", "Expression recursion limit exceeded."),
+        ("decimal(data.a) + decimal(data.b) > decimal(1)", "decimals can be compared, not added."),
+        ("{0: 1, 0u: 2}[data.count] == 1", "a map has the same key twice."),
     ],
 )
-def test_it_is_no_condition_and_says_why(text, why):
-    said = why_it_is_none(text)
-    assert said.startswith(why)
+def test_it_is_refused_with_a_reason(text, reason):
+    said = reason_it_is_refused(text)
+    assert said.startswith(reason)
     assert said.endswith(".")
     assert said.isprintable()
 
 
-@pytest.mark.parametrize("text", ["!" * 1_990 + "true", "-" * 1_990 + "1 == 1"])
-def test_a_long_row_of_operators_is_evaluated(text):
-    assert holds(text) is True
+# The traps: each passed, or was saved, with the runtime before this one.
 
 
-@pytest.mark.parametrize("name", sorted(conditions.FUNCTIONS))
-def test_every_function_that_may_be_called_is_there(name, patient):
-    asked = {
-        **dict.fromkeys(["double", "int"], f"{name}('1') == {name}(1)"),
-        **dict.fromkeys(["duration"], "duration('1h') == duration('60m')"),
-        **dict.fromkeys(["string"], "string(1) == '1'"),
-        **dict.fromkeys(["timestamp"], "timestamp('2026-11-06T00:00:00Z') != timestamp(agent)"),
-        **dict.fromkeys(["size"], "size('abc') == 3"),
-        **dict.fromkeys(["contains", "startsWith", "endsWith"], f"'a'.{name}('a')"),
-        **dict.fromkeys(["matches"], "'a'.matches('^a$')"),
-    }.get(name, f"timestamp('2026-11-06T10:12:13Z').{name}() > 0")
-    facts = {**REFUND, "agent": "2026-11-07T00:00:00Z"}
-    assert Condition(asked).holds(Facts(facts)) is True
+@pytest.mark.parametrize(
+    ("at", "hour", "day"),
+    [
+        ("2026-11-06T10:00:00+14:00", 20, 4),  # Thursday evening
+        ("2026-11-07T02:00:00Z", 2, 6),
+        ("2026-11-06T16:00:00-10:00", 2, 6),  # a Saturday, though not where the agent is
+    ],
+)
+def test_times_are_in_utc_whatever_offset_the_agent_writes(at, hour, day):
+    assert holds(f"timestamp(data.at).getHours() == {hour}", at=at) is True
+    assert holds(f"timestamp(data.at).getDayOfWeek() == {day}", at=at) is True
 
 
-@settings(max_examples=300, deadline=None)
+def test_a_time_zone_can_be_named():
+    office = "timestamp(data.at).getHours('Europe/Vienna') >= 9"
+    assert holds(office, at="2026-11-06T08:00:00Z") is True
+    assert holds(office, at="2026-07-06T07:00:00Z") is True  # summer
+    assert holds(office, at="2026-11-06T07:59:59Z") is False
+
+
+@pytest.mark.parametrize("account", ["4711", [4711], None, True, {"id": 4711}])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data.account != 4711",
+        "4711 != data.account",
+        "!(data.account == 4711)",
+        "!(data.account in [4711, 4712])",
+        "data['account'] != -4711",
+        "has(data.account) && data.account != 4711",
+        "data.other.exists(x, x > 1) || data.account != 4711",
+    ],
+)
+def test_a_value_of_another_kind_is_no_different_number(text, account):
+    reason = reason_it_fails(text, account=account, other=[])
+    assert reason.startswith("data.account is ")
+    assert reason.endswith(", and it is compared with a number.")
+
+
+def test_which_kinds_are_meant_can_be_said():
+    assert holds("data.account != 4711", account=4712) is True
+    assert holds("data.account == null || data.account != 4711", account=None) is True
+    assert holds("data.account == null", account="text") is False
+    assert holds("data.account == 4711 || data.account == 'none'", account="none") is True
+    assert holds("type(data.account) == string || data.account != 4711", account="4711") is True
+    assert holds("data.lines[0].sku != 'ESP'", lines=[{"sku": "SHIP"}]) is True
+    assert "data.lines[0].sku is null" in reason_it_fails(
+        "data.lines[0].sku != 'ESP'", lines=[{"sku": None}]
+    )
+
+
+@pytest.mark.parametrize("number", [1000, 1000.0])
+def test_numbers_that_json_does_not_tell_apart_are_judged_alike(number):
+    assert holds("data.x == 1000 && type(data.x) == double", x=number) is True
+    assert holds("data.x * 2 == 2000 && 2 * data.x == 2000.0", x=number) is True
+    assert holds("data.x * 1.2 > 1199.9 && data.x / 3 < 334", x=number) is True
+    assert holds("data.x + 1 == 1001 && 1 - data.x == -999 && data.x % 7 == 6", x=number) is True
+    assert holds("[0, 1][data.x - 999] == 1 && string(data.x) == '1000'", x=number) is True
+
+
+@pytest.mark.parametrize(
+    "word", ["OPS-\N{ARABIC-INDIC DIGIT THREE}", "OPS-\N{FULLWIDTH DIGIT THREE}"]
+)
+def test_digits_of_a_regular_expression_are_ascii(word):
+    assert holds(r"data.x.matches('^[A-Z]+-\\d+$')", x="OPS-3") is True
+    assert holds(r"data.x.matches('^[A-Z]+-\\d+$')", x=word) is False
+
+
+def test_words_and_blanks_of_a_regular_expression_are_ascii():
+    assert holds(r"data.x.matches('^\\w+\\s$')", x="ab ") is True
+    assert holds(r"data.x.matches('^\\w+\\s$')", x="\u00e9b ") is False
+    assert holds(r"data.x.matches('^\\w+\\s$')", x="ab\u2003") is False
+
+
+@pytest.mark.parametrize("values", [[1, {}], [{}, 1], [{}, 1, []], [1, []]])
+def test_the_order_of_a_list_does_not_matter(values):
+    assert holds("data.x.exists(each, each > 0)", x=values) is True
+    assert holds("data.x.all(each, each > 1)", x=values) is False
+
+
+def test_the_size_of_a_text_is_its_characters():
+    assert holds("size(data.x) == 4", x="Z\u00fcri") is True
+    assert holds("size(data.x) == 1", x="\N{GRINNING FACE}") is True
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("-false", "- does not take (bool)"),
+        ("duration('7d') > duration(data.x)", "String to Duration conversion failed."),
+        ("timestamp(data.x) > timestamp('2026-11-06')", "String to Timestamp conversion failed."),
+        ("timestamp(data.x).getHours('Europe/Bern') > 8", "Invalid timezone."),
+        ("data.x.matches('(?=a)')", "invalid regular expression: invalid perl operator: (?=."),
+        ("matches(data.x, '(')", "invalid regular expression: missing )"),
+        ("data.x.all(each, each.matches('['))", "invalid regular expression: missing ]"),
+        ("data.x > 1 / 0", "divide by zero."),
+        ("decimal(data.x) > decimal('1,000')", "decimal takes digits"),
+        ("data.x.transformMap(k, v, v) == data.x", "No overload found"),
+        ("lists.range(1000000000).size() > int(data.x)", "it needs too much memory."),
+    ],
+)
+def test_what_can_never_be_judged_is_refused(text, reason):
+    assert reason in reason_it_is_refused(text)
+
+
+def test_what_need_not_be_judged_is_not_refused():
+    Condition("true || 1 / 0 == 1").try_constants()
+    Condition("data.x.matches(data.y)").try_constants()
+
+
+# Amounts that are written as text.
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(*[st.decimals(allow_nan=False, allow_infinity=False, places=3) | st.decimals("-2", "2")] * 2)
+def test_decimals_compare_as_decimals(a, b):
+    written = {"a": format(a, "f"), "b": format(b, "f")}
+    if all(len(text) < 100 for text in written.values()):
+        assert holds("decimal(data.a) < decimal(data.b)", **written) is (a < b)
+        assert holds("decimal(data.a) == decimal(data.b)", **written) is (a == b)
+
+
+@pytest.mark.parametrize("amount", ["249.90", "249.9", "0249.900", 249.9])
+def test_an_amount_is_compared_without_doubles(amount):
+    assert holds("decimal(data.x) == decimal('249.90')", x=amount) is True
+    assert holds("decimal(data.x) > decimal('249.8999999999999999999')", x=amount) is True
+    assert holds("decimal(data.x) < decimal(250) && decimal(data.x) > decimal(-1)", x=amount)
+    assert holds("decimal(data.x) in [decimal('249.90'), decimal(1)]", x=amount)
+
+
+@pytest.mark.parametrize("amount", ["1e5", "", "-", ".5", "1.", "1 000", "+1", "NaN", "\u0663"])
+def test_what_is_no_decimal_fails(amount):
+    assert "decimal takes digits" in reason_it_fails("decimal(data.x) > decimal(1)", x=amount)
+
+
+# Whatever is sent.
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.text(max_size=60) | st.text("data.nlistm[]().&|!=<>'\"19ex ,{}:?+-*/%", max_size=60))
 def test_any_text_is_a_condition_with_an_answer_or_says_why_not(text):
-    assert said_by(text, REFUND).isprintable()
+    assert describe_outcome(text, REFUND).isprintable()
 
 
 JSON = st.recursive(
@@ -232,343 +368,89 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=8,
 )
-ASKED = ["data.x == 1", "data.x.all(i, i == 1)", "size(data.x) > 1 || data.x > 1", "data.x"]
+CONDITIONS = ["data.x == 1", "data.x.all(i, i == 1)", "size(data.x) > 1 || data.x > 1", "data.x"]
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(JSON, st.sampled_from(ASKED))
-def test_no_payload_gets_anything_but_an_answer_or_a_failure(patient, value, text):
-    assert said_by(text, {**REFUND, "data": {"x": value}}).isprintable()
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(JSON, st.sampled_from(CONDITIONS))
+def test_no_payload_gets_anything_but_an_answer_or_a_failure(value, text):
+    assert describe_outcome(text, {**REFUND, "data": {"x": value}}).isprintable()
 
 
-LOOKED_AT = ["data.x == 'a'", "[data.x].exists(x, x == 'a')"]
-"""The first is evaluated here, the second in the process beside."""
+BOTH_WAYS = ["data.x == 'a'", "[data.x].exists(x, x == 'a')"]
+"""The first is evaluated here, the second in a process beside."""
 
 
-@pytest.mark.parametrize("text", LOOKED_AT)
-@pytest.mark.parametrize("value", [2**63, -(2**63), 2**64, -(2**64), 10**40, "a\0", "\0", "é", "b"])
-def test_what_is_odd_but_json_is_compared(text, value, patient):
+@pytest.mark.parametrize("text", BOTH_WAYS)
+def test_texts_are_compared(text):
+    assert holds(text, x="a") is True
+    assert holds(text, x="\u00e9") is False
+
+
+@pytest.mark.parametrize("text", BOTH_WAYS)
+@pytest.mark.parametrize("value", ["a\0", "\0", "\ud800", "a\udfff"], ids=ascii)
+def test_what_cel_would_read_differently_fails(text, value):
+    assert reason_it_fails(text, x=value) == "the task holds a NUL or half a character."
+
+
+@pytest.mark.parametrize("text", BOTH_WAYS)
+@pytest.mark.parametrize("value", ["\N{GRINNING FACE}", "\\u0000", "\\ud800"], ids=ascii)
+def test_what_only_looks_like_it_does_not_fail(text, value):
     assert holds(text, x=value) is False
 
 
-@pytest.mark.parametrize("text", LOOKED_AT)
-@pytest.mark.parametrize("value", ["\ud800", "a\udfff", {"\ud800": 1}, 10**400], ids=ascii)
-def test_what_cannot_be_carried_over_fails(text, value, patient):
-    assert "Failed to convert" in why_it_fails(text, x=value)
+@pytest.mark.parametrize("value", [object(), float("nan"), float("inf")])
+def test_what_is_not_json_fails(value):
+    assert reason_it_fails("data.x > 1", x=value) == "the task is not plain JSON."
 
 
-@pytest.mark.parametrize(
-    ("number", "text", "answer"),
-    [
-        (2**53 - 1, "data.x == 9007199254740991", True),
-        (2**63 - 1, "data.x == 9223372036854775807", True),
-        (2**63, "data.x == 9223372036854775808u", True),
-        (2**63, "data.x > 9223372036854775807", True),
-        (2**65, "data.x > 18446744073709551615u", True),
-        (-(2**63), "data.x < 0", True),
-        (-(2**64), "data.x < 0", True),
-        (10**40, "data.x < 0", False),
-    ],
-)
-def test_a_large_number_stays_large_and_keeps_its_sign(number, text, answer, patient):
-    assert holds(text, x=number) is answer
-    assert holds(f"[0].all(i, {text})", x=number) is answer
-
-
-@pytest.mark.parametrize("text", LOOKED_AT)
-def test_a_payload_nested_beyond_reason_has_no_way_out_but_an_answer(text, patient):
+@pytest.mark.parametrize("text", ["data.x == 'a'", "[data.x].exists(x, x == ['a'])"])
+def test_a_payload_nested_beyond_reason_has_an_outcome(text):
     nested = "a"
     for _ in range(3_000):
         nested = [nested]
-    with contextlib.suppress(ConditionFailed):
-        assert holds(text, x=nested) is False
-
-
-def test_what_is_no_json_fails(patient):
-    assert why_it_fails("data.x.all(i, i == 1)", x=[object()]) == "the task is not plain JSON."
-    assert "Failed to convert" in why_it_fails("data.x == 1", x=object())
+    assert describe_outcome(text, {**REFUND, "data": {"x": nested}}) != "it holds"
 
 
 @pytest.mark.parametrize(
-    ("text", "asked"),
+    ("text", "needs"),
     [
-        ("data.count > 1", ["data", "data.count"]),
-        ("has(data.iban) || data . count > 1", ["data", "data.count", "data.iban"]),
+        ("data.count > 1", "data data.count"),
+        ("has(data.iban) || data . count > 1", "data data.count data.iban"),
         ("data.customer.country == context.model", "context context.model data data.customer"),
-        ("description == agent", ["agent", "description"]),
-        ("data.note == 'data.secret'", ["data", "data.note", "data.secret"]),
-        # Where it is not plain what is asked for, all is.
-        ("data['count'] > 1", ["data"]),
-        ("'count' in data", ["data"]),
-        ("data[agent] > 1", ["agent", "data"]),
-        ("size(data) > 1", ["data"]),
-        ("data.size() > 1", ["data"]),
-        ("data.count > 1 && size(data) > 1", ["data"]),
-        ("data.all(key, key != 'iban')", ["data"]),
-        ("data.exists // it's\n (agent, agent == 'iban')", ["agent", "data"]),
-        ("data // it's\n .count > 1", ["data"]),
-        ("data == context", ["context", "data"]),
-        ("data.lines.all(data, data.quantity > 0)", ["data"]),
-        ("{'a': data}.a.count > 1", ["data"]),
-        ("data.note == 'data'", ["data"]),
-        ('r"\\" == data.note || data.iban == "x" || "y" == "z"', "data data.iban data.note"),
+        ("description == agent", "agent description"),
+        ("data.note == 'data.secret'", "data data.note"),
+        ("data['count'] > 1", "data data.count"),
+        ("data.?note.orValue(1) == 1", "data data.note"),
+        ("data.lines.all(data, data.quantity > 0)", "data data.lines"),
+        ("data.lines.all(line, line.quantity > data.count)", "data data.count data.lines"),
+        # Where a variable may be read whole, it is.
+        ("'count' in data", "data"),
+        ("data[agent] > 1", "agent data"),
+        ("data.size() > 1", "data"),
+        ("data.count > 1 && size(data) > 1", "data"),
+        ("data.all(key, key != 'iban')", "data"),
+        ("data == context", "context data"),
+        ("{'a': data}.a.count > 1", "data"),
+        ("cel.bind(whole, data, whole.count > 1)", "data"),
     ],
 )
-def test_it_needs_what_it_asks_for_and_no_more(text, asked, patient):
+def test_it_reads_what_it_names_and_no_more(text, needs):
     condition = Condition(text)
-    assert sorted(condition.needs) == (asked.split() if isinstance(asked, str) else asked)
+    assert sorted(condition.needs) == needs.split()
     facts = {**REFUND, "data": {**REFUND["data"], "iban": "AT61"}}
-    assert said_by(text, facts) == said_by(f"data == data && ({text}\n)", facts)
+    assert describe_outcome(text, facts) == describe_outcome(f"data == data && ({text})", facts)
 
 
-def test_what_a_condition_does_not_ask_for_is_not_carried_over(patient):
+def test_what_a_condition_does_not_read_is_not_converted():
     odd = {"count": 1, "rest": object()}
     assert holds("data.count == 1", **odd) is True
     assert holds("[1].all(i, i == data.count)", **odd) is True
-    assert "Failed to convert" in why_it_fails("size(data) == 2", **odd)
-    assert why_it_fails("data.all(key, key != 'x')", **odd) == "the task is not plain JSON."
+    assert reason_it_fails("size(data) == 2", **odd) == "the task is not plain JSON."
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 1])
-def test_data_that_is_no_object_has_no_members(data, patient):
+def test_data_that_is_no_object_has_no_members(data):
     facts = {**REFUND, "data": data}
-    assert said_by("data.count == 1", facts) not in ("it holds", "it does not hold")
-    assert said_by("data == data", facts) == "it holds"
-
-
-HOSTILE = {"items": list(range(3_000)), "words": "x" * 200_000}
-SLOW = "data.items.all(i, data.items.all(j, data.items.all(k, i + j + k >= 0)))"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        SLOW,
-        "data.items.exists(i, data.items.exists(j, data.items.exists(k, i + j + k < 0)))",
-        "data.items.map(i, data.items.map(j, data.items.map(k, i))).size() > 0",
-        "data.items.filter(i, data.items.map(j, data.words + 'y').size() < 0).size() > 0",
-        "data.items.all(i, data.words.matches('(x+x+)+y') || true)",
-        "data.items.map(i, data.words.matches(data.words)).size() == 0",
-        # What hides the loop from a glance is found all the same.
-        SLOW.replace(".all(", ".all (").replace("data.items", "data . items"),
-        SLOW.replace("data.items", "data.items\n"),
-        SLOW.replace("all(i, ", "all // it's\n (agent, ", 1).replace("i +", "agent +"),
-        """r"\\" == data.words || data.items.all(agent, data.items.all(context,
-        data.items.all(to_role, agent + context + to_role >= 0))) && "x" == "x" """,
-    ],
-)
-def test_a_hostile_payload_ends_as_a_failure(text, fresh):
-    said = why_it_fails(text, **HOSTILE)
-    assert said in ("it took longer than 0.25 s.", "its evaluation broke off.")
-
-
-def test_after_a_hostile_payload_the_next_is_evaluated(fresh, monkeypatch):
-    assert why_it_fails(SLOW, **HOSTILE) == "it took longer than 0.25 s."
-    assert fresh._process is None
-    monkeypatch.setattr(conditions, "TIME_LIMIT", 30.0)
-    assert holds("data.lines.all(line, line.quantity > 0)") is True
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "data.lines.all(line, true)",
-        "data.lines.exists(line, true)",
-        "data.lines.exists_one(line, line.quantity == 2)",
-        "data.lines.map(line, line).size() == 2",
-        "data.lines.filter(line, true).size() == 2",
-        "data.currency.matches('^E')",
-        "data.lines . all (agent, true)",
-        "data.lines.all // it's what it is\n (agent, true)",
-        'r"\\" != agent && data.lines.all(agent, true) || "x" == "y"',
-    ],
-)
-def test_whatever_loops_or_searches_is_evaluated_beside(text, fresh, patient):
-    assert holds(text) is True
-    assert fresh._process is not None
-
-
-def test_what_does_not_loop_needs_no_process(fresh):
-    assert holds("double(data.amount) > 200.0 && 'damaged' in data.tags") is True
-    assert fresh._process is None
-
-
-def test_the_process_serves_more_than_one_condition(fresh, patient):
-    assert holds("data.lines.all(line, line.quantity > 0)") is True
-    served_by = fresh._process.pid
-    assert holds("data.lines.all(line, line.quantity > 1)") is False
-    assert why_it_fails("data.lines.all(line, line.price > 1)") == "there is no price."
-    assert fresh._process.pid == served_by
-
-
-def test_a_payload_larger_than_a_pipe_arrives_whole(fresh, patient):
-    words = [f"word {number}" for number in range(100_000)]
-    assert holds("data.x.exists(word, word == 'word 99999')", x=words) is True
-    assert holds("data.x.exists(word, word == 'word 100000')", x=words) is False
-
-
-def test_a_process_that_was_killed_meanwhile_is_started_again(fresh, patient):
-    assert holds("data.lines.all(line, line.quantity > 0)") is True
-    killed = fresh._process
-    killed.kill()
-    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
-    assert holds("data.lines.all(line, line.quantity > 0)") is True
-    assert fresh._process.pid != killed.pid
-
-
-def test_a_process_that_is_killed_at_work_fails_that_one_alone(fresh, patient, monkeypatch):
-    assert holds("data.lines.all(line, line.quantity > 0)") is True
-    at_work, exchange, begun = fresh._process, fresh._exchange, threading.Event()
-
-    def signal_and_exchange(*asked):
-        begun.set()
-        return exchange(*asked)
-
-    monkeypatch.setattr(fresh, "_exchange", signal_and_exchange)
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(why_it_fails, SLOW, **HOSTILE)
-        assert begun.wait(60)
-        at_work.kill()
-        assert asked.result() == "its evaluation broke off."
-    assert holds("data.lines.all(line, line.quantity > 0)") is True
-
-
-def test_who_interrupts_an_evaluation_does_not_leave_its_answer_to_the_next(
-    fresh, patient, monkeypatch
-):
-    assert holds("data.lines.all(line, line.quantity > 0)") is True
-
-    def interrupt_after_writing(process, request, limit):
-        os.write(process.stdin.fileno(), request)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(fresh, "_exchange", interrupt_after_writing)
-        with pytest.raises(KeyboardInterrupt):
-            holds("[true].all(yes, yes)")
-    assert holds("[false].all(yes, yes)") is False
-
-
-def test_eight_threads_each_get_their_own_answer(fresh, patient):
-    ready = threading.Barrier(8)
-
-    def ask(number):
-        ready.wait()
-        text = f"data.items.exists(i, i == {number})"
-        return [holds(text, items=[other]) for other in range(25)]
-
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(ask, range(8)))
-    assert answers == [[other == number for other in range(25)] for number in range(8)]
-
-
-def test_one_threads_hostile_payload_costs_no_other_its_answer(fresh):
-    ready = threading.Barrier(8)
-
-    def ask(number):
-        ready.wait()
-        if number % 4 == 0:
-            return why_it_fails(SLOW, **HOSTILE)
-        return holds("double(data.amount) > 200.0")
-
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(ask, range(8)))
-    assert answers == [
-        "it took longer than 0.25 s." if number % 4 == 0 else True for number in range(8)
-    ]
-
-
-def test_it_works_where_thousands_of_files_are_open(fresh, patient):
-    least = 1_100
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < least + 100:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (least + 100, hard))
-    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(least)]
-    try:
-        assert holds("data.lines.all(line, line.quantity > 0)") is True
-        assert fresh._process.stdout.fileno() > 1_024
-    finally:
-        for number in opened:
-            os.close(number)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def run(program):
-    """``program`` in an interpreter of its own, with ``yes()``, which loops, at hand."""
-    beginning = """
-        import os, signal, threading
-        from approvals_app.policy import conditions
-        conditions.TIME_LIMIT = 30.0
-        facts = dict.fromkeys(conditions.VARIABLES, "") | {"data": {"items": [1, 2]}}
-        def yes():
-            return conditions.Condition("data.items.all(i, i > 0)").holds(conditions.Facts(facts))
-    """
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(beginning) + textwrap.dedent(program)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def test_a_forked_server_process_has_an_evaluator_of_its_own():
-    done = run("""
-        assert yes()
-        parents = conditions._evaluator._process.pid
-        child = os.fork()
-        if not child:
-            assert conditions._evaluator._process is None
-            assert yes()
-            assert conditions._evaluator._process.pid != parents
-            conditions._evaluator.stop()
-            os._exit(7)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-        assert yes()
-        assert conditions._evaluator._process.pid == parents
-        print("both answered")
-    """)
-    assert (done.stdout, done.returncode) == ("both answered\n", 0), done.stderr
-
-
-def test_a_fork_in_the_middle_of_another_threads_evaluation_does_not_wait_for_it():
-    done = run("""
-        assert yes()
-        conditions._evaluator._lock.acquire()  # as another thread would, which is not in the child
-        child = os.fork()
-        if not child:
-            signal.alarm(30)
-            assert yes()
-            conditions._evaluator.stop()
-            os._exit(7)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-        print("it answered")
-    """)
-    assert (done.stdout, done.returncode) == ("it answered\n", 0), done.stderr
-
-
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="tells when a stranger's child ends")
-@pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), signal.SIGKILL)"])
-def test_the_process_ends_with_the_one_that_began_it(end):
-    done = run(f"""
-        assert yes()
-        print(conditions._evaluator._process.pid, flush=True)
-        {end}
-    """)
-    assert done.returncode == (-signal.SIGKILL if end else 0), done.stderr
-    assert has_ended(int(done.stdout))
-
-
-def has_ended(pid):
-    """Whether the process, which isn't ours to wait for, ends within a minute."""
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return select.select([handle], [], [], 60)[0] == [handle]
-    finally:
-        os.close(handle)
+    assert describe_outcome("data.count == 1", facts) not in ("it holds", "it does not hold")
+    assert describe_outcome("data == data", facts) == "it holds"

@@ -4,12 +4,23 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from approvals_app.review import decision
 from audit_app.base.actors import Actor
 from audit_app.base.errors import NotFound
-from tests.factories import AgentFactory, ReviewerFactory, TaskFactory, find_approval
+from sessions_app import operations
+from sessions_app.tasks.operations import cancel, revise_task
+from tests.factories import (
+    AgentFactory,
+    ReviewerFactory,
+    SessionFactory,
+    TaskFactory,
+    find_approval,
+    policy,
+    the_approval,
+)
 
 FRAMES = ("SAVEPOINT", "RELEASE", "BEGIN", "COMMIT", "ROLLBACK")
 
@@ -107,3 +118,79 @@ def test_the_context_costs_the_same_however_much_was_decided_before(bot, alice, 
         decide(alice, "approve", notes="again")
     assert cost() == one
     assert one <= 12
+
+
+@pytest.fixture
+def open_page():
+    """``open_page(alice, approval)``: the text of its page as she sees it."""
+
+    def get(person, approval):
+        client = Client()
+        client.force_login(person)
+        return client.get(f"/admin/approvals_app/approval/{approval.pk}/change/").text
+
+    return get
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [("failed", "has failed"), ("expired", "has expired"), ("completed", "has ended")],
+)
+def test_an_asking_session_that_is_over_is_said(alice, bot, open_page, state, words):
+    session = SessionFactory(agent=bot)
+    approval = the_approval(TaskFactory(agent=bot, session_id=session.pk))
+    assert "The session that asks" not in open_page(alice, approval)
+    for step in {"expired": ["expired"]}.get(state, ["active", state]):
+        operations.update_session(session.pk, by=bot.as_actor(), status=step)
+    assert f"The session that asks for this {words}" in open_page(alice, approval)
+
+
+def test_a_session_that_is_over_is_not_said_once_nothing_depends_on_it(alice, bot, open_page):
+    task = TaskFactory(agent=bot, session_id=SessionFactory(agent=bot).pk)
+    operations.update_session(task.session_id, by=bot.as_actor(), status="expired")
+    cancel(task.pk, by=bot.as_actor())
+    assert "The session that asks" not in open_page(alice, the_approval(task))
+
+
+def test_what_was_revised_says_by_whom_and_leads_to_what_waits(alice, bot, open_page):
+    task = TaskFactory(agent=bot)
+    first = the_approval(task)
+    revise_task(task.pk, by=bot.as_actor(), data={"amount": "1"})
+    second = find_approval(task, "finance")
+    page = open_page(alice, first)
+    assert "<b>bot</b> revised this" in page
+    assert f'href="/admin/approvals_app/approval/{second.pk}/change/">Revision 2 waits' in page
+    assert "Withdrawn by bot" in page
+
+    revise_task(task.pk, by=bot.as_actor(), data={"amount": "2"})
+    cancel(task.pk, by=bot.as_actor())
+    page = open_page(alice, first)
+    assert "<b>bot</b> revised this" in page
+    assert "the task is cancelled" in page
+
+
+def test_what_was_withdrawn_otherwise_says_why(alice, bot, open_page):
+    task = TaskFactory(agent=bot)
+    cancel(task.pk, by=bot.as_actor())
+    assert "The task was cancelled." in open_page(alice, the_approval(task))
+
+
+def test_what_was_escalated_leads_to_who_is_asked(alice, bot, late, run, open_page):
+    policy(asks="1 finance", deadline="1h", escalate=[{"role": "legal", "deadline": "1h"}])
+    task = TaskFactory(agent=bot)
+    first = the_approval(task)
+    late(first)
+    run("expire_approvals")
+    asked = find_approval(task, "legal")
+    page = open_page(alice, first)
+    assert f'href="/admin/approvals_app/approval/{asked.pk}/change/">Open it for legal' in page
+
+
+def test_the_api_says_who_was_faster_and_what_waits(alice, bot, say):
+    task = TaskFactory(agent=bot)
+    first = the_approval(task)
+    revise_task(task.pk, by=bot.as_actor(), data={"amount": "1"})
+    problem = say(alice, "approve", first).json()
+    assert (problem["code"], problem["decided_by"]) == ("already_decided", "bot")
+    assert problem["why"] == "The task was revised."
+    assert problem["waiting"] == [str(find_approval(task, "finance").pk)]

@@ -12,8 +12,10 @@ from approvals_app.policy.files import parse_file
 from approvals_app.policy.language import Policy, evaluate
 from orchestrator.management.commands.dev import DEMO_ROLE, REVIEWERS
 from sessions_app.models import Task
+from tests.approvals.test_conditions import FUNCTIONS
 from tests.factories import OPS
 
+pytestmark = pytest.mark.usefixtures("patient")
 ROOT = Path(__file__).parents[2]
 PAYLOADS = {
     path.stem: json.loads(path.read_text()) for path in ROOT.glob("examples/payloads/*.json")
@@ -32,12 +34,6 @@ MEETS = {
     "bulk_email": ("E-mails to more than a thousand people", {"marketing": 1, "legal": 1}),
     "refund": ("Small refunds", {"finance": 1}),
 }
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch):
-    """A busy machine makes nothing late that isn't hostile."""
-    monkeypatch.setattr(conditions, "TIME_LIMIT", 30.0)
 
 
 def asked_for(body):
@@ -166,6 +162,6 @@ def test_the_page_names_every_key_and_variable():
 
 
 def test_the_page_names_every_function_there_is_and_no_other():
-    [line] = [line for line in PAGE.splitlines() if line.startswith("Functions: ")]
-    named = set(re.findall(r"`(\w+)`", line))
-    assert named == conditions.FUNCTIONS | {"has", "all", "exists", "exists_one", "map", "filter"}
+    lines = [line for line in PAGE.splitlines() if line.startswith("- Functions on ")]
+    named = {name for line in lines for name in re.findall(r"`(\w+)`", line)}
+    assert named == FUNCTIONS.keys()

@@ -1,13 +1,11 @@
 """Policies: which one speaks for a task, what it says and in which words."""
 
-from collections import Counter
 from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from approvals_app.policy import conditions
 from approvals_app.policy.language import (
     LONGEST_DURATION,
     Escalation,
@@ -36,12 +34,6 @@ REFUND = {
 }
 REPORT = REFUND | {"task_type": "weekly_report", "data": {"pages": 4}}
 FINANCE = [{"role": "finance", "count": 1}]
-
-
-@pytest.fixture
-def patient(monkeypatch):
-    """A busy machine makes nothing late that isn't hostile."""
-    monkeypatch.setattr(conditions, "TIME_LIMIT", 30.0)
 
 
 def policy(then="require", **more):
@@ -166,8 +158,8 @@ ONE_POLICY = [
         for then in ("approve", "refuse", "require")
         for condition, why in [
             ("data.iban == 'AT61'", "there is no iban."),
-            ("data.count", "it says neither true nor false."),
-            ("data.count / 0 == 1", "division by zero in CEL expression."),
+            ("data.count", "it is neither true nor false."),
+            ("data.count / 0 == 1", "division by zero."),
             ("data.lines.all(line, line.price > 0)", "there is no price."),
         ]
     ),
@@ -276,8 +268,8 @@ def test_who_leaves_a_field_out_does_not_escape_the_policies_after_it(then):
 
 @pytest.mark.parametrize("then", ["approve", "refuse", "require"])
 def test_a_hostile_payload_asks_a_human(then):
-    slow = "data.x.all(i, data.x.all(j, data.x.all(k, i + j + k >= 0)))"
-    task = REFUND | {"data": {"x": list(range(3_000))}}
+    slow = "data.x.all(i, !data.y.matches('(x+x+)+y'))"
+    task = REFUND | {"data": {"x": list(range(3_000)), "y": "x" * 200_000}}
     said = evaluate_documents([policy(then, condition=slow)], task)
     assert said.kind == Outcome.REQUIRE
     assert said.why == (
@@ -286,24 +278,24 @@ def test_a_hostile_payload_asks_a_human(then):
     )
 
 
-class Counted(dict):
-    """What a task asks for, and how often its members were read."""
-
-    def __init__(self, facts):
-        super().__init__(facts)
-        self.read = Counter()
-
-    def __getitem__(self, name):
-        self.read[name] += 1
-        return super().__getitem__(name)
+@pytest.mark.parametrize("number", [0, 1, 30, 59])
+def test_the_first_of_many_that_holds_decides(number, patient):
+    conditions = [f"data.count == {n + 9}" for n in range(60)]
+    conditions[number] = "data.count == 3"
+    conditions[-1] = "data.count == 3"
+    documents = [policy(name=f"{n:02}", condition=text) for n, text in enumerate(conditions)]
+    assert evaluate_documents(documents).policy == f"{number:02}"
 
 
-def test_a_payload_is_carried_over_once_however_many_policies_ask():
-    facts = Counted(REFUND)
-    several = [policy(name=f"{n}", condition=f"data.count == {n + 9}") for n in range(50)]
-    assert evaluate_documents(several, facts).why == BY_TYPE
-    assert facts.read["data"] == 1
-    assert "description" not in facts.read
+@pytest.mark.parametrize("failing", ["data.nothing == 1", "data.amount == 1", "data.count"])
+def test_one_of_many_that_fails_asks_a_human(failing, patient):
+    conditions = [f"data.count == {n + 9}" for n in range(60)]
+    conditions[40] = failing
+    documents = [
+        policy("approve", name=f"{n:02}", condition=text) for n, text in enumerate(conditions)
+    ]
+    said = evaluate_documents(documents)
+    assert (said.kind, said.policy) == (Outcome.REQUIRE, "40")
 
 
 # Against the slow reference.
@@ -500,10 +492,13 @@ REFUSED = [
     (
         {"when": {"condition": "amount > 1"}},
         "when.condition",
-        "there is no amount that it could "
-        "ask for, but agent, context, data, description, from_role, task_type, to_role.",
+        "there is no amount (column 1).",
     ),
-    ({"when": {"condition": " "}}, "when.condition", "Syntax error: mismatched input '<EOF>'."),
+    (
+        {"when": {"condition": " "}},
+        "when.condition",
+        "Syntax error: mismatched input '<EOF>' (column 1).",
+    ),
     ({"then": "ask"}, "then", "it must be approve, require or refuse."),
     ({"then": "approve"}, "approvals", "it has no place in a policy that says approve."),
     ({"then": "refuse"}, "approvals", "it has no place in a policy that says refuse."),

@@ -74,7 +74,7 @@ def test_a_task_that_does_not_wait_is_not_asked_about(api, alice, bot):
     assert answer.status_code == 409
     assert answer.json()["code"] == "task_not_waiting"
     assert answer.json()["state"] == "approved"
-    assert answer.json()["allowed"] == ["cancel", "claim", "expire"]
+    assert answer.json()["allowed"] == ["cancel", "claim", "expire", "recall", "reopen"]
 
 
 def test_a_task_that_is_not_there_is_not_found(api, bot):

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.core.cache import cache
 from django.db import DatabaseError, connection, transaction
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
 from approvals_app.decisions import delegations, operations
+from approvals_app.decisions.aliases import remember_aliases
 from approvals_app.decisions.break_glass import break_glass
 from approvals_app.decisions.deadlines import expire_approvals
 from approvals_app.models import Approval, Delegation, Vote
@@ -188,6 +189,39 @@ def _() -> Case:
 def _() -> Case:
     name = "Alice@Example.com"
     return Case(ask(on_behalf_of=name), person("alice", "finance"), "separation_of_duties")
+
+
+@situation("on whose behalf it is asked, by a username they had before")
+def _() -> Case:
+    alice = person("alice", "finance")
+    User.objects.filter(pk=alice.pk).update(username="alice.married")
+    alice.refresh_from_db()
+    return Case(ask(on_behalf_of="Alice"), alice, "separation_of_duties")
+
+
+@situation("on whose behalf it is asked, by an address they had before")
+def _() -> Case:
+    alice = person("alice", "finance")
+    name = alice.email
+    for email in ("alice@new.example", "", "alice@newer.example"):
+        User.objects.filter(pk=alice.pk).update(email=email)
+    alice.refresh_from_db()
+    return Case(ask(on_behalf_of=name), alice, "separation_of_duties")
+
+
+@situation("on whose behalf it is asked, by the name they have at the issuer")
+def _() -> Case:
+    alice = person("alice", "finance")
+    remember_aliases(alice, ["alice.married", ""])
+    return Case(ask(on_behalf_of="ALICE.Married"), alice, "separation_of_duties")
+
+
+@situation("on somebody's behalf who has the name they gave up only in another case")
+def _() -> Case:
+    alice = person("alice", "finance")
+    User.objects.filter(pk=alice.pk).update(username="Alice")
+    alice.refresh_from_db()
+    return Case(ask(on_behalf_of="erin"), alice)
 
 
 @situation("who wrote this revision")
@@ -637,3 +671,66 @@ def test_every_entry_point_gives_the_same_answer(mailbox, chat, settings):
         empty()
         cache.clear()
     assert not wrong, "\n".join(["", *wrong])
+
+
+def waiting_roles(member: User, **filters: str) -> list[str]:
+    """The groups of the rows that wait in ``member``'s inbox."""
+    rows = inbox.load_page(Actor.human(member), inbox.Filters(**filters)).rows
+    return [row.approval.approver_role for row in rows]
+
+
+def test_a_person_of_two_groups_is_asked_once(mailbox, settings):
+    dave, alice, bob = (
+        person("dave", "finance", "legal"),
+        person("alice", "finance"),
+        person("bob", "finance"),
+    )
+    finance = ask()
+    assert waiting_roles(dave) == ["finance"]
+    assert inbox.count_waiting(Actor.human(dave)) == 1
+    events = Event.objects.filter(event_type=EventType.APPROVAL_REQUESTED.value)
+    recipients.record_notices(list(events))
+    delivery.deliver(f"email:{dave.pk}")
+    (mail,) = mailbox.all()
+    assert "from finance" in mail["subject"]
+
+    # Each group can still be looked at by itself.
+    assert (waiting_roles(dave, role="legal"), waiting_roles(dave, role="finance")) == (
+        ["legal"],
+        ["finance"],
+    )
+    # Once one group is done without them, the other waits.
+    say(alice, finance)
+    say(bob, finance)
+    assert waiting_roles(dave) == ["legal"]
+    say(dave, other(finance))
+    assert (waiting_roles(dave), inbox.count_waiting(Actor.human(dave))) == ([], 0)
+
+
+def test_the_deadline_that_is_nearest_is_what_is_shown():
+    dave = person("dave", "finance", "legal")
+    task = ask().task
+    worker = AgentFactory(name="worker", roles=["finance"])
+    dave.groups.add(Group.objects.create(name="audit"))
+    with override_settings(APPROVAL_TTL=timedelta(hours=1)):
+        operations.request(task.pk, by=worker.as_actor(), approver_role="audit")
+    assert waiting_roles(dave) == ["audit"]
+
+
+def test_a_stand_in_for_two_members_is_asked_once():
+    alice, erin, charlie = person("alice", "finance"), person("erin", "legal"), person("charlie")
+    ask()
+    stand_in(alice, charlie)
+    stand_in(erin, charlie)
+    assert waiting_roles(charlie) == ["finance"]
+
+
+def test_the_inbox_warns_of_overrides_that_its_owner_can_review():
+    alice, bob, carol = (person(name, "finance") for name in ("alice", "bob", "carol"))
+    review = opened_by(alice, ask())
+    open_for = {
+        who.username: len(inbox.list_open_overrides(Actor.human(who))) for who in (alice, bob)
+    }
+    assert open_for == {"alice": 0, "bob": 1}
+    say(bob, review)
+    assert [len(inbox.list_open_overrides(Actor.human(who))) for who in (bob, carol)] == [0, 1]

@@ -442,10 +442,54 @@ class TestSingleUse:
         with expect_refusal("is claimed in time"):
             self.take(Task.objects.get(pk=approved_task.pk), payer)
 
+    def test_expired_as_unused_once_it_was_claimed(self, approved_task, payer):
+        claim(approved_task.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
+        task = Task.objects.get(pk=approved_task.pk)
+        with transaction.atomic():
+            perform(task.release, by=OPS)
+        with expect_refusal("does not expire as unused"):
+            perform(task.expire, by=OPS)
+
     def test_longer_than_it_was_given_for(self, approved_task):
         with expect_refusal("is said when it is given", DatabaseError):
             later = timezone.now() + timedelta(days=99)
             Task.objects.filter(pk=approved_task.pk).update(approved_until=later)
+
+
+class TestLeases:
+    LATER = "lease_expires_at = now() + interval '1 day'"
+
+    @pytest.fixture
+    def claimed_task(self, bot, alice, payer):
+        task = approve_task(TaskFactory(agent=bot), by=alice)
+        return claim(task.pk, by=payer.as_actor(), lease=timedelta(minutes=5))
+
+    def test_an_honest_extension(self, claimed_task, payer):
+        change_row(claimed_task, EventType.TASK_LEASE_EXTENDED, self.LATER, by=payer.as_actor())
+
+    def test_by_somebody_else(self, claimed_task, bot):
+        for by in (OPS, bot.as_actor()):
+            with expect_refusal("is extended by its claimant alone"):
+                change_row(claimed_task, EventType.TASK_LEASE_EXTENDED, self.LATER, by=by)
+
+    def test_beside_another_event(self, claimed_task, payer):
+        with expect_refusal("is extended by its claimant alone"):
+            change_row(claimed_task, EventType.TASK_REVISED, self.LATER, by=payer.as_actor())
+
+    def test_the_event_without_an_extension(self, claimed_task, payer):
+        with expect_refusal("UPDATE of tasks is refused"):
+            change_row(claimed_task, EventType.TASK_LEASE_EXTENDED, by=payer.as_actor())
+
+    def test_of_another_claim(self, claimed_task, payer, bot):
+        sets = f"{self.LATER}, claimed_by_id = '{bot.pk}'"
+        with expect_refusal("UPDATE of tasks is refused"):
+            change_row(claimed_task, EventType.TASK_LEASE_EXTENDED, sets, by=bot.as_actor())
+
+    def test_of_what_nobody_holds(self, claimed_task, payer):
+        with transaction.atomic():
+            perform(Task.objects.get(pk=claimed_task.pk).release, by=OPS)
+        with expect_refusal("is extended by its claimant alone"):
+            change_row(claimed_task, EventType.TASK_LEASE_EXTENDED, self.LATER, by=payer.as_actor())
 
 
 class TestPolicies:

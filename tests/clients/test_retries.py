@@ -5,6 +5,7 @@ import pytest
 from orchestrator_client import Client, Problem
 from orchestrator_client import client as synchronous
 
+from audit_app.models import RequestReceipt
 from sessions_app.models import Task
 from tests.clients.conftest import decide
 from tests.clients.proxy import refusal
@@ -46,6 +47,20 @@ def test_a_claim_whose_answer_was_lost_is_still_ours(proxy, through, clerk, alic
     proxy.cuts = 1
     assert through.claim(str(task.pk))["status"] == "claimed"
     assert through.complete(str(task.pk), {"paid": True})["result"] == {"paid": True}
+
+
+def test_a_repeated_refusal_says_when_it_was_given(through, clerk):
+    task = TaskFactory(agent=clerk)
+    problems = []
+    for _ in range(2):
+        with pytest.raises(Problem, match="claim is not possible") as caught:
+            through.claim(str(task.pk), idempotency_key="k")
+        problems.append(caught.value)
+    first, again = problems
+    assert (first.answered_at, first.code) == (None, "invalid_transition")
+    at = RequestReceipt.objects.get().created_at.isoformat().replace("+00:00", "Z")
+    assert again.answered_at == at
+    assert f"as answered at {at}" in str(again)
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])

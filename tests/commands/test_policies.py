@@ -119,7 +119,7 @@ def test_export_is_what_apply_takes(file, tmp_path, run):
         ("policies:\n  - {name: a, then: refuse}\n  - {name: a, then: refuse}\n", "there twice"),
         ("policies:\n  - {name: a, then: maybe}\n", "line 2 (a): then: it must be"),
         ("policies:\n  - {name: a, then: require}\n", "approvals: it must say who"),
-        (FILE.replace("double(", "dubble("), "no function called dubble"),
+        (FILE.replace("double(", "dubble("), "there is no dubble"),
         (FILE.replace("data.amount", "nope.amount"), "there is no nope"),
         (FILE.replace("> 1000.0", "> "), "condition"),
         ("policies:\n" + "  - {name: x}\n" * 100_000, "longer than"),

@@ -138,11 +138,21 @@ class Model:
         if task.notification:
             return 409, "invalid_transition"
         if task.status == "claimed":
-            return 409, "task_taken"
+            return 409, "already_claimed" if task.claimed_by is caller else "task_taken"
         if task.status != "approved":
             return 409, "invalid_transition"
         task.become("claimed")
         task.claimed_by = caller
+        return 200, None
+
+    def extend(self, caller: Caller, task: Task) -> Answer:
+        if not task.visible_to(caller):
+            return 404, "not_found"
+        if task.status != "claimed":
+            return 409, "invalid_transition"
+        if task.claimed_by is not caller:
+            return 403, "not_claimant"
+        task.change()
         return 200, None
 
     def finish(self, caller: Caller, task: Task, status: str) -> Answer:

@@ -239,6 +239,11 @@ class Orchestrator(RuleBasedStateMachine):
             assert said["status"] == "claimed"
         return again
 
+    @rule(target=written, who=agents, task=tasks)
+    def extend(self, who: str, task: Task) -> Any:
+        expected = self.model.extend(self.callers[who][0], task)
+        return self.write(expected, who, "POST", f"/tasks/{task.id}/extend", {})[1]
+
     @rule(target=written, who=agents, task=tasks, how=st.sampled_from(["complete", "fail"]))
     def finish(self, who: str, task: Task, how: str) -> Any:
         status = {"complete": "completed", "fail": "failed"}[how]

@@ -3,6 +3,7 @@ count together."""
 
 import os
 import re
+import select
 import signal
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -69,9 +70,16 @@ def shares(server):
         if fields[1].endswith(f":{server.port:04X}") and fields[3] != LISTENS
     }
     return [
-        sum(_inode(file) in theirs for file in Path(f"/proc/{pid}/fd").iterdir())
+        sum(_inode(file) in theirs for file in _open_files(pid))
         for pid in children(server.process.pid)
     ]
+
+
+def _open_files(pid):
+    try:
+        return list(Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:
+        return []  # the process has ended
 
 
 def _inode(file):
@@ -118,10 +126,18 @@ def test_each_process_caches_key_lookups(server, bot):
     assert any(is_key_cached() for _ in range(ROUNDS))  # who creates an agent changes it, too
 
 
+def kill_and_await_end(pid):
+    # Until it has ended, the victim's connections look as if it served.
+    process = os.pidfd_open(pid)
+    signal.pidfd_send_signal(process, signal.SIGKILL)
+    select.select([process], [], [])
+    os.close(process)
+
+
 def test_one_that_is_killed_is_replaced_and_the_other_serves(server):
     with connections_to_both(server):
         victim, _ = children(server.process.pid)
-        os.kill(victim, signal.SIGKILL)
+        kill_and_await_end(victim)
         both_accept(server)
     assert victim not in children(server.process.pid)
 

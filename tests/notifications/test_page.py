@@ -47,7 +47,13 @@ def test_what_is_saved_is_kept_and_shown(page, alice):
     wish = NoticeSettings.objects.get(person=alice)
     assert (wish.quiet_from, wish.quiet_until) == (time(22), time(7))
     assert (wish.digest, wish.digest_hour, wish.urgent_at_once) == ("hourly", 9, False)
-    assert set(wish.without) == {"reminder", "escalation", "break_glass", "webhook"}
+    assert set(wish.without) == {
+        "reminder",
+        "escalation",
+        "break_glass",
+        "undecidable",
+        "webhook",
+    }
     shown = page()[1]
     assert 'value="22:00"' in shown
     assert 'value="Europe/Berlin"' in shown

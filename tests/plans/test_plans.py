@@ -25,6 +25,7 @@ from audit_app.live import event_log
 from audit_app.trail import idempotency
 from bench import lists_rows
 from sessions_app.expiry import expire_approved, expire_sessions, release_leases
+from sessions_app.models import AgentSession
 from tests.database import KEPT as KEPT_TABLES
 from tests.plans.plans import BIG, describe_plan, indexes_of, nodes, plan_of, plans_of, read_whole
 
@@ -159,6 +160,11 @@ def hot() -> dict[str, tuple[Callable[[], Any], set[str]]]:
     found["the inbox of a person"] = (
         lambda: list(Approval.objects.waiting_for(alice)[:20]),
         {"approvals_deadlines"},
+    )
+    session = AgentSession.objects.filter(tasks__isnull=False).values_list("pk", flat=True)[0]
+    found["the session of a timeline, alice"] = (
+        lambda: AgentSession.objects.get_visible(alice, session),
+        {"sessions_pkey", "tasks_session_id", "approvals_task_id"},
     )
     found["what is pending for a role"] = lambda: list(pending[:20]), {"approvals_inbox"}
     found["sessions that are overdue"] = (

@@ -44,10 +44,12 @@ TABLES = {
     "notice_settings": "Kept with the person.",
     "trail_eras": "Kept. Empty unless the trail was restored into a younger cluster.",
     "tail_readers": "One row per consumer of the worker.",
+    "person_aliases": "Kept with the person.",
     "saved_views": "Kept until the author removes them.",
     "viewers": "Removed after an hour, at the next page view; unlogged.",
     "rate_limits": "`purge` removes past minutes; unlogged.",
     "sign_in_identities": "Kept with the person.",
+    "sign_in_sessions": "Removed with the session.",
     "request_receipts": "`purge` removes them after `IDEMPOTENCY_TTL_SECONDS`.",
 }
 
@@ -97,6 +99,10 @@ INDEXES = {
     "sign_in_identities_pkey": "Primary key.",
     "sign_in_identities_once": "One person per issuer and subject; looked up at sign-in.",
     "sign_in_identities_user_id_key": "One identity per person.",
+    "sign_in_sessions_pkey": "One login per session.",
+    "sign_in_sessions_session_id_like": "Created by Django with the primary key.",
+    "sign_in_sessions_subject": "The sessions that a logout of a person ends.",
+    "sign_in_sessions_sid": "The sessions that a logout of a login ends.",
     "sessions_pkey": "Primary key.",
     "sessions_agent_newest": "An agent's own list, newest first.",
     "sessions_agent_status": "An agent's own list, by state; and the foreign key.",
@@ -125,6 +131,9 @@ INDEXES = {
     "tasks_trace_id": "The tasks of a trace.",
     "tasks_waiting_words": "Full-text search of waiting tasks.",
     "tasks_on_behalf_of": "Tasks on a person's behalf, newest first.",
+    "person_aliases_pkey": "Primary key.",
+    "person_aliases_once": "The names of a person, for separation of duties.",
+    "person_aliases_name": "Whose name or address on_behalf_of is, or was.",
     "saved_views_pkey": "Primary key.",
     "saved_views_once": "A person's views, by name.",
     "viewers_pkey": "Primary key.",
@@ -293,6 +302,7 @@ def errors() -> str:
         | `internal_error` | 500 | a bug, logged with the trace id |
         | `issuer_unavailable` | 503 | the issuer's keys can't be fetched; with `Retry-After` |
         | `database_unavailable` | 503 | with `Retry-After`; nothing acknowledged was lost |
+        | `overloaded` | 503 | all database connections are busy; with `Retry-After` |
         """
         ).replace("{table}", "\n".join(table))
         + "\n"

@@ -191,6 +191,7 @@ UNSAFE = {
     "DB_POOL_MAX": "0",
     "SESSION_RETENTION_DAYS": "-1",
     "LOG_FORMAT": "xml",
+    "SCHEDULE": "sometimes",
     "OIDC_AUDIENCE": "alone",
 }
 

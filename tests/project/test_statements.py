@@ -65,6 +65,25 @@ def test_routing_a_task(api, bot, count):
     assert count(lambda: request.post("/tasks/route", asked)) == read_table("POST /tasks/route")
 
 
+def test_the_first_task_for_a_role_in_a_minute_looks_the_role_up(api, bot, alice, count, settings):
+    settings.ALLOW_UNKNOWN_ROLES = False
+    asked = {"target": "finance", "task": {"task_type": "refund_approval"}}
+
+    def route(key):
+        return count(lambda: api(bot, **{"Idempotency-Key": key}).post("/tasks/route", asked))
+
+    assert [route(key) - read_table("POST /tasks/route") for key in "abc"] == [1, 0, 0]
+
+
+def test_a_task_that_needs_nobody_saves_two(api, bot, count):
+    policy(then="approve")
+    asked = {"target": "finance", "task": {"task_type": "refund_approval"}}
+    api(bot, **{"Idempotency-Key": "k"}).post("/tasks/route", asked)  # the policy is read here
+    request = api(bot, **{"Idempotency-Key": "l"})
+    number = count(lambda: request.post("/tasks/route", asked))
+    assert number == read_table("POST /tasks/route") - 2
+
+
 @pytest.mark.parametrize("number", [1, 2, 20])
 def test_routing_many_tasks_costs_the_same_however_many_there_are(api, bot, count, number):
     policy("bots", when={"condition": 'agent == "bot"'}, asks="1 finance, 1 legal")

@@ -204,11 +204,19 @@ WRITES = (
     ),
     Write(
         "POST",
+        "/approvals/{id}/recall",
+        "alice",
+        "approval",
+        {"reason": "The wrong customer.", "then": "cancel"},
+    ),
+    Write(
+        "POST",
         "/approvals/bulk",
         "alice",
         "",
         {"decisions": [DECISION | {"approval_id": NOBODY, "decision": "approve"}]},
     ),
+    Write("POST", "/tasks/{id}/extend", "payer", "claimed", {"lease_seconds": 60}),
     Write(
         "POST",
         "/tasks/route:batch",
@@ -230,6 +238,7 @@ ACCEPTABLE = {
     "/approvals/{id}/withdraw_vote": "no_vote",
     "/approvals/{id}/delegate": "unknown_person",
     "/approvals/{id}/break_glass": "no_right_to_override",
+    "/approvals/{id}/recall": "invalid_transition",
 }
 """What else a request that is well formed may be told here."""
 

@@ -33,6 +33,10 @@ def same(first, second):
     assert "Idempotent-Replayed" not in first.headers
     assert second.headers["Idempotent-Replayed"] == "true"
     assert (second.status_code, second.content) == (first.status_code, first.content)
+    stored = RequestReceipt.objects.get(body=first.content.decode())
+    answered_at = stored.created_at.isoformat().replace("+00:00", "Z")
+    assert second.headers["Idempotent-Answered-At"] == answered_at
+    assert "Idempotent-Answered-At" not in first.headers
     for name in ("Location", "ETag", "Content-Type"):
         assert second.headers.get(name) == first.headers.get(name)
 

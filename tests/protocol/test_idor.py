@@ -132,6 +132,7 @@ RULES = {
     "GET /tasks": Lists("tasks"),
     "GET /tasks/{id}": Reads("task"),
     "POST /tasks/{id}/claim": Changes("task", "{}", WAITS_OR_IS_TAKEN, "agents_only"),
+    "POST /tasks/{id}/extend": Changes("task", "{}", NOT_THEIRS, NOT_THEIRS),
     "POST /tasks/{id}/complete": Changes("task", '{"result": 1}', NOT_THEIRS, NOT_THEIRS),
     "POST /tasks/{id}/fail": Changes("task", '{"error": 1}', NOT_THEIRS, NOT_THEIRS),
     "POST /tasks/{id}/cancel": Changes("task", "{}", "not_router", "not_router"),
@@ -152,6 +153,12 @@ RULES = {
     ),
     "POST /approvals/{id}/break_glass": Changes(
         "approval", "%(break)s", "humans_only", "no_right_to_override"
+    ),
+    "POST /approvals/{id}/recall": Changes(
+        "approval",
+        '{"reason": "x", "then": "cancel"}',
+        "humans_only",
+        "no_right_to_recall invalid_transition recall_too_late",
     ),
     "POST /approvals/bulk": Several("%(several)s"),
     "GET /audit/events": Lists("events"),
@@ -228,6 +235,7 @@ PAGES = {
     "changelist": "whoever reads at all, their own rows",
     "change": "whoever sees the row",
     "edit": "whoever sees the row",
+    "payload": "whoever sees the row",
     "bulk": "whoever reads at all; each row as it would be alone",
     "csv": "whoever reads at all, their own rows",
     "add": "nobody",
@@ -283,6 +291,7 @@ FRAME = {
     "admin/reauthenticate/": "",
     "admin/single-sign-on/": None,  # asks the issuer
     "admin/single-sign-on/callback/": None,
+    "admin/single-sign-on/logout/": None,  # posted by the issuer
 }
 
 MODELS = {

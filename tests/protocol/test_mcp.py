@@ -23,8 +23,9 @@ from mcp.shared.exceptions import MCPError
 from approvals_app.decisions import deadlines
 from approvals_app.decisions import operations as approval_operations
 from audit_app.base.actors import Actor
+from audit_app.models import RequestReceipt
 from sessions_app import agents
-from sessions_app.models import Task
+from sessions_app.models import AgentSession, Task
 from tests.database import as_superuser
 from tests.factories import (
     OPS,
@@ -34,6 +35,7 @@ from tests.factories import (
     approve_task,
     find_approval,
     policy,
+    session_in,
     the_approval,
 )
 from tests.serving import ROOT, client_of, free_port, gunicorn, on_the_tests_database
@@ -168,6 +170,7 @@ class TestEachTool:
             "task_id": str(task.pk),
             "status": "awaiting_approval",
             "trace_id": str(task.trace_id),
+            "eligible": 0,
         }
         assert (task.data, task.context) == (WIRE["data"], {"why": "rent"})
 
@@ -242,6 +245,28 @@ class TestRetries:
         again = api(bot).post("/tasks/route", body, {"Idempotency-Key": "k"})
         assert again.json() == sent
         assert again.headers["Idempotent-Replayed"] == "true"
+
+    def test_null_for_an_optional_argument_is_absence(self, bots):
+        nothing = {"priority": None, "session_id": None, "idempotency_key": None}
+        sent = bots.expect_result("notify", target="finance", message="Hi.", **nothing)
+        assert Task.objects.get().data == {}
+        seen = bots.expect_result("fetch_status", task_id=sent["task_id"], session_id=None)
+        assert seen["state"] == "approved"
+        bots.expect_result("wait_for_decision", task_id=sent["task_id"], timeout_seconds=None)
+        task = {"task_type": "t", "description": None, "data": None}
+        given = {"target": "finance", "task": task, "context": None, "on_behalf_of": None}
+        bots.expect_result("send_task", **given)
+
+    def test_a_repeated_refusal_says_that_it_is_an_earlier_answer(self, calling, bot):
+        call, session = calling(bot), session_in(AgentSession.Status.FAILED, agent=bot)
+        given = {"target": "finance", "message": "Hi.", "session_id": str(session.pk)}
+        first, again = (call("notify", **given, idempotency_key="k") for _ in range(2))
+        assert first.structured_content == again.structured_content
+        assert first.structured_content["code"] == "session_closed"
+        assert len(first.content) == 1
+        at = RequestReceipt.objects.get().created_at.isoformat().replace("+00:00", "Z")
+        note = f"This is the answer of {at}: the call was not run again."
+        assert again.content[1].text == note
 
     def test_without_a_key_each_call_is_one_of_its_own(self, bots):
         bots.expect_result("notify", target="finance", message="Again.")

@@ -21,6 +21,7 @@ PROMISED = {
     ("GET", "/tasks"),
     ("GET", "/tasks/{id}"),
     ("POST", "/tasks/{id}/claim"),
+    ("POST", "/tasks/{id}/extend"),
     ("POST", "/tasks/{id}/complete"),
     ("POST", "/tasks/{id}/fail"),
     ("POST", "/tasks/{id}/cancel"),

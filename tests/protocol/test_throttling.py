@@ -1,8 +1,15 @@
 """A caller that asks too much waits; others do not wait for it."""
 
+from datetime import timedelta
 from functools import partial
+from unittest.mock import ANY
 
 import pytest
+import time_machine
+from django.db import connection
+from django.db.models import F
+from django.test import Client
+from django.utils import timezone
 
 from orchestrator.models import RateLimit
 from orchestrator.web.throttling import Shares, shares
@@ -11,29 +18,21 @@ from tests.client import Api
 from tests.commands.conftest import run_for_output
 from tests.races.together import together
 
+LOGIN = "/admin/login/"
 ASKED = {"target": "finance", "task": {"task_type": "notification"}}
 
 
 @pytest.fixture(autouse=True)
-def a_new_minute(time_machine_at_noon):
-    """No test is cut in two by the end of a minute."""
+def a_new_minute():
+    """No test is cut in two by the end of a minute of the database's clock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT extract(second FROM clock_timestamp())::float")
+        (second,) = cursor.fetchone()
+        if second > 50:
+            cursor.execute("SELECT pg_sleep(%s)", [60 - second])
     shares.forget()
     yield
     shares.forget()
-
-
-@pytest.fixture
-def time_machine_at_noon(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr("orchestrator.web.throttling.time", clock)
-    return clock
-
-
-class Clock:
-    now = 1_800_000_000.0  # the first second of a minute
-
-    def time(self):
-        return self.now
 
 
 def limits(answer):
@@ -55,18 +54,19 @@ def test_too_many_requests_of_one_caller_are_429_and_nothing_is_kept(api, bot, p
     answer = request.post("/tasks/route", ASKED)
 
     assert (answer.status_code, answer.json()["code"]) == (429, "throttled")
-    assert int(answer.headers["Retry-After"]) == 61
+    assert 1 <= int(answer.headers["Retry-After"]) <= 61
     assert not Task.objects.exists()
     assert api(payer).get("/tasks").status_code == 200
     settings.RATE_LIMIT_PER_MINUTE = 0
     assert request.post("/tasks/route", ASKED).status_code == 202
 
 
-def test_the_next_minute_is_another(api, bot, settings, time_machine_at_noon):
+def test_the_next_minute_is_another(api, bot, settings):
     settings.RATE_LIMIT_PER_MINUTE = 1
-    assert [api(bot).get("/tasks").status_code for _ in range(3)] == [200, 429, 429]
-    time_machine_at_noon.now += 60
     assert [api(bot).get("/tasks").status_code for _ in range(2)] == [200, 429]
+    RateLimit.objects.update(window=F("window") - 1)
+    shares.forget()
+    assert api(bot).get("/tasks").status_code == 200
 
 
 def test_a_batch_counts_for_as_many_requests_as_it_has_tasks(api, bot, settings):
@@ -93,10 +93,9 @@ def test_each_answer_says_how_much_is_left(api, bot, settings):
     settings.RATE_LIMIT_PER_MINUTE, settings.ADDRESS_LIMIT_PER_MINUTE = 3, 100
     answers = [api(bot).get("/tasks") for _ in range(4)]
     assert [limits(answer)["caller"]["r"] for answer in answers] == [2, 1, 0, 0]
-    assert limits(answers[0]) == {
-        "address": {"q": 100, "w": 60, "r": 99, "t": 61},
-        "caller": {"q": 3, "w": 60, "r": 2, "t": 61},
-    }
+    found = limits(answers[0])
+    assert all(1 <= limit.pop("t") <= 61 for limit in found.values())
+    assert found == {"address": {"q": 100, "w": 60, "r": 99}, "caller": {"q": 3, "w": 60, "r": 2}}
 
 
 def test_another_process_counts_the_same(bot):
@@ -142,7 +141,7 @@ def test_an_address_is_limited_before_anybody_is_asked_who_they_are(settings):
     assert [guess.get("/tasks").status_code for _ in range(3)] == [401, 401, 429]
     answer = guess.get("/tasks")
     assert answer.json()["code"] == "throttled"
-    assert int(answer.headers["Retry-After"]) == 61
+    assert 1 <= int(answer.headers["Retry-After"]) <= 61
     assert limits(answer)["address"]["r"] == 0
     assert guess.get("/status").status_code == 200
     assert guess.get("/health").status_code == 200
@@ -170,10 +169,56 @@ def test_the_address_is_the_one_that_our_own_proxy_saw(settings, proxies, forwar
     assert answers == [401, 429 if same else 401]
 
 
-def test_earlier_minutes_are_forgotten(time_machine_at_noon):
-    Shares().count("caller", "agent:x", 10)
-    run_for_output("purge")  # by the real clock, that minute is still to come or long over
-    time_machine_at_noon.now = 60.0
-    Shares().count("caller", "agent:y", 10)
+def test_logins_are_limited_apart_from_an_addresss_other_requests(settings, bot, api):
+    settings.LOGIN_LIMIT_PER_MINUTE, settings.ADDRESS_LIMIT_PER_MINUTE = 2, 5
+    guess, form = Client(), {"username": "alice", "password": "wrong"}
+
+    assert [guess.post(LOGIN, form).status_code for _ in range(3)] == [200, 200, 429]
+    refused = guess.post(LOGIN, form)
+    assert 1 <= int(refused.headers["Retry-After"]) <= 61
+    assert limits(refused) == {"login": {"q": 2, "w": 60, "r": 0, "t": ANY}}
+    assert guess.post("/admin/reauthenticate/", form).status_code == 429
+    assert guess.get("/admin/single-sign-on/callback/").status_code == 429
+    # The others count as before: the form, and agents at the same address.
+    assert guess.get(LOGIN).status_code == 200
+    answer = api(bot).get("/tasks")
+    assert (answer.status_code, limits(answer)["address"]["r"]) == (200, 3)
+
+
+def minute_of_the_database():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT floor(extract(epoch FROM clock_timestamp()) / 60)::bigint")
+        return cursor.fetchone()[0]
+
+
+def test_a_minute_far_ahead_is_left_over_and_not_counted():
+    ahead = minute_of_the_database() + 60
+    RateLimit.objects.create(caller="agent:x", window=ahead, used=10)
+
+    assert [Shares().count("caller", "agent:x", 2).exceeded for _ in range(3)] == [0, 0, 1]
+    assert RateLimit.objects.get().window < ahead
+
+
+def test_a_minute_that_another_process_has_just_begun_is_counted():
+    RateLimit.objects.create(caller="agent:x", window=minute_of_the_database() + 1, used=9)
+
+    assert [Shares().count("caller", "agent:x", 10).exceeded for _ in range(2)] == [False, True]
+
+
+@pytest.mark.parametrize("wrong", [timedelta(hours=1), timedelta(hours=-1)])
+def test_the_clock_of_the_host_does_not_matter(wrong):
+    process = Shares()
+    with time_machine.travel(timezone.now() + wrong):
+        assert not process.count("caller", "agent:x", 1).exceeded
+        assert process.count("caller", "agent:x", 1).exceeded
+    assert process.count("caller", "agent:x", 1).exceeded
+    assert Shares().count("caller", "agent:x", 1).exceeded
+
+
+def test_minutes_other_than_the_present_are_purged():
+    now = minute_of_the_database()
+    for minute in (now - 2, now, now + 60):
+        RateLimit.objects.create(caller=f"agent:{minute - now}", window=minute, used=1)
     run_for_output("purge")
-    assert not RateLimit.objects.filter(caller="agent:y").exists()
+
+    assert [row.caller for row in RateLimit.objects.all()] == ["agent:0"]

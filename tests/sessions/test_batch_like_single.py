@@ -67,6 +67,8 @@ def one_by_one(api, batch):
         name = "task" if answer.status_code < 400 else "problem"
         result = {"status": answer.status_code, name: answer.json()}
         again = {"replayed": True} if "Idempotent-Replayed" in answer.headers else {}
+        if at := answer.headers.get("Idempotent-Answered-At"):
+            again["answered_at"] = at
         results.append(result | again)
     return results
 

@@ -7,8 +7,16 @@ from django.utils import timezone
 
 from approvals_app.models import Approval
 from audit_app.models import Event
+from sessions_app import agents
 from sessions_app.models import Task
-from tests.factories import AgentFactory, SessionFactory, TaskFactory, approve_task, set_columns
+from tests.factories import (
+    OPS,
+    AgentFactory,
+    SessionFactory,
+    TaskFactory,
+    approve_task,
+    set_columns,
+)
 
 
 @pytest.fixture
@@ -52,9 +60,10 @@ def test_a_claim_may_say_for_how_long(do, payer):
     assert abs(lease - timedelta(hours=1)) < timedelta(seconds=5)
 
 
-@pytest.mark.parametrize("seconds", [0, -1, 3601, 1.5, "x", None, True])
-def test_a_lease_of_another_length_is_refused(do, payer, seconds):
-    answer = do(payer, "claim", {"lease_seconds": seconds})
+@pytest.mark.parametrize("seconds", [0, -1, 3601, 1.5, "x", True])
+@pytest.mark.parametrize("what", ["claim", "extend"])
+def test_a_lease_of_another_length_is_refused(do, payer, what, seconds):
+    answer = do(payer, what, {"lease_seconds": seconds})
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == "lease_seconds"
 
@@ -62,7 +71,14 @@ def test_a_lease_of_another_length_is_refused(do, payer, seconds):
 def test_a_claimed_task_is_taken(do, payer, rival):
     do(payer, "claim")
     assert refusal(do(rival, "claim")) == (409, "task_taken")
-    assert refusal(do(payer, "claim")) == (409, "task_taken")
+
+
+def test_a_second_claim_by_the_holder_says_that_it_holds_the_task(do, payer):
+    until = do(payer, "claim").json()["lease_expires_at"]
+    answer = do(payer, "claim")
+    assert refusal(answer) == (409, "already_claimed")
+    assert answer.json()["lease_expires_at"].removesuffix("+00:00") == until.removesuffix("Z")
+    assert "Another agent" not in answer.json()["detail"]
 
 
 def test_a_task_that_waits_for_a_human_can_not_be_claimed(api, bot, payer):
@@ -116,7 +132,7 @@ def test_what_was_not_claimed_is_not_reported_on(do, payer, what):
     answer = do(payer, what)
     assert refusal(answer) == (409, "invalid_transition")
     assert answer.json()["state"] == "approved"
-    assert answer.json()["allowed"] == ["cancel", "claim", "expire"]
+    assert answer.json()["allowed"] == ["cancel", "claim", "expire", "recall", "reopen"]
 
 
 def test_what_is_finished_stays_finished(do, bot, payer):
@@ -129,12 +145,115 @@ def test_what_is_finished_stays_finished(do, bot, payer):
     assert Task.objects.get().result == 1
 
 
-@pytest.mark.parametrize("what", ["complete", "fail"])
-def test_after_its_lease_ran_out_the_first_can_not_report(do, payer, what):
+REPORTS = pytest.mark.parametrize(
+    ("what", "status"), [("complete", "completed"), ("fail", "failed")]
+)
+
+
+@REPORTS
+def test_after_its_lease_ran_out_the_holder_reports(do, payer, what, status):
     do(payer, "claim")
     run_out()
-    assert refusal(do(payer, what)) == (409, "lease_expired")
-    assert Task.objects.get().status == "claimed"
+    assert do(payer, what).json()["status"] == status
+
+
+@REPORTS
+@pytest.mark.parametrize("approval", ["human", "none"])
+def test_after_its_release_the_last_holder_reports(
+    api, task, bot, payer, run, settings, approval, what, status
+):
+    settings.APPROVAL_DEFAULT = "allow"
+    if approval == "none":
+        task = TaskFactory(agent=bot, task_type="report")
+    path = f"/tasks/{task.pk}"
+    api(payer).post(f"{path}/claim")
+    run_out()
+    assert run("release_leases")["tasks"] == 1
+    assert api(payer).get(path).json()["status"] == "approved"
+    answer = api(payer).post(f"{path}/{what}")
+    assert (answer.status_code, answer.json()["status"]) == (200, status)
+    assert answer.json()["claimed_by"] == "payer"
+    assert run("verify_audit")["whole"]
+
+
+@REPORTS
+def test_what_was_claimed_in_time_never_expires_as_unused(do, api, payer, task, run, what, status):
+    do(payer, "claim")
+    set_columns(Task, approved_until=timezone.now() - timedelta(minutes=1))
+    run_out()
+    run("release_leases")
+    assert run("expire_approvals", "--dry-run")["tasks"] == 0
+    assert run("expire_approvals")["tasks"] == 0
+    assert api(payer).get(f"/tasks/{task.pk}").json()["status"] == "approved"
+
+    assert refusal(do(payer, "claim")) == (409, "approval_lapsed")
+    assert do(payer, what).json()["status"] == status
+
+
+def test_whose_router_was_revoked_is_reported_once_claimed(do, payer, bot, run):
+    do(payer, "claim")
+    run_out()
+    run("release_leases")
+    agents.revoke_agent(bot.pk, by=OPS)
+    assert do(payer, "complete").json()["status"] == "completed"
+
+
+@pytest.mark.parametrize("what", ["complete", "fail"])
+def test_nobody_but_the_last_holder_reports_after_a_release(do, payer, rival, bot, run, what):
+    mine, other = SessionFactory(agent=payer), SessionFactory(agent=payer)
+    do(payer, "claim", headers={"X-Session-Id": str(mine.pk)})
+    run_out()
+    run("release_leases")
+    for agent in (rival, bot):
+        assert refusal(do(agent, what)) == (409, "invalid_transition")
+    in_other = {"X-Session-Id": str(other.pk)}
+    assert refusal(do(payer, what, headers=in_other)) == (409, "invalid_transition")
+    assert do(payer, what, headers={"X-Session-Id": str(mine.pk)}).status_code == 200
+
+
+def test_the_holder_extends_its_lease(do, payer, settings):
+    first = do(payer, "claim", {"lease_seconds": 60}).json()["lease_expires_at"]
+    answer = do(payer, "extend", {"lease_seconds": 3600})
+    body = answer.json()
+    assert (answer.status_code, body["status"], body["claimed_by"]) == (200, "claimed", "payer")
+    assert body["lease_expires_at"] > first
+    lease = Task.objects.get().lease_expires_at - Task.objects.get().updated_at
+    assert abs(lease - timedelta(hours=1)) < timedelta(seconds=5)
+    told = Event.objects.get(event_type="task.lease_extended")
+    assert told.metadata == {"lease_expires_at": Task.objects.get().lease_expires_at.isoformat()}
+
+    do(payer, "extend")
+    lease = Task.objects.get().lease_expires_at - Task.objects.get().updated_at
+    assert abs(lease - settings.TASK_LEASE) < timedelta(seconds=5)
+
+
+def test_a_lease_that_ran_out_is_extended_while_nobody_else_holds_the_task(do, payer):
+    do(payer, "claim")
+    set_columns(Task, approved_until=timezone.now() - timedelta(minutes=1))
+    run_out()
+    assert do(payer, "extend").status_code == 200
+    assert refusal(do(payer, "claim")) == (409, "already_claimed")
+
+
+def test_only_the_holder_extends(do, api, task, payer, rival, bot, alice):
+    assert refusal(do(payer, "extend")) == (409, "invalid_transition")
+    mine, other = SessionFactory(agent=payer), SessionFactory(agent=payer)
+    do(payer, "claim", headers={"X-Session-Id": str(mine.pk)})
+    for agent in (rival, bot):
+        assert refusal(do(agent, "extend")) == (403, "not_claimant")
+    in_other = {"X-Session-Id": str(other.pk)}
+    assert refusal(do(payer, "extend", headers=in_other)) == (403, "not_claimant")
+    assert refusal(api(user=alice).post(f"/tasks/{task.pk}/extend")) == (403, "not_claimant")
+    assert do(payer, "extend", headers={"X-Session-Id": str(mine.pk)}).status_code == 200
+
+
+def test_what_was_released_is_claimed_again_and_not_extended(do, payer, run):
+    do(payer, "claim")
+    run_out()
+    run("release_leases")
+    answer = do(payer, "extend")
+    assert refusal(answer) == (409, "invalid_transition")
+    assert answer.json()["allowed"] == ["cancel", "claim", "expire"]
 
 
 def test_after_a_lease_ran_out_another_claims_and_the_release_is_recorded(

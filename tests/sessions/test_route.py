@@ -62,7 +62,7 @@ def test_the_answer_says_where_the_task_is(route, api, bot):
     answer = route(description="Refund 42.50 EUR.", data={"amount": "42.50"}, context={"ticket": 7})
     body = answer.json()
 
-    assert set(body) == {"task_id", "status", "trace_id"}
+    assert set(body) == {"task_id", "status", "trace_id", "eligible"}
     assert answer.headers["Location"] == f"/tasks/{body['task_id']}"
     seen = api(bot).get(answer.headers["Location"]).json()
     expected = {

@@ -1,6 +1,7 @@
 """Many tasks in one request, each answered as if it had come alone."""
 
 import json
+from unittest.mock import ANY
 
 import pytest
 from django.db import connection
@@ -10,6 +11,9 @@ from audit_app.models import Event, RequestReceipt
 from sessions_app import agents
 from sessions_app.models import Task
 from tests.factories import OPS, AgentFactory, SessionFactory, policy, session_in
+
+REPLAY = {"replayed": True, "answered_at": ANY}
+"""What marks an answer that was given before."""
 
 
 def build_item(key, task_type="refund_approval", target="finance", **other):
@@ -66,6 +70,7 @@ def test_the_answer_is_the_one_that_it_would_have_got_alone(api, bot, batch):
         "task_id": str(task.pk),
         "status": "awaiting_approval",
         "trace_id": "5b2c0c9f-27a4-4a2e-9a3f-0c8a52a45b11",
+        "eligible": 0,
     }
     again = alone(api, bot, item)
     assert again.headers["Idempotent-Replayed"] == "true"
@@ -76,7 +81,7 @@ def test_the_answer_is_the_one_that_it_would_have_got_alone(api, bot, batch):
 def test_a_key_of_a_single_request_is_replayed_in_a_batch(api, bot, batch):
     first = alone(api, bot, build_item("a"))
     results = batch(build_item("a"), build_item("b"))
-    assert results[0] == {"status": 202, "task": first.json(), "replayed": True}
+    assert results[0] == {"status": 202, "task": first.json(), **REPLAY}
     assert "replayed" not in results[1]
     assert Task.objects.count() == 2
 
@@ -86,7 +91,7 @@ def test_sent_again_all_of_it_is_answered_as_before(batch):
     first = batch(*items)
     events = Event.objects.count()
     again = batch(*reversed(items))
-    assert again == [each | {"replayed": True} for each in reversed(first)]
+    assert again == [each | REPLAY for each in reversed(first)]
     assert Event.objects.count() == events
 
 
@@ -172,7 +177,7 @@ def test_from_a_closed_session_each_is_refused_recorded_and_kept(api, bot, batch
     assert [each.metadata["operation"] for each in refusals] == ["task.route"] * 2
     assert {each.metadata["subject_id"] for each in refusals} == {str(session.pk)}
     again = batch(build_item("a"), **given)
-    assert again == [results[0] | {"replayed": True}]
+    assert again == [results[0] | REPLAY]
     kept = alone(api, bot, build_item("b"), **given)
     assert kept.json() == results[1]["problem"]
     assert refusals.count() == 2
@@ -209,7 +214,7 @@ def test_a_condition_that_names_the_agent_is_asked_for_each(batch):
 def test_who_was_given_other_roles_gets_its_own_answers_still(batch, bot):
     first = batch(build_item("a"))
     agents.change_agent(bot.pk, by=OPS, roles=["weather"], owner_id=None, subject=None)
-    assert batch(build_item("a")) == [first[0] | {"replayed": True}]
+    assert batch(build_item("a")) == [first[0] | REPLAY]
 
 
 def test_a_header_with_a_key_is_not_heeded(batch):

@@ -22,7 +22,9 @@ class Command(BatchCommand):
     counted = ("approvals", "tasks")
 
     def due(self, **options: Any) -> dict[str, int]:
-        unused = Task.objects.filter(status=Task.Status.APPROVED, approved_until__lt=Now())
+        unused = Task.objects.filter(
+            status=Task.Status.APPROVED, approved_until__lt=Now(), consumed_by=None
+        )
         return {"approvals": Approval.objects.overdue().count(), "tasks": unused.count()}
 
     def batches(self, *, by: Actor, batch_size: int, **options: Any) -> Iterator[dict[str, int]]:

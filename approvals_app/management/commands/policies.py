@@ -1,4 +1,4 @@
-"""Keep policies in a file: export them, plan and apply changes, simulate them."""
+"""Keep policies in a file: export, plan and apply them; check and simulate them."""
 
 import difflib
 import os
@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from approvals_app.policy import evaluation, operations
+from approvals_app.policy.checking import check_policies, find_warnings
 from approvals_app.policy.files import FileInvalid, dump, dump_file, parse_file
 from approvals_app.policy.language import Policy
 from approvals_app.policy.simulation import Report, simulate
@@ -22,7 +23,7 @@ BAR = 30
 
 
 class Command(OperatorCommand):
-    help = "Keep the approval policies in a file: export, plan, simulate, apply."
+    help = "Keep the approval policies in a file: export, plan, apply; check and simulate them."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -30,16 +31,19 @@ class Command(OperatorCommand):
             "export": "write the policies in force to FILE",
             "plan": "show what applying FILE would change; change nothing",
             "apply": "make the policies in force exactly those of FILE, all or none",
+            "check": "list conditions of the policies in force that fail, or decide past tasks "
+            "otherwise than they were decided",
             "simulate": "evaluate FILE, or the policies in force, on past tasks; change nothing",
         }
         for action, text in descriptions.items():
             sub = actions.add_parser(action, help=text, description=text)
             super().add_arguments(sub)
             file_help = "a YAML file; - for the pipe"
-            if action != "simulate":
+            if action in ("export", "plan", "apply"):
                 sub.add_argument("file", metavar="FILE", help=file_help)
             else:
-                sub.add_argument("file", metavar="FILE", nargs="?", help=file_help)
+                if action == "simulate":
+                    sub.add_argument("file", metavar="FILE", nargs="?", help=file_help)
                 sub.add_argument(
                     "--days", type=whole_number, default=30, help="how far back; 30 by default"
                 )
@@ -64,7 +68,10 @@ class Command(OperatorCommand):
     def _plan(self, file: str, **options: Any) -> None:
         policies = _read_file(file)
         changes = operations.plan_changes(policies)
-        facts = {"changes": [_describe_change(change) for change in changes]}
+        facts = {
+            "changes": [_describe_change(change) for change in changes],
+            "warnings": self._warn(changes),
+        }
         if not changes:
             text = f"Nothing would change: {_count_policies(len(policies))} in force as written."
             self.report(facts, text)
@@ -75,12 +82,44 @@ class Command(OperatorCommand):
     def _apply(self, file: str, **options: Any) -> None:
         policies = _read_file(file)
         changes = operations.apply_policies(policies, by=Actor.system("policies"))
-        facts = {"changes": [_describe_change(change) for change in changes]}
+        facts = {
+            "changes": [_describe_change(change) for change in changes],
+            "warnings": self._warn(changes),
+        }
         if not changes:
             self.report(facts, "Nothing changed: the policies in force are those of the file.")
             return
         lines = "\n".join(f"{DONE[change.what]} {change.name}" for change in changes)
         self.report(facts, f"{lines}\nIn force now: {_count_policies(len(policies))}.")
+
+    def _check(self, days: int, **options: Any) -> None:
+        policies = evaluation.load_policies()
+        findings = check_policies(policies, days=days, progress=self.progress)
+        self.end_progress()
+        facts = {
+            "policies": len(policies),
+            "findings": [
+                {
+                    "policy": finding.policy,
+                    "problem": finding.problem,
+                    "tasks": [str(task) for task in finding.tasks],
+                }
+                for finding in findings
+            ],
+        }
+        if not findings:
+            self.report(facts, f"Nothing found: {_count_policies(len(policies))} in force.")
+            return
+        self.report(facts, "\n".join(map(str, findings)))
+        raise CommandError(f"Findings: {len(findings):,}.")
+
+    def _warn(self, changes: list[operations.Change]) -> list[str]:
+        """Say what the conditions of new and changed policies fail on; return it."""
+        changed = [change.after for change in changes if change.after]
+        warnings = [warning for policy in changed for warning in find_warnings(policy)]
+        for warning in warnings:
+            self.stderr.write(self.style.WARNING(f"Warning: {warning}"))
+        return warnings
 
     def _simulate(self, file: str | None, days: int, **options: Any) -> None:
         policies = _read_file(file) if file else evaluation.load_policies()

@@ -7,7 +7,8 @@ BEGIN
         RAISE EXCEPTION 'override % was % without its reviews', NEW.id, NEW.status
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
-    PERFORM FROM public.tasks WHERE id = NEW.task_id AND status = 'approved';
+    PERFORM FROM public.tasks
+        WHERE id = NEW.task_id AND status = 'approved' AND revision = NEW.revision;
     IF FOUND AND NEW.status = 'condemned' THEN
         RAISE EXCEPTION 'task % was condemned before anybody took it, and can still be taken',
             NEW.task_id USING ERRCODE = 'integrity_constraint_violation';

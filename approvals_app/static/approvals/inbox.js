@@ -90,6 +90,16 @@
       inbox.setAttribute("aria-busy", "true");
     });
     later();
+    // Going to a fragment takes the focus away, so wait until the browser is there.
+    window.addEventListener("load", () => setTimeout(comeBack));
+  }
+
+  /* After a decision, to where it was made. */
+  function comeBack() {
+    const row = location.hash.startsWith("#row-") && byId(location.hash.slice(1));
+    if (!row) return;
+    focusOn(row);
+    row.scrollIntoView({ block: "center" });
   }
 
   function say(place, words) {

@@ -75,7 +75,7 @@
   }
 
   function edit() {
-    const link = document.querySelector("a[href$='/edit/']");
+    const link = document.querySelector("a[href*='/edit/']");
     if (!link) return false;
     link.click();
     return true;

@@ -255,6 +255,19 @@ class AsyncClient:
         headers = write_headers(idempotency_key, session_id=session_id)
         return await self._finish(task_id, "claim", drop_none(lease_seconds=lease_seconds), headers)
 
+    async def extend(
+        self,
+        task_id: str,
+        *,
+        lease_seconds: int | None = None,
+        session_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        """Extend the lease of a claimed task, counted from now."""
+        headers = write_headers(idempotency_key, session_id=session_id)
+        body = drop_none(lease_seconds=lease_seconds)
+        return await self._finish(task_id, "extend", body, headers)
+
     async def complete(
         self,
         task_id: str,

@@ -26,11 +26,15 @@ class Problem(OrchestratorError):
         self.errors: list[dict[str, str]] = members.pop("errors", [])
         """The invalid fields, if any: ``field``, ``detail`` and ``code`` of each."""
         self.trace_id: str | None = members.pop("trace_id", answer.headers.get("X-Trace-Id"))
+        self.answered_at: str | None = answer.headers.get("Idempotent-Answered-At")
+        """When the server gave this answer first, where it repeats it (RFC 3339, in UTC)."""
         self.members: dict[str, Any] = members
         """Further members, such as ``state`` and ``allowed`` of a conflict."""
         fields = "".join(f" {error['field']}: {error['detail']}" for error in self.errors)
         status = f"{self.status} {self.code}".rstrip()
-        super().__init__(f"{self.detail or self.title}{fields} ({status}, trace {self.trace_id})")
+        earlier = f", as answered at {self.answered_at}" if self.answered_at else ""
+        text = f"{self.detail or self.title}{fields}"
+        super().__init__(f"{text} ({status}, trace {self.trace_id}{earlier})")
 
 
 class NotApproved(OrchestratorError):

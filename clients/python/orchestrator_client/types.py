@@ -6,12 +6,12 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 
 class AddEventRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     event_type: str
     """A name of the agent's own, under agent."""
 
-    metadata: NotRequired[dict[str, Any]]
+    metadata: NotRequired[dict[str, Any] | None]
 
 
 class Approval(TypedDict):
@@ -62,26 +62,26 @@ class ApprovalPage(TypedDict):
 
 
 class ApproveRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     payload_digest: str
     """SHA-256 of the payload that the caller saw."""
 
-    notes: NotRequired[str]
+    notes: NotRequired[str | None]
     answer: NotRequired[Any]
     """Required if the task is a question: valid by its schema."""
 
-    typed: NotRequired[str]
+    typed: NotRequired[str | None]
     """Required if the policy asks to type a member of the payload: its value."""
 
 
 class BatchTaskRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     target: str
     task: TaskBodyRequest
-    context: NotRequired[dict[str, Any]]
-    on_behalf_of: NotRequired[str]
+    context: NotRequired[dict[str, Any] | None]
+    on_behalf_of: NotRequired[str | None]
     """Username or e-mail of the person on whose behalf it asks; can't approve it."""
 
     idempotency_key: str
@@ -89,7 +89,7 @@ class BatchTaskRequest(TypedDict):
 
 
 class BreakGlassRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     payload_digest: str
     """SHA-256 of the payload that the caller saw."""
@@ -98,18 +98,18 @@ class BreakGlassRequest(TypedDict):
 
 
 class BulkItemRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     payload_digest: str
     """SHA-256 of the payload that the caller saw."""
 
-    notes: NotRequired[str]
+    notes: NotRequired[str | None]
     approval_id: str
     decision: Literal["approve", "reject"]
 
 
 class BulkRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     decisions: list[BulkItemRequest]
 
@@ -126,39 +126,33 @@ class BulkResults(TypedDict):
 
 
 class CancelRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
-    reason: NotRequired[str]
-
-
-class ClaimRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
-
-    lease_seconds: NotRequired[int]
+    reason: NotRequired[str | None]
 
 
 class CompleteRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     result: NotRequired[Any]
 
 
 class DecisionRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     payload_digest: str
     """SHA-256 of the payload that the caller saw."""
 
-    notes: NotRequired[str]
+    notes: NotRequired[str | None]
 
 
 class DelegateRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     to: str
     """The username of a staff user."""
 
-    reason: NotRequired[str]
+    reason: NotRequired[str | None]
 
 
 class Delegation(TypedDict):
@@ -174,15 +168,15 @@ class Delegation(TypedDict):
 
 
 class EditRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
-    description: NotRequired[str]
-    data: NotRequired[dict[str, Any]]
-    context: NotRequired[dict[str, Any]]
+    description: NotRequired[str | None]
+    data: NotRequired[dict[str, Any] | None]
+    context: NotRequired[dict[str, Any] | None]
     payload_digest: str
     """SHA-256 of the payload that the caller saw."""
 
-    notes: NotRequired[str]
+    notes: NotRequired[str | None]
 
 
 class Event(TypedDict):
@@ -210,7 +204,7 @@ class EventPage(TypedDict):
 
 
 class FailRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     error: NotRequired[Any]
 
@@ -221,12 +215,18 @@ class Health(TypedDict):
     database: Literal["ok", "unavailable", "not asked"]
 
 
+class LeaseRequest(TypedDict):
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
+
+    lease_seconds: NotRequired[int | None]
+
+
 class OpenSessionRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     agent_role: str
     task_id: NotRequired[str | None]
-    metadata: NotRequired[dict[str, Any]]
+    metadata: NotRequired[dict[str, Any] | None]
 
 
 class OpenedSession(TypedDict):
@@ -270,16 +270,23 @@ class Problem(TypedDict):
     errors: NotRequired[list[dict[str, Any]]]
 
 
+class RecallRequest(TypedDict):
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
+
+    reason: str
+    then: Literal["cancel", "wait"]
+
+
 class RequestApprovalRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     task_id: str
     approver_role: str
-    reason: NotRequired[str]
+    reason: NotRequired[str | None]
 
 
 class RequestChangesRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     payload_digest: str
     """SHA-256 of the payload that the caller saw."""
@@ -288,11 +295,11 @@ class RequestChangesRequest(TypedDict):
 
 
 class ReviseTaskRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
-    description: NotRequired[str]
-    data: NotRequired[dict[str, Any]]
-    context: NotRequired[dict[str, Any]]
+    description: NotRequired[str | None]
+    data: NotRequired[dict[str, Any] | None]
+    context: NotRequired[dict[str, Any] | None]
 
 
 class Revision(TypedDict):
@@ -311,18 +318,18 @@ class Revisions(TypedDict):
 
 
 class RouteBatchRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     tasks: list[BatchTaskRequest]
 
 
 class RouteTaskRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     target: str
     task: TaskBodyRequest
-    context: NotRequired[dict[str, Any]]
-    on_behalf_of: NotRequired[str]
+    context: NotRequired[dict[str, Any] | None]
+    on_behalf_of: NotRequired[str | None]
     """Username or e-mail of the person on whose behalf it asks; can't approve it."""
 
 
@@ -342,6 +349,9 @@ class RoutedOfMany(TypedDict):
     replayed: NotRequired[bool]
     """True if this key was used before and this is its first answer."""
 
+    answered_at: NotRequired[str]
+    """When that first answer was given."""
+
 
 class RoutedTask(TypedDict):
     task_id: str
@@ -356,6 +366,9 @@ class RoutedTask(TypedDict):
         "failed",
     ]
     trace_id: str
+    eligible: int | None
+    """How many people may decide now, counted up to 100, for the approval with the fewest; 0:
+    nobody can. Null where nobody is asked."""
 
 
 class Session(TypedDict):
@@ -421,11 +434,11 @@ class Task(TypedDict):
 
 
 class TaskBodyRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
     task_type: str
-    description: NotRequired[str]
-    data: NotRequired[dict[str, Any]]
+    description: NotRequired[str | None]
+    data: NotRequired[dict[str, Any] | None]
 
 
 class TaskPage(TypedDict):
@@ -440,11 +453,11 @@ class TaskPage(TypedDict):
 
 
 class UpdateSessionRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
-    task_id: NotRequired[str]
-    status: NotRequired[Literal["pending", "active", "completed", "failed", "expired"]]
-    metadata: NotRequired[dict[str, Any]]
+    task_id: NotRequired[str | None]
+    status: NotRequired[Literal["pending", "active", "completed", "failed", "expired", None]]
+    metadata: NotRequired[dict[str, Any] | None]
     """Merged as RFC 7396 says."""
 
 
@@ -464,6 +477,6 @@ class Vote(TypedDict):
 
 
 class WithdrawVoteRequest(TypedDict):
-    """A request body: nothing but the declared fields."""
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
-    reason: NotRequired[str]
+    reason: NotRequired[str | None]

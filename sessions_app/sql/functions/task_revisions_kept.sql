@@ -10,11 +10,11 @@ BEGIN
     END IF;
     PERFORM FROM public.tasks JOIN public.audit_events ON subject_id = tasks.id
         WHERE tasks.id = NEW.task_id AND tasks.revision > NEW.number
-          AND subject_type = 'task' AND event_type = 'task.revised'
+          AND subject_type = 'task' AND event_type IN ('task.revised', 'task.recalled')
           AND xid = pg_current_xact_id()
           AND audit_events.metadata ->> 'replaces' = NEW.payload_digest;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'a revision is kept when the task is revised'
+        RAISE EXCEPTION 'a revision is kept when the task is revised or recalled'
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NULL;

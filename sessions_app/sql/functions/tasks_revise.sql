@@ -1,6 +1,14 @@
 CREATE OR REPLACE FUNCTION tasks_revise() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.revision <> OLD.revision + 1 OR NEW.payload = OLD.payload
+    IF (OLD.status, NEW.status) = ('approved', 'awaiting_approval') THEN
+        IF NEW.revision <> OLD.revision + 1 OR (OLD.payload, OLD.edited_by_id, OLD.verdict,
+                OLD.policy, OLD.policy_version, OLD.why)
+            IS DISTINCT FROM (NEW.payload, NEW.edited_by_id, NEW.verdict, NEW.policy,
+                NEW.policy_version, NEW.why) THEN
+            RAISE EXCEPTION 'a task that is recalled waits with the payload that it has'
+                USING ERRCODE = 'integrity_constraint_violation';
+        END IF;
+    ELSIF NEW.revision <> OLD.revision + 1 OR NEW.payload = OLD.payload
        OR OLD.status <> 'awaiting_approval' OR NEW.status <> OLD.status THEN
         RAISE EXCEPTION 'the payload of a task changes by one revision, while it waits'
             USING ERRCODE = 'integrity_constraint_violation';
@@ -15,4 +23,5 @@ BEGIN
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION tasks_revise() IS
-    'Trigger: a payload, and what was said of it, change together, while the task waits.';
+    'Trigger: a payload, and what was said of it, change together, while the task waits; a recalled '
+    'task waits again with what it has.';

@@ -1,7 +1,9 @@
 CREATE OR REPLACE FUNCTION tasks_single_use() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.approved_until IS DISTINCT FROM OLD.approved_until
-       AND (OLD.status, NEW.status) <> ('awaiting_approval', 'approved') THEN
+       AND (OLD.status, NEW.status) <> ('awaiting_approval', 'approved')
+       AND ((OLD.status, NEW.status) <> ('approved', 'awaiting_approval')
+            OR NEW.approved_until IS NOT NULL) THEN
         RAISE EXCEPTION 'how long an approval holds is said when it is given'
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
@@ -12,12 +14,18 @@ BEGIN
     END IF;
     IF NEW.status = 'claimed' AND OLD.status <> 'claimed' AND NEW.approved_until IS NOT NULL
        AND (NEW.consumed_by_id IS DISTINCT FROM NEW.claimed_by_id
-            -- The operation judged the time a moment ago.
-            OR NEW.approved_until <= clock_timestamp() - interval '5 seconds') THEN
+            -- Who claimed in time takes the claim up again to report. The operation judged the time
+            -- a moment ago.
+            OR OLD.consumed_by_id IS NULL
+                AND NEW.approved_until <= clock_timestamp() - interval '5 seconds') THEN
         RAISE EXCEPTION 'what humans approved is claimed in time, by one agent'
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    IF NEW.status = 'expired' AND OLD.consumed_by_id IS NOT NULL THEN
+        RAISE EXCEPTION 'what was claimed does not expire as unused'
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION tasks_single_use() IS
-    'Trigger: a human approval is used by the claims of one agent, and for as long as it holds.';
+    'Trigger: a human approval is used by the claims of one agent, the first in time; used, it does not expire.';

@@ -17,14 +17,20 @@ CREATE TRIGGER tasks_unambiguous BEFORE INSERT OR UPDATE OF payload ON tasks
     FOR EACH ROW EXECUTE FUNCTION tasks_unambiguous();
 
 CREATE CONSTRAINT TRIGGER tasks_written AFTER UPDATE ON tasks
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.revision <> NEW.revision)
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (OLD.revision <> NEW.revision AND OLD.status = NEW.status)
     EXECUTE FUNCTION tasks_written();
 
--- A revision is the one change that leaves the state alone, and it changes nothing else.
+CREATE CONSTRAINT TRIGGER tasks_extended AFTER UPDATE ON tasks
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (OLD.status = NEW.status AND OLD.lease_expires_at IS DISTINCT FROM NEW.lease_expires_at)
+    EXECUTE FUNCTION tasks_extended();
+
+-- Two changes leave the state alone, a revision or a longer lease, and change nothing else.
 CREATE CONSTRAINT TRIGGER tasks_unchanged AFTER UPDATE ON tasks
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-    WHEN (OLD.status = NEW.status AND (OLD.revision = NEW.revision
-        OR (OLD.claimed_by_id, OLD.claimed_session_id, OLD.lease_expires_at, OLD.result, OLD.error)
-            IS DISTINCT FROM (NEW.claimed_by_id, NEW.claimed_session_id, NEW.lease_expires_at,
-                NEW.result, NEW.error)))
+    WHEN (OLD.status = NEW.status AND (
+        (OLD.revision = NEW.revision) = (OLD.lease_expires_at IS NOT DISTINCT FROM NEW.lease_expires_at)
+        OR (OLD.claimed_by_id, OLD.claimed_session_id, OLD.result, OLD.error)
+            IS DISTINCT FROM (NEW.claimed_by_id, NEW.claimed_session_id, NEW.result, NEW.error)))
     EXECUTE FUNCTION audit_refuse();

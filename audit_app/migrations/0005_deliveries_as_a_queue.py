@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('audit_app', '0003_rename_models'),
+        ('audit_app', '0004_events_of_tasks'),
         ('procrastinate', '0001_initial'),
     ]
 

@@ -1,0 +1,140 @@
+"""What hostile payloads do to everybody else: ``python -m bench.hostile_policies [--pairs N]``.
+
+Polite agents route tasks at a steady rate; conditions with loops are evaluated on each. Windows of
+this alternate with windows in which a hostile agent sends, as fast as it is answered, payloads on
+which a condition is late. Prints the p95 of the polite ones in both, and the median of the ratios.
+"""
+
+import argparse
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from statistics import median, quantiles
+
+import httpx2
+
+from bench import ours, serving
+
+POLICIES = """
+policies:
+  - name: Hostile
+    when: {task_type: hostile, condition: "data.items.all(i, !data.words.matches('(x+x+)+y'))"}
+    then: approve
+  - name: Polite
+    when: {task_type: polite, condition: "data.lines.all(line, line.quantity > 0)"}
+    then: approve
+"""
+POLITE = {"lines": [{"quantity": number + 1} for number in range(20)]}
+HOSTILE = {"items": list(range(3_000)), "words": "x" * 30_000}
+RATE = 20
+"""Polite requests a second, over all connections."""
+CONNECTIONS = 4
+numbers = count()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.hostile_policies", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--pairs", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as folder:
+        _measure(Path(folder), options.seconds, options.pairs)
+
+
+def _measure(folder: Path, seconds: float, pairs: int) -> None:
+    with serving.run_postgres(folder) as postgres, ours.prepare_world(folder, postgres) as world:
+        _apply_policies()
+        environment = serving.server_environment(folder, postgres) | {"WEB_CONCURRENCY": "2"}
+        with serving.run_gunicorn(folder / "web.log", environment) as web:
+            _route_for(web.url, world.asking_key, seconds / 4)
+            ratios = []
+            for _ in range(pairs):
+                alone = _find_p95(_route_for(web.url, world.asking_key, seconds))
+                with _attack(web.url, world.reading_key) as sent:
+                    beside = _find_p95(_route_for(web.url, world.asking_key, seconds))
+                ratios.append(beside / alone)
+                print(
+                    f"p95 {alone * 1e3:6.1f} ms alone, {beside * 1e3:6.1f} ms beside "
+                    f"{len(sent)} hostile tasks: {beside / alone:.2f}",
+                    flush=True,
+                )
+            print(f"median of the ratios: {median(ratios):.2f}")
+            httpx2.get(f"{web.url}/health", timeout=30).raise_for_status()
+
+
+def _apply_policies() -> None:
+    from approvals_app.policy.files import parse_file
+    from approvals_app.policy.operations import apply_policies
+    from audit_app.base.actors import Actor
+
+    apply_policies(parse_file(POLICIES), by=Actor.system("bench"))
+
+
+def _route_for(url: str, key: str, seconds: float) -> list[float]:
+    """Seconds that each polite request took, counted from when it was due."""
+    taken: list[float] = []
+    started = time.monotonic()
+
+    def send(connection: int) -> None:
+        with httpx2.Client(base_url=url, timeout=60) as client:
+            for turn in count():
+                due = started + (turn * CONNECTIONS + connection) / RATE
+                if due > started + seconds:
+                    return
+                time.sleep(max(0.0, due - time.monotonic()))
+                _route(client, key, "polite", POLITE)
+                taken.append(time.monotonic() - due)
+
+    _run_threads([threading.Thread(target=send, args=(n,)) for n in range(CONNECTIONS)])
+    return taken
+
+
+@contextmanager
+def _attack(url: str, key: str) -> Iterator[list[None]]:
+    """Send hostile tasks until the block ends."""
+    ended, sent = threading.Event(), list[None]()
+
+    def send() -> None:
+        with httpx2.Client(base_url=url, timeout=60) as client:
+            while not ended.is_set():
+                _route(client, key, "hostile", HOSTILE)
+                sent.append(None)
+
+    attacker = threading.Thread(target=send)
+    attacker.start()
+    try:
+        yield sent
+    finally:
+        ended.set()
+        attacker.join()
+
+
+def _route(client: httpx2.Client, key: str, task_type: str, data: object) -> None:
+    body = {"target": "finance", "task": {"task_type": task_type, "data": data}}
+    headers = {
+        "Authorization": f"Bearer {key}",
+        "Content-Type": "application/json",
+        "Idempotency-Key": f"hostile-{next(numbers)}",
+    }
+    client.post("/tasks/route", content=json.dumps(body), headers=headers).raise_for_status()
+
+
+def _run_threads(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _find_p95(taken: list[float]) -> float:
+    return quantiles(taken, n=20)[-1]
+
+
+if __name__ == "__main__":
+    main()
