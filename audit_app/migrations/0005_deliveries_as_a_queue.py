@@ -1,4 +1,3 @@
-import django.db.models.functions.comparison
 from django.db import migrations, models
 
 
@@ -22,11 +21,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='delivery',
-            index=models.Index(models.F('webhook'), models.F('replayed'), django.db.models.functions.comparison.Coalesce('next_attempt_at', 'created_at'), models.F('id'), condition=models.Q(('status', 'waiting')), name='webhook_deliveries_next'),
-        ),
-        migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('leased_until__isnull', False), ('status', 'waiting')), fields=['leased_until'], name='webhook_deliveries_leased'),
+            index=models.Index(condition=models.Q(('status', 'waiting')), fields=['webhook', 'replayed', 'id'], name='webhook_deliveries_next'),
         ),
         migrations.AddIndex(
             model_name='delivery',
