@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from django.apps import apps
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 from django_fsm import FSMField, get_available_FIELD_transitions, transition
 
 from audit_app.base.events import EventType, recorded_as
@@ -456,9 +456,17 @@ class Delivery(models.Model):
             ),
             # What a worker sends next, and whether an earlier one of its subject waits.
             models.Index(
-                fields=["webhook", "replayed", "id"],
+                "webhook",
+                "replayed",
+                Coalesce("next_attempt_at", "created_at"),
+                "id",
                 condition=models.Q(status="waiting"),
                 name="webhook_deliveries_next",
+            ),
+            models.Index(
+                fields=["leased_until"],
+                condition=models.Q(status="waiting", leased_until__isnull=False),
+                name="webhook_deliveries_leased",
             ),
             models.Index(
                 fields=["webhook", "subject_id"],

@@ -1,10 +1,11 @@
 """Named reads of the ground floor."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from uuid import UUID
 
 from django.db import models
-from django.db.models.functions import Coalesce, Concat
+from django.db.models.functions import Coalesce, Concat, Now
 
 from audit_app.base.actors import Actor
 from audit_app.base.errors import NotFound
@@ -178,3 +179,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def replaying(self) -> Self:
         """Deliveries of a replay that are still to be sent."""
         return self.filter(status="waiting", replayed=True)
+
+    def retried(self, subjects: Iterable[UUID]) -> Self:
+        """Deliveries of ``subjects`` that wait for their next attempt, which is not due yet."""
+        return self.filter(status="waiting", subject_id__in=subjects, next_attempt_at__gt=Now())

@@ -26,34 +26,35 @@ POLL_INTERVAL = 1.0
 """Seconds after which the dispatcher looks without being woken: retries become due by the clock."""
 
 # Live deliveries before replayed ones, and first whoever has least in flight. The rows of a subject
-# go one after the other, in the trail's order: a cursor is epoch.xid.position.
+# go one after the other, in the trail's order: a cursor is epoch.xid.position. Those behind a
+# failed one are due with it (sending.py, planning.py see to it), so that few are looked at in vain.
 CLAIM = """
 WITH in_flight AS (
     SELECT webhook_id, replayed, count(*) AS number FROM webhook_deliveries
-    WHERE status = 'waiting' AND leased_until > clock_timestamp() GROUP BY webhook_id, replayed
+    WHERE status = 'waiting' AND leased_until > now() GROUP BY webhook_id, replayed
 ), chosen AS (
     SELECT due.id FROM webhooks
     CROSS JOIN (VALUES (false, %s), (true, %s)) AS kind (replayed, most)
     LEFT JOIN in_flight
         ON in_flight.webhook_id = webhooks.id AND in_flight.replayed = kind.replayed
     CROSS JOIN LATERAL (
-        SELECT delivery.id FROM webhook_deliveries AS delivery
-        WHERE delivery.webhook_id = webhooks.id AND delivery.status = 'waiting'
-            AND delivery.replayed = kind.replayed
-            AND coalesce(delivery.next_attempt_at <= clock_timestamp(), true)
-            AND coalesce(delivery.leased_until <= clock_timestamp(), true)
+        SELECT delivery.id, coalesce(next_attempt_at, created_at) AS at
+        FROM webhook_deliveries AS delivery
+        WHERE delivery.webhook_id = webhooks.id AND delivery.replayed = kind.replayed
+            AND delivery.status = 'waiting' AND coalesce(next_attempt_at, created_at) <= now()
+            AND coalesce(delivery.leased_until <= now(), true)
             AND NOT EXISTS (
                 SELECT FROM webhook_deliveries AS earlier
                 WHERE earlier.webhook_id = delivery.webhook_id
                     AND earlier.subject_id = delivery.subject_id AND earlier.status = 'waiting'
                     AND string_to_array(earlier.cursor, '.')::bigint[]
                         < string_to_array(delivery.cursor, '.')::bigint[])
-        ORDER BY delivery.id LIMIT greatest(kind.most - coalesce(in_flight.number, 0), 0)
+        ORDER BY at, delivery.id LIMIT greatest(kind.most - coalesce(in_flight.number, 0), 0)
         FOR UPDATE OF delivery SKIP LOCKED
     ) AS due
-    ORDER BY kind.replayed, coalesce(in_flight.number, 0), due.id LIMIT %s
+    ORDER BY kind.replayed, coalesce(in_flight.number, 0), due.at, due.id LIMIT %s
 )
-UPDATE webhook_deliveries SET leased_until = clock_timestamp() + make_interval(secs => %s)
+UPDATE webhook_deliveries SET leased_until = now() + make_interval(secs => %s)
 WHERE id IN (SELECT id FROM chosen) RETURNING id
 """
 

@@ -3,7 +3,7 @@
 Deliveries are in order per webhook and subject: a row waits while an earlier one of both waits.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from django.db.models import QuerySet
 
@@ -25,9 +25,11 @@ def plan_deliveries(events: list[Event]) -> None:
         webhook.deliveries.replaying().filter(subject_id__in=subjects).update(replayed=False)
 
 
-def create_deliveries(webhook: Webhook, events: Iterable[Event], *, replayed: bool = False) -> None:
+def create_deliveries(webhook: Webhook, events: Sequence[Event], *, replayed: bool = False) -> None:
     """Create deliveries of ``events``, held while the webhook is paused."""
     active = webhook.status == Webhook.Status.ACTIVE
+    retried = webhook.deliveries.retried({event.subject_id for event in events})
+    due = dict(retried.values_list("subject_id", "next_attempt_at"))
     rows = [
         Delivery(
             webhook=webhook,
@@ -36,6 +38,7 @@ def create_deliveries(webhook: Webhook, events: Iterable[Event], *, replayed: bo
             subject_id=event.subject_id,
             cursor=str(cursor_of(event)),
             status=Delivery.Status.WAITING if active else Delivery.Status.HELD,
+            next_attempt_at=due.get(event.subject_id),
             replayed=replayed,
         )
         for event in events

@@ -77,6 +77,9 @@ def deliver(delivery_id: int) -> datetime | None:
         return None
     at = _next_attempt_at(delivery.attempts, outcome)
     _save(delivery, Delivery.Status.WAITING, outcome, at)
+    # The later ones of its subject wait for it.
+    behind = webhook.deliveries.filter(status=Delivery.Status.WAITING, leased_until=None)
+    behind.filter(subject_id=delivery.subject_id).update(next_attempt_at=at)
     if _fails_for_long(webhook):
         _deactivate(webhook, "pause", "Nothing arrived for a day.")
         return None

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from uuid import uuid4
 
@@ -14,15 +15,27 @@ from psycopg import sql
 
 from approvals_app.notifications.models import Notice
 from audit_app.live.consumers import CONSUMERS
+from audit_app.webhooks import operations
 from tests.database import as_superuser, database_url
-from tests.factories import TaskFactory
+from tests.factories import OPS, TaskFactory, the_approval
 from tests.notifications.conftest import text
 from tests.trail import advance_once
+from tests.webhooks.conftest import Receiver
+
+PATIENT = """
+import django
+django.setup()
+from audit_app.webhooks import sending
+sending.TIMEOUT = 600
+from django.core.management import call_command
+call_command("worker")
+"""
+"""The worker, but a delivery is never over because its receiver takes long."""
 
 
-def start(mailbox, **environment):
+def start(mailbox, *command, **environment):
     return subprocess.Popen(
-        [sys.executable, "manage.py", "worker"],
+        [sys.executable, *(command or ("manage.py", "worker"))],
         env=os.environ | {"DATABASE_URL": database_url(), "EMAIL_URL": mailbox.url} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -31,9 +44,9 @@ def start(mailbox, **environment):
 
 
 @contextmanager
-def worker(mailbox, **environment):
+def worker(mailbox, *command, **environment):
     """In the end it must stop as asked, and have said nothing of an error."""
-    running = start(mailbox, **environment)
+    running = start(mailbox, *command, **environment)
     try:
         yield
     finally:
@@ -64,6 +77,34 @@ def test_jobs_are_done_where_the_database_has_a_direct_address(mailbox, bot, ali
     with worker(mailbox, DATABASE_DIRECT_URL=database_url()):
         mail = mailbox.one()
     assert "needs a decision from finance" in text(mail)
+
+
+def test_a_webhook_that_does_not_answer_delays_no_mail(mailbox, bot, alice):
+    advance_once(CONSUMERS["notices"])
+    advance_once(CONSUMERS["webhooks"])
+    asked, arrived = threading.Event(), threading.Event()
+
+    def hold(path):
+        asked.set()
+        arrived.wait(60)
+
+    with Receiver() as receiver:
+        receiver.hold = hold
+        serving = threading.Thread(target=receiver.serve_forever)
+        serving.start()
+        operations.create_webhook("all", by=OPS, url=receiver.url, event_types=[], roles=[])
+        TaskFactory.create_batch(12, agent=bot)
+        with worker(mailbox, "-c", PATIENT, WEBHOOK_ALLOWED_NETWORKS="127.0.0.0/8"):
+            assert asked.wait(60)
+            try:
+                for _ in range(3):  # by the second, whoever can be kept waiting is
+                    approval = the_approval(TaskFactory(agent=bot))
+                    while str(approval.pk) not in text(mailbox.one()):
+                        pass
+            finally:
+                arrived.set()
+        receiver.shutdown()
+        serving.join()
 
 
 def test_what_became_due_by_the_clock_arrives_too(mailbox, alice):

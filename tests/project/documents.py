@@ -75,6 +75,7 @@ INDEXES = {
     "webhook_deliveries_newest": "The log of a webhook.",
     "webhook_deliveries_open": "Undelivered events, by webhook.",
     "webhook_deliveries_next": "What a worker sends next.",
+    "webhook_deliveries_leased": "What is being sent.",
     "webhook_deliveries_subject": "Whether an earlier delivery of the subject waits.",
     "webhook_deliveries_last": "The last successful delivery.",
     "webhook_deliveries_age": "`purge`: old finished deliveries.",

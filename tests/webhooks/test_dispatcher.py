@@ -77,7 +77,31 @@ def test_the_events_of_a_subject_go_one_after_the_other(webhook, receiver, bot):
     assert try_delivery(of_one[0])
     assert of_one[1].pk not in claim(), "it waits for the earlier one, which failed"
     try_delivery(of_one[0])
+    assert of_one[1].pk not in claim(), "not before the failed one was due"
+    Delivery.objects.update(next_attempt_at=timezone.now())
     assert claim() == [of_one[1].pk]
+
+
+def test_what_waits_behind_a_failure_is_due_with_it(webhook, receiver, bot):
+    """So that a receiver that is down for hours does not make every claim look at its backlog."""
+    wants_tasks(webhook)
+    task = TaskFactory(agent=bot)
+    [approval] = [row for row in read_deliveries() if row.event_type == "approval.requested"]
+    [routed] = [row for row in read_deliveries() if row.event_type == "task.routed"]
+    receiver.answers = [500]
+    at = try_delivery(routed)
+    cancel(task.pk, by=bot.as_actor())
+    due = {row.event_type: row.next_attempt_at for row in read_deliveries()}
+    assert due["task.cancelled"] == at
+    approval.refresh_from_db()
+    assert approval.next_attempt_at is None
+    receiver.answers = [500]
+    at = try_delivery(routed)
+    due = {row.event_type: row.next_attempt_at for row in read_deliveries()}
+    assert due["task.routed"] == due["task.cancelled"] == at
+    operations.send_again(routed.pk, by=OPS)
+    due = {row.event_type: row.next_attempt_at for row in read_deliveries()}
+    assert due["task.routed"] is due["task.cancelled"] is None
 
 
 def test_a_lease_that_ended_is_anybodys(webhook, bot):

@@ -35,7 +35,7 @@ PROGRAMS = {
 
 
 @pytest.fixture
-def sent(webhook, receiver, bot):
+def signed_delivery(webhook, receiver, bot):
     """A delivery as it arrived, with the keys that verify it."""
     note(bot)
     try_delivery(read_deliveries()[0])
@@ -52,10 +52,12 @@ def test_there_is_an_example_for_each_language_and_key():
 
 
 @pytest.mark.parametrize(("language", "kind", "code"), EXAMPLES, ids=lambda value: str(value)[:10])
-def test_an_example_verifies_what_is_sent_and_nothing_else(sent, tmp_path, language, kind, code):
+def test_an_example_verifies_what_is_sent_and_nothing_else(
+    signed_delivery, tmp_path, language, kind, code
+):
     if not shutil.which(RUNNERS[language][0]):
         pytest.skip("Node is not installed.")
-    delivery, keys = sent
+    delivery, keys = signed_delivery
     other, secret = operations.create_webhook(
         "other", by=OPS, url="https://x.example/", event_types=[], roles=[]
     )
