@@ -59,6 +59,14 @@ FACTS = {
         "danger execution date: 2026-11-02, in the past: the payload is of 2026-11-30",
         "plain payments: 3, 60.50 EUR in all",
     ],
+    "pain001_xml": [
+        "notice largest: 20.50 EUR to Jon, AT611904300234573201 (Austria), number 2 of 2",
+        "plain payments: 2, 30.50 EUR in all",
+        "plain payment: 10.00 EUR to Ida & Co, DE89370400440532013000 (Germany)",
+        "plain control sum agrees: 30.50 EUR",
+        "plain execution date: 2026-12-01",
+        "plain from account: DE02120300000000202051 (Germany)",
+    ],
     "pain008_debits": [
         "plain collections: 2, 35.50 EUR in all",
         "plain payment: 15.50 EUR from Ida, DE89370400440532013000 (Germany)",
@@ -156,6 +164,21 @@ def test_what_is_no_money_is_left_alone() -> None:
         {"amount": {"value": None, "currency": "EUR"}},
     ):
         assert "money" not in summarize_data(data).kinds, data
+
+
+def test_xml_with_entities_is_not_opened() -> None:
+    file = load("pain001_xml")["file"].replace("<Document", "<!DOCTYPE x><Document", 1)
+    assert "money" not in summarize_data({"file": file}).kinds
+
+
+def test_one_payment_in_xml_is_read_where_it_stands() -> None:
+    file = load("pain001_xml")["file"]
+    start = file.index("<CdtTrfTxInf>")
+    one = file[:start] + file[file.index("<CdtTrfTxInf>", start + 1) :]
+    facts = summarize_data({"request": {"body": one}}).facts
+    assert "20.50 EUR" in [fact.value for fact in facts]
+    assert {fact.path for fact in facts} == {("request", "body")}
+    assert "number of payments differs" in [fact.label for fact in facts]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ ISO 20022 (major units), and plain objects with an amount and a currency or an a
 
 import re
 from collections import Counter, deque
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from functools import lru_cache
@@ -35,6 +36,7 @@ from approvals_app.payload.kinds._amounts import (
 )
 from approvals_app.payload.kinds._payments import (
     REFERENCES,
+    ROOTS,
     Batch,
     Control,
     Payment,
@@ -44,6 +46,7 @@ from approvals_app.payload.kinds._payments import (
     is_payment,
     strip_prefix,
 )
+from approvals_app.payload.kinds._xml import parse_xml
 
 MOST_FACTS: Final = 7
 ZERO: Final = Decimal(0)
@@ -78,20 +81,21 @@ LEVELS: Final = {level: rank for rank, level in enumerate(Level)}
 
 def read(data: Data, path: Path) -> Reading | None:
     """The payments in ``data``, if it is one, has a list of them or is an ISO 20022 message."""
+    data, files = _open_files(data)
     # What is inside the outermost object is read with it, or is the only payment, and left to here.
-    if path and not is_payment(data, path):
+    if path and not files and not is_payment(data, path):
         return _read_unsaid(data, path)
     batch = find_payments(data, path, None)
     payments = batch.payments
     if not payments:
         return _read_unsaid(data, path)
-    if _is_deeper(data, path, payments):
+    if not files and _is_deeper(data, path, payments):
         return None
     facts = _tell_one(payments[0]) if len(payments) == 1 else _tell_many(payments)
     facts += [*_check_controls(batch), *_check_accounts(payments), *_check_doubts(payments)]
     facts += [*_tell_around(data, path, payments), *_tell_references(data, path)]
     facts.sort(key=lambda fact: LEVELS[fact.level])
-    facts = facts[:MOST_FACTS]
+    facts = [_close_file(fact, path, files) for fact in facts[:MOST_FACTS]]
     paths = [fact.path for fact in facts] + [each.path for each in payments]
     used = {str(each[len(path)]) for each in paths if len(each) > len(path)}
     return Reading(
@@ -100,6 +104,25 @@ def read(data: Data, path: Path) -> Reading | None:
         used | _find_units(payments, data, path),
         _find_traits(payments),
     )
+
+
+def _open_files(data: Data) -> tuple[Data, set[str]]:
+    """``data`` with its members that are ISO 20022 messages in XML as objects, and their names."""
+    files = {
+        name: root
+        for name, value in data.items()
+        if isinstance(value, str)
+        and value.lstrip()[:1] == "<"
+        and any(each in value[:4_000] for each in ROOTS)
+        and (root := parse_xml(value)) is not None
+    }
+    return ({**data, **files}, set(files)) if files else (data, set())
+
+
+def _close_file(fact: Fact, path: Path, files: set[str]) -> Fact:
+    """A fact of what is inside an XML text comes from the member that is the text."""
+    inside = fact.path[len(path) : len(path) + 1]
+    return replace(fact, path=(*path, *inside)) if inside and inside[0] in files else fact
 
 
 def _read_unsaid(data: Data, path: Path) -> Reading | None:
