@@ -91,6 +91,7 @@ FACTS = {
     ],
     "amount_ambiguous": [
         "notice not certain: 1 amount, as 1,234.00 EUR or 1.234 EUR: “1.234” can be read as both",
+        "plain payments: 3, at most 1,240.25 EUR in all",
         "notice decimals are written in two ways: with a comma and with a point, as 2.50 EUR",
     ],
     "amount_three_decimals": [
@@ -154,6 +155,32 @@ def test_siblings_are_added_up() -> None:
     assert summarize_data({"a": one, "b": one | {"amount": "20.00"}}).traits["amount"] == (
         "30.00 EUR"
     )
+
+
+def test_payments_back_do_not_make_a_batch_small() -> None:
+    one = {"amount": "-50.00", "currency": "EUR", "name": "Ida"}
+    summary = summarize_data({"payments": [one, one | {"amount": "50.00", "name": "Jon"}]})
+    assert summary.traits["amount"] == "100.00 EUR"
+    assert "negative" in [fact.label for fact in summary.facts]
+
+
+def test_sum_of_amounts_in_unknown_units_is_no_certain_one() -> None:
+    one = {"amount": 100, "currency": "EUR", "name": "Ida"}
+    facts = summarize_data({"payments": [one, one]}).facts
+    assert "2, at most 200.00 EUR in all" in [fact.value for fact in facts]
+
+
+def test_account_of_a_customer_is_told_without_a_direction() -> None:
+    customer = {"name": "Ida", "iban": "DE89370400440532013000"}
+    facts = summarize_data({"amount": "1.00", "currency": "EUR", "customer": customer}).facts
+    assert [fact.label for fact in facts] == ["amount", "account"]
+
+
+def test_host_must_be_the_one_of_the_api() -> None:
+    body = {"amount": 100, "currency": "eur", "payee": "Ida"}
+    url = "https://api.stripe.com.evil.example/v1/transfers"
+    facts = summarize_data({"url": url, "body": body}).facts
+    assert facts[0].value.startswith("100.00 EUR or 1.00 EUR")
 
 
 def test_what_is_no_money_is_left_alone() -> None:

@@ -162,11 +162,16 @@ def _find_units(payments: list[Payment], data: Data, path: Path) -> set[str]:
 
 
 def _find_traits(payments: list[Payment]) -> dict[str, Any]:
-    """``amount``: the sum, at its larger reading, where all have one currency and a number."""
+    """``amount``: the sum of the sizes, each at its larger reading, where all have one currency.
+
+    Of the sizes: a payment back must not make a batch look small to a policy.
+    """
     currency = find_one_currency(payments)
     if not currency or any(not each.main.numbers for each in payments):
         return {}
-    return {"amount": format_money(_add(payments), currency).replace(",", "")}
+    with localcontext(prec=80):
+        total = sum((_size(each) for each in payments), ZERO)
+    return {"amount": format_money(total, currency).replace(",", "")}
 
 
 def _add(payments: list[Payment]) -> Decimal:
@@ -243,7 +248,11 @@ def _write_sum(payments: list[Payment]) -> str:
     for each in payments:
         if each.main.numbers:
             sums.setdefault(each.main.currency, []).append(each)
-    texts = [format_money(_add(some), currency) for currency, some in sums.items()]
+    texts = [
+        ("at most " if any(len(each.main.numbers) > 1 for each in some) else "")
+        + format_money(_add(some), currency)
+        for currency, some in sums.items()
+    ]
     unknown = sum(not each.main.numbers for each in payments)
     if unknown:
         texts.append(f"{count(unknown, 'amount')} in an unknown unit or currency")
@@ -398,13 +407,17 @@ def _check_names(payments: list[Payment]) -> list[Fact]:
 
 
 def _check_doubts(payments: list[Payment]) -> list[Fact]:
-    """Amounts whose unit, currency or decimals are not certain; one payment says so itself."""
+    """Amounts that are not certain or negative; a single payment says so itself."""
     facts = []
     doubts = [each.main for each in payments if each.main.doubt]
     if doubts and len(payments) > 1:
         first = doubts[0]
         value = f"{count(len(doubts), 'amount')}, as {first.text}: {first.doubt}"
         facts.append(Fact("not certain", value, first.path, Level.NOTICE))
+    negative = [each.main for each in payments if any(one < 0 for one in each.main.numbers)]
+    if negative and len(payments) > 1:
+        value = f"{count(len(negative), 'amount')}, as {negative[0].text}"
+        facts.append(Fact("negative", value, negative[0].path, Level.NOTICE))
     styles: dict[str, Amount] = {}
     every = [amount for each in payments for amount in each.amounts]
     for amount in every:
