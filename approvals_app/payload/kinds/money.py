@@ -55,7 +55,7 @@ MOST_CHECKED: Final = 500
 FEW: Final = 4
 """So many payments are told of one by one."""
 DEEPEST: Final = 3
-"""How many steps from the payload the innermost object is that kinds are called with."""
+"""An only payment at most so many steps from the payload is told of by its own object."""
 IBAN: Final = re.compile(r"[A-Za-z]{2}\d{2}[A-Za-z0-9 .-]{8,40}")
 EXECUTIONS: Final = name_set(
     "executiondate requestedexecutiondate reqdexctndt valuedate executeat executedat "
