@@ -59,6 +59,14 @@ FACTS = {
         "danger execution date: 2026-11-02, in the past: the payload is of 2026-11-30",
         "plain payments: 3, 60.50 EUR in all",
     ],
+    "pain001_xml": [
+        "notice largest: 20.50 EUR to Jon, AT611904300234573201 (Austria), number 2 of 2",
+        "plain payments: 2, 30.50 EUR in all",
+        "plain payment: 10.00 EUR to Ida & Co, DE89370400440532013000 (Germany)",
+        "plain control sum agrees: 30.50 EUR",
+        "plain execution date: 2026-12-01",
+        "plain from account: DE02120300000000202051 (Germany)",
+    ],
     "pain008_debits": [
         "plain collections: 2, 35.50 EUR in all",
         "plain payment: 15.50 EUR from Ida, DE89370400440532013000 (Germany)",
@@ -83,6 +91,7 @@ FACTS = {
     ],
     "amount_ambiguous": [
         "notice not certain: 1 amount, as 1,234.00 EUR or 1.234 EUR: “1.234” can be read as both",
+        "plain payments: 3, at most 1,240.25 EUR in all",
         "notice decimals are written in two ways: with a comma and with a point, as 2.50 EUR",
     ],
     "amount_three_decimals": [
@@ -148,6 +157,32 @@ def test_siblings_are_added_up() -> None:
     )
 
 
+def test_payments_back_do_not_make_a_batch_small() -> None:
+    one = {"amount": "-50.00", "currency": "EUR", "name": "Ida"}
+    summary = summarize_data({"payments": [one, one | {"amount": "50.00", "name": "Jon"}]})
+    assert summary.traits["amount"] == "100.00 EUR"
+    assert "negative" in [fact.label for fact in summary.facts]
+
+
+def test_sum_of_amounts_in_unknown_units_is_no_certain_one() -> None:
+    one = {"amount": 100, "currency": "EUR", "name": "Ida"}
+    facts = summarize_data({"payments": [one, one]}).facts
+    assert "2, at most 200.00 EUR in all" in [fact.value for fact in facts]
+
+
+def test_account_of_a_customer_is_told_without_a_direction() -> None:
+    customer = {"name": "Ida", "iban": "DE89370400440532013000"}
+    facts = summarize_data({"amount": "1.00", "currency": "EUR", "customer": customer}).facts
+    assert [fact.label for fact in facts] == ["amount", "account"]
+
+
+def test_host_must_be_the_one_of_the_api() -> None:
+    body = {"amount": 100, "currency": "eur", "payee": "Ida"}
+    url = "https://api.stripe.com.evil.example/v1/transfers"
+    facts = summarize_data({"url": url, "body": body}).facts
+    assert facts[0].value.startswith("100.00 EUR or 1.00 EUR")
+
+
 def test_what_is_no_money_is_left_alone() -> None:
     for data in (
         {"spec": {"amount": 4}},
@@ -156,6 +191,21 @@ def test_what_is_no_money_is_left_alone() -> None:
         {"amount": {"value": None, "currency": "EUR"}},
     ):
         assert "money" not in summarize_data(data).kinds, data
+
+
+def test_xml_with_entities_is_not_opened() -> None:
+    file = load("pain001_xml")["file"].replace("<Document", "<!DOCTYPE x><Document", 1)
+    assert "money" not in summarize_data({"file": file}).kinds
+
+
+def test_one_payment_in_xml_is_read_where_it_stands() -> None:
+    file = load("pain001_xml")["file"]
+    start = file.index("<CdtTrfTxInf>")
+    one = file[:start] + file[file.index("<CdtTrfTxInf>", start + 1) :]
+    facts = summarize_data({"request": {"body": one}}).facts
+    assert "20.50 EUR" in [fact.value for fact in facts]
+    assert {fact.path for fact in facts} == {("request", "body")}
+    assert "number of payments differs" in [fact.label for fact in facts]
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,10 @@ PAYERS: Final = name_set(
     "debtor dbtr dbtracct debtoraccount debtoriban from source sender payer ordering "
     "sourceaccount fromaccount payeraccount orderingcustomer"
 )
-OTHERS: Final = PAYERS | name_set("productdata product metadata card customer billing")
+OTHERS: Final = PAYERS | name_set("productdata product metadata card")
 """Objects in which neither the payee nor its account is looked for."""
+EITHER_WAY: Final = name_set("customer billing billingdetails")
+"""They pay or are paid: their account is told of, and no direction."""
 FLAGS: Final = name_set(
     "new isnew newaccount newpayee newrecipient newbeneficiary newiban firstpayment "
     "accountchanged ibanchanged bankdetailschanged changed ischanged"
@@ -253,7 +255,10 @@ def _read_people(value: Data, path: Path, payment: Payment, depth: int) -> None:
         payment.payee, payment.payee_path = clip(value[payee[1]], 60), (*path, payee[1])
     for name, each in inside:
         if normalize(name) not in STRONG:
+            before = payment.payee, payment.payee_path
             _read_people(each, (*path, name), payment, depth + 1)
+            if normalize(name) in EITHER_WAY:
+                payment.payee, payment.payee_path = before
 
 
 # --- ISO 20022: pain.001 and pain.008 as converters of XML write them in JSON ---

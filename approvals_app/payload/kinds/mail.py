@@ -32,7 +32,7 @@ from approvals_app.payload.kinds._words import (
 
 MOST_FACTS: Final = 7
 DEEPEST: Final = 3
-"""How many steps from the payload the innermost object is that kinds are called with."""
+"""An only mail at most so many steps from the payload is told of by its own object."""
 MANY: Final = 50
 LABELS: Final = {
     "to": ("to", Level.PLAIN),

@@ -6,6 +6,7 @@ ISO 20022 (major units), and plain objects with an amount and a currency or an a
 
 import re
 from collections import Counter, deque
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from functools import lru_cache
@@ -35,6 +36,7 @@ from approvals_app.payload.kinds._amounts import (
 )
 from approvals_app.payload.kinds._payments import (
     REFERENCES,
+    ROOTS,
     Batch,
     Control,
     Payment,
@@ -44,6 +46,7 @@ from approvals_app.payload.kinds._payments import (
     is_payment,
     strip_prefix,
 )
+from approvals_app.payload.kinds._xml import parse_xml
 
 MOST_FACTS: Final = 7
 ZERO: Final = Decimal(0)
@@ -52,7 +55,7 @@ MOST_CHECKED: Final = 500
 FEW: Final = 4
 """So many payments are told of one by one."""
 DEEPEST: Final = 3
-"""How many steps from the payload the innermost object is that kinds are called with."""
+"""An only payment at most so many steps from the payload is told of by its own object."""
 IBAN: Final = re.compile(r"[A-Za-z]{2}\d{2}[A-Za-z0-9 .-]{8,40}")
 EXECUTIONS: Final = name_set(
     "executiondate requestedexecutiondate reqdexctndt valuedate executeat executedat "
@@ -78,20 +81,21 @@ LEVELS: Final = {level: rank for rank, level in enumerate(Level)}
 
 def read(data: Data, path: Path) -> Reading | None:
     """The payments in ``data``, if it is one, has a list of them or is an ISO 20022 message."""
+    data, files = _open_files(data)
     # What is inside the outermost object is read with it, or is the only payment, and left to here.
-    if path and not is_payment(data, path):
+    if path and not files and not is_payment(data, path):
         return _read_unsaid(data, path)
     batch = find_payments(data, path, None)
     payments = batch.payments
     if not payments:
         return _read_unsaid(data, path)
-    if _is_deeper(data, path, payments):
+    if not files and _is_deeper(data, path, payments):
         return None
     facts = _tell_one(payments[0]) if len(payments) == 1 else _tell_many(payments)
     facts += [*_check_controls(batch), *_check_accounts(payments), *_check_doubts(payments)]
     facts += [*_tell_around(data, path, payments), *_tell_references(data, path)]
     facts.sort(key=lambda fact: LEVELS[fact.level])
-    facts = facts[:MOST_FACTS]
+    facts = [_close_file(fact, path, files) for fact in facts[:MOST_FACTS]]
     paths = [fact.path for fact in facts] + [each.path for each in payments]
     used = {str(each[len(path)]) for each in paths if len(each) > len(path)}
     return Reading(
@@ -100,6 +104,25 @@ def read(data: Data, path: Path) -> Reading | None:
         used | _find_units(payments, data, path),
         _find_traits(payments),
     )
+
+
+def _open_files(data: Data) -> tuple[Data, set[str]]:
+    """``data`` with its members that are ISO 20022 messages in XML as objects, and their names."""
+    files = {
+        name: root
+        for name, value in data.items()
+        if isinstance(value, str)
+        and value.lstrip()[:1] == "<"
+        and any(each in value[:4_000] for each in ROOTS)
+        and (root := parse_xml(value)) is not None
+    }
+    return ({**data, **files}, set(files)) if files else (data, set())
+
+
+def _close_file(fact: Fact, path: Path, files: set[str]) -> Fact:
+    """A fact of what is inside an XML text comes from the member that is the text."""
+    inside = fact.path[len(path) : len(path) + 1]
+    return replace(fact, path=(*path, *inside)) if inside and inside[0] in files else fact
 
 
 def _read_unsaid(data: Data, path: Path) -> Reading | None:
@@ -139,11 +162,16 @@ def _find_units(payments: list[Payment], data: Data, path: Path) -> set[str]:
 
 
 def _find_traits(payments: list[Payment]) -> dict[str, Any]:
-    """``amount``: the sum, at its larger reading, where all have one currency and a number."""
+    """``amount``: the sum of the sizes, each at its larger reading, where all have one currency.
+
+    Of the sizes: a payment back must not make a batch look small to a policy.
+    """
     currency = find_one_currency(payments)
     if not currency or any(not each.main.numbers for each in payments):
         return {}
-    return {"amount": format_money(_add(payments), currency).replace(",", "")}
+    with localcontext(prec=80):
+        total = sum((_size(each) for each in payments), ZERO)
+    return {"amount": format_money(total, currency).replace(",", "")}
 
 
 def _add(payments: list[Payment]) -> Decimal:
@@ -220,7 +248,11 @@ def _write_sum(payments: list[Payment]) -> str:
     for each in payments:
         if each.main.numbers:
             sums.setdefault(each.main.currency, []).append(each)
-    texts = [format_money(_add(some), currency) for currency, some in sums.items()]
+    texts = [
+        ("at most " if any(len(each.main.numbers) > 1 for each in some) else "")
+        + format_money(_add(some), currency)
+        for currency, some in sums.items()
+    ]
     unknown = sum(not each.main.numbers for each in payments)
     if unknown:
         texts.append(f"{count(unknown, 'amount')} in an unknown unit or currency")
@@ -375,13 +407,17 @@ def _check_names(payments: list[Payment]) -> list[Fact]:
 
 
 def _check_doubts(payments: list[Payment]) -> list[Fact]:
-    """Amounts whose unit, currency or decimals are not certain; one payment says so itself."""
+    """Amounts that are not certain or negative; a single payment says so itself."""
     facts = []
     doubts = [each.main for each in payments if each.main.doubt]
     if doubts and len(payments) > 1:
         first = doubts[0]
         value = f"{count(len(doubts), 'amount')}, as {first.text}: {first.doubt}"
         facts.append(Fact("not certain", value, first.path, Level.NOTICE))
+    negative = [each.main for each in payments if any(one < 0 for one in each.main.numbers)]
+    if negative and len(payments) > 1:
+        value = f"{count(len(negative), 'amount')}, as {negative[0].text}"
+        facts.append(Fact("negative", value, negative[0].path, Level.NOTICE))
     styles: dict[str, Amount] = {}
     every = [amount for each in payments for amount in each.amounts]
     for amount in every:
