@@ -26,7 +26,8 @@ from approvals_app.payload.kinds import (
 
 MOST_FACTS: Final = 7
 LONGEST_LINE: Final = 160
-KINDS: Final[tuple[Callable[[Data, Path], Reading | None], ...]] = (
+Reader = Callable[[Data, Path], Reading | None]
+KINDS: Final[tuple[Reader, ...]] = (
     plan.read,
     changes.read,
     statement.read,
@@ -106,19 +107,15 @@ def summarize(payload: Data) -> Summary:
 
 def _read(data: Any) -> list[tuple[Path, Reading]]:
     readings: list[tuple[Path, Reading]] = []
-    taken: dict[str, list[Path]] = {}
+    taken: dict[Reader, list[Path]] = {read: [] for read in KINDS}
     for path, each in walk_objects(data):
         for read in KINDS:
-            reading = read(each, path)
-            if reading is None:
-                continue
             # What is inside an object that this kind has read is read by it already.
-            inside = any(
-                path[: len(outer)] == outer and len(path) > len(outer)
-                for outer in taken.get(reading.kind, [])
-            )
-            if not inside:
-                taken.setdefault(reading.kind, []).append(path)
+            if any(path[: len(outer)] == outer for outer in taken[read]):
+                continue
+            reading = read(each, path)
+            if reading is not None:
+                taken[read].append(path)
                 readings.append((path, reading))
     return readings
 
