@@ -103,7 +103,7 @@ _INSERT: Final = re.compile(
     re.IGNORECASE,
 )
 _VERB: Final = re.compile(
-    r"(?:\s|\(|--[^\n]*+\n|/\*(?!!).*?\*/)*+([a-z]+)", re.IGNORECASE | re.DOTALL
+    r"(?>(?:\s|\(|--[^\n]*+\n|/\*(?!!).*?\*/)*)([a-z]+)", re.IGNORECASE | re.DOTALL
 )
 _NAME: Final = r'((?:"[^"]*"|`[^`]*`|\[\w+\]|[\w$.])+)'
 _DANGERS: Final = (
@@ -278,7 +278,7 @@ def _read_all(
     destroys, left = 0, MOST_SIGNS
     for at, (verb, path, text) in enumerate(_order(statements)):
         verbs[verb] = verbs.get(verb, 0) + 1
-        if insert := _INSERT.match(text):
+        if verb == "INSERT" and (insert := _INSERT.match(text)):
             effects = [_Effect("adds rows to", insert[1])]
         elif at >= MOST_SKIMMED:
             effects = [_Effect("not read in full", verb)]
