@@ -128,6 +128,10 @@ def test_shapes(name: str, facts: list[str]) -> None:
         "bash <<'X'\nsudo id\nX",
         "bash <<< 'sudo id'",
         "eval 'sudo id'",
+        "ssh db1 -- sudo id",
+        "sh -c -- 'sudo id'",
+        "ansible all -b -a id",
+        "powershell -Command 'sudo id'",
         ["sudo", "id"],
         ["sh", "-c", "sudo id"],
     ],
@@ -224,6 +228,8 @@ def test_redirects() -> None:
     facts = say_command("echo a > /etc/passwd; ls >> log 2>&1 > /dev/null")
     assert "danger writes to: /etc/passwd" in facts
     assert "notice writes to: log (appends)" in facts
+    assert "danger writes to: /etc/hosts" in say_command("echo a | sudo tee /etc/hosts")
+    assert "danger writes to: /etc/sudoers" in say_command("cp a /etc/sudoers")
 
 
 def test_what_is_not_understood_or_not_read_is_said() -> None:

@@ -138,6 +138,16 @@ def test_a_long_chain_of_ors_is_followed() -> None:
     assert dangers_of(chain) == ["danger deletes every row: a (its WHERE is always true)"]
 
 
+def test_a_verb_on_a_later_line_counts_without_a_semicolon() -> None:
+    assert dangers_of("SELECT 1\nDELETE FROM a") == ["danger deletes every row: a (no WHERE)"]
+
+
+def test_sql_as_a_command() -> None:
+    facts = [say(each) for each in summarize_data({"command": "DROP TABLE a"}).facts]
+    assert facts[0] == "danger drops: TABLE a"
+    assert statement.read({"command": "truncate -s 0 a"}, ()) is None
+
+
 def test_a_long_comment_hides_nothing() -> None:
     sql = f"/* {'all is well ' * 40} */ GRANT ALL ON a TO public"
     assert dangers_of(sql) == ["danger opens to everyone: GRANT ALL ON a TO public"]
