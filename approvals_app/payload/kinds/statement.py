@@ -17,6 +17,7 @@ from approvals_app.payload.facts import (
     Reading,
     clip,
     count,
+    fit,
     name_some,
     share_path,
 )
@@ -211,9 +212,8 @@ def read(data: Data, path: Path) -> Reading | None:
                 share_path([at for at, _ in statements]),
             ),
         )
-    facts = (facts[: 7 - len(last)] if len(facts) <= 5 else facts[:6]) + last
     used = {str(steps[0]) for steps, _ in texts} | set(where[:2])
-    return Reading("statement", facts[:7], used, {"destroys": destroys})
+    return Reading("statement", fit([*facts, *last]), used, {"destroys": destroys})
 
 
 def _split(text: str, dialect: str) -> Iterator[str]:
