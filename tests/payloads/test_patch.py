@@ -112,6 +112,37 @@ def test_names_that_git_quotes() -> None:
     assert "notice deletes: ä.txt" in [say(f) for f in summarize_data({"diff": text}).facts]
 
 
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        (
+            "diff --cc f\nindex 1,2..3\n--- a/f\n+++ b/f\n@@@ -1,1 -1,1 +1,1 @@@\n- a\n -b\n++c\n",
+            "plain files: f",
+        ),
+        (
+            "diff --git a/m b/m\nindex 1..2 160000\n--- a/m\n+++ b/m\n@@ -1 +1 @@\n-x\n+y\n",
+            "notice modes: m is a submodule",
+        ),
+        (
+            "diff --git a/x y/f b/x y/f\nold mode 100755\nnew mode 100644\n",
+            "notice modes: x y/f 100755 to 100644",
+        ),
+        (
+            "Index: x.py\n=====\n--- x.py\t(revision 1)\n+++ x.py\t(new)\n@@ -1 +1 @@\n-a\n+b\n",
+            "plain change: 1 file (1 changed), 1 line added, 1 removed",
+        ),
+        (
+            "diff -u -N /tmp/LIVE-3/rbac.authorization.k8s.io.v1.ClusterRoleBinding..ops"
+            " /tmp/MERGED-2/rbac.authorization.k8s.io.v1.ClusterRoleBinding..ops\n"
+            "--- a\n+++ b\n@@ -0,0 +1,2 @@\n+roleRef:\n+  name: cluster-admin\n",
+            "danger gives rights or opens: ClusterRoleBinding ops: name: cluster-admin",
+        ),
+    ],
+)
+def test_further_texts(text: str, fact: str) -> None:
+    assert fact in [say(each) for each in summarize_data({"diff": text}).facts]
+
+
 def test_each_added_danger_changes_the_summary() -> None:
     removed = "shop, extra, StatefulSet (apps) has been removed:\n- kind: StatefulSet\n"
     for name in FILES:

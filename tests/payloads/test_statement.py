@@ -138,6 +138,26 @@ def test_a_long_chain_of_ors_is_followed() -> None:
     assert dangers_of(chain) == ["danger deletes every row: a (its WHERE is always true)"]
 
 
+def test_a_verb_on_a_later_line_counts_without_a_semicolon() -> None:
+    assert dangers_of("SELECT 1\nDELETE FROM a") == ["danger deletes every row: a (no WHERE)"]
+
+
+def test_sql_as_a_command() -> None:
+    facts = [say(each) for each in summarize_data({"command": "DROP TABLE a"}).facts]
+    assert facts[0] == "danger drops: TABLE a"
+    assert statement.read({"command": "truncate -s 0 a"}, ()) is None
+
+
+def test_no_danger_is_dropped_where_there_are_too_many() -> None:
+    sql = (
+        "DROP TABLE a; TRUNCATE b; DELETE FROM c; UPDATE d SET e = 1; GRANT ALL ON f TO public;"
+        "CREATE ROLE g SUPERUSER; ALTER TABLE h DISABLE ROW LEVEL SECURITY; COPY i TO PROGRAM 'x'"
+    )
+    said = " ".join(dangers_of(sql))
+    for name in ("TABLE a", "b", "c (no", "d (no", "GRANT", "ROLE g", "row security", "COPY i"):
+        assert name in said
+
+
 def test_a_long_comment_hides_nothing() -> None:
     sql = f"/* {'all is well ' * 40} */ GRANT ALL ON a TO public"
     assert dangers_of(sql) == ["danger opens to everyone: GRANT ALL ON a TO public"]

@@ -1,6 +1,8 @@
 """Cuts SQL into statements and brings one into a form that patterns can be written for.
 
-Every pattern is possessive: a text of a megabyte, and one that is meant to be slow, take one pass.
+Every repetition is atomic: a text of a megabyte, and one that is meant to be slow, take one pass.
+Atomic groups stand for possessive repetitions of more than one character, which are wrong before
+Python 3.11.5 (gh-106052) and, with a group inside, raise SystemError up to 3.13.0 (gh-101955).
 """
 
 import re
@@ -8,19 +10,18 @@ from collections.abc import Iterator
 from typing import Final
 
 _QUOTED: Final = r"""
-    [eE]'(?:[^'\\]|\\.|'')*+(?:'|\Z) | "[^"]*+(?:"|\Z) | `[^`]*+(?:`|\Z)
+    [eE]'(?>(?:[^'\\]|\\.|'')*)(?:'|\Z) | "[^"]*+(?:"|\Z) | `[^`]*+(?:`|\Z)
 """
 _COMMENT: Final = r"/\*(?!!).*?(?:\*/|\Z)"
 # MySQL: a backslash escapes, "--" needs a blank behind it, "#" starts a comment.
 _STANDARD: Final = rf"{_QUOTED} | '[^']*+(?:'|\Z) | --[^\n]*+ | {_COMMENT}"
 _MYSQL: Final = (
-    rf"{_QUOTED} | '(?:[^'\\]|\\.)*+(?:'|\Z) | --(?=\s|\Z)[^\n]*+ | \#[^\n]*+ | {_COMMENT}"
+    rf"{_QUOTED} | '(?>(?:[^'\\]|\\.)*)(?:'|\Z) | --(?=\s|\Z)[^\n]*+ | \#[^\n]*+ | {_COMMENT}"
 )
 _FLAGS: Final = re.VERBOSE | re.DOTALL
-# Up to the next semicolon or dollar quote. No group may stand in here: in Python before 3.13.4, a
-# possessive repetition of alternatives with a group raises SystemError (gh-101955).
+# Up to the next semicolon or dollar quote.
 _PLAIN: Final = {
-    mysql: re.compile(rf"(?:{skip} | [^;'\"`$/\-\#eE]++ | [^;$] | \$(?!\w*\$))*+", _FLAGS)
+    mysql: re.compile(rf"(?>(?:{skip} | [^;'\"`$/\-\#eE]++ | [^;$] | \$(?!\w*\$))*)", _FLAGS)
     for mysql, skip in ((False, _STANDARD), (True, _MYSQL))
 }
 _DOLLAR_QUOTE: Final = re.compile(r"\$(?:[A-Za-z_]\w*)?\$")
@@ -28,7 +29,7 @@ _BLANKS: Final = {
     # A literal becomes '', a name in quotes stays, a comment goes.
     mysql: re.compile(
         rf"(?P<name>\"[^\"]*+\"|`[^`]*+`) | (?:[eE]|\b[NnXxBb])?(?P<text>')"
-        rf"(?:{text})*+(?:'|\Z)"
+        rf"(?>(?:{text})*)(?:'|\Z)"
         rf" | {comments} | {_COMMENT} | (?P<tag>\$(?:[A-Za-z_]\w*)?\$).*?(?:(?P=tag)|\Z)",
         _FLAGS,
     )
@@ -38,7 +39,7 @@ _BLANKS: Final = {
     )
 }
 _COMMENTS: Final = {
-    mysql: re.compile(rf"\A(?:\s++ | {comments} | {_COMMENT})*+", _FLAGS)
+    mysql: re.compile(rf"\A(?>(?:\s++ | {comments} | {_COMMENT})*)", _FLAGS)
     for mysql, comments in (
         (False, r"--[^\n]*+"),
         (True, r"--(?=\s|\Z)[^\n]*+ | \#[^\n]*+"),
@@ -54,8 +55,11 @@ _TOKEN: Final = re.compile(
 def split_statements(sql: str, mysql: bool = False) -> Iterator[str]:
     """The statements of ``sql``, as written, without the comments before them."""
     for found in _cut(sql, _PLAIN[mysql]):
-        # A long comment would be all that a reader sees of the statement.
-        if text := _COMMENTS[mysql].sub("", found, count=1).strip():
+        text = found.strip()
+        if text[:1] in ("-", "/", "#"):
+            # A long comment would be all that a reader sees of the statement.
+            text = _COMMENTS[mysql].sub("", text, count=1).strip()
+        if text:
             yield text
 
 
@@ -81,7 +85,7 @@ def normalize(statement: str, mysql: bool = False) -> str:
     ``/*! … */``, which MySQL runs, is no comment.
     """
     # What is inside E'…' would end at another quote than that of '…'.
-    plain = re.sub(r"\b[eE]'(?:[^'\\]|\\.|'')*+(?:'|\Z)", "''", statement, flags=re.DOTALL)
+    plain = re.sub(r"\b[eE]'(?>(?:[^'\\]|\\.|'')*)(?:'|\Z)", "''", statement, flags=re.DOTALL)
     plain = _BLANKS[mysql].sub(r" \g<name>\g<text>\g<text> ", plain)
     plain = re.sub(r"/\*!\d*|\*/", " ", plain)
     return " ".join(" ".join(each.split()) for each in _TOKEN.findall(plain)).replace(" . ", ".")

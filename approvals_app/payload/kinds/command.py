@@ -13,6 +13,7 @@ from approvals_app.payload.facts import (
     Reading,
     clip,
     count,
+    fit,
     name_some,
     share_path,
 )
@@ -180,11 +181,9 @@ def read(data: Data, path: Path) -> Reading | None:
 
 def _choose(facts: list[Fact]) -> list[Fact]:
     """At most seven, the most dangerous first, the whole line always."""
-    order = list(Level)
-    facts = sorted(facts, key=lambda fact: order.index(fact.level))
     whole = next(fact for fact in facts if fact.label in ("command", "commands"))
-    chosen = facts[:7]
-    return chosen if whole in chosen else [*chosen[:6], whole]
+    others = fit([fact for fact in facts if fact is not whole], 6)
+    return fit([*others, whole])
 
 
 def _find_lines(data: Data, steps: Path = (), depth: int = 3) -> Iterator[_Line]:

@@ -13,6 +13,7 @@ from approvals_app.payload.facts import (
     Reading,
     clip,
     count,
+    fit,
     name_some,
     share_path,
 )
@@ -65,7 +66,7 @@ _SECRET_TEXT: Final = re.compile(
     r"|\bsk_live_\w{10}|\bxox[abpr]-\w{10})",
     re.MULTILINE,
 )
-_GIT_FILE: Final = re.compile(r"^diff --git (.+)$", re.MULTILINE)
+_GIT_FILE: Final = re.compile(r"^diff --(?:git|cc|combined) (.+)$", re.MULTILINE)
 _PLAIN_FILE: Final = re.compile(
     r"^--- ([^\t\n]+)[^\n]*\n\+\+\+ ([^\t\n]+)[^\n]*\n(?=@@ )", re.MULTILINE
 )
@@ -136,14 +137,11 @@ def read(data: Data, path: Path) -> Reading | None:
         return None
     facts = [*_tell_objects(objects), *_tell_files(files)]
     where = [name for name in WHERE if isinstance(data.get(name), str) and data[name]][:2]
-    facts.sort(key=lambda fact: list(Level).index(fact.level))
-    facts = facts[: 7 - len(where)] + [
-        Fact(name, clip(data[name]), (*path, name)) for name in where
-    ]
+    facts += [Fact(name, clip(data[name]), (*path, name)) for name in where]
     paths = [each.steps for each in files] + [each.steps for each in objects]
     used = {str(steps[len(path)]) for steps in paths} | set(where)
     destroys = sum(each.status == "removed" for each in objects)
-    return Reading("patch", facts, used, {"destroys": destroys})
+    return Reading("patch", fit(facts), used, {"destroys": destroys})
 
 
 def _texts_of(value: Any, steps: Path) -> Iterator[tuple[Path, str]]:
@@ -199,6 +197,8 @@ def _apply_header(file: _File, header: str, value: str) -> None:
             file.status, file.old = "renamed" if header[0] == "r" else "copied", _unquote(value)
         case "rename to" | "copy to":
             file.name = _unquote(value)
+        case "index" if value.endswith((" 120000", " 160000")):
+            file.mode = (value[-6:], value[-6:])
         case "GIT binary patch" | "Binary files":
             file.binary = True
         case "+++" if value != "/dev/null":
@@ -403,7 +403,8 @@ def _tell_files(files: list[_File]) -> Iterator[Fact]:
     for file in files:
         kinds[file.status] = kinds.get(file.status, 0) + 1
     each = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())
-    text = f"{count(len(files), 'file')} ({each}), {added:,} lines added, {removed:,} removed"
+    lines = f"{count(added, 'line')} added, {removed:,} removed"
+    text = f"{count(len(files), 'file')} ({each}), {lines}"
     yield Fact("change", text, share_path([file.steps for file in files]))
     yield from tell("files", Level.PLAIN, [(file, file.name) for file in files])
 

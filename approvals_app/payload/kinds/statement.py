@@ -17,6 +17,7 @@ from approvals_app.payload.facts import (
     Reading,
     clip,
     count,
+    fit,
     name_some,
     share_path,
 )
@@ -103,7 +104,7 @@ _INSERT: Final = re.compile(
     re.IGNORECASE,
 )
 _VERB: Final = re.compile(
-    r"(?:\s|\(|--[^\n]*+\n|/\*(?!!).*?\*/)*+([a-z]+)", re.IGNORECASE | re.DOTALL
+    r"(?>(?:\s|\(|--[^\n]*+\n|/\*(?!!).*?\*/)*)([a-z]+)", re.IGNORECASE | re.DOTALL
 )
 _NAME: Final = r'((?:"[^"]*"|`[^`]*`|\[\w+\]|[\w$.])+)'
 _DANGERS: Final = (
@@ -211,9 +212,8 @@ def read(data: Data, path: Path) -> Reading | None:
                 share_path([at for at, _ in statements]),
             ),
         )
-    facts = (facts[: 7 - len(last)] if len(facts) <= 5 else facts[:6]) + last
     used = {str(steps[0]) for steps, _ in texts} | set(where[:2])
-    return Reading("statement", facts[:7], used, {"destroys": destroys})
+    return Reading("statement", fit([*facts, *last]), used, {"destroys": destroys})
 
 
 def _split(text: str, dialect: str) -> Iterator[str]:
@@ -278,7 +278,7 @@ def _read_all(
     destroys, left = 0, MOST_SIGNS
     for at, (verb, path, text) in enumerate(_order(statements)):
         verbs[verb] = verbs.get(verb, 0) + 1
-        if insert := _INSERT.match(text):
+        if verb == "INSERT" and (insert := _INSERT.match(text)):
             effects = [_Effect("adds rows to", insert[1])]
         elif at >= MOST_SKIMMED:
             effects = [_Effect("not read in full", verb)]
