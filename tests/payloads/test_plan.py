@@ -8,7 +8,6 @@ import pytest
 
 from approvals_app.payload.kinds import plan
 from approvals_app.payload.kinds._resources import name_store
-from approvals_app.payload.kinds._sensitive import find_sensitive
 from tests.payloads.reading import facts_of, load, summarize_data
 
 pytestmark = pytest.mark.pure
@@ -304,42 +303,6 @@ def test_what_was_open_before_is_not_news() -> None:
 )
 def test_a_type_says_what_goes_with_it(kind: str, store: str) -> None:
     assert name_store(kind) == store
-
-
-def test_the_sensitive_values_of_a_plan_are_found() -> None:
-    change = ("resource_changes", 0, "change")
-    assert set(find_sensitive(load("plan_sensitive"), ("plan",))) == {
-        ("plan", *change, "before", "password"),
-        ("plan", *change, "after", "password"),
-        ("plan", "output_changes", "admin_password", "before"),
-        ("plan", "output_changes", "admin_password", "after"),
-        ("plan", "variables", "admin_password", "value"),  # written in clear, and without a mask
-    }
-
-
-def test_sensitive_values_of_a_state_outputs_and_variables_are_found() -> None:
-    resource = {
-        "address": "a.b",
-        "values": {"k": ["x", "y"]},
-        "sensitive_values": {"k": [False, True]},
-    }
-    data = {
-        "format_version": "1.2",
-        "planned_values": {
-            "outputs": {
-                "o": {"sensitive": True, "value": 7},
-                "p": {"sensitive": False, "value": 8},
-            },
-            "root_module": {"resources": [resource]},
-        },
-        "variables": {"v": {"value": "s3"}, "w": {"value": "open"}},
-        "configuration": {"root_module": {"variables": {"v": {"sensitive": True}, "w": {}}}},
-    }
-    assert set(find_sensitive(data)) == {
-        ("planned_values", "outputs", "o", "value"),
-        ("planned_values", "root_module", "resources", 0, "values", "k", 1),
-        ("variables", "v", "value"),
-    }
 
 
 def change(address: str, actions: list[str]) -> dict[str, Any]:
