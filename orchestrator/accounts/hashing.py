@@ -1,8 +1,5 @@
 """Hashes passwords without slowing down anybody else."""
 
-import os
-import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,17 +11,7 @@ from audit_app.base.connections import release_connection
 AT_A_TIME = 2
 """Hashes that one process computes at a time."""
 
-NICENESS = 10
-"""Agents' requests get about ten times the CPU of a hash that is computed beside them."""
-
-
-def _yield_to_others() -> None:
-    # Linux has a niceness per thread. Elsewhere it would be that of the whole process.
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-
-
-_threads = ThreadPoolExecutor(AT_A_TIME, "hashing", initializer=_yield_to_others)
+_threads = ThreadPoolExecutor(AT_A_TIME, "hashing")
 
 
 class BoundedHashing:
