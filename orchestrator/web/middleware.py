@@ -50,6 +50,8 @@ POOL_STATISTICS = {
     POOL.labels("idle"): "pool_available",
     POOL.labels("waiting"): "requests_waiting",
 }
+BODY_TIMEOUT_KEY = "orchestrator.body_timeout"
+"""Present in a request's environ where its body stopped arriving."""
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -159,6 +161,8 @@ class AdmissionMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if BODY_TIMEOUT_KEY in request.META:
+            return problems.body_timeout()
         needs_database = not request.path.startswith(WITHOUT_DATABASE)
         if needs_database and availability.away:
             return problems.unavailable(request)

@@ -56,6 +56,7 @@ CODE_OF_STATUS = {
     404: "not_found",
     405: "method_not_allowed",
     406: "not_acceptable",
+    408: "request_timeout",
     413: "body_too_large",
     415: "unsupported_media_type",
     429: "throttled",
@@ -133,6 +134,10 @@ def response_to(error: Exception) -> HttpResponse | None:
 
 def database_away() -> HttpResponse:
     return problem(503, DATABASE_AWAY, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def body_timeout() -> HttpResponse:
+    return problem(408, "The body stopped arriving.", headers={"Connection": "close"})
 
 
 def overloaded() -> HttpResponse:
