@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,8 +12,12 @@ from django.http import StreamingHttpResponse
 from django.utils import timezone
 
 BATCH = 1_000
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell starts that a spreadsheet would run."""
+FORMULA = re.compile(
+    r"[\t\r]"
+    r"|[\s\"'`\u00ad\u200b-\u200f\u2060\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]"
+)
+"""How a cell starts that a spreadsheet may run. Some drop blanks, lines and quotes before a
+formula, or take full-width signs for the usual ones."""
 
 
 class _Echo:
@@ -70,4 +75,4 @@ def _cell(value: Any) -> str:
             text = ", ".join(map(str, value))
         case _:
             text = str(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if FORMULA.match(text) else text

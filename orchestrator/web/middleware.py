@@ -168,13 +168,15 @@ class AdmissionMiddleware:
             return problems.unavailable(request)
         limits: list[Limit] = []
         request.limits = limits  # type: ignore[attr-defined]  # CallerThrottle adds the caller's
+        is_limited = needs_database or (request.path == "/metrics" and not availability.away)
         # A held request was counted when it came.
-        if needs_database and request.META.get(long_poll.ENVIRON_KEY) is None:
+        if is_limited and request.META.get(long_poll.ENVIRON_KEY) is None:
             try:
                 if limit := count_by_address(request):
                     limits.append(limit)
             except (DatabaseError, InterfaceError) as error:
-                return problems.unavailable(request, error)
+                if needs_database:
+                    return problems.unavailable(request, error)
         if limits and limits[0].exceeded:
             response = problems.too_many_requests(request, limits[0].resets_in)
         else:

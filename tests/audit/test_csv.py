@@ -111,7 +111,25 @@ def test_each_reads_their_own(client, work, charlie, bot):
     assert client.get(f"{LISTS['tasks']}csv/").status_code == 302
 
 
-@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "=",
+        "+",
+        "-",
+        "@",
+        "\t",
+        "\r",
+        "\n=",
+        " =",
+        '"=',
+        "'=",
+        ' \n "+',
+        "\u200b=",
+        "\uff1d",
+        "\xa0@",
+    ],
+)
 def test_no_cell_is_a_formula(client, root, bot, first):
     TaskFactory(agent=bot, description=f"{first}HYPERLINK(1)")
     client.force_login(root)
