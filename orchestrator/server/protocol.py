@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
-from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.asgi.protocol import ASGIProtocol  # type: ignore[import-untyped]
 
 HEADERS_SECONDS = 10.0
 """Seconds until the headers of a request have to be complete."""

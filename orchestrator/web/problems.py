@@ -124,7 +124,7 @@ def response_to(error: Exception) -> HttpResponse | None:
         case BadRequest() | SuspiciousOperation():
             return problem(400, "The request is malformed.")
         case OperationalError() if is_pool_full(error):
-            return overloaded()
+            return refuse_overload()
         case DatabaseError() | InterfaceError() if is_away(error):
             logger.error("database unavailable: %s", str(error).strip().splitlines()[:1])
             availability.suspect(error)
@@ -140,7 +140,7 @@ def body_timeout() -> HttpResponse:
     return problem(408, "The body stopped arriving.", headers={"Connection": "close"})
 
 
-def overloaded() -> HttpResponse:
+def refuse_overload() -> HttpResponse:
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return problem(503, OVERLOADED, code="overloaded", headers=headers)
 
@@ -250,7 +250,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def unavailable(request: HttpRequest, error: Exception | None = None) -> HttpResponse:
     """For what fails outside of DRF: the admin shows a page that says so."""
     if is_pool_full(error):
-        return _as_page(request, overloaded(), "Overloaded", OVERLOADED)
+        return _as_page(request, refuse_overload(), "Overloaded", OVERLOADED)
     answer = (response_to(error) if error else None) or database_away()
     return _as_page(request, answer, "The database is away", DATABASE_AWAY)
 

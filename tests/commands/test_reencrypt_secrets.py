@@ -15,7 +15,7 @@ URL = "slack://token@channel"
 
 
 @pytest.fixture
-def kept(alice):
+def stored_secrets(alice):
     """A webhook with an earlier secret, its present secret, and a channel of alice's."""
     about = {"url": "https://hooks.example/", "event_types": [], "roles": []}
     webhook, _ = operations.create_webhook("hook", by=OPS, **about)
@@ -32,8 +32,8 @@ def rotate(settings, *, fallbacks=True):
     settings.SECRET_KEY = NEW
 
 
-def test_the_former_key_is_not_needed_any_more(kept, settings, run):
-    _, secret, _ = kept
+def test_the_former_key_is_not_needed_any_more(stored_secrets, settings, run):
+    _, secret, _ = stored_secrets
     rotate(settings)
     assert run("reencrypt_secrets") == {"webhooks": 1, "channels": 1}
     settings.SECRET_KEY_FALLBACKS = []
@@ -46,7 +46,7 @@ def test_the_former_key_is_not_needed_any_more(kept, settings, run):
     assert (event.event_type, event.metadata) == ("webhook.changed", {"reencrypted": True})
 
 
-def test_a_second_run_changes_nothing(kept, settings, run):
+def test_a_second_run_changes_nothing(stored_secrets, settings, run):
     rotate(settings)
     run("reencrypt_secrets")
     before, events = Webhook.objects.get().secret, Event.objects.count()
@@ -55,7 +55,7 @@ def test_a_second_run_changes_nothing(kept, settings, run):
     assert (Webhook.objects.get().secret, Event.objects.count()) == (before, events)
 
 
-def test_what_no_key_decrypts_is_named(kept, settings):
+def test_what_no_key_decrypts_is_named(stored_secrets, settings):
     rotate(settings, fallbacks=False)
     _, sentence = expect_failure("reencrypt_secrets")
 
