@@ -7,6 +7,7 @@ at TIME_LIMIT; all others take microseconds and are evaluated in this process.
 
 import atexit
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -15,7 +16,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, Final
 
 import cel
@@ -42,6 +44,9 @@ TIME_LIMIT: Final = 0.25
 """Seconds for one evaluation in the child process."""
 START_LIMIT: Final = 5.0
 """Seconds for the child process to start."""
+
+MOST_AHEAD: Final = 4_096
+"""Answers that are kept until they are asked for."""
 
 MEMBER = re.compile(r"\s*\.\s*([A-Za-z_]\w*)")
 BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
@@ -111,7 +116,7 @@ class Condition:
         for name in self._program.functions():
             if name[0].isalpha() and name not in FUNCTIONS:  # the others are operators
                 raise ConditionInvalid(f"there is no function called {name}.")
-        self._loops = LOOPS.search(text) is not None
+        self.loops = LOOPS.search(text) is not None
         needs = frozenset(self._program.variables()) & frozenset(VARIABLES)
         self.needs = needs.union(*(_find_members(name, text) for name in needs & OBJECTS))
 
@@ -120,7 +125,7 @@ class Condition:
 
         Raises ConditionFailed if it errors, is not a boolean, or takes longer than TIME_LIMIT.
         """
-        if self._loops:
+        if self.loops:
             return _evaluator.holds(self.text, variables.select(self.needs))
         return _execute(self._program, variables.cel_context(self.needs))
 
@@ -165,6 +170,23 @@ def _describe_error(error: Exception) -> str:
     return printable[:200].rstrip(".") + "."
 
 
+_keeping: ContextVar[bool] = ContextVar("keeping", default=False)
+
+
+@contextlib.contextmanager
+def keep_answers() -> Iterator[None]:
+    """Keep the answers about conditions that may take long until each is asked for once more.
+
+    A condition has one answer for the same facts. Whoever evaluates before the transaction begins
+    holds neither a lock nor a connection meanwhile, and inside it nobody waits.
+    """
+    token = _keeping.set(True)
+    try:
+        yield
+    finally:
+        _keeping.reset(token)
+
+
 class _Evaluator:
     """The child process that evaluates conditions which may take long.
 
@@ -175,17 +197,42 @@ class _Evaluator:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._ahead: dict[bytes, tuple[bool | str, int]] = {}
 
     def holds(self, text: str, facts: dict[str, Any]) -> bool:
         try:
             request = json.dumps([text, facts]).encode() + b"\n"
         except (TypeError, ValueError, RecursionError):
             raise ConditionFailed("the task is not plain JSON.") from None
-        with self._lock:
-            answer = self._ask(request)
+        key = hashlib.sha256(request).digest()
+        if _keeping.get():
+            answer = self._keep(key, request)
+        elif (kept := self._take(key)) is not None:
+            answer = kept
+        else:
+            with self._lock:
+                answer = self._ask(request)
         if isinstance(answer, bool):
             return answer
         raise ConditionFailed(answer)
+
+    def _keep(self, key: bytes, request: bytes) -> bool | str:
+        """The answer, kept for one more call."""
+        with self._lock:
+            answer, times = self._ahead.get(key) or (self._ask(request), 0)
+            if len(self._ahead) >= MOST_AHEAD:
+                self._ahead.clear()  # of requests that failed before they asked again
+            self._ahead[key] = answer, times + 1
+        return answer
+
+    def _take(self, key: bytes) -> bool | str | None:
+        """The kept answer, for one of the calls that it was kept for; None: there is none."""
+        # Without the lock, which is held while another condition is evaluated. Whoever loses a race
+        # for an answer evaluates.
+        answer, times = self._ahead.pop(key, (None, 0))
+        if answer is not None and times > 1:
+            self._ahead[key] = answer, times - 1
+        return answer
 
     def _ask(self, request: bytes) -> bool | str:
         try:

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,8 @@ from django.conf import settings
 from approvals_app.errors import NotJudgedYet
 from approvals_app.models import ApprovalPolicy
 from approvals_app.payload import questions
-from approvals_app.policy import language
+from approvals_app.policy import conditions, language
+from audit_app.base.connections import release_connection
 from audit_app.base.errors import OrchestratorError
 from audit_app.base.prepared import Prepared
 from sessions_app.gate import Outcome, PolicyDecision
@@ -52,6 +53,24 @@ def evaluate_tasks(tasks: Sequence[Task]) -> list[PolicyDecision | OrchestratorE
         except OrchestratorError as refusal:
             decisions.append(refusal)
     return decisions
+
+
+def evaluate_ahead(facts: Iterable[Mapping[str, Any]]) -> None:
+    """Evaluate the conditions that may take long on new tasks, before their transaction begins.
+
+    Each of ``facts`` holds the conditions' variables, as far as the caller knows them. Reads no
+    row: where a policy changed meanwhile, or a variable differs, the transaction evaluates.
+    """
+    policies = list(_compiled.values())
+    if not any(policy.may_take_long() for policy in policies):
+        return
+    release_connection()
+    until = time.monotonic() + EVALUATION_LIMIT
+    with conditions.keep_answers():
+        for each in facts:
+            if time.monotonic() > until:
+                return
+            language.evaluate(policies, each, settings.APPROVAL_DEFAULT)
 
 
 def load_policies() -> list[language.Policy]:
