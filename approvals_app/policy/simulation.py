@@ -3,14 +3,17 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 
 from approvals_app.policy.language import Policy, evaluate
+from audit_app.base.connections import release_connection
+from audit_app.trail.operation import clock
 from sessions_app.gate import Outcome, PolicyDecision
 from sessions_app.models import Task
 
@@ -18,11 +21,13 @@ EXAMPLES: Final = 50
 CHUNK: Final = 2_000
 PAST = """
 SELECT task.id, task.payload, agent.name, task.verdict, task.policy,
-    extract(hour FROM task.created_at AT TIME ZONE 'UTC')::int
+    extract(hour FROM task.created_at AT TIME ZONE 'UTC')::int, task.created_at
 FROM tasks AS task JOIN agents AS agent ON agent.id = task.agent_id
-WHERE task.created_at >= clock_timestamp() - make_interval(days => %s) AND task.task_type <> %s
-ORDER BY task.created_at DESC, task.id DESC LIMIT %s
+WHERE task.created_at >= %(since)s AND task.task_type <> %(notification)s
+    AND (task.created_at, task.id) < (%(before)s, %(id)s)
+ORDER BY task.created_at DESC, task.id DESC LIMIT %(limit)s
 """
+LAST_ID: Final = UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +155,20 @@ def _people_asked(decision: PolicyDecision, facts: dict[str, Any]) -> Iterable[t
 
 
 def _fetch_past_tasks(days: int, most: int | None) -> Iterator[list[tuple[Any, ...]]]:
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION READ ONLY")
-        cursor.execute("SET LOCAL statement_timeout = '60s'")
-        # The transaction is idle while a batch is evaluated; that is no reason to end it.
-        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        # A server-side cursor: the payloads of months do not fit into memory.
-        cursor.execute(f"DECLARE past NO SCROLL CURSOR FOR {PAST}", [days, Task.NOTIFICATION, most])
-        while True:
-            cursor.execute(f"FETCH {CHUNK} FROM past")
+    # By key and not by a cursor, whose transaction would hold a connection during the evaluation.
+    now = clock()
+    before, last, remaining = now, LAST_ID, most
+    while remaining is None or remaining > 0:
+        limit = CHUNK if remaining is None else min(CHUNK, remaining)
+        params = {"since": now - timedelta(days=days), "notification": Task.NOTIFICATION}
+        with connection.cursor() as cursor:
+            cursor.execute(PAST, params | {"before": before, "id": last, "limit": limit})
             rows = cursor.fetchall()
-            if not rows:
-                return
-            yield rows
+        release_connection()
+        if rows:
+            yield [row[:-1] for row in rows]
+            before, last = rows[-1][-1], rows[-1][0]
+        if len(rows) < limit:
+            return
+        if remaining is not None:
+            remaining -= limit
