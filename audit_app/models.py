@@ -376,6 +376,10 @@ class Webhook(Subject):
     def change(self, *, url: str, event_types: list[str], roles: list[str]) -> None:
         self.url, self.event_types, self.roles = url, event_types, roles
 
+    @recorded_as(EventType.WEBHOOK_CHANGED)
+    def reencrypt(self, *, secret: str, old_secret: str) -> None:
+        self.secret, self.old_secret = secret, old_secret
+
     @recorded_as(EventType.WEBHOOK_SECRET_ROTATED)
     def rotate(self, *, secret: str, until: datetime) -> None:
         self.old_secret, self.old_secret_until, self.secret = self.secret, until, secret

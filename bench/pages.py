@@ -266,14 +266,14 @@ def main() -> None:
     with run_server(options.place) as url:
         timings = {}
         for tasks in options.tasks:
-            database_url = use_database(url, f"pages_{tasks}", partial(_fill, tasks=tasks))
+            database_url = use_database(url, f"pages_{tasks}", partial(fill, tasks=tasks))
             timings[tasks] = _measure(options)
             _print_results(timings[tasks], count_rows(database_url, TABLES))
         if len(timings) > 1:
             _print_growth(timings[max(timings)], timings[min(timings)], max(timings), min(timings))
 
 
-def _fill(builder: "psycopg.Connection[Any]", tasks: int) -> None:
+def fill(builder: "psycopg.Connection[Any]", tasks: int) -> None:
     """Insert all rows, without triggers; the constraints hold."""
     values = {"tasks": tasks, "waiting": WAITING, "a_day": TASKS_PER_DAY}
     for part in (PEOPLE, GENERATED, ROWS, TRAIL, OUTLIERS):

@@ -508,6 +508,14 @@ def _without_values(logger: Any, method: str, event: MutableMapping[str, Any]) -
     return event
 
 
+def _without_traceback(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    """Remove the traceback of a refused request, a bad Host header for example: whoever sends it
+    decides how often, and the message says it all."""
+    if str(event.get("logger", "")).startswith("django.security"):
+        event.pop("exc_info", None)
+    return event
+
+
 structlog.configure(
     processors=[
         structlog.contextvars.merge_contextvars,
@@ -533,6 +541,7 @@ LOGGING = {
             ],
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _without_traceback,
                 structlog.processors.format_exc_info,
                 _without_values,
                 structlog.processors.JSONRenderer()

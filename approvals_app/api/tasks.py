@@ -1,6 +1,7 @@
 """Tasks over HTTP."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -35,6 +36,7 @@ from approvals_app.api.task_serializers import (
     RouteTaskSerializer,
     TaskSerializer,
 )
+from approvals_app.policy.evaluation import evaluate_ahead
 from audit_app.base import tracing
 from audit_app.base.errors import InvalidHeader
 from audit_app.http.batch_viewsets import BatchViewSet
@@ -103,9 +105,11 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
                 compile_serializer(RoutedTaskSerializer)(task), status=202, headers=headers
             )
 
+        new = NewTask(**body, idempotency_key=key)
+        self._evaluate_ahead([new])
         return self.answer(
             route_task,
-            NewTask(**body, idempotency_key=key),
+            new,
             present=present,
             trace_id=tracing.current.get(),
             session_id=self._session_id(),
@@ -136,9 +140,11 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
             headers = {"Content-Type": "application/json", "Location": f"/tasks/{task.pk}"}
             return Answer(202, body.decode(), headers, task.subject_type, task.pk)
 
+        new = [part if isinstance(part, ValidationError) else NewTask(**part) for part in parts]
+        self._evaluate_ahead([each for each in new if isinstance(each, NewTask)])
         return self.answer_each(
             route_tasks,
-            [part if isinstance(part, ValidationError) else NewTask(**part) for part in parts],
+            new,
             data["tasks"],
             path=request.path.removesuffix(":batch"),
             name="task",
@@ -147,6 +153,11 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
             trace_id=tracing.current.get(),
             session_id=self._session_id(),
         )
+
+    def _evaluate_ahead(self, tasks: Sequence[NewTask]) -> None:
+        actor = self.actor
+        sender = {"agent": actor.name, "from_role": actor.roles[0] if actor.roles else ""}
+        evaluate_ahead({**sender, **asdict(task)} for task in tasks)
 
     @extend_schema(request=ReviseTaskSerializer, responses=TaskSerializer)
     @action(detail=True, methods=["post"])

@@ -42,7 +42,7 @@ SHOWN_FIRST, SHOWN_LAST = ("destroy", "replace"), NOTHING
 """The others stand between, as they were sent."""
 MOST_LINES = 300
 """Lines of a change that are compared: the time is quadratic."""
-MOST_SHOWN = 200
+MOST_SHOWN = 100
 """Changes of a plan, and addresses of one kind, that are shown as such; the tree has the others."""
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,10 @@ from approvals_app.errors import NotJudgedYet
 from approvals_app.models import ApprovalPolicy
 from approvals_app.payload import questions
 from approvals_app.policy import language
+from approvals_app.policy.evaluator import keep_answers
 from approvals_app.policy.facts import MATCHED, PayloadFacts
+from audit_app.base.canonical import canonical
+from audit_app.base.connections import release_connection
 from audit_app.base.errors import OrchestratorError
 from audit_app.base.prepared import Prepared
 from sessions_app.gate import Outcome, PolicyDecision
@@ -53,6 +56,27 @@ def evaluate_tasks(tasks: Sequence[Task]) -> list[PolicyDecision | OrchestratorE
         except OrchestratorError as refusal:
             decisions.append(refusal)
     return decisions
+
+
+def evaluate_ahead(tasks: Iterable[Mapping[str, Any]]) -> None:
+    """Evaluate the conditions that may take long on new tasks, before their transaction begins.
+
+    Each of ``tasks`` holds the fields of the payload and the agent's name, as far as the caller
+    knows them. Reads no row: where a policy changed meanwhile, or a field differs, the transaction
+    evaluates.
+    """
+    policies = list(_compiled.values())
+    if not any(policy.may_take_long() for policy in policies):
+        return
+    release_connection()
+    until = time.monotonic() + EVALUATION_LIMIT
+    with keep_answers():
+        for task in tasks:
+            if time.monotonic() > until:
+                return
+            payload = canonical({name: task[name] for name in Task.PAYLOAD_FIELDS})
+            known = {name: task[name] for name in (*MATCHED, "agent")}
+            language.evaluate(policies, PayloadFacts(payload, known), settings.APPROVAL_DEFAULT)
 
 
 def load_policies() -> list[language.Policy]:

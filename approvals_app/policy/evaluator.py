@@ -7,6 +7,7 @@ holds the interpreter meanwhile, so a process of its own is killed when it is la
 import atexit
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import select
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +32,8 @@ PATIENCE: Final = 0.02
 MOST_PROCESSES: Final = 4
 MOST_IDLE: Final = 2
 LOWEST_PRIORITY: Final = 19
+MOST_KEPT: Final = 4_096
+"""Answers that are kept until they are asked for."""
 
 
 class Worker:
@@ -152,6 +157,7 @@ class Evaluator:
 
     def _reset(self) -> None:
         self._idle: list[Worker] = []
+        self._kept: dict[bytes, tuple[bool | str, int]] = {}
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(MOST_PROCESSES)
 
@@ -160,12 +166,44 @@ class Evaluator:
 
         Raises ConditionFailed if it errs, is late, or is neither true nor false.
         """
+        answer: bool | str | None = None
+        limit = TIME_LIMIT if limit is None else limit
+        if _keeping.get():
+            answer = self._keep(_make_key(serialized, facts), serialized, facts, limit)
+        elif self._kept:
+            answer = self._take_kept(_make_key(serialized, facts))
+        if answer is None:
+            answer = self._ask(serialized, facts, limit)
+        if isinstance(answer, bool):
+            return answer
+        raise ConditionFailed(answer)
+
+    def _ask(self, serialized: bytes, facts: str, limit: float) -> bool | str:
+        """The answer, or the reason for which there is none."""
         with self._places:
             worker = self._take()
             try:
-                return worker.evaluate(serialized, facts, TIME_LIMIT if limit is None else limit)
+                return worker.evaluate(serialized, facts, limit)
+            except ConditionFailed as failure:
+                return str(failure)
             finally:
                 self._give_back(worker)
+
+    def _keep(self, key: bytes, serialized: bytes, facts: str, limit: float) -> bool | str:
+        """The answer, kept for one more call."""
+        answer, times = self._kept.get(key) or (self._ask(serialized, facts, limit), 0)
+        if len(self._kept) >= MOST_KEPT:
+            self._kept.clear()  # of requests that failed before they asked again
+        self._kept[key] = answer, times + 1
+        return answer
+
+    def _take_kept(self, key: bytes) -> bool | str | None:
+        """A kept answer, for one of the calls that it was kept for; None: there is none."""
+        # Whoever loses a race for an answer evaluates.
+        answer, times = self._kept.pop(key, (None, 0))
+        if answer is not None and times > 1:
+            self._kept[key] = answer, times - 1
+        return answer
 
     def stop(self) -> None:
         """End all idle processes."""
@@ -204,6 +242,27 @@ class Evaluator:
                 self._idle.append(worker)
                 return
         worker.stop()
+
+
+@contextlib.contextmanager
+def keep_answers() -> Iterator[None]:
+    """Keep the answers until each is asked for once more.
+
+    An expression has one answer for the same facts. Whoever evaluates before the transaction begins
+    holds neither a lock nor a connection meanwhile, and inside it nobody waits.
+    """
+    token = _keeping.set(True)
+    try:
+        yield
+    finally:
+        _keeping.reset(token)
+
+
+_keeping: ContextVar[bool] = ContextVar("keeping", default=False)
+
+
+def _make_key(serialized: bytes, facts: str) -> bytes:
+    return hashlib.sha256(serialized + facts.encode()).digest()
 
 
 def encode(serialized: bytes) -> str:

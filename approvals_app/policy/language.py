@@ -182,6 +182,10 @@ class Policy:
             and matches(self.to_role, facts["to_role"])
         )
 
+    def may_take_long(self) -> bool:
+        """Whether its condition is evaluated by a process beside."""
+        return bool(self.condition) and not _is_quick(self)
+
     def requirements_for(self, to_role: str) -> list[Requirement]:
         """Who must approve a task addressed to ``to_role``, each role once."""
         # $to_role and the role's own name may both be listed: the larger count applies to both.

@@ -3,16 +3,18 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 
 from approvals_app.policy.facts import PayloadFacts
 from approvals_app.policy.language import Policy, evaluate
+from audit_app.base.connections import release_connection
+from audit_app.trail.operation import clock
 from sessions_app.gate import Outcome, PolicyDecision
 from sessions_app.models import Task
 
@@ -21,9 +23,11 @@ CHUNK: Final = 2_000
 PAST = """
 SELECT task.id, task.payload, agent.name, task.verdict, task.policy, task.created_at
 FROM tasks AS task JOIN agents AS agent ON agent.id = task.agent_id
-WHERE task.created_at >= clock_timestamp() - make_interval(days => %s) AND task.task_type <> %s
-ORDER BY task.created_at DESC, task.id DESC LIMIT %s
+WHERE task.created_at >= %(since)s AND task.task_type <> %(notification)s
+    AND (task.created_at, task.id) < (%(before)s, %(id)s)
+ORDER BY task.created_at DESC, task.id DESC LIMIT %(limit)s
 """
+LAST_ID: Final = UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,24 +166,33 @@ def _people_asked(decision: PolicyDecision, facts: dict[str, Any]) -> Iterable[t
 
 
 def fetch_past_tasks(days: int, most: int | None = None) -> Iterator[PastTask]:
-    """The tasks of the last ``days``, newest first, ``most`` at most; notifications left out."""
-    for rows in _fetch_rows(days, most):
-        for task_id, payload, agent, verdict, policy, created_at in rows:
-            facts = PayloadFacts(payload, orjson.loads(payload) | {"agent": agent})
-            yield PastTask(task_id, facts, verdict, policy, created_at.astimezone(UTC))
+    """The tasks of the last ``days``, newest first, ``most`` at most; notifications left out.
 
-
-def _fetch_rows(days: int, most: int | None) -> Iterator[list[tuple[Any, ...]]]:
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION READ ONLY")
-        cursor.execute("SET LOCAL statement_timeout = '60s'")
-        # The transaction is idle while a batch is evaluated; that is no reason to end it.
-        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        # A server-side cursor: the payloads of months do not fit into memory.
-        cursor.execute(f"DECLARE past NO SCROLL CURSOR FOR {PAST}", [days, Task.NOTIFICATION, most])
-        while True:
-            cursor.execute(f"FETCH {CHUNK} FROM past")
+    No connection is held while the caller works on a task.
+    """
+    # By key and not by a cursor, whose transaction would hold a connection.
+    now = clock()
+    before, last, remaining = now, LAST_ID, most
+    while remaining is None or remaining > 0:
+        limit = CHUNK if remaining is None else min(CHUNK, remaining)
+        params: dict[str, Any] = {
+            "since": now - timedelta(days=days),
+            "notification": Task.NOTIFICATION,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(PAST, params | {"before": before, "id": last, "limit": limit})
             rows = cursor.fetchall()
-            if not rows:
-                return
-            yield rows
+        release_connection()
+        yield from (_read_row(*row) for row in rows)
+        if len(rows) < limit:
+            return
+        last, before = rows[-1][0], rows[-1][-1]
+        if remaining is not None:
+            remaining -= limit
+
+
+def _read_row(
+    task_id: UUID, payload: str, agent: str, verdict: str, policy: str, created_at: datetime
+) -> PastTask:
+    facts = PayloadFacts(payload, orjson.loads(payload) | {"agent": agent})
+    return PastTask(task_id, facts, verdict, policy, created_at.astimezone(UTC))

@@ -3,6 +3,7 @@ file for Windows-1252."""
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,8 +15,12 @@ from django.utils import timezone
 
 BATCH = 1_000
 BYTE_ORDER_MARK = "\ufeff"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell starts that a spreadsheet would run."""
+FORMULA = re.compile(
+    r"[\t\r]"
+    r"|[\s\"'`\u00ad\u200b-\u200f\u2060\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]"
+)
+"""How a cell starts that a spreadsheet may run. Some drop blanks, lines and quotes before a
+formula, or take full-width signs for the usual ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,4 +112,4 @@ def _cell(value: Any) -> str:
             text = ", ".join(map(str, value))
         case _:
             text = str(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if FORMULA.match(text) else text

@@ -31,13 +31,39 @@ def decrypt(token: str, *, purpose: str) -> str:
         raise DecryptionFailed from None
 
 
+def reencrypt(token: str, *, purpose: str) -> str:
+    """``token`` encrypted under the current SECRET_KEY; itself if it is already, or empty.
+
+    Raises DecryptionFailed.
+    """
+    current, *former = _fernets(purpose)
+    if not token or _decrypts(current, token):
+        return token
+    try:
+        return MultiFernet([current, *former]).rotate(token.encode()).decode()
+    except InvalidToken:
+        raise DecryptionFailed from None
+
+
+def _decrypts(fernet: Fernet, token: str) -> bool:
+    try:
+        fernet.decrypt(token.encode())
+    except InvalidToken:
+        return False
+    return True
+
+
 def signing_keys(purpose: str) -> list[Ed25519PrivateKey]:
     """The keys that sign for ``purpose``, the current one first."""
     return [Ed25519PrivateKey.from_private_bytes(key) for key in _derive_keys(f"signing {purpose}")]
 
 
 def _fernet(purpose: str) -> MultiFernet:
-    return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in _derive_keys(purpose)])
+    return MultiFernet(_fernets(purpose))
+
+
+def _fernets(purpose: str) -> list[Fernet]:
+    return [Fernet(base64.urlsafe_b64encode(key)) for key in _derive_keys(purpose)]
 
 
 def _derive_keys(purpose: str) -> list[bytes]:

@@ -157,6 +157,10 @@ class Budget:
 
     def draw(self, text: str) -> str:
         """``text`` as HTML, as far as it is affordable; the rest as a link."""
+        if len(text) <= SHORT and _is_plain(text):  # nearly all of them, and thousands on a page
+            html = escape(text)
+            if self._pay(len(html) + OVERHEAD, 0, is_short=True):
+                return html
         out: list[str] = []
         for html, marks, start in _draw(text):
             if not self._pay(len(html.encode()), marks, is_short=len(text) <= SHORT):

@@ -1,6 +1,5 @@
 """Gunicorn's configuration: ``gunicorn -c orchestrator/server/gunicorn.py orchestrator.asgi``."""
 
-import functools
 import gc
 import os
 import resource
@@ -68,6 +67,7 @@ def on_exit(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Prepare a worker: answer its long polls on SIGTERM, and tune it for many connections."""
     from audit_app.live.subscriptions import subscriptions
+    from orchestrator.server.protocol import use_protocol
     from sessions_app.auth.key_cache import key_cache
 
     def end() -> None:
@@ -77,7 +77,7 @@ def post_worker_init(worker: Any) -> None:
     worker.loop.add_signal_handler(signal.SIGTERM, end)
     # gunicorn's ASGI worker does not pass the backlog on, and asyncio's default is 100. More agents
     # than that reconnect after a restart.
-    worker.loop.create_server = functools.partial(worker.loop.create_server, backlog=backlog)
+    use_protocol(worker, backlog=backlog)
     key_cache.start()
     # Each long poll holds a connection, so allow as many files as the system permits.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -19,6 +19,7 @@ from django.conf import settings
 
 from audit_app.live.long_poll import ENVIRON_KEY, LongPoll, Resumption
 from audit_app.live.subscriptions import subscriptions
+from orchestrator.web.middleware import BODY_TIMEOUT_KEY
 from orchestrator.web.throttling import LOGIN_PATHS
 
 Message = MutableMapping[str, Any]
@@ -39,6 +40,13 @@ may cause them, so logins queue behind each other and not in front of agents."""
 
 HEARTBEAT = 15.0
 """Seconds without an event after which a stream sends a comment."""
+
+BODY_PAUSE_SECONDS = 30.0
+"""Seconds that the next piece of a body may take."""
+
+DRAIN_SECONDS = 30.0
+MAX_DRAINED_BYTES = 100 * 1024 * 1024
+"""How long, and how much, of a body that is too large is read before the refusal is sent."""
 
 SSE_RETRY = b"retry: 1000\n\n"
 SERVER = (b"server", b"orchestrator")
@@ -109,7 +117,10 @@ class Request:
 
     async def answer(self) -> None:
         """Answer it. Raises ClientGone."""
-        environ = _build_environ(self.scope, await self._read_body())
+        body = await self._read_body()
+        environ = _build_environ(self.scope, body or b"")
+        if body is None:
+            environ[BODY_TIMEOUT_KEY] = True
         # Taken before Django reads the rows, so that no event in between is missed.
         position = subscriptions.position() if _may_long_poll(self.scope) else 0
         answer = await self._ask_django(environ)
@@ -239,6 +250,10 @@ class Request:
         run(self._send_end())
 
     async def _send_answer(self, answer: Answer) -> None:
+        # Django's middleware sets it, unless another one answered before.
+        has_length = any(name == b"content-length" for name, _ in answer.headers)
+        if not has_length and answer.status not in (204, 304):
+            answer.headers.append((b"content-length", str(len(answer.body)).encode()))
         await self._send_start(answer.status, answer.headers)
         body = b"" if self.scope["method"] == "HEAD" else answer.body
         await self.send({"type": "http.response.body", "body": body})
@@ -252,20 +267,31 @@ class Request:
     async def _send_end(self) -> None:
         await self.send({"type": "http.response.body", "body": b""})
 
-    async def _read_body(self) -> bytes:
-        """The whole body, or nothing where it is too large. Raises ClientGone."""
-        if _content_length(self.scope) > settings.MAX_BODY_BYTES:
+    async def _read_body(self) -> bytes | None:
+        """The whole body, or as much as shows that it is too large; None where it stopped arriving.
+        Raises ClientGone."""
+        limit = settings.MAX_BODY_BYTES
+        announced = _content_length(self.scope)
+        # Whoever asks first (Expect: 100-continue) sends nothing and reads the refusal at once.
+        if announced > limit and any(name == b"expect" for name, _ in self.scope["headers"]):
             return b""
         pieces: list[bytes] = []
-        size = 0
-        # Stops at the first chunk beyond the limit; the request is then refused as too large.
-        while size <= settings.MAX_BODY_BYTES:
-            message = await self.receive()
+        size, until = 0, self.loop.time() + DRAIN_SECONDS
+        while True:
+            try:
+                message = await asyncio.wait_for(self.receive(), BODY_PAUSE_SECONDS)
+            except TimeoutError:
+                return None
             if message["type"] == "http.disconnect":
                 raise ClientGone
-            pieces.append(message.get("body", b""))
-            size += len(pieces[-1])
+            if max(size, announced) <= limit:
+                pieces.append(message.get("body", b""))
+            size += len(message.get("body", b""))
             if not message.get("more_body"):
+                break
+            # Many clients read no answer before they have sent all, and take a connection that
+            # closes meanwhile for an error: a body that is too large is read, too, and dropped.
+            if size > MAX_DRAINED_BYTES or (size > limit and self.loop.time() > until):
                 break
         return b"".join(pieces)
 

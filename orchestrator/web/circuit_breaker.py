@@ -61,9 +61,10 @@ def is_pool_full(error: BaseException | None) -> bool:
     if not isinstance(error, OperationalError) or not isinstance(error.__cause__, PoolTimeout):
         return False
     # While the database is away, the pool loses its connections and can't open others.
-    wrapper: Any = connection  # Django's PostgreSQL backend, whose pool no stub knows
-    statistics = wrapper.pool.get_stats()
-    return not availability.away and statistics["pool_size"] >= statistics["pool_max"]
+    pool: Any = connection.pool  # type: ignore[attr-defined]  # PostgreSQL's
+    statistics = pool.get_stats()
+    is_full: bool = statistics["pool_size"] >= statistics["pool_max"]
+    return is_full and not availability.away
 
 
 availability = Availability()

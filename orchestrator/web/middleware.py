@@ -50,6 +50,8 @@ POOL_STATISTICS = {
     POOL.labels("idle"): "pool_available",
     POOL.labels("waiting"): "requests_waiting",
 }
+BODY_TIMEOUT_KEY = "orchestrator.body_timeout"
+"""Present in a request's environ where its body stopped arriving."""
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -159,18 +161,22 @@ class AdmissionMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if BODY_TIMEOUT_KEY in request.META:
+            return problems.body_timeout()
         needs_database = not request.path.startswith(WITHOUT_DATABASE)
         if needs_database and availability.away:
             return problems.unavailable(request)
         limits: list[Limit] = []
         request.limits = limits  # type: ignore[attr-defined]  # CallerThrottle adds the caller's
+        is_limited = needs_database or (request.path == "/metrics" and not availability.away)
         # A held request was counted when it came.
-        if needs_database and request.META.get(long_poll.ENVIRON_KEY) is None:
+        if is_limited and request.META.get(long_poll.ENVIRON_KEY) is None:
             try:
                 if limit := count_by_address(request):
                     limits.append(limit)
             except (DatabaseError, InterfaceError) as error:
-                return problems.unavailable(request, error)
+                if needs_database:
+                    return problems.unavailable(request, error)
         if limits and limits[0].exceeded:
             response = problems.too_many_requests(request, limits[0].resets_in)
         else:

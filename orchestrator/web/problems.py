@@ -56,6 +56,7 @@ CODE_OF_STATUS = {
     404: "not_found",
     405: "method_not_allowed",
     406: "not_acceptable",
+    408: "request_timeout",
     413: "body_too_large",
     415: "unsupported_media_type",
     429: "throttled",
@@ -123,7 +124,7 @@ def response_to(error: Exception) -> HttpResponse | None:
         case BadRequest() | SuspiciousOperation():
             return problem(400, "The request is malformed.")
         case OperationalError() if is_pool_full(error):
-            return overloaded()
+            return refuse_overload()
         case DatabaseError() | InterfaceError() if is_away(error):
             logger.error("database unavailable: %s", str(error).strip().splitlines()[:1])
             availability.suspect(error)
@@ -135,7 +136,11 @@ def database_away() -> HttpResponse:
     return problem(503, DATABASE_AWAY, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
-def overloaded() -> HttpResponse:
+def body_timeout() -> HttpResponse:
+    return problem(408, "The body stopped arriving.", headers={"Connection": "close"})
+
+
+def refuse_overload() -> HttpResponse:
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return problem(503, OVERLOADED, code="overloaded", headers=headers)
 
@@ -246,7 +251,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def unavailable(request: HttpRequest, error: Exception | None = None) -> HttpResponse:
     """For what fails outside of DRF: the admin shows a page that says so."""
     if is_pool_full(error):
-        return _as_page(request, overloaded(), "Overloaded", OVERLOADED)
+        return _as_page(request, refuse_overload(), "Overloaded", OVERLOADED)
     answer = (response_to(error) if error else None) or database_away()
     return _as_page(request, answer, "The database is away", DATABASE_AWAY)
 

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import User
 from django.db import connections
 
-from orchestrator.accounts.hashing import AT_A_TIME
+from orchestrator.accounts.hashing import AT_A_TIME, PasswordHasher, _running_child, _threads
 from tests.accounts import hashers
 from tests.accounts.conftest import LOGIN
 from tests.factories import ReviewerFactory
@@ -91,6 +92,26 @@ def test_nor_does_an_administrator_who_adds_somebody(connections_held, browser, 
     assert answer.status_code == 302, answer.content
     assert connections_held == [False]
     assert User.objects.get(username="carol").check_password(password)
+
+
+def test_the_hashes_are_djangos_own():
+    hasher, djangos = PasswordHasher(), PBKDF2PasswordHasher()
+    hashed = hasher.encode("geheim ü", "salt", 1_000)
+
+    assert hashed == djangos.encode("geheim ü", "salt", 1_000)
+    assert hasher.verify("geheim ü", hashed)
+    assert not hasher.verify("other", hashed)
+
+
+def test_hashing_goes_on_after_its_process_was_killed():
+    hasher = PasswordHasher()
+    for _ in range(3):
+        hashed = hasher.encode("x", "salt", 1_000)
+        child = _threads.submit(_running_child).result()
+        child.kill()
+        child.wait()
+
+    assert hasher.verify("x", hashed)
 
 
 def test_thirty_anonymous_sign_ins_stop_no_agent(bot, tmp_path):

@@ -7,8 +7,7 @@ from tests.factories import ReviewerFactory
 
 
 def test_a_password_is_kept_and_found_right_as_django_does_by_default(settings, browser):
-    assert not hasattr(production, "PASSWORD_HASHERS")
-    settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS
+    settings.PASSWORD_HASHERS = production.PASSWORD_HASHERS
     alice = ReviewerFactory(username="alice", roles=["finance"])
     assert alice.password.startswith("pbkdf2_sha256$")
 
@@ -17,3 +16,5 @@ def test_a_password_is_kept_and_found_right_as_django_does_by_default(settings, 
     assert window.person == ""
     window.log_in("alice")
     assert window.person == "alice"
+    settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS
+    assert alice.check_password("alice")

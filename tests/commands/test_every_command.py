@@ -19,6 +19,7 @@ COMMANDS = {
     "revoke_agent": ["bot"],
     "create_reviewer": ["dora", "--role", "ops"],
     "verify_audit": [],
+    "reencrypt_secrets": [],
     "export_audit": ["--to", os.devnull],
 }
 SWEEPS = ("expire_sessions", "release_leases", "expire_approvals", "purge")

@@ -1,13 +1,11 @@
 """What is over for long is removed; what happened stays known."""
 
-import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from approvals_app.decisions import operations as approvals
 from approvals_app.models import Approval, Vote
@@ -154,25 +152,29 @@ SELECT reference.conrelid::regclass || '.' || attribute.attname
 FROM pg_constraint AS reference
 JOIN pg_attribute AS attribute
     ON attribute.attrelid = reference.conrelid AND attribute.attnum = reference.conkey[1]
-WHERE reference.contype = 'f' AND reference.confrelid::regclass::text = ANY(%s)
-AND NOT EXISTS (
+WHERE reference.contype = 'f' AND NOT EXISTS (
     SELECT FROM pg_index AS index
     WHERE index.indrelid = reference.conrelid AND index.indisvalid
     AND index.indkey[0] = reference.conkey[1]
     AND (index.indpred IS NULL OR pg_get_expr(index.indpred, index.indrelid)
-        = format('(%%I IS NOT NULL)', attribute.attname)))
+        = format('(%I IS NOT NULL)', attribute.attname)))
 ORDER BY 1
 """
 
 
-def test_whatever_refers_to_a_row_that_is_removed_is_found_by_an_index(over, run):
-    """Else each removal reads a whole table, to see that nothing refers to the row any more."""
-    over()
-    with CaptureQueriesContext(connection) as sent:
-        run("purge")
-    statements = [query["sql"] for query in sent.captured_queries]
-    emptied = {name for each in statements for name in re.findall(r'DELETE FROM "?(\w+)', each)}
-    assert emptied >= {"tasks", "approvals", "votes", "delegations", "overrides", "sessions"}
+NOT_INDEXED = {
+    "approvals.requested_by_id": "agents are revoked and never removed",
+    "tasks.claimed_by_id": "agents are revoked and never removed",
+    "tasks.consumed_by_id": "agents are revoked and never removed",
+    "tasks.edited_by_id": "people are removed one by one, and hardly ever",
+    "procrastinate_jobs.worker_id": "procrastinate's own, and finished jobs do not stay",
+}
+"""Columns that reference another table without an index, and why that costs nothing."""
+
+
+def test_every_column_that_references_a_row_is_indexed_or_says_why_not():
+    """Else each removal of such a row reads a whole table, to see that nothing refers to it."""
     with connection.cursor() as cursor:
-        cursor.execute(UNINDEXED, [sorted(emptied)])
-        assert cursor.fetchall() == []
+        cursor.execute(UNINDEXED)
+        found = {column for (column,) in cursor.fetchall()}
+    assert found == NOT_INDEXED.keys()

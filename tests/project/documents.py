@@ -289,6 +289,7 @@ def errors() -> str:
         | `incomplete_body` | 400 | shorter than its Content-Length |
         | `too_deep` | 400 | nested deeper than 32 |
         | `bad_host` | 400 | the Host header is not one of this server's |
+        | `malformed_request` | 400 | not HTTP/1.1 |
         | `not_authenticated` | 401 | no credentials |
         | `invalid_key`, `invalid_token`, `unknown_subject` | 401 | unknown credentials |
         | `csrf_failed` | 403 | a cookie without its CSRF token |
@@ -296,10 +297,13 @@ def errors() -> str:
         | `not_found` | 404 | it does not exist, or the caller may not see it |
         | `method_not_allowed` | 405 | the URL does not support this method |
         | `not_acceptable` | 406 | only JSON is available |
+        | `request_timeout` | 408 | headers took more than 10 s, or the body paused for 30 s |
         | `body_too_large` | 413 | larger than `MAX_BODY_BYTES` |
         | `unsupported_media_type` | 415 | only `application/json` is accepted |
+        | `uri_too_long`, `headers_too_large` | 414, 431 | larger than the server reads |
         | `throttled` | 429 | a limit is exceeded; retry after `Retry-After` |
         | `internal_error` | 500 | a bug, logged with the trace id |
+        | `not_implemented` | 501 | an unknown Transfer-Encoding |
         | `issuer_unavailable` | 503 | the issuer's keys can't be fetched; with `Retry-After` |
         | `database_unavailable` | 503 | with `Retry-After`; nothing acknowledged was lost |
         | `overloaded` | 503 | all database connections are busy; with `Retry-After` |

@@ -222,3 +222,9 @@ def test_minutes_other_than_the_present_are_purged():
     run_for_output("purge")
 
     assert [row.caller for row in RateLimit.objects.all()] == ["agent:0"]
+
+
+def test_metrics_are_limited_like_everything_else(settings):
+    settings.ADDRESS_LIMIT_PER_MINUTE = 2
+    assert [Api().get("/metrics").status_code for _ in range(3)] == [200, 200, 429]
+    assert Api().get("/status").status_code == 200

@@ -88,3 +88,12 @@ def test_what_postgresql_quotes_of_a_row_is_left_out(caplog, bot):
     assert "NotNullViolation" in said
     assert "DETAIL: (left out)" in said
     assert CANARY not in said
+
+
+def test_a_bad_host_costs_one_line_and_no_traceback(serving, lines):
+    with serving() as client:
+        client.get("/tasks", headers={"Host": "evil.example"})
+    reasons = [line for line in lines() if "evil.example" in line["event"]]
+    assert len(reasons) == 1
+    assert "exception" not in reasons[0]
+    assert [line["status"] for line in lines() if line["event"] == "request"] == [400]

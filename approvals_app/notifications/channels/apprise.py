@@ -24,6 +24,9 @@ from audit_app.base.ssrf import only_public_addresses
 
 log = structlog.get_logger("orchestrator.notices")
 
+PURPOSE = "notices"
+"""What the encryption of addresses is for."""
+
 LONGEST = 2_000
 UNREVEALING = 16
 """Of a URL of at least so many characters, the last four may be shown."""
@@ -163,12 +166,12 @@ def check_shared_urls(channels: dict[str, list[str]]) -> None:
 
 def encrypt_url(url: str) -> str:
     """``url`` as the table keeps it."""
-    return encryption.encrypt(url.strip(), purpose="notices")
+    return encryption.encrypt(url.strip(), purpose=PURPOSE)
 
 
 def decrypt_url(text: str) -> str:
     """The URL in ``text``. Raises encryption.Unreadable."""
-    return encryption.decrypt(text, purpose="notices")
+    return encryption.decrypt(text, purpose=PURPOSE)
 
 
 def send(url: str, digest: Digest, *, own: bool) -> bool:

@@ -212,7 +212,7 @@ class FailRequest(TypedDict):
 class Health(TypedDict):
     status: Literal["ok", "unavailable"]
     version: str
-    database: Literal["ok", "unavailable", "not asked"]
+    database: Literal["ok", "unavailable", "overloaded", "writes fail", "not asked"]
 
 
 class LeaseRequest(TypedDict):
