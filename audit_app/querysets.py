@@ -180,6 +180,6 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Deliveries of a replay that are still to be sent."""
         return self.filter(status="waiting", replayed=True)
 
-    def retried(self, subjects: Iterable[UUID]) -> Self:
+    def awaiting_retry(self, subjects: Iterable[UUID]) -> Self:
         """Deliveries of ``subjects`` that wait for their next attempt, which is not due yet."""
         return self.filter(status="waiting", subject_id__in=subjects, next_attempt_at__gt=Now())

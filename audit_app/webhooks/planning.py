@@ -28,7 +28,7 @@ def plan_deliveries(events: list[Event]) -> None:
 def create_deliveries(webhook: Webhook, events: Sequence[Event], *, replayed: bool = False) -> None:
     """Create deliveries of ``events``, held while the webhook is paused."""
     active = webhook.status == Webhook.Status.ACTIVE
-    retried = webhook.deliveries.retried({event.subject_id for event in events})
+    retried = webhook.deliveries.awaiting_retry({event.subject_id for event in events})
     due = dict(retried.values_list("subject_id", "next_attempt_at"))
     rows = [
         Delivery(

@@ -167,6 +167,51 @@ class Delegation(TypedDict):
     created_at: str
 
 
+class DetailedTask(TypedDict):
+    """A task by itself, with what its payload asks for, the most dangerous first."""
+
+    task_id: str
+    task_type: str
+    description: str
+    from_role: str
+    to_role: str
+    status: Literal[
+        "awaiting_approval",
+        "approved",
+        "rejected",
+        "expired",
+        "cancelled",
+        "claimed",
+        "completed",
+        "failed",
+    ]
+    data: dict[str, Any]
+    context: dict[str, Any]
+    session_id: str | None
+    trace_id: str
+    idempotency_key: str
+    payload_digest: str
+    """SHA-256 of the RFC 8785 text of the object of context, data, description, from_role,
+    task_type and to_role."""
+
+    revision: int
+    edited_by: NotRequired[str | None]
+    """A username."""
+
+    on_behalf_of: str
+    policy: PolicyOfTask
+    approvals: list[Approval]
+    approved_until: str | None
+    claimed_by: NotRequired[str | None]
+    lease_expires_at: str | None
+    result: Any
+    error: Any
+    created_at: str
+    updated_at: str
+    summary: list[Fact]
+    """At most seven facts, drawn from data."""
+
+
 class EditRequest(TypedDict):
     """A request body: nothing but the declared fields. Null for an optional one is absence."""
 
@@ -201,6 +246,16 @@ class Event(TypedDict):
 class EventPage(TypedDict):
     events: list[Event]
     next_cursor: str | None
+
+
+class Fact(TypedDict):
+    """One fact of a payload's summary."""
+
+    label: str
+    value: str
+    level: Literal["danger", "notice", "plain"]
+    path: str
+    """The member of data it comes from."""
 
 
 class FailRequest(TypedDict):
