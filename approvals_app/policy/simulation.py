@@ -160,7 +160,10 @@ def _fetch_past_tasks(days: int, most: int | None) -> Iterator[list[tuple[Any, .
     before, last, remaining = now, LAST_ID, most
     while remaining is None or remaining > 0:
         limit = CHUNK if remaining is None else min(CHUNK, remaining)
-        params = {"since": now - timedelta(days=days), "notification": Task.NOTIFICATION}
+        params: dict[str, Any] = {
+            "since": now - timedelta(days=days),
+            "notification": Task.NOTIFICATION,
+        }
         with connection.cursor() as cursor:
             cursor.execute(PAST, params | {"before": before, "id": last, "limit": limit})
             rows = cursor.fetchall()

@@ -15,7 +15,7 @@ ROUTED = {
 
 
 @pytest.fixture
-def evaluated(monkeypatch):
+def evaluations(monkeypatch):
     """For each evaluation in the child process: whether a connection was held."""
     held = []
 
@@ -35,29 +35,29 @@ def route(api, bot, key, **headers):
     return api(bot).post("/tasks/route", ROUTED, {"Idempotency-Key": key, **headers})
 
 
-def test_no_connection_is_held_while_a_condition_is_evaluated(api, bot, evaluated):
+def test_no_connection_is_held_while_a_condition_is_evaluated(api, bot, evaluations):
     policy("large", then="approve", when=LOOPS)
     route(api, bot, "first")  # compiles the policies of this process
-    evaluated.clear()
+    evaluations.clear()
 
     assert route(api, bot, "second").json()["status"] == "approved"
-    assert evaluated == [False]
+    assert evaluations == [False]
     assert Task.objects.get(idempotency_key="second").policy == "large"
 
 
-def test_nor_for_a_batch(api, bot, evaluated):
+def test_nor_for_a_batch(api, bot, evaluations):
     policy("large", then="approve", when=LOOPS)
     route(api, bot, "first")
-    evaluated.clear()
+    evaluations.clear()
     batch = [ROUTED | {"idempotency_key": f"k{n}"} for n in range(3)]
     answer = api(bot).post("/tasks/route:batch", {"tasks": batch})
 
     assert answer.status_code == 200
-    assert len(evaluated) <= 3
-    assert not any(evaluated)
+    assert len(evaluations) <= 3
+    assert not any(evaluations)
 
 
-def test_a_policy_that_changed_meanwhile_is_evaluated_in_the_transaction(api, bot, evaluated):
+def test_a_policy_that_changed_meanwhile_is_evaluated_in_the_transaction(api, bot, evaluations):
     policy("large", then="approve", when=LOOPS)
     route(api, bot, "first")
     evaluation._compiled.clear()
@@ -65,8 +65,8 @@ def test_a_policy_that_changed_meanwhile_is_evaluated_in_the_transaction(api, bo
     assert route(api, bot, "second").json()["status"] == "approved"
 
 
-def test_without_such_a_condition_nothing_is_evaluated_ahead(api, bot, evaluated):
+def test_without_such_a_condition_nothing_is_evaluated_ahead(api, bot, evaluations):
     policy("small", then="approve", when={"condition": "size(data.lines) < 3"})
     for key in ("first", "second"):
         assert route(api, bot, key).json()["status"] == "approved"
-    assert evaluated == []
+    assert evaluations == []
