@@ -45,8 +45,9 @@ BODY_PAUSE_SECONDS = 30.0
 """Seconds that the next piece of a body may take."""
 
 DRAIN_SECONDS = 30.0
+DRAIN_PAUSE_SECONDS = 2.0
 MAX_DRAINED_BYTES = 100 * 1024 * 1024
-"""How long, and how much, of a body that is too large is read before the refusal is sent."""
+"""How long, and how much, of a body that is too large is read after the refusal was sent."""
 
 SSE_RETRY = b"retry: 1000\n\n"
 SERVER = (b"server", b"orchestrator")
@@ -114,6 +115,7 @@ class Request:
         self.receive = receive
         self.send = send
         self.loop = asyncio.get_running_loop()
+        self.is_body_left = False
 
     async def answer(self) -> None:
         """Answer it. Raises ClientGone."""
@@ -130,6 +132,8 @@ class Request:
             await self._hold(answer, environ, position)
         else:
             await self._send_answer(answer)
+        if self.is_body_left:
+            await self._drain_body()
 
     async def _hold(self, answer: Answer, environ: dict[str, Any], position: int) -> None:
         assert answer.long_poll
@@ -270,30 +274,39 @@ class Request:
     async def _read_body(self) -> bytes | None:
         """The whole body, or as much as shows that it is too large; None where it stopped arriving.
         Raises ClientGone."""
-        limit = settings.MAX_BODY_BYTES
-        announced = _content_length(self.scope)
-        # Whoever asks first (Expect: 100-continue) sends nothing and reads the refusal at once.
-        if announced > limit and any(name == b"expect" for name, _ in self.scope["headers"]):
+        if _content_length(self.scope) > settings.MAX_BODY_BYTES:
+            self.is_body_left = True
             return b""
         pieces: list[bytes] = []
-        size, until = 0, self.loop.time() + DRAIN_SECONDS
-        while True:
+        size = 0
+        # Stops at the first chunk beyond the limit; the request is then refused as too large.
+        while size <= settings.MAX_BODY_BYTES:
             try:
                 message = await asyncio.wait_for(self.receive(), BODY_PAUSE_SECONDS)
             except TimeoutError:
                 return None
             if message["type"] == "http.disconnect":
                 raise ClientGone
-            if max(size, announced) <= limit:
-                pieces.append(message.get("body", b""))
-            size += len(message.get("body", b""))
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
             if not message.get("more_body"):
-                break
-            # Many clients read no answer before they have sent all, and take a connection that
-            # closes meanwhile for an error: a body that is too large is read, too, and dropped.
-            if size > MAX_DRAINED_BYTES or (size > limit and self.loop.time() > until):
-                break
+                return b"".join(pieces)
+        self.is_body_left = True
         return b"".join(pieces)
+
+    async def _drain_body(self) -> None:
+        """Read and drop what is left of a body that is too large, after its refusal was sent."""
+        # Many clients read no answer before they have sent all, and take a connection that closes
+        # meanwhile for an error. Whoever asked first (Expect: 100-continue) sends nothing.
+        if any(name == b"expect" for name, _ in self.scope["headers"]):
+            return
+        size, until = 0, self.loop.time() + DRAIN_SECONDS
+        with suppress(TimeoutError):
+            while size < MAX_DRAINED_BYTES and self.loop.time() < until:
+                message = await asyncio.wait_for(self.receive(), DRAIN_PAUSE_SECONDS)
+                if message["type"] == "http.disconnect" or not message.get("more_body"):
+                    return
+                size += len(message.get("body", b""))
 
     async def _run_until_gone(self, work: Awaitable[None]) -> None:
         """Await ``work``, or raise ClientGone as soon as the client disconnects."""
