@@ -252,7 +252,8 @@ def test_a_recall_is_sent_to_whoever_asked(tell, alice, charlie, then, became):
     recall(approval.pk, by=Actor.human(alice), reason="The wrong customer.", then=Then(then))
     mails = {mail["To"]: mail for mail in tell()}
     outcome = sentence(mails["charlie@example.com"])
-    assert outcome == f"What his asked of finance, refund_approval, was {became}."
+    what = "Refund 42.50 EUR to customer 1007 for a broken kettle"
+    assert outcome == f"What his asked of finance was {became}: {what}"
 
 
 def test_what_needed_nobody_notifies_nobody(tell, alice, charlie):

@@ -38,7 +38,7 @@ def test_too_few_voters_are_told_to_them_and_to_administrators(tell, bot, ada, r
     policy(asks="2 finance")
     TaskFactory(agent=bot)
     (_, work), (whom, words) = sentences(tell())
-    assert work.startswith("A decision on refund_approval is needed")
+    assert work.startswith("bot needs a decision from finance by")
     assert (whom, words) == (
         "root@example.com",
         "A request can't be decided: finance still needs 2 approvals, but only 1 can be given now.",

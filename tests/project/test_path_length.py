@@ -80,7 +80,7 @@ def test_routing_a_task(bot, api):
     agent = api(bot)
     for _ in range(WARM):
         route(agent)
-    assert_length(trace(lambda: route(agent)), files=30, functions=82)
+    assert_length(trace(lambda: route(agent)), files=30, functions=83)
 
 
 def test_approving_by_api(bot, api, alice):

@@ -253,7 +253,7 @@ def test_what_was_released_is_claimed_again_and_not_extended(do, payer, run):
     run("release_leases")
     answer = do(payer, "extend")
     assert refusal(answer) == (409, "invalid_transition")
-    assert answer.json()["allowed"] == ["cancel", "claim", "expire"]
+    assert answer.json()["allowed"] == ["cancel", "claim", "expire", "recall", "reopen"]
 
 
 def test_after_a_lease_ran_out_another_claims_and_the_release_is_recorded(
