@@ -1,8 +1,9 @@
 """What hostile payloads do to everybody else: ``python -m bench.hostile_policies [--pairs N]``.
 
-Polite agents route tasks at a steady rate; conditions with loops are evaluated on each. Windows of
-this alternate with windows in which a hostile agent sends, as fast as it is answered, payloads on
-which a condition is late. Prints the p95 of the polite ones in both, and the median of the ratios.
+Polite agents route tasks at a steady rate; conditions with loops are evaluated on each. Beside them
+another agent sends large payloads, in windows by turns: of a type that no condition asks about, and
+of one on which a condition is late. Prints the p95 of the polite ones in both, and the median of
+the ratios.
 """
 
 import argparse
@@ -34,6 +35,7 @@ HOSTILE = {"items": list(range(3_000)), "words": "x" * 30_000}
 RATE = 20
 """Polite requests a second, over all connections."""
 CONNECTIONS = 4
+ATTACKS = 5
 numbers = count()
 
 
@@ -55,13 +57,16 @@ def _measure(folder: Path, seconds: float, pairs: int) -> None:
             _route_for(web.url, world.asking_key, seconds / 4)
             ratios = []
             for _ in range(pairs):
-                alone = _find_p95(_route_for(web.url, world.asking_key, seconds))
-                with _attack(web.url, world.reading_key) as sent:
-                    beside = _find_p95(_route_for(web.url, world.asking_key, seconds))
-                ratios.append(beside / alone)
+                p95, sent = {}, {}
+                for kind in ("large", "hostile"):
+                    with _attack(web.url, world.reading_key, kind) as tasks:
+                        p95[kind] = _find_p95(_route_for(web.url, world.asking_key, seconds))
+                    sent[kind] = len(tasks)
+                ratios.append(p95["hostile"] / p95["large"])
                 print(
-                    f"p95 {alone * 1e3:6.1f} ms alone, {beside * 1e3:6.1f} ms beside "
-                    f"{len(sent)} hostile tasks: {beside / alone:.2f}",
+                    f"p95 {p95['large'] * 1e3:6.1f} ms beside {sent['large']} large tasks, "
+                    f"{p95['hostile'] * 1e3:6.1f} ms beside {sent['hostile']} hostile ones: "
+                    f"{ratios[-1]:.2f}",
                     flush=True,
                 )
             print(f"median of the ratios: {median(ratios):.2f}")
@@ -96,15 +101,17 @@ def _route_for(url: str, key: str, seconds: float) -> list[float]:
 
 
 @contextmanager
-def _attack(url: str, key: str) -> Iterator[list[None]]:
-    """Send hostile tasks until the block ends."""
+def _attack(url: str, key: str, task_type: str) -> Iterator[list[None]]:
+    """Send large payloads until the block ends, ATTACKS a second at most."""
     ended, sent = threading.Event(), list[None]()
 
     def send() -> None:
         with httpx2.Client(base_url=url, timeout=60) as client:
             while not ended.is_set():
-                _route(client, key, "hostile", HOSTILE)
+                due = time.monotonic() + 1 / ATTACKS
+                _route(client, key, task_type, HOSTILE)
                 sent.append(None)
+                ended.wait(max(0.0, due - time.monotonic()))
 
     attacker = threading.Thread(target=send)
     attacker.start()

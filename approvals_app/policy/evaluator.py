@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 import select
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,8 +28,8 @@ from approvals_app.policy.runtime import ConditionFailed
 TIME_LIMIT: Final = 0.25
 """Seconds for one evaluation."""
 START_LIMIT: Final = 5.0
-"""Seconds for a process to start."""
-PATIENCE: Final = 0.02
+"""Seconds for the process that forks workers to start."""
+PATIENCE: Final = 0.005
 """Seconds after which an evaluation must leave the processor to everybody else."""
 MOST_PROCESSES: Final = 4
 MOST_IDLE: Final = 2
@@ -36,63 +38,106 @@ MOST_KEPT: Final = 4_096
 """Answers that are kept until they are asked for."""
 
 
-class Worker:
-    """One process. It is ``usable`` until an evaluation is late or breaks off."""
+class Nursery:
+    """The process that forks workers. Raises ConditionFailed where it can't be started."""
 
     def __init__(self) -> None:
-        self.usable = True
-        self._facts: str | None = None
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", str(Path(runtime.__file__))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            start_new_session=True,
-        )
-        assert self._process.stdin
-        os.set_blocking(self._process.stdin.fileno(), False)
-        self._has_started = False
+        self._lock = threading.Lock()
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", str(Path(runtime.__file__))],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._control.settimeout(START_LIMIT)
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def fork(self) -> "Worker":
+        """A new worker. Raises OSError where the process has ended."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs, self._lock:
+                socket.send_fds(self._control, [b"f"], [theirs.fileno()])
+                return Worker(self, ours, self._read_pid())
+        except BaseException:
+            ours.close()
+            raise
+
+    def kill(self, pid: int) -> None:
+        """End a worker. Raises OSError where the process has ended, and its workers with it."""
+        with self._lock:
+            self._control.sendall(b"k%d" % pid)
+            self._read_pid()
+
+    def stop(self) -> None:
+        """End the process and its workers."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._control.close()
+
+    def forget(self) -> None:
+        """Let go of it in a forked server process: it belongs to the parent."""
+        self._process.returncode = 0  # or Popen would try to wait for another process's child
+        self._control.close()
+
+    def _read_pid(self) -> int:
+        received = b""
+        while not received.endswith(b"\n"):
+            piece = self._control.recv(32)
+            if not piece:
+                raise BrokenPipeError
+            received += piece
+        return int(received)
+
+
+class Worker:
+    """One process that evaluates. It is ``usable`` until an evaluation is late or breaks off."""
+
+    def __init__(self, nursery: Nursery, connection: socket.socket, pid: int) -> None:
+        self.pid, self.usable = pid, True
+        self._nursery, self._connection = nursery, connection
+        self._connection.setblocking(False)
+        self._facts: str | None = None
 
     def evaluate(self, serialized: bytes, facts: str, limit: float) -> bool:
         """Whether the expression is true of ``facts``, a JSON object. Raises ConditionFailed."""
-        if not self._has_started:
-            # The first answer waits until the process has started, which is no fault of the task's.
-            first = f"{json.dumps([encode(ALWAYS), {}])}\n"
-            self._request(first.encode(), START_LIMIT, START_LIMIT)
-            self._has_started = True
         program = encode(serialized)
         is_known = facts is self._facts
         line = f'["{program}"]\n' if is_known else f'["{program}",{facts}]\n'
-        answer = self._request(line.encode(), limit, PATIENCE)
+        answer = self._request(line.encode(), limit)
         self._facts = facts
         if isinstance(answer, bool):
             return answer
         raise ConditionFailed(answer)
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process, once."""
         self.usable = False
-        self._process.kill()
-        self._close_pipes()
-        self._process.wait()
+        if self._connection.fileno() < 0:
+            return
+        self._connection.close()
+        with contextlib.suppress(OSError):
+            self._nursery.kill(self.pid)
 
     def forget(self) -> None:
-        """Let go of the process in a forked server process: it belongs to the parent."""
+        """Let go of the process, which ends by that unless another holds its connection."""
         self.usable = False
-        self._process.returncode = 0  # or Popen would try to wait for another process's child
-        self._close_pipes()
+        self._connection.close()
 
     def has_ended(self) -> bool:
-        return self._process.poll() is not None
-
-    def _request(self, line: bytes, limit: float, patience: float) -> bool | str:
         try:
-            answer: bool | str = json.loads(self._exchange(line, limit, patience))
+            return not self._connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def _request(self, line: bytes, limit: float) -> bool | str:
+        try:
+            answer: bool | str = json.loads(self._exchange(line, limit))
         except TimeoutError:
             self.stop()
             raise ConditionFailed(f"it took longer than {limit:.2f} s.") from None
@@ -104,15 +149,11 @@ class Worker:
             raise
         return answer
 
-    def _exchange(self, request: bytes, limit: float, patience: float) -> bytes:
-        assert self._process.stdin
-        assert self._process.stdout
-        started = time.monotonic()
-        into, out = self._process.stdin.fileno(), self._process.stdout.fileno()
+    def _exchange(self, request: bytes, limit: float) -> bytes:
+        started, patience = time.monotonic(), PATIENCE
         sent, received = 0, b""
-        pipes = select.poll()  # select() fails for descriptors above 1,023
-        pipes.register(out, select.POLLIN)
-        pipes.register(into, select.POLLOUT)
+        ready = select.poll()  # select() fails for descriptors above 1,023
+        ready.register(self._connection, select.POLLIN | select.POLLOUT)
         while not received.endswith(b"\n"):
             spent = time.monotonic() - started
             if spent >= limit:
@@ -120,13 +161,13 @@ class Worker:
             if spent >= patience:
                 self._yield_processor()
                 patience = limit
-            ready = dict(pipes.poll((min(limit, patience) - spent) * 1_000))
-            if into in ready:
-                sent += os.write(into, request[sent : sent + 65_536])
+            [(_, events)] = ready.poll((min(limit, patience) - spent) * 1_000) or [(0, 0)]
+            if events & select.POLLOUT and sent < len(request):
+                sent += self._connection.send(request[sent : sent + 65_536])
                 if sent == len(request):
-                    pipes.unregister(into)
-            if out in ready:
-                piece = os.read(out, 65_536)
+                    ready.modify(self._connection, select.POLLIN)
+            if events & (select.POLLIN | select.POLLHUP):
+                piece = self._connection.recv(65_536)
                 if not piece:
                     raise BrokenPipeError
                 received += piece
@@ -137,28 +178,25 @@ class Worker:
         self.usable = False
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, self.pid, LOWEST_PRIORITY)
-
-    def _close_pipes(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+            if hasattr(os, "SCHED_IDLE"):  # Linux: a core that runs it counts as idle
+                os.sched_setscheduler(self.pid, os.SCHED_IDLE, os.sched_param(0))
 
 
 class Evaluator:
     """The processes of this server process, started when they are needed.
 
     A slow evaluation keeps one process busy, and it is lost after that. Others are evaluated by
-    another meanwhile: one more than is needed is always there.
+    another meanwhile.
     """
 
     def __init__(self) -> None:
         self._reset()
 
     def _reset(self) -> None:
+        self._nursery: Nursery | None = None
         self._idle: list[Worker] = []
         self._kept: dict[bytes, tuple[bool | str, int]] = {}
-        self._lock = threading.Lock()
+        self._lock, self._forking = threading.Lock(), threading.Lock()
         self._places = threading.BoundedSemaphore(MOST_PROCESSES)
 
     def holds(self, serialized: bytes, facts: str, limit: float | None = None) -> bool:
@@ -181,7 +219,10 @@ class Evaluator:
     def _ask(self, serialized: bytes, facts: str, limit: float) -> bool | str:
         """The answer, or the reason for which there is none."""
         with self._places:
-            worker = self._take()
+            try:
+                worker = self._take()
+            except ConditionFailed as failure:
+                return str(failure)
             try:
                 return worker.evaluate(serialized, facts, limit)
             except ConditionFailed as failure:
@@ -206,19 +247,24 @@ class Evaluator:
         return answer
 
     def stop(self) -> None:
-        """End all idle processes."""
+        """End all processes."""
         # Without the lock: at exit, a thread that holds it may be gone.
-        idle, self._idle = self._idle, []
+        nursery, idle = self._nursery, self._idle
+        self._nursery, self._idle = None, []
         for worker in idle:
-            worker.stop()
+            worker.forget()
+        if nursery:
+            nursery.stop()
 
     def forget(self) -> None:
         """Let go of all processes in a forked server process."""
-        idle = self._idle
+        nursery, idle = self._nursery, self._idle
         # The lock may be held by a thread that does not exist here and would never release it.
         self._reset()
         for worker in idle:
             worker.forget()
+        if nursery:
+            nursery.forget()
 
     @property
     def pids(self) -> list[int]:
@@ -227,18 +273,34 @@ class Evaluator:
 
     def _take(self) -> Worker:
         with self._lock:
-            ended = [worker for worker in self._idle if worker.has_ended()]
-            self._idle = [worker for worker in self._idle if worker not in ended]
-            worker = self._idle.pop() if self._idle else Worker()
-            if not self._idle:
-                self._idle.append(Worker())
-        for each in ended:
-            each.stop()
-        return worker
+            while self._idle:
+                worker = self._idle.pop()
+                if not worker.has_ended():
+                    return worker
+                worker.stop()
+            self._idle.append(self._fork())  # for who comes while this evaluation takes long
+            return self._fork()
+
+    def _fork(self) -> Worker:
+        with self._forking:
+            for _ in range(2):
+                self._nursery = self._nursery or Nursery()
+                try:
+                    return self._nursery.fork()
+                except OSError:  # it was killed, or is late: another is started
+                    self._nursery.stop()
+                    self._nursery = None
+        raise ConditionFailed("no process for its evaluation could be started.")
 
     def _give_back(self, worker: Worker) -> None:
+        if not worker.usable:
+            worker.stop()
+            try:
+                worker = self._fork()  # at the cost of whoever made it slow, not of the next
+            except ConditionFailed:
+                return
         with self._lock:
-            if worker.usable and len(self._idle) < MOST_IDLE:
+            if len(self._idle) < MOST_IDLE:
                 self._idle.append(worker)
                 return
         worker.stop()
@@ -270,7 +332,6 @@ def encode(serialized: bytes) -> str:
     return base64.b64encode(serialized).decode()
 
 
-ALWAYS: Final = runtime.compile("true").serialize()
 EVALUATOR: Final = Evaluator()
 atexit.register(EVALUATOR.stop)
 os.register_at_fork(after_in_child=EVALUATOR.forget)

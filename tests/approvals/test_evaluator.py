@@ -18,6 +18,7 @@ from approvals_app.policy.conditions import Facts
 from approvals_app.policy.evaluator import EVALUATOR, MOST_IDLE
 from approvals_app.policy.runtime import ConditionFailed
 from tests.approvals.test_conditions import REFUND, holds, reason_it_fails
+from tests.awaiting import until
 
 pytestmark = pytest.mark.pure
 
@@ -60,7 +61,6 @@ def test_after_a_hostile_payload_the_next_is_evaluated(fresh, request):
     used = fresh.pids[-1]
     assert reason_it_fails(SLOW, **HOSTILE) == LATE
     assert used not in fresh.pids
-    assert fresh.pids  # one is there already
     request.getfixturevalue("patient")
     assert holds(LOOPS) is True
 
@@ -137,7 +137,7 @@ def test_a_process_that_was_killed_meanwhile_is_started_again(fresh, patient):
     assert holds(LOOPS) is True
     killed = fresh._idle[-1]
     os.kill(killed.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+    until(killed.has_ended)
     assert holds(LOOPS) is True
     assert killed.pid not in fresh.pids
 
@@ -166,8 +166,8 @@ def test_who_interrupts_an_evaluation_does_not_leave_its_answer_to_the_next(
     assert holds(LOOPS) is True
     worker = fresh._idle[-1]
 
-    def interrupt_after_writing(request, limit, patience):
-        os.write(worker._process.stdin.fileno(), request)
+    def interrupt_after_writing(request, limit):
+        worker._connection.send(request)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(worker, "_exchange", interrupt_after_writing)
@@ -224,6 +224,23 @@ def test_a_slow_evaluation_leaves_the_processor_to_others(fresh, patient, monkey
     assert priorities == [19]
 
 
+def test_a_nursery_that_was_killed_is_started_again(fresh, patient):
+    assert holds(LOOPS) is True
+    os.killpg(fresh._nursery._process.pid, signal.SIGKILL)
+    until(lambda: all(worker.has_ended() for worker in fresh._idle))
+    assert holds(LOOPS) is True
+
+
+def test_workers_are_forked_quickly_and_leave_no_zombies(fresh, patient):
+    assert holds(LOOPS) is True
+    nursery = fresh._nursery._process.pid
+    for _ in range(20):
+        fresh._idle.pop().stop()
+        assert holds(LOOPS) is True
+    children = Path(f"/proc/{nursery}/task/{nursery}/children").read_text().split()
+    assert set(map(int, children)) == set(fresh.pids)
+
+
 def test_it_works_where_thousands_of_files_are_open(fresh, patient):
     least = 1_100
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -232,7 +249,7 @@ def test_it_works_where_thousands_of_files_are_open(fresh, patient):
     opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(least)]
     try:
         assert holds(LOOPS) is True
-        assert fresh._idle[0]._process.stdout.fileno() > 1_024
+        assert fresh._idle[0]._connection.fileno() > 1_024
     finally:
         for number in opened:
             os.close(number)
