@@ -19,7 +19,7 @@ LONGEST: Final = 2_000
 """Characters of a condition."""
 LARGEST: Final = 65_536
 """Characters of the payload that are still converted here."""
-TASK_LIMIT: Final = 0.5
+TASK_LIMIT: Final = 1.0
 """Seconds for all evaluations of one task in a process beside."""
 MOST_SUMS: Final = 10
 """Additions, which may join texts, that are still evaluated here."""

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 LOOPS = "data.lines.all(line, line.quantity > 0)"
 HOSTILE = {"items": list(range(3_000)), "words": "x" * 200_000}
 SLOW = "data.items.all(i, !data.words.matches('(x+x+)+y'))"
-LATE = "it took longer than 0.25 s."
+LATE = "it took too long."
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_after_a_hostile_payload_the_next_is_evaluated(fresh, request):
 
 
 def test_a_task_has_a_limit_for_all_its_conditions(fresh, monkeypatch):
-    monkeypatch.setattr(conditions, "TASK_LIMIT", 0.3)
+    monkeypatch.setattr(conditions, "TASK_LIMIT", 0.15)
     facts = Facts(REFUND | {"data": HOSTILE})
     reasons = []
     for number in range(5):
@@ -74,7 +74,7 @@ def test_a_task_has_a_limit_for_all_its_conditions(fresh, monkeypatch):
             conditions.Condition(f"{SLOW} && {number} > 0").holds(facts)
         reasons.append(str(failure.value))
     assert reasons[0] == LATE
-    assert reasons[2:] == ["the task's conditions took longer than 0.3 s."] * 3
+    assert reasons[2:] == ["the task's conditions took longer than 0.15 s."] * 3
 
 
 @pytest.mark.parametrize(
@@ -144,6 +144,7 @@ def test_a_process_that_was_killed_meanwhile_is_started_again(fresh, patient):
 
 def test_a_process_that_is_killed_at_work_fails_that_one_alone(fresh, patient, monkeypatch):
     assert holds(LOOPS) is True
+    monkeypatch.setattr(evaluator, "CPU_LIMIT", 30.0)
     at_work, begun = fresh._idle[-1], threading.Event()
     exchange = at_work._exchange
 
@@ -190,7 +191,8 @@ def test_eight_threads_each_get_their_own_answer(fresh, patient):
     assert len(fresh.pids) <= MOST_IDLE
 
 
-def test_a_hostile_payload_keeps_nobody_else_waiting(fresh, patient):
+def test_a_hostile_payload_keeps_nobody_else_waiting(fresh, patient, monkeypatch):
+    monkeypatch.setattr(evaluator, "CPU_LIMIT", 30.0)
     entered = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         take = fresh._take
@@ -219,7 +221,6 @@ def test_a_slow_evaluation_leaves_the_processor_to_others(fresh, patient, monkey
         priorities.append(os.getpriority(which, pid))
 
     monkeypatch.setattr(os, "setpriority", note)
-    monkeypatch.setattr(evaluator, "TIME_LIMIT", 0.25)
     assert reason_it_fails(SLOW, **HOSTILE) == LATE
     assert priorities == [19]
 

@@ -274,7 +274,7 @@ def test_a_hostile_payload_asks_a_human(then):
     assert said.kind == Outcome.REQUIRE
     assert said.why == (
         "The condition of policy one could not be evaluated, so a human is asked: "
-        "it took longer than 0.25 s. It requires 1 of finance."
+        "it took too long. It requires 1 of finance."
     )
 
 
