@@ -15,7 +15,7 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import connection
 
-from approvals_app.policy import conditions, evaluator
+from approvals_app.policy import conditions, evaluation, evaluator
 from audit_app.live.notifier import notifier
 from sessions_app.models import Agent
 from tests.client import Api
@@ -90,6 +90,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[None]:
         connection.rollback() if connection.in_atomic_block else None
         empty()
         cache.clear()
+        evaluation._latest = []
 
 
 @pytest.fixture

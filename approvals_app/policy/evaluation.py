@@ -24,6 +24,9 @@ from sessions_app.models import Task
 _compiled: dict[UUID, language.Policy] = {}
 """Compiled policies by id; an entry is used as long as its version is the current one."""
 
+_latest: list[language.Policy] = []
+"""The policies that were in force when a task was evaluated last."""
+
 
 EVALUATION_LIMIT = 5.0
 """Seconds after which no further task of a batch is evaluated: conditions on hostile payloads take
@@ -65,7 +68,7 @@ def evaluate_ahead(tasks: Iterable[Mapping[str, Any]]) -> None:
     knows them. Reads no row: where a policy changed meanwhile, or a field differs, the transaction
     evaluates.
     """
-    policies = list(_compiled.values())
+    policies = _latest
     if not any(policy.may_take_long() for policy in policies):
         return
     release_connection()
@@ -89,8 +92,10 @@ def load_policies() -> list[language.Policy]:
     if stale:
         for policy in ApprovalPolicy.objects.filter(pk__in=stale):
             _compiled[policy.pk] = compile_policy(policy)
+    global _latest  # what this process knows to be in force
     policies = [_compiled[pk] for pk, _ in active if pk in _compiled]
-    return sorted(policies, key=lambda policy: (policy.priority, policy.name))
+    _latest = sorted(policies, key=lambda policy: (policy.priority, policy.name))
+    return _latest
 
 
 _active: Prepared[tuple[UUID, int]] = Prepared(
