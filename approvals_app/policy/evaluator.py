@@ -207,24 +207,23 @@ class Evaluator:
         self._lock, self._forking = threading.Lock(), threading.Lock()
         self._places = threading.BoundedSemaphore(MOST_PROCESSES)
 
-    def holds(self, serialized: bytes, facts: str, limit: float | None = None) -> bool:
-        """Whether the expression is true of ``facts``, a JSON object, in at most ``limit`` seconds.
+    def holds(self, serialized: bytes, facts: str) -> bool:
+        """Whether the expression is true of ``facts``, a JSON object, in at most TIME_LIMIT.
 
         Raises ConditionFailed if it errs, is late, or is neither true nor false.
         """
         answer: bool | str | None = None
-        limit = TIME_LIMIT if limit is None else limit
         if _keeping.get():
-            answer = self._keep(_make_key(serialized, facts), serialized, facts, limit)
+            answer = self._keep(_make_key(serialized, facts), serialized, facts)
         elif self._kept:
             answer = self._take_kept(_make_key(serialized, facts))
         if answer is None:
-            answer = self._ask(serialized, facts, limit)
+            answer = self._ask(serialized, facts)
         if isinstance(answer, bool):
             return answer
         raise ConditionFailed(answer)
 
-    def _ask(self, serialized: bytes, facts: str, limit: float) -> bool | str:
+    def _ask(self, serialized: bytes, facts: str) -> bool | str:
         """The answer, or the reason for which there is none."""
         with self._places:
             try:
@@ -232,15 +231,15 @@ class Evaluator:
             except ConditionFailed as failure:
                 return str(failure)
             try:
-                return worker.evaluate(serialized, facts, limit)
+                return worker.evaluate(serialized, facts, TIME_LIMIT)
             except ConditionFailed as failure:
                 return str(failure)
             finally:
                 self._give_back(worker)
 
-    def _keep(self, key: bytes, serialized: bytes, facts: str, limit: float) -> bool | str:
+    def _keep(self, key: bytes, serialized: bytes, facts: str) -> bool | str:
         """The answer, kept for one more call."""
-        answer, times = self._kept.get(key) or (self._ask(serialized, facts, limit), 0)
+        answer, times = self._kept.get(key) or (self._ask(serialized, facts), 0)
         if len(self._kept) >= MOST_KEPT:
             self._kept.clear()  # of requests that failed before they asked again
         self._kept[key] = answer, times + 1

@@ -21,9 +21,9 @@ def evaluations(monkeypatch):
     held = []
 
     class Watched(Evaluator):
-        def _ask(self, serialized, facts, limit):
+        def _ask(self, serialized, facts):
             held.append(connection.connection is not None)
-            return super()._ask(serialized, facts, limit)
+            return super()._ask(serialized, facts)
 
     watched = Watched()
     monkeypatch.setattr(conditions, "EVALUATOR", watched)
