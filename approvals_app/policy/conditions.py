@@ -114,7 +114,10 @@ UNSAFE: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000|[\ud800-\udfff]")
 
 
 class Condition:
-    """One compiled condition. Raises ConditionInvalid."""
+    """One compiled condition. Raises ConditionInvalid.
+
+    ``is_quick``: it takes microseconds on a payload of at most LARGEST.
+    """
 
     def __init__(self, text: str) -> None:
         if len(text) > LONGEST:
@@ -126,7 +129,7 @@ class Condition:
         self._serialized = self._program.serialize()
         self.traits = syntax.read_traits(self._serialized, VARIABLES)
         sums = sum(name == "_+_" for name, _ in self.traits.calls)
-        self._is_quick = (
+        self.is_quick = (
             not self.traits.loops
             and sums <= MOST_SUMS
             and all(QUICK.fullmatch(name) for name, _ in self.traits.calls)
@@ -145,11 +148,6 @@ class Condition:
             *({f"{name}.{each}" for each in read} for name, read in members.items() if read)
         )
 
-    @property
-    def is_quick(self) -> bool:
-        """Whether it takes microseconds on a payload of at most LARGEST."""
-        return self._is_quick
-
     def holds(self, facts: Facts) -> bool:
         """Whether the condition is true of ``facts``.
 
@@ -157,7 +155,7 @@ class Condition:
         or compares a value with constants of another kind.
         """
         self._check_kinds(facts)
-        if self._is_quick and len(facts.get_text(self.needs)) <= LARGEST:
+        if self.is_quick and len(facts.get_text(self.needs)) <= LARGEST:
             return runtime.evaluate(self._program, facts.bind(self.needs))
         return facts.evaluate_beside(self._serialized, self.needs)
 
