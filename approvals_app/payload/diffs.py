@@ -1,6 +1,7 @@
 """Line diffs of two pretty-printed JSON values."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import chain
@@ -10,10 +11,19 @@ from uuid import UUID
 from django.db.models import F
 from django.utils.safestring import SafeString, mark_safe
 
-from audit_app.base.text_safety import is_budget_spent, pretty, visible
+from approvals_app.payload.sensitive import mask
+from audit_app.base.text_safety import (
+    gather_notes,
+    is_budget_spent,
+    pretty,
+    reveal,
+    visible,
+)
 from sessions_app.models import TaskRevision
 
 AROUND = 3
+MOST_DIFFERING = 500
+"""Lines of one side that are listed where they are too many to be aligned."""
 SAME = "="
 """The sign of a line that stands for several unchanged lines."""
 
@@ -26,13 +36,19 @@ Line = tuple[str, str]
 def diff_lines(before: Any, after: Any, most: int = 5_000) -> list[Line]:
     """The diff from ``before`` to ``after``; None stands for no value.
 
-    Values of more than ``most`` lines together are not compared: one line says so.
+    Where more than ``most`` lines lie between the first and the last that differ, lines are not
+    aligned: those that only one side has are listed.
     """
-    # SequenceMatcher takes quadratic time at worst, and agents choose the values.
     old, new = _lines(before), _lines(after)
-    if len(old) + len(new) > most:
-        return [(SAME, f"{len(old):,} lines became {len(new):,}: too long to compare here.")]
-    return list(chain.from_iterable(_hunks(old, new)))
+    head = _count_equal(old, new)
+    tail = _count_equal(old[head:][::-1], new[head:][::-1])
+    changed = old[head : len(old) - tail], new[head : len(new) - tail]
+    # SequenceMatcher takes quadratic time at worst, and agents choose the values.
+    if len(changed[0]) + len(changed[1]) > most:
+        return _list_differing(*changed)
+    lines = _fold_equal_lines(old[:head], at_start=True, at_end=not any(changed))
+    lines += chain.from_iterable(_hunks(*changed))
+    return lines + _fold_equal_lines(old[len(old) - tail :], at_start=False, at_end=True)
 
 
 def diff_tasks(ids: Iterable[UUID]) -> dict[UUID, list[Line]]:
@@ -43,19 +59,50 @@ def diff_tasks(ids: Iterable[UUID]) -> dict[UUID, list[Line]]:
     before = TaskRevision.objects.filter(task__in=list(ids), number=F("task__revision") - 1)
     before = before.exclude(payload_digest=F("task__payload_digest"))
     now = before.values_list("task_id", "payload", "task__payload")
-    return {task: diff_lines(json.loads(old), json.loads(new)) for task, old, new in now}
+    return {task: diff_payloads(json.loads(old), json.loads(new)) for task, old, new in now}
+
+
+def diff_payloads(before: Any, after: Any) -> list[Line]:
+    """The diff of two payloads with their sensitive values masked."""
+    return diff_lines(mask(before), mask(after, before))
 
 
 def render_lines(lines: Sequence[Line]) -> SafeString:
     """A diff as HTML, a ``span`` for each line."""
     # In Python: a template takes five times as long, and a plan may have ten thousand lines.
     out = []
-    for sign, line in lines:
-        if is_budget_spent():
-            break
-        lead = "… " if sign == SAME else f"{sign} "
-        out.append(f'<span class="{CLASSES.get(sign, "")}">{lead}{visible(line)}</span>')
-    return mark_safe("".join(out))  # noqa: S308  # escaped by visible
+    with gather_notes() as notes:
+        for sign, line in lines:
+            if is_budget_spent():
+                break
+            lead = "… " if sign == SAME else f"{sign} "
+            # The count of equal lines is our own sentence.
+            text = reveal(line) if sign == SAME else visible(line)
+            out.append(f'<span class="{CLASSES.get(sign, "")}">{lead}{text}</span>')
+    return mark_safe("".join(out) + notes.render())  # noqa: S308  # escaped by visible
+
+
+def _count_equal(old: Sequence[str], new: Sequence[str]) -> int:
+    """How many lines both start with."""
+    pairs = enumerate(zip(old, new, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(old), len(new)))
+
+
+def _list_differing(old: list[str], new: list[str]) -> list[Line]:
+    """The lines that only one side has, each side in its order; MOST_DIFFERING of each."""
+    words = f"{len(old):,} lines became {len(new):,}; these are on one side only"
+    lines: list[Line] = [(SAME, words)]
+    for sign, these, others in (("-", old, new), ("+", new, old)):
+        surplus = Counter(these) - Counter(others)
+        differing: list[Line] = []
+        for line in these:
+            if surplus[line] > 0:
+                surplus[line] -= 1
+                differing.append((sign, line))
+        lines += differing[:MOST_DIFFERING]
+        if more := differing[MOST_DIFFERING:]:
+            lines.append((SAME, f"{len(more):,} more of these"))
+    return lines
 
 
 def _lines(value: Any) -> list[str]:
@@ -63,10 +110,11 @@ def _lines(value: Any) -> list[str]:
 
 
 def _hunks(old: list[str], new: list[str]) -> Iterator[list[Line]]:
+    """The diff of lines of which neither the first nor the last are equal."""
     matcher = SequenceMatcher(None, old, new, autojunk=False)
     for kind, first, last, begin, end in matcher.get_opcodes():
         if kind == "equal":
-            yield _fold_equal_lines(old[first:last], at_start=first == 0, at_end=last == len(old))
+            yield _fold_equal_lines(old[first:last], at_start=False, at_end=False)
         else:
             yield [*(("-", line) for line in old[first:last])]
             yield [*(("+", line) for line in new[begin:end])]

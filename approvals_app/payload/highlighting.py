@@ -4,7 +4,7 @@ from django.utils.safestring import SafeString, mark_safe
 from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Generic, Keyword, Name, Number, Operator, String, _TokenType
 
-from audit_app.base.text_safety import visible
+from audit_app.base.text_safety import gather_notes, visible
 
 LONGEST = 10_000
 """Each token takes 40 bytes of markup and some microseconds."""
@@ -28,13 +28,16 @@ def highlight_code(text: str, language: str) -> SafeString:
 
     Text longer than LONGEST characters is not highlighted.
     """
-    inner: str = visible(text)
-    if len(text) <= LONGEST:
-        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
-        # get_tokens() strips a byte order mark, for example, and would so hide it.
-        tokens = lexer.get_tokens_unprocessed(text)
-        inner = "".join(_piece(kind, piece) for _, kind, piece in tokens)
-    return mark_safe(f'<pre tabindex="0" class="o-code">{inner}</pre>')  # noqa: S308  # escaped
+    with gather_notes() as notes:
+        if len(text) <= LONGEST:
+            lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+            # get_tokens() strips a byte order mark, for example, and would so hide it.
+            tokens = lexer.get_tokens_unprocessed(text)
+            inner = "".join(_piece(kind, piece) for _, kind, piece in tokens)
+        else:
+            inner = visible(text)
+    html = f'<pre tabindex="0" class="o-code">{inner}</pre>{notes.render()}'
+    return mark_safe(html)  # noqa: S308  # escaped by visible
 
 
 def _piece(kind: _TokenType, text: str) -> str:

@@ -214,6 +214,36 @@ def test_what_comes_in_is_run(line: str) -> None:
 )
 def test_destroying(line: str) -> None:
     assert any(each.startswith("danger destroys") for each in say_command(line))
+    # What the page calls destroying, a policy must be able to ask for.
+    assert read_traits(line)["destroys"] == 1
+
+
+def read_traits(line: str) -> dict[str, Any]:
+    traits: dict[str, Any] = summarize_data({"command": line}).traits
+    return traits
+
+
+def test_each_command_that_destroys_counts() -> None:
+    assert read_traits("ls / ; rm -rf /srv/a && rm -rf /srv/b")["destroys"] == 2
+    assert read_traits("ls /srv")["destroys"] == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "curl -s https://example.com/x | sh",
+        "python3 -c 'print(1)'",
+        "$TOOL --all",
+        "echo ${",
+    ],
+)
+def test_what_is_not_read_is_partial(line: str) -> None:
+    assert read_traits(line)["partial"] is True
+
+
+@pytest.mark.parametrize("line", ["ls -la", "git log | head", "kubectl get pods"])
+def test_what_is_read_is_whole(line: str) -> None:
+    assert read_traits(line)["partial"] is False
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from approvals_app.payload.facts import find
 from approvals_app.payload.kinds import _ddl, statement
-from approvals_app.payload.kinds._sql_text import normalize, split_statements
+from approvals_app.payload.kinds._sql_text import cut_statements, normalize
 from tests.payloads.reading import facts_of, load, say, summarize_data
 
 pytestmark = pytest.mark.pure
@@ -204,7 +204,7 @@ def test_statements_are_cut_outside_texts_names_and_comments() -> None:
     sql = (
         """SELECT 'a;b'; DELETE FROM "c;d"; DO $x$ BEGIN; END $x$; -- e; f\n/* g; h */ ; SELECT 1"""
     )
-    assert [each.split()[0] for each in split_statements(sql)] == [
+    assert [each.split()[0] for each in cut_statements(sql, False, 9)[0]] == [
         "SELECT",
         "DELETE",
         "DO",

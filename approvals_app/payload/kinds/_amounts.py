@@ -58,6 +58,7 @@ REVOLUT: Final = Api("Revolut", False, {})
 PAIN: Final = Api("ISO 20022", False, {})
 CENTS: Final = Api("", True, {})
 """A member whose name says that it is in minor units: ``amount_cents``."""
+MOST_WHOLE: Final = 10**20
 
 HOSTS: Final = (
     ("api.stripe.com", STRIPE),
@@ -75,7 +76,14 @@ STRIPE_ID: Final = re.compile(
 )
 STRIPE_OBJECTS: Final = name_set(
     "charge refund payment_intent payout transfer transfer_reversal invoice invoiceitem price "
-    "checkout.session topup credit_note application_fee balance_transaction dispute"
+    "checkout.session topup credit_note application_fee balance_transaction dispute "
+    "source_transaction customer_balance_transaction customer_cash_balance_transaction "
+    "climate.order financial_connections.transaction issuing.authorization issuing.dispute "
+    "issuing.transaction tax.calculation tax.transaction shipping_rate payment_record "
+    "payment_attempt_record reserve.hold reserve.release treasury.credit_reversal "
+    "treasury.debit_reversal treasury.inbound_transfer treasury.outbound_payment "
+    "treasury.outbound_transfer treasury.received_credit treasury.received_debit "
+    "treasury.transaction"
 )
 STRIPE_MEMBERS: Final = name_set(
     "id charge payment_intent destination customer payment_method source invoice transfer "
@@ -109,7 +117,12 @@ AMOUNTS: Final = name_list(
 )
 """Names of members that hold an amount, without case and separators, the main ones first."""
 PER_PIECE: Final = name_set("pricedata unitamount unitamountdecimal unitprice price")
-CENT_NAMES: Final = re.compile(r"(?:in)?(?:cents|pence|minor|minorunits|smallestunit)$")
+CENT_ENDS: Final = ("cents", "pence", "minor", "minorunits", "smallestunit")
+CENT_NAMES: Final = re.compile(rf"(?:in)?(?:{'|'.join(CENT_ENDS)})$")
+AMOUNT_NAMES: Final = frozenset(
+    name + between + end for name in AMOUNTS for end in ("", *CENT_ENDS) for between in ("", "in")
+)
+"""Names of members that hold an amount, in whatever unit, without case and separators."""
 CURRENCIES: Final = ("currency", "currencycode", "ccy", "currencyiso", "isocurrency", "@ccy")
 NUMBER: Final = re.compile(r"[+-]?\d[\d.,'’ \u00a0\u202f]*")
 PLAIN: Final = re.compile(r"\d{1,20}(?:\.(\d\d?))?")
@@ -122,20 +135,27 @@ CODED: Final = re.compile(
 class Amount:
     """``numbers`` are its readings in major units: one, two where it is ambiguous, or none.
 
-    ``doubt`` says why it is not certain; ``text`` is how a fact writes it.
+    ``doubt`` says why it is not certain; ``said`` is how a fact writes it if not as its readings.
     """
 
     name: str
     path: Path
     currency: str
     numbers: tuple[Decimal, ...]
-    text: str
+    said: str = ""
     doubt: str = ""
     style: str = ""
 
     @property
+    def text(self) -> str:
+        """How a fact writes it; in most of thousands of amounts nobody asks."""
+        return self.said or " or ".join(format_money(each, self.currency) for each in self.numbers)
+
+    @property
     def largest(self) -> Decimal | None:
         """The reading of the largest size: the careful one."""
+        if len(self.numbers) == 1:
+            return self.numbers[0]
         return max(self.numbers, key=abs, default=None)
 
 
@@ -182,20 +202,46 @@ def _is_stripe(data: Data) -> bool:
     )
 
 
+def may_have_amount(data: Data) -> bool:
+    """Whether a member of ``data`` is called as an amount is."""
+    return bool(read_shape(tuple(data)).amounts)
+
+
 def find_amounts(data: Data, path: Path, api: Api | None) -> list[Amount]:
     """The amounts that are members of ``data``, the main one first."""
-    named = [(name, *split) for name in data if (split := _split_name(name))[0]]
-    if not named:
+    shape = read_shape(tuple(data))
+    if not shape.amounts:
         return []
     found: dict[str, Amount] = {}
-    currency = find_currency(data)
-    for name, stem, cents in named:
+    currency = _take_currency(data, shape.currencies)
+    for name, stem, cents in shape.amounts:
         if stem not in found:
             given = currency or _pair(data, stem)
             amount = _read_member(name, data[name], path, given, cents, api)
             if amount is not None:
                 found[stem] = amount
+    if len(found) < 2:
+        return list(found.values())
     return [found[name] for name in AMOUNTS if name in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the names of an object's members say: the rows of a list have the same ones.
+
+    ``amounts`` are names with their stem and whether they are in cents.
+    """
+
+    amounts: tuple[tuple[str, str, bool], ...]
+    currencies: tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)
+def read_shape(names: tuple[str, ...]) -> Shape:
+    return Shape(
+        tuple((name, *split) for name in names if (split := _split_name(name))[0]),
+        tuple(name for name in names if name.replace("_", "").lower() in CURRENCIES),
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -209,8 +255,13 @@ def _split_name(name: str) -> tuple[str, bool]:
 
 def find_currency(data: Data) -> str:
     """The currency that a member of ``data`` names, in capitals; empty if there is none."""
-    for name, value in data.items():
-        if isinstance(value, str) and name.replace("_", "").lower() in CURRENCIES:
+    return _take_currency(data, read_shape(tuple(data)).currencies)
+
+
+def _take_currency(data: Data, names: tuple[str, ...]) -> str:
+    for name in names:
+        value = data[name]
+        if isinstance(value, str):
             return value.strip().upper()[:12]
     return ""
 
@@ -249,14 +300,17 @@ def _is_number(value: Any) -> bool:
     if isinstance(value, bool):
         return False
     if isinstance(value, str):
-        return len(value) < 2 * MOST_DIGITS and CODED.fullmatch(value.strip()) is not None
+        text = value.strip()
+        if PLAIN.fullmatch(text):
+            return True
+        return len(value) < 2 * MOST_DIGITS and CODED.fullmatch(text) is not None
     return isinstance(value, (int, float))
 
 
 def read_amount(name: str, value: Any, path: Path, currency: str, api: Api | None) -> Amount:
     """Read one number or text. ``api`` tells its unit; None: a plain shape of nobody's."""
     text = str(value).strip()
-    if isinstance(value, str) and (coded := CODED.fullmatch(text)):
+    if isinstance(value, str) and not PLAIN.fullmatch(text) and (coded := CODED.fullmatch(text)):
         currency = (coded[1] or coded[3] or currency).upper().replace("€", "EUR")
         text = coded[2]
     style, numbers = parse_number(text if isinstance(value, str) else value, api)
@@ -272,9 +326,9 @@ def read_amount(name: str, value: Any, path: Path, currency: str, api: Api | Non
     if api is None and whole and not isinstance(value, float) and exponent != 0:
         return _read_unknown(name, path, currency, numbers[0])
     doubt = "" if exponent is not None else _doubt_currency(currency)
-    if exponent is not None and -_exponent(numbers[0]) > exponent:
+    if exponent is not None and _count_decimals(numbers[0], exponent) > exponent:
         doubt = f"{currency} has {exponent or 'no'} decimals"
-    return Amount(name, path, currency, numbers, format_money(numbers[0], currency), doubt, style)
+    return Amount(name, path, currency, numbers, "", doubt, style)
 
 
 def _read_minor(
@@ -291,7 +345,7 @@ def _read_minor(
         text = f"{_write(number)} {currency}"
         return Amount(name, path, currency, (), text, f"{whose} takes whole minor units")
     major = number.scaleb(-exponent)
-    return Amount(name, path, currency, (major,), format_money(major, currency))
+    return Amount(name, path, currency, (major,))
 
 
 def _read_unknown(name: str, path: Path, currency: str, number: Decimal) -> Amount:
@@ -302,6 +356,8 @@ def _read_unknown(name: str, path: Path, currency: str, number: Decimal) -> Amou
     if exponent is None:
         text = f"{_write(number)} {currency}"
         return Amount(name, path, currency, (number,), text, _doubt_currency(currency))
+    if not number:  # nothing, whatever the unit is
+        return Amount(name, path, currency, (number,))
     both = (number, number.scaleb(-exponent))
     return _doubt(name, path, currency, both, "whether it is in minor units is not said")
 
@@ -309,8 +365,7 @@ def _read_unknown(name: str, path: Path, currency: str, number: Decimal) -> Amou
 def _doubt(
     name: str, path: Path, currency: str, numbers: tuple[Decimal, ...], why: str, style: str = ""
 ) -> Amount:
-    text = " or ".join(format_money(each, currency) for each in numbers)
-    return Amount(name, path, currency, numbers, text, why, style)
+    return Amount(name, path, currency, numbers, "", why, style)
 
 
 def _doubt_currency(currency: str) -> str:
@@ -319,11 +374,13 @@ def _doubt_currency(currency: str) -> str:
 
 def parse_number(value: Any, api: Api | None = None) -> tuple[str, tuple[Decimal, ...]]:
     """How ``value`` is written ("." or "," before decimals; empty: neither) and its readings."""
+    if type(value) is int and -MOST_WHOLE < value < MOST_WHOLE:
+        return "", (Decimal(value),)
     if not isinstance(value, str):
         number = _decimal(str(value) if isinstance(value, float) else value)
         return "", () if number is None else (number,)
     if (plain := PLAIN.fullmatch(value)) is not None:
-        return ("." if plain[1] else ""), _decimals(value)
+        return ("." if plain[1] else ""), (Decimal(value),)
     text = re.sub(r"[\s'’\u00a0\u202f]", "", value)
     if not NUMBER.fullmatch(text):
         return "", ()
@@ -371,6 +428,13 @@ def _decimal(value: Any) -> Decimal | None:
 def _exponent(number: Decimal) -> int:
     exponent = number.normalize().as_tuple().exponent
     return exponent if isinstance(exponent, int) else 0
+
+
+def _count_decimals(number: Decimal, enough: int) -> int:
+    """The decimals of ``number``; zeros at the end count only where there are ``enough``."""
+    written = number.as_tuple().exponent
+    plain = isinstance(written, int) and -written <= enough
+    return enough if plain else -_exponent(number)
 
 
 def _write(number: Decimal) -> str:

@@ -43,9 +43,7 @@ class Result:
     def diffs(self) -> list[Mapping[str, Any]]:
         diff = self.members.get("diff")
         return [
-            each
-            for each in (diff if isinstance(diff, list) else [diff])
-            if isinstance(each, Mapping)
+            each for each in (diff if isinstance(diff, list) else [diff]) if isinstance(each, dict)
         ]
 
     @property
@@ -70,26 +68,35 @@ def read(data: Data, path: Path) -> Reading | None:
     ]
     used = {"plays", "stats"} & data.keys()
     total = _count(results, whole)
-    return Reading("ansible", choose_facts(facts, total, path), used, {"destroys": len(removed)})
+    traits = {"destroys": len(removed)}
+    headline = _write_headline(results, len(removed))
+    return Reading("ansible", choose_facts(facts, total), used, traits, headline)
+
+
+def _write_headline(results: list[Result], removed: int) -> str:
+    changed = [each for each in results if each.is_changed]
+    hosts, tasks = (len({getattr(each, name) for each in changed}) for name in ("host", "task"))
+    if not changed:
+        return f"Change none of {count(len({each.host for each in results}), 'host')}"
+    text = f"{count(hosts, 'host')} by {count(tasks, 'task')} of Ansible"
+    return f"Remove {removed:,}, change {text}" if removed else f"Change {text}"
 
 
 def _list_tasks(play: Any) -> list[Mapping[str, Any]]:
-    tasks = list_of(play, "tasks") if isinstance(play, Mapping) else []
+    tasks = list_of(play, "tasks") if isinstance(play, dict) else []
     return [
-        each
-        for each in tasks
-        if isinstance(each, Mapping) and isinstance(each.get("hosts"), Mapping)
+        each for each in tasks if isinstance(each, dict) and isinstance(each.get("hosts"), dict)
     ]
 
 
 def _walk_results(data: Data, whole: Path) -> Iterator[Result]:
     for play_place, play in enumerate(list_of(data, "plays")):
-        for place, task in enumerate(list_of(play, "tasks") if isinstance(play, Mapping) else []):
-            hosts = task.get("hosts") if isinstance(task, Mapping) else None
-            about = task.get("task") if isinstance(task, Mapping) else None
-            about = about if isinstance(about, Mapping) else {}
-            for host, members in hosts.items() if isinstance(hosts, Mapping) else []:
-                if isinstance(members, Mapping):
+        for place, task in enumerate(list_of(play, "tasks") if isinstance(play, dict) else []):
+            hosts = task.get("hosts") if isinstance(task, dict) else None
+            about = task.get("task") if isinstance(task, dict) else None
+            about = about if isinstance(about, dict) else {}
+            for host, members in hosts.items() if isinstance(hosts, dict) else []:
+                if isinstance(members, dict):
                     at = (*whole, play_place, "tasks", place, "hosts", host)
                     action = members.get("action") or about.get("action") or ""
                     name = clip(str(about.get("name") or action or "a task"))
@@ -101,7 +108,7 @@ def _split_loop(result: Result) -> Iterator[Result]:
     items = [
         (place, each)
         for place, each in enumerate(list_of(result.members, "results"))
-        if isinstance(each, Mapping)
+        if isinstance(each, dict)
     ]
     if not items:
         yield result
@@ -122,8 +129,8 @@ def _tell_failures(results: list[Result], data: Data, path: Path) -> list[Group]
     stats = data.get("stats")
     counted: Things = [
         (f"{host}: {counts[name]} {name}", (*path, "stats", host, name))
-        for host, counts in (stats.items() if isinstance(stats, Mapping) else [])
-        if isinstance(counts, Mapping)
+        for host, counts in (stats.items() if isinstance(stats, dict) else [])
+        if isinstance(counts, dict)
         for name in ("failures", "unreachable")
         if isinstance(counts.get(name), int) and counts[name] > 0
     ]
@@ -153,16 +160,16 @@ def _list_removed(results: list[Result]) -> Things:
 
 def _describe_removed(diff: Mapping[str, Any]) -> str:
     before, after = diff.get("before"), diff.get("after")
-    if not isinstance(after, Mapping) or after.get("state") != "absent":
+    if not isinstance(after, dict) or after.get("state") != "absent":
         return ""
-    old = before if isinstance(before, Mapping) else {}
+    old = before if isinstance(before, dict) else {}
     text = clip(str(after.get("path") or old.get("path") or "a thing"))
     state = old.get("state")
     inside = old.get("path_content")
     sizes = [
         count(len(names), one, many)
         for key, one, many in (("directories", "directory", "directories"), ("files", "file", ""))
-        if isinstance(inside, Mapping) and (names := inside.get(key)) and isinstance(names, list)
+        if isinstance(inside, dict) and (names := inside.get(key)) and isinstance(names, list)
     ]
     content = f" with {' and '.join(sizes)}" if sizes else ""
     return f"{text}, a {state}{content}" if isinstance(state, str) else text
@@ -170,8 +177,8 @@ def _describe_removed(diff: Mapping[str, Any]) -> str:
 
 def _arguments_of(result: Result) -> Mapping[str, Any]:
     invocation = result.members.get("invocation")
-    arguments = invocation.get("module_args") if isinstance(invocation, Mapping) else None
-    return arguments if isinstance(arguments, Mapping) else {}
+    arguments = invocation.get("module_args") if isinstance(invocation, dict) else None
+    return arguments if isinstance(arguments, dict) else {}
 
 
 def _list_opened(results: list[Result]) -> Things:
@@ -235,20 +242,21 @@ def _tell_changes(results: list[Result], whole: Path) -> list[Group]:
     if hosts:
         texts = [f"{host} ({number:,})" for host, number in hosts.items()]
         facts += tell("hosts that change", [(f"{len(hosts):,}: {name_some(texts)}", whole)], whole)
-        texts = [_describe_task(name, changed) for name in tasks]
+        headers = _find_headers(changed)
+        texts = [f"{name} ({headers[name]})" if name in headers else name for name in tasks]
         facts += tell("tasks that change", [(f"{len(tasks):,}: {name_some(texts)}", whole)], whole)
     return facts
 
 
-def _describe_task(name: str, changed: list[Result]) -> str:
-    headers = [
-        str(header)
-        for each in changed
-        if each.task == name
-        for diff in each.diffs
-        if (header := diff.get("before_header"))
-    ]
-    return f"{name} ({headers[0]})" if headers else name
+def _find_headers(changed: list[Result]) -> dict[str, str]:
+    """The file that each task changes, where its difference names one."""
+    headers: dict[str, str] = {}
+    for each in changed:
+        if each.task not in headers:
+            for diff in each.diffs:
+                if header := diff.get("before_header"):
+                    headers.setdefault(each.task, str(header))
+    return headers
 
 
 def _count(results: list[Result], whole: Path) -> list[Group]:

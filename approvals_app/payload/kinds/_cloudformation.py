@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from approvals_app.payload.facts import Data, Level, Path, Reading, clip, name_some
+from approvals_app.payload.facts import Data, Level, Path, Reading, clip, name_some, write_headline
 from approvals_app.payload.kinds._resources import (
     MOST_OF_NAME,
     Exposures,
@@ -71,15 +71,33 @@ def read(data: Data, path: Path) -> Reading | None:
     used = {"Changes", "Status", "ExecutionStatus", "StackName", "ChangeSetName", "NextToken"}
     return Reading(
         "change set",
-        choose_facts(facts, total, path),
+        choose_facts(facts, total),
         used & data.keys(),
-        {"destroys": sum(_destroys(change) for change, _ in changes)},
+        {
+            "destroys": sum(_destroys(change) for change, _ in changes),
+            "forgets": sum(_goes(change) and not _destroys(change) for change, _ in changes),
+        },
+        _write_headline([change for change, _ in changes]),
     )
 
 
+def _write_headline(changes: list[Mapping[str, Any]]) -> str:
+    deeds = {
+        "remove": [each for each in changes if each["Action"] == "Remove"],
+        "replace": [each for each in changes if _is_replaced(each)],
+        "change": [e for e in changes if e["Action"] == "Modify" and not _is_replaced(e)],
+        "import": [each for each in changes if each["Action"] == "Import"],
+        "create": [each for each in changes if each["Action"] == "Add" and not _is_replaced(each)],
+    }
+    done = [each for some in deeds.values() for each in some]
+    only = _name(done[0]) if len(done) == 1 else ""
+    numbers = {verb: len(some) for verb, some in deeds.items()}
+    return write_headline(numbers, len(changes), "resource", only)
+
+
 def _get_resource(entry: Any) -> Mapping[str, Any] | None:
-    change = entry.get("ResourceChange") if isinstance(entry, Mapping) else None
-    return change if isinstance(change, Mapping) and "Action" in change else None
+    change = entry.get("ResourceChange") if isinstance(entry, dict) else None
+    return change if isinstance(change, dict) and "Action" in change else None
 
 
 def _is_replaced(change: Mapping[str, Any]) -> bool:
@@ -89,8 +107,11 @@ def _is_replaced(change: Mapping[str, Any]) -> bool:
 
 def _destroys(change: Mapping[str, Any]) -> bool:
     """Whether the resource goes for certain; ``Conditional`` is told, not counted."""
-    goes = change.get("Action") == "Remove" or _is_replaced(change)
-    return goes and change.get("PolicyAction") not in KEEPS
+    return _goes(change) and change.get("PolicyAction") not in KEEPS
+
+
+def _goes(change: Mapping[str, Any]) -> bool:
+    return change.get("Action") == "Remove" or _is_replaced(change)
 
 
 def _name(change: Mapping[str, Any]) -> str:
@@ -162,7 +183,7 @@ def _list_targets(change: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [
         target
         for detail in list_of(change, "Details")
-        if isinstance(detail, Mapping) and isinstance(target := detail.get("Target"), Mapping)
+        if isinstance(detail, dict) and isinstance(target := detail.get("Target"), dict)
     ]
 
 
@@ -282,7 +303,7 @@ def _describe_update(change: Mapping[str, Any]) -> str:
 
 def _tell_stack(data: Data, path: Path) -> list[Group]:
     stack, name = data.get("StackName"), data.get("ChangeSetName")
-    if not isinstance(stack, str):
+    if not isinstance(stack, str) or not stack.strip():
         return []
     text = f"{stack}, by the change set {name}" if isinstance(name, str) else stack
     return tell("stack", [(clip(text, 160), (*path, "StackName"))], path)

@@ -5,7 +5,15 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from approvals_app.payload.facts import Data, Level, Path, Reading, format_path, name_some
+from approvals_app.payload.facts import (
+    Data,
+    Level,
+    Path,
+    Reading,
+    format_path,
+    name_some,
+    write_headline,
+)
 from approvals_app.payload.kinds._resources import (
     Group,
     Things,
@@ -40,7 +48,7 @@ def read(data: Data, path: Path) -> Reading | None:
 
 def _name_change(entry: Any) -> str:
     """A key of COUNTED; empty if this is no object of Kubernetes that changes."""
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("kind"), str):
+    if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str):
         return ""
     change = entry.get("change", entry.get("changeType"))
     return change if isinstance(change, str) and change in COUNTED else ""
@@ -67,10 +75,22 @@ def _read_entries(entries: list[Any], member: str, path: Path) -> Reading:
     texts = [f"{counts[name]:,} {words}" for name, words in COUNTED.items() if counts[name]]
     return Reading(
         "helm",
-        choose_facts(facts, tell("objects", [(", ".join(texts), whole)], whole), path),
+        choose_facts(facts, tell("objects", [(", ".join(texts), whole)], whole)),
         {member},
         {"destroys": len(removed)},
+        _write_headline([each for each, _ in changes]),
     )
+
+
+def _write_headline(changes: list[Mapping[str, Any]]) -> str:
+    counts = Counter(_name_change(each) for each in changes)
+    deeds = {
+        "remove": counts["REMOVE"],
+        "change": len(changes) - counts["REMOVE"] - counts["ADD"],
+        "add": counts["ADD"],
+    }
+    only = _name(changes[0]) if len(changes) == 1 else ""
+    return write_headline(deeds, len(changes), "Kubernetes object", only)
 
 
 def _name(entry: Mapping[str, Any]) -> str:
@@ -98,7 +118,7 @@ def _list_differences(entry: Mapping[str, Any]) -> list[tuple[Path, Any, Any]]:
     return [
         (_path_of(each), each.get("oldValue"), each.get("newValue"))
         for each in list_of(entry, "changes")
-        if isinstance(each, Mapping)
+        if isinstance(each, dict)
     ]
 
 

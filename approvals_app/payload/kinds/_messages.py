@@ -8,7 +8,7 @@ import base64
 import binascii
 import email
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, replace
 from email.errors import MessageError
 from email.header import decode_header
@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from approvals_app.payload.facts import Data, Path
 from approvals_app.payload.kinds._amounts import name_set, normalize
+from approvals_app.payload.walking import DEEPEST
 
 ROLES: Final = {
     **dict.fromkeys(name_set("to toaddresses torecipients recipients recipient"), "to"),
@@ -51,11 +52,13 @@ HEADERS: Final = re.compile(r"\s{0,9}[A-Za-z][A-Za-z0-9-]{0,60}:[^\n]*\n")
 TYPES: Final = name_set("type contenttype mimetype")
 KNOWN: Final = ROLES.keys() | TEXTS | HTMLS | EITHER | RAW | ATTACHMENTS | TEMPLATES | {"subject"}
 """The members of a mail."""
-DEEPEST: Final = 30
+WHOLE: Final = EITHER | RAW
+GOES: Final = frozenset(name for name, role in ROLES.items() if role in RECIPIENTS)
+CONTENTS: Final = TEXTS | HTMLS | TEMPLATES | ATTACHMENTS | {"subject"}
 MOST_NESTED: Final = 50
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Person:
     """An address in one role: ``to``, ``cc``, ``bcc``, ``envelope``, ``reply_to`` or ``from``.
 
@@ -65,11 +68,12 @@ class Person:
     role: str
     address: str
     path: Path
+    domain: str = field(init=False)
+    """In lower case; empty if the address has none."""
 
-    @property
-    def domain(self) -> str:
-        """In lower case; empty if the address has none."""
-        return self.address.rpartition("@")[2].lower() if "@" in self.address else ""
+    def __post_init__(self) -> None:
+        _, sign, domain = self.address.rpartition("@")
+        self.domain = domain.lower() if sign else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +108,20 @@ class Mail:
         return [each for each in self.people if each.role in RECIPIENTS]
 
     @property
+    def goes_to_somebody(self) -> bool:
+        return any(each.role in RECIPIENTS for each in self.people)
+
+    @property
     def is_whole(self) -> bool:
         """Whether it can be sent: it goes to somebody and says something."""
-        return bool(self.recipients and (self.bodies or self.templates))
+        return bool(self.bodies or self.templates) and self.goes_to_somebody
 
     @property
     def is_mail(self) -> bool:
         """Whether it is a mail, and no message of a chat or transfer ``to`` an account."""
         has_content = bool(self.subjects or self.bodies or self.templates or self.attachments)
         by_mail = bool(self.subjects) or any("@" in each.address for each in self.people)
-        return bool(self.recipients) and has_content and by_mail
+        return has_content and by_mail and self.goes_to_somebody
 
     def add(self, other: "Mail") -> None:
         self.people += other.people
@@ -123,9 +131,11 @@ class Mail:
         self.templates += other.templates
 
 
-def may_be_mail(data: Data) -> bool:
-    """Whether ``data`` has a member of a mail, or one that a service puts around mails."""
-    return any(_plain(name) in KNOWN or _plain(name) in CONTAINERS for name in data)
+def may_hold_mails(names: Set[str]) -> bool:
+    """Whether a payload with these plain names may hold somebody's mail, or a whole one as text."""
+    if not WHOLE.isdisjoint(names):
+        return True
+    return not (GOES.isdisjoint(names) or CONTENTS.isdisjoint(names))
 
 
 @lru_cache(maxsize=4096)
@@ -365,6 +375,11 @@ def _read_raw(value: Any, path: Path) -> tuple[bytes, Path] | None:
         return None
     known = any(name in b"\n" + head for name in (b"\nto:", b"\nsubject:", b"\nfrom:", b"\nbcc:"))
     return (raw, where) if known else None
+
+
+def is_raw_mail(value: Any) -> bool:
+    """Whether ``value`` is a whole mail as a text."""
+    return isinstance(value, str) and _read_raw(value, ()) is not None
 
 
 def _decode_base64(text: str) -> bytes | None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
 from approvals_app.payload.facts import Data, Path, clip
 from approvals_app.payload.kinds._amounts import (
+    AMOUNT_NAMES,
     PAIN,
     PER_PIECE,
     TOTALS,
@@ -15,11 +17,13 @@ from approvals_app.payload.kinds._amounts import (
     detect_api,
     find_amounts,
     find_currency,
+    may_have_amount,
     name_set,
     normalize,
     rank_names,
     read_amount,
 )
+from approvals_app.payload.walking import DEEPEST
 
 PAYEES: Final = rank_names(
     "payee recipient beneficiary creditor to receiver counterparty vendor supplier cdtr payto "
@@ -33,8 +37,10 @@ ACCOUNTS: Final = rank_names(
 )
 STRONG: Final = frozenset(list(PAYEES)[:11]) | name_set("recipientid payeename recipientname")
 """Members that only a payment has."""
-UNRANKED: Final = 1_000
-NOBODY: Final = (UNRANKED, "")
+MOST_PAYMENTS: Final = 12_000
+"""So many objects with an amount are read: a list of payments of 1 MB."""
+ZERO: Final = Decimal(0)
+HOLDERS: Final = frozenset([dict, list])
 PAYERS: Final = name_set(
     "debtor dbtr dbtracct debtoraccount debtoriban from source sender payer ordering "
     "sourceaccount fromaccount payeraccount orderingcustomer"
@@ -81,10 +87,21 @@ class Payment:
     times: int = 1
     collects: bool = False
     parts: list["Payment"] = field(default_factory=list)
+    main: Amount = field(init=False)
+    total: Decimal = field(init=False)
+    """What it amounts to, at the larger reading; 0 if it is not known."""
+    size: Decimal = field(init=False)
 
-    @property
-    def main(self) -> Amount:
-        return self.amounts[0]
+    def __post_init__(self) -> None:
+        self.main = self.amounts[0]
+        self.total = self.main.largest or ZERO
+        self.size = abs(self.total)
+
+    def multiply(self, times: int) -> None:
+        """Note that it is paid so many times."""
+        self.times = times
+        self.total *= times
+        self.size *= times
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +115,27 @@ class Control:
 
 
 @dataclass(slots=True)
+class Limit:
+    """So many objects with an amount are still read; ``reached`` is where the first is not."""
+
+    left: int = MOST_PAYMENTS
+    reached: Path | None = None
+
+    def take(self, path: Path) -> bool:
+        """Whether the object at ``path`` is read."""
+        self.left -= 1
+        if self.left < 0 and self.reached is None:
+            self.reached = path
+        return self.left >= 0
+
+
+@dataclass(slots=True)
 class Batch:
     """Payments in the order in which they stand, and what the payload says of them."""
 
     payments: list[Payment] = field(default_factory=list)
     controls: list[Control] = field(default_factory=list)
-
-
-def is_payment(data: Data, path: Path) -> bool:
-    """Whether ``data`` is a payment or an ISO 20022 message itself, whatever is inside it."""
-    if find_file(data, path) is not None:
-        return True
-    return _read_payment(data, path, detect_api(data)) is not None
+    limit: Limit = field(default_factory=lambda: Limit())
 
 
 def find_payments(value: Any, path: Path, api: Api | None) -> Batch:
@@ -120,7 +146,7 @@ def find_payments(value: Any, path: Path, api: Api | None) -> Batch:
 
 
 def _collect(value: Any, path: Path, api: Api | None, batch: Batch, depth: int) -> None:
-    if depth > 40:
+    if depth > DEEPEST:
         return
     if isinstance(value, list):
         for position, each in enumerate(value):
@@ -136,11 +162,13 @@ def _collect(value: Any, path: Path, api: Api | None, batch: Batch, depth: int) 
 
 
 def _collect_object(value: Data, path: Path, api: Api | None, batch: Batch, depth: int) -> None:
+    if may_have_amount(value) and not batch.limit.take(path):
+        return
     payment = _read_payment(value, path, api)
     consumed = {amount.path[len(path)] for amount in payment.amounts} if payment else set()
-    inside = Batch()
+    inside = Batch(limit=batch.limit)
     for name, each in value.items():
-        if name not in consumed and isinstance(each, (dict, list)):
+        if type(each) in HOLDERS and name not in consumed:
             _collect(each, (*path, name), api, inside, depth + 1)
     if payment is not None and not _is_total(payment, inside):
         payment.parts = inside.payments
@@ -205,7 +233,8 @@ def _read_payment(value: Data, path: Path, api: Api | None) -> Payment | None:
     if not amounts[0].currency and not _is_payment(value, payment, api):
         return None
     if normalize(amounts[0].name) in PER_PIECE:
-        payment.times, payment.payee = _read_times(value), ""
+        payment.multiply(_read_times(value))
+        payment.payee = ""
     return payment
 
 
@@ -225,36 +254,62 @@ def _read_times(value: Data) -> int:
     return times if fits else 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Roles:
+    """Which members may say who is paid: of payees and accounts, the likeliest first."""
+
+    payees: tuple[str, ...]
+    accounts: tuple[str, ...]
+    flags: tuple[str, ...]
+    former: tuple[str, ...]
+    strong: frozenset[str]
+    others: frozenset[str]
+
+
+@lru_cache(maxsize=4096)
+def _read_roles(names: tuple[str, ...]) -> _Roles:
+    plain = [(normalize(name), name) for name in names]
+    return _Roles(
+        tuple(n for _, n in sorted((PAYEES[each], n) for each, n in plain if each in PAYEES)),
+        tuple(n for _, n in sorted((ACCOUNTS[each], n) for each, n in plain if each in ACCOUNTS)),
+        tuple(name for each, name in plain if each in FLAGS),
+        tuple(name for each, name in plain if each in FORMER),
+        frozenset(name for each, name in plain if each in STRONG),
+        frozenset(name for each, name in plain if each in OTHERS),
+    )
+
+
 def _read_people(value: Data, path: Path, payment: Payment, depth: int) -> None:
     """Note who gets ``payment`` and where, from ``value`` and the objects inside it."""
-    # An account beside the party that is paid may be that of the one who pays.
+    roles = _read_roles(tuple(value))
     inside = [
         (name, each)
         for name, each in value.items()
-        if isinstance(each, dict) and normalize(name) not in OTHERS and depth < 4
+        if type(each) is dict and depth < 4 and name not in roles.others
     ]
+    # An account beside the party that is paid may be that of the one who pays.
     for name, each in inside:
-        if normalize(name) in STRONG:
+        if name in roles.strong:
             _read_people(each, (*path, name), payment, depth + 1)
-    account, payee = NOBODY, NOBODY
-    for name, each in value.items():
-        plain = normalize(name)
-        if plain in FLAGS and each is True:
+    for name in roles.flags:
+        if value[name] is True:
             payment.new = payment.new or (*path, name)
-        elif plain in FORMER and isinstance(each, str) and each:
-            payment.former, payment.former_path = each[:80], (*path, name)
-        if isinstance(each, str) and each.strip():
-            payee = min(payee, (PAYEES.get(plain, UNRANKED), name))
-            account = min(account, (ACCOUNTS.get(plain, UNRANKED), name))
-        elif isinstance(each, int) and not isinstance(each, bool):
-            account = min(account, (ACCOUNTS.get(plain, UNRANKED), name))
-    if account[0] < UNRANKED and not payment.account:
-        payment.account = str(value[account[1]])[:80].strip()
-        payment.account_path = (*path, account[1])
-    if payee[0] < UNRANKED and not payment.payee:
-        payment.payee, payment.payee_path = clip(value[payee[1]], 60), (*path, payee[1])
+    for name in roles.former:
+        if isinstance(value[name], str) and value[name]:
+            payment.former, payment.former_path = value[name][:80], (*path, name)
+    if not payment.account:
+        for name in roles.accounts:
+            each = value[name]
+            if type(each) is int or (isinstance(each, str) and each.strip()):
+                payment.account, payment.account_path = str(each)[:80].strip(), (*path, name)
+                break
+    if not payment.payee:
+        for name in roles.payees:
+            if isinstance(value[name], str) and value[name].strip():
+                payment.payee, payment.payee_path = clip(value[name], 60), (*path, name)
+                break
     for name, each in inside:
-        if normalize(name) not in STRONG:
+        if name not in roles.strong:
             before = payment.payee, payment.payee_path
             _read_people(each, (*path, name), payment, depth + 1)
             if normalize(name) in EITHER_WAY:
@@ -266,6 +321,8 @@ def _read_people(value: Data, path: Path, payment: Payment, depth: int) -> None:
 ROOTS: Final = {"CstmrCdtTrfInitn": False, "CstmrDrctDbtInitn": True, "FIToFICstmrCdtTrf": False}
 LISTS: Final = {"CdtTrfTxInf": False, "DrctDbtTxInf": True}
 FILE_MEMBERS: Final = ROOTS.keys() | LISTS.keys() | {"PmtInf"}
+MEMBERS: Final = AMOUNT_NAMES | {normalize(name) for name in FILE_MEMBERS}
+"""One of these, without case and separators, stands in each payload of payments."""
 TEXTS: Final = ("#text", "__text", "_text", "_", "$t", "$text", "value", "Value", "text")
 ATTRIBUTES: Final = ("@Ccy", "_Ccy", "-Ccy", "Ccy", "ccy", "@ccy")
 
@@ -276,9 +333,14 @@ def strip_prefix(name: str) -> str:
     return name.rpartition(":")[2]
 
 
+@lru_cache(maxsize=4096)
+def _is_file(names: tuple[str, ...]) -> bool:
+    return any(strip_prefix(name) in FILE_MEMBERS for name in names)
+
+
 def find_file(data: Data, path: Path) -> tuple[Data, Path, bool] | None:
     """The ISO 20022 message in ``data``: its object, where it stands, whether it collects."""
-    if not any(strip_prefix(name) in FILE_MEMBERS for name in data):
+    if not _is_file(tuple(data)):
         return None
     for name, each in data.items():
         bare = strip_prefix(name)
@@ -297,7 +359,7 @@ def _iterate(data: Any, path: Path, name: str) -> Iterator[tuple[Path, Data]]:
     if not isinstance(data, dict):
         return
     for key, value in data.items():
-        if strip_prefix(key) != name:
+        if key != name and strip_prefix(key) != name:
             continue
         several = value if isinstance(value, list) else None
         for position, each in enumerate(several if several is not None else [value]):
@@ -312,9 +374,11 @@ def _descend(data: Any, path: Path, *names: str) -> tuple[Path, Any] | None:
             data, path = data[0], (*path, 0)
         if not isinstance(data, dict):
             return None
-        key = next((each for each in data if strip_prefix(each) == name), None)
-        if key is None:
-            return None
+        key = name
+        if name not in data:  # it may have the prefix of a namespace
+            key = next((each for each in data if strip_prefix(each) == name), "")
+            if not key:
+                return None
         data, path = data[key], (*path, key)
     if isinstance(data, list) and data:
         data, path = data[0], (*path, 0)
@@ -342,6 +406,8 @@ def _collect_file(data: Data, path: Path, collects: bool, batch: Batch) -> None:
         payments: list[Payment] = []
         for name, direction in LISTS.items():
             for at, each in _iterate(block, where, name):
+                if not batch.limit.take(at):
+                    break
                 payment = _read_transfer(each, at)
                 if payment is not None:
                     payment.collects = collects or direction

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from approvals_app.payload.facts import Data, Level, Path, Reading, clip, name_some
+from approvals_app.payload.facts import Data, Level, Path, Reading, clip, name_some, write_headline
 from approvals_app.payload.kinds._resources import (
     MOST_OF_NAME,
     Group,
@@ -29,6 +29,15 @@ REPLACING: Final = (
 )
 DROPPING: Final = ("discard", "discard-replaced", "remove-pending-replace")
 """Only Pulumi's record of the resource goes."""
+VERBS: Final = {
+    "delete": "delete",
+    "replace": "replace",
+    "discard": "drop from the state",
+    "update": "change",
+    "import": "import",
+    "create": "create",
+}
+"""How the headline says what is done, the gravest first."""
 COUNTED: Final = {
     "delete": "to delete",
     "replace": "to replace",
@@ -92,17 +101,28 @@ def read(data: Data, path: Path) -> Reading | None:
     texts = [f"{counts[does]:,} {words}" for does, words in COUNTED.items() if counts[does]]
     total = tell("resources", [(", ".join(texts) or "none understood", whole)], whole)
     used = {member, "changeSummary", "diagnostics", "maybeCorrupt"} & data.keys()
-    traits = {"destroys": sum(each.destroys for each in steps)}
-    return Reading("preview", choose_facts(facts, total, path), used, traits)
+    gone = [each for each in steps if each.does in ("delete", "replace")]
+    traits = {
+        "destroys": sum(each.destroys for each in gone),
+        "forgets": sum(each.is_kept for each in gone),
+    }
+    headline = _write_headline(steps)
+    return Reading("preview", choose_facts(facts, total), used, traits, headline)
+
+
+def _write_headline(steps: list[Step]) -> str:
+    done = [each for each in steps if each.does in VERBS]
+    deeds = {verb: sum(each.does == does for each in done) for does, verb in VERBS.items()}
+    return write_headline(deeds, len(steps), "resource", done[0].name if len(done) == 1 else "")
 
 
 def _read_step(entry: Any) -> Mapping[str, Any] | None:
     """A step of a preview, or what an event says of one."""
-    if not isinstance(entry, Mapping):
+    if not isinstance(entry, dict):
         return None
     event = entry.get("resourcePreEvent")
-    step = event.get("metadata") if isinstance(event, Mapping) else entry
-    if not isinstance(step, Mapping):
+    step = event.get("metadata") if isinstance(event, dict) else entry
+    if not isinstance(step, dict):
         return None
     is_step = isinstance(step.get("op"), str) and isinstance(step.get("urn"), str)
     return step if is_step else None
@@ -121,7 +141,7 @@ def _list_steps(entries: list[Any], whole: Path) -> tuple[list[Step], Things]:
         step = _read_step(entry)
         if step is None:
             # Events other than those of resources are of no step.
-            if not isinstance(entry, Mapping) or "sequence" not in entry:
+            if not isinstance(entry, dict) or "sequence" not in entry:
                 strange.append((f"entry {place + 1}", at))
             continue
         op = str(step["op"])
@@ -162,7 +182,7 @@ def _split_urn(urn: str) -> tuple[str, str]:
 
 def _object_of(step: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
     for name in names:
-        if isinstance(value := step.get(name), Mapping):
+        if isinstance(value := step.get(name), dict):
             return value
     return {}
 
@@ -178,7 +198,7 @@ def _tell_failures(data: Data, path: Path) -> list[Group]:
         facts += tell("preview failed", [(text, (*path, "maybeCorrupt"))], path, Level.DANGER)
     errors: Things = []
     for place, each in enumerate(list_of(data, "diagnostics")):
-        if isinstance(each, Mapping) and each.get("severity") == "error":
+        if isinstance(each, dict) and each.get("severity") == "error":
             errors.append((str(each.get("message")), (*path, "diagnostics", place)))
     return facts + tell("preview failed", errors, (*path, "diagnostics"), Level.DANGER)
 
@@ -228,7 +248,7 @@ def _describe_replace(step: Step) -> str:
 def _tell_unlisted(data: Data, steps: list[Step], path: Path) -> list[Group]:
     """The preview's own count may know of more than its steps show."""
     counts = data.get("changeSummary")
-    counted = counts.get("delete") if isinstance(counts, Mapping) else None
+    counted = counts.get("delete") if isinstance(counts, dict) else None
     listed = sum("delete" in each.ops for each in steps)
     if not isinstance(counted, int) or counted <= listed:
         return []

@@ -12,17 +12,20 @@ from functools import lru_cache
 from typing import Any, Final
 
 from approvals_app.payload.facts import (
+    MOST_FACTS,
+    MOST_MEMBERS,
+    RANKS,
     Data,
     Fact,
     Level,
     Path,
     Reading,
     clip,
+    fit,
     format_path,
     name_some,
 )
 
-MOST_FACTS: Final = 7
 SENSITIVE: Final = "(sensitive)"
 LONGEST_VALUE: Final = 320
 MOST_OF_NAME: Final = 120
@@ -189,7 +192,7 @@ class Exposures:
 
 def to_word(value: Any) -> str:
     """A value in small letters: ``true``, ``22``; empty for none, objects and lists."""
-    is_word = value is not None and not isinstance(value, (list, Mapping))
+    is_word = value is not None and not isinstance(value, (list, dict))
     return str(value)[:100].lower() if is_word else ""
 
 
@@ -202,7 +205,7 @@ def find_exposures(resource_type: str, value: Any) -> Exposures:
     pending = [value]
     while pending:
         each = pending.pop()
-        if isinstance(each, Mapping):
+        if isinstance(each, dict):
             members = {normalize(key): inner for key, inner in each.items()}
             if _is_outward(members):
                 continue
@@ -230,7 +233,7 @@ def _may_expose(value: Any) -> bool:
     """Whether something can be inside: an object, a list or a policy as a text."""
     if isinstance(value, str):
         return '"Statement"' in value
-    return isinstance(value, (list, Mapping))
+    return isinstance(value, (list, dict))
 
 
 def _is_outward(members: Mapping[str, Any]) -> bool:
@@ -274,7 +277,7 @@ def _list_ports(members: Mapping[str, Any]) -> list[str]:
     allowed = members.get("allow", members.get("allowed"))
     holders = [members, *(allowed if isinstance(allowed, list) else [])]
     for holder in holders:
-        for key in PORTS if isinstance(holder, Mapping) else ():
+        for key in PORTS if isinstance(holder, dict) else ():
             value = holder.get(key)
             ranges += [clip(word, 20) for each in _as_list(value) if (word := to_word(each))]
     return ranges
@@ -302,10 +305,10 @@ def _find_grants(members: Mapping[str, Any]) -> Iterator[str]:
 def _find_open_statements(statements: Any) -> Iterator[str]:
     """Grants to everyone and grants of everything in a policy of AWS."""
     for each in _as_list(statements):
-        if not isinstance(each, Mapping) or each.get("Effect") != "Allow":
+        if not isinstance(each, dict) or each.get("Effect") != "Allow":
             continue
         principal = each.get("Principal")
-        names = principal.values() if isinstance(principal, Mapping) else [principal]
+        names = principal.values() if isinstance(principal, dict) else [principal]
         if any("*" in _as_list(name) for name in names):
             yield "a policy allows everyone" + (
                 " under a condition" if each.get("Condition") else ""
@@ -391,7 +394,7 @@ def compare_values(before: Any, after: Any) -> list[tuple[Path, Any, Any]]:
     pending: list[tuple[Path, Any, Any]] = [((), before, after)]
     while pending:
         path, old, new = pending.pop()
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
+        if isinstance(old, dict) and isinstance(new, dict):
             names = dict.fromkeys([*old, *new])
             pending += [((*path, name), old.get(name), new.get(name)) for name in reversed(names)]
         elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
@@ -411,7 +414,7 @@ def list_marked(value: Any) -> list[Path]:
         path, each = pending.pop()
         if each is True:
             marked.append(path)
-        elif isinstance(each, Mapping):
+        elif isinstance(each, dict):
             pending += [((*path, name), inner) for name, inner in reversed(list(each.items()))]
         elif isinstance(each, list):
             pending += [((*path, place), each[place]) for place in reversed(range(len(each)))]
@@ -425,7 +428,7 @@ def is_marked(path: Path, *masks: Any) -> bool:
         for step in path:
             if each is True:
                 return True
-            if isinstance(each, Mapping):
+            if isinstance(each, dict):
                 each = each.get(step)
             elif isinstance(each, list) and isinstance(step, int) and step < len(each):
                 each = each[step]
@@ -488,7 +491,8 @@ class Group:
         left = len(self.things) - len(names)
         more = f" and {left:,} more" if left else ""
         value = f"{len(self.things):,}: {', '.join(names)}{more}"
-        return Fact(self.label, value, self.whole, self.level)
+        members = tuple(path for _, path in self.things[:MOST_MEMBERS])
+        return Fact(self.label, value, self.whole, self.level, members)
 
     def split(self) -> list[Fact]:
         """A fact for each thing."""
@@ -503,13 +507,12 @@ def tell(label: str, things: Things, whole: Path, level: Level = Level.PLAIN) ->
     return [Group(label, things, whole, level)] if things else []
 
 
-def choose_facts(groups: list[Group], total: list[Group], whole: Path) -> list[Fact]:
+def choose_facts(groups: list[Group], total: list[Group]) -> list[Fact]:
     """At most seven facts, the dangerous first, and ``total`` last.
 
-    What is no plain fact gets a fact for each thing as long as there is room. Groups that do not
-    fit are joined into one fact, so that none is left out.
+    What is no plain fact gets a fact for each thing as long as there is room.
     """
-    ordered = sorted(groups, key=lambda group: list(Level).index(group.level))
+    ordered = sorted(groups, key=lambda group: RANKS[group.level])
     room = MOST_FACTS - len(total)
     spare = room - len(ordered)
     facts: list[Fact] = []
@@ -520,8 +523,4 @@ def choose_facts(groups: list[Group], total: list[Group], whole: Path) -> list[F
             facts += group.split()
         else:
             facts.append(group.join())
-    if len(facts) > room:
-        left = facts[room - 1 :]
-        text = "; ".join(f"{fact.label}: {clip(fact.value)}" for fact in left)
-        facts = [*facts[: room - 1], Fact("and also", text, whole, left[0].level)]
-    return [*facts, *(group.join() for group in total)]
+    return [*fit(facts, room), *(group.join() for group in total)]

@@ -94,6 +94,7 @@ _READ_TYPES: Final = frozenset(
     ("command", "pipeline", "file_redirect", "heredoc_body", "herestring_redirect", "ERROR")
 )
 _SHELL_WORD: Final = re.compile(rf"\b({'|'.join(sorted(SHELLS))}|ssh|eval)\b")
+ROOT_WORDS: Final = frozenset(["sudo", "doas", "su"])
 _RISKY: Final = re.compile(
     r"\b(?:sudo|doas|su|rm|dd|mkfs|shred|curl|wget|ssh|eval|bash|sh|delete|destroy|drop|truncate)\b"
 )
@@ -111,6 +112,7 @@ class Code:
     hosts: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     unread: str = ""
+    may_be_root: bool = False
 
 
 def read_code(text: str, code: Code | None = None, depth: int = 0) -> Code:
@@ -119,7 +121,7 @@ def read_code(text: str, code: Code | None = None, depth: int = 0) -> Code:
     if len(text) > MOST_SIGNS:
         end = text.rfind("\n", 0, MOST_SIGNS) + 1 or MOST_SIGNS
         text, rest = text[:end], text[end:]
-        code.unread = name_unread(rest)
+        skip_code(rest, code)
     root = _parse(text)
     if root is None:
         code.broken.append(text)
@@ -225,10 +227,13 @@ def read_words(words: Sequence[str], code: Code, depth: int = 0) -> None:
             read_words(inner, code, depth + 1)
 
 
-def name_unread(text: str) -> str:
-    """``959,000 characters, with rm, sudo``."""
-    words = ", ".join(dict.fromkeys(_RISKY.findall(text)))
-    return f"{len(text):,} characters" + (f", with {words}" if words else "")
+def skip_code(text: str, code: Code | None = None) -> Code:
+    """Note that ``text`` is not read, and which of its words make that a danger."""
+    code = code or Code()
+    words = dict.fromkeys(_RISKY.findall(text))
+    code.unread = f"{len(text):,} characters" + (f", with {', '.join(words)}" if words else "")
+    code.may_be_root = not ROOT_WORDS.isdisjoint(words)
+    return code
 
 
 def name_program(word: str) -> str:

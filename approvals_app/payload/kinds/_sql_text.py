@@ -6,7 +6,6 @@ Python 3.11.5 (gh-106052) and, with a group inside, raise SystemError up to 3.13
 """
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
 _QUOTED: Final = r"""
@@ -24,6 +23,7 @@ _PLAIN: Final = {
     mysql: re.compile(rf"(?>(?:{skip} | [^;'\"`$/\-\#eE]++ | [^;$] | \$(?!\w*\$))*)", _FLAGS)
     for mysql, skip in ((False, _STANDARD), (True, _MYSQL))
 }
+_EMPTY: Final = re.compile(r"[;\s]*+")
 _DOLLAR_QUOTE: Final = re.compile(r"\$(?:[A-Za-z_]\w*)?\$")
 _BLANKS: Final = {
     # A literal becomes '', a name in quotes stays, a comment goes.
@@ -52,31 +52,40 @@ _TOKEN: Final = re.compile(
 )
 
 
-def split_statements(sql: str, mysql: bool = False) -> Iterator[str]:
-    """The statements of ``sql``, as written, without the comments before them."""
-    for found in _cut(sql, _PLAIN[mysql]):
-        text = found.strip()
-        if text[:1] in ("-", "/", "#"):
-            # A long comment would be all that a reader sees of the statement.
-            text = _COMMENTS[mysql].sub("", text, count=1).strip()
-        if text:
-            yield text
+def cut_statements(sql: str, mysql: bool, most: int) -> tuple[list[str], str]:
+    """The first ``most`` statements of ``sql``, as written, and what is behind them.
 
-
-def _cut(sql: str, plain: re.Pattern[str]) -> Iterator[str]:
+    Without the comments before each, of which a long one would be all that a reader sees of it.
+    """
+    plain, comments = _PLAIN[mysql], _COMMENTS[mysql]
+    statements: list[str] = []
     start = at = 0
     while at < len(sql):
+        if at == start:  # nothing but blanks and semicolons is no statement
+            start = at = _EMPTY.match(sql, at).end()  # type: ignore[union-attr]  # it matches ""
+            if len(statements) >= most and at < len(sql):
+                return statements, sql[at:]
         found = plain.match(sql, at)
         at = found.end() if found else at
-        if sql[at : at + 1] == ";":
-            yield sql[start:at]
+        sign = sql[at : at + 1]
+        if sign == ";":
+            _keep(statements, sql[start:at], comments)
             start = at = at + 1
         elif quote := _DOLLAR_QUOTE.match(sql, at):
             end = sql.find(quote[0], quote.end())
             at = len(sql) if end < 0 else end + len(quote[0])
         else:
             at += 1
-    yield sql[start:]
+    _keep(statements, sql[start:], comments)
+    return statements, ""
+
+
+def _keep(statements: list[str], part: str, comments: re.Pattern[str]) -> None:
+    text = part.strip()
+    if text[:1] in ("-", "/", "#"):
+        text = comments.sub("", text, count=1).strip()
+    if text:
+        statements.append(text)
 
 
 def normalize(statement: str, mysql: bool = False) -> str:

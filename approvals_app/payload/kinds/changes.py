@@ -6,6 +6,7 @@ from typing import Final
 from approvals_app.payload.facts import Data, Path, Reading
 from approvals_app.payload.kinds import _ansible, _cloudformation, _helm, _pulumi
 from approvals_app.payload.kinds._resources import read_text
+from approvals_app.payload.walking import Names
 
 TOOLS: Final[tuple[Callable[[Data, Path], Reading | None], ...]] = (
     _cloudformation.read,
@@ -15,6 +16,19 @@ TOOLS: Final[tuple[Callable[[Data, Path], Reading | None], ...]] = (
 )
 MARKS: Final = ('"ResourceChange"', '"urn:pulumi:', '"plays"', '"changeType"', '"change"')
 """One of these stands in the tools' output where it is sent as a text."""
+
+
+MEMBERS: Final = frozenset(["Changes", "steps", "events", "plays"])
+
+
+def may_read(names: Names) -> bool:
+    """Whether an object with these members may be of one of the tools."""
+    return not MEMBERS.isdisjoint(names.exact)
+
+
+def may_hold_list(names: Names) -> bool:
+    """Whether a payload with these names may hold a list of helm-diff, at whatever member."""
+    return "kind" in names.exact and not names.exact.isdisjoint(("change", "changeType"))
 
 
 def read(data: Data, path: Path) -> Reading | None:

@@ -2,22 +2,29 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from approvals_app.payload.facts import (
+    LONGEST_HEADLINE,
+    MOST_FACTS,
+    RANKS,
     Data,
     Fact,
+    Found,
     Level,
     Path,
     Reading,
+    Text,
     clip,
     count,
     fit,
+    join_alike,
     name_some,
     share_path,
 )
 from approvals_app.payload.kinds import statement
+from approvals_app.payload.kinds._messages import is_raw_mail
 from approvals_app.payload.kinds._shell import (
     INTERPRETERS,
     ROOT,
@@ -25,11 +32,12 @@ from approvals_app.payload.kinds._shell import (
     Code,
     has_flag,
     name_program,
-    name_unread,
     read_code,
     read_words,
     shlex_join,
+    skip_code,
 )
+from approvals_app.payload.walking import Names
 
 LINES: Final = ("command", "cmd", "argv", "Command", "Cmd", "exec", "command_line", "CommandLine")
 SCRIPTS: Final = (
@@ -60,6 +68,17 @@ ROOT_NAMES: Final = (
     *("user", "run_as", "runAs", "runas", "become_user", "remote_user", "username", "User"),
     *("uid", "runAsUser", "run_as_user", "sudo_user", "login"),
 )
+CONTEXTS: Final = ("securityContext", "security_context", "options")
+AS_ROOT: Final = "runs as root"
+FROM_OUTSIDE: Final = "what comes in is run"
+UNREAD: Final = {
+    "not read",
+    "not understood",
+    "runs code that is not read",
+    "program known only when it runs",
+    FROM_OUTSIDE,
+}
+"""What a command may do beyond what was read."""
 YES: Final = ("true", "yes", "1", "on", "root")
 NO: Final = ("false", "no", "0", "off", "", "none", "null")
 MANY_HOSTS: Final = 10
@@ -116,125 +135,218 @@ _UNUSUAL: Final = (
 _SQL_CLIENTS: Final = re.compile(r"psql|mysql|mariadb|sqlite3?|clickhouse(-client)?|sqlcmd|duckdb")
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A command as it stands in the payload: a list of words, or a text for the shell."""
+MEMBERS: Final = frozenset([*LINES, *SCRIPTS, *HOLDERS, "DocumentName"])
 
-    steps: Path
-    text: str
-    words: tuple[str, ...] = ()
+
+def may_read(names: Names) -> bool:
+    """Whether an object with these members may hold commands."""
+    return not MEMBERS.isdisjoint(names.exact)
 
 
 def read(data: Data, path: Path) -> Reading | None:
     """Commands in members such as ``command``, ``argv``, ``script`` and ``steps``."""
-    lines = list(_find_lines(data))
-    if not lines:
-        return None
-    facts: list[Fact] = []
-    used = {str(step) for line in lines for step in line.steps[:1]}
-    destroys = 0
-    read_lines: list[tuple[Path, Code]] = []
+    lines = find(data)
+    readings = read_several([Found(path, data, lines)]) if lines else []
+    return readings[0][1] if readings else None
+
+
+def find(data: Data) -> list[Text]:
+    """The commands in ``data``, in itself and in the steps that it lists."""
+    return list(_find_lines(data))
+
+
+_Signs = dict[tuple[str, Level], dict[str, Path]]
+
+
+@dataclass(slots=True)
+class _Script:
+    """The commands of one object and what they do; ``switch`` makes all of them root."""
+
+    found: Found
+    codes: list[tuple[Path, Code]]
+    inputs: list[Fact]
+    switches: list[Fact]
+    hosts: list[Fact]
+    switch: bool
+
+    @property
+    def as_root(self) -> bool:
+        return self.switch or any(code.as_root or code.may_be_root for _, code in self.codes)
+
+
+def read_several(objects: Sequence[Found]) -> list[tuple[Path, Reading]]:
+    """Read all commands of a payload; the first reading says what all of them do."""
     left = MOST_SIGNS
-    for at, line in enumerate(lines):
+    scripts = []
+    for each in objects:
+        script, left = _read_script(each, left)
+        scripts.append(script)
+    facts, traits = _tell_scripts(scripts)
+    readings = [(each.found.path, Reading("command", used=_find_used(each))) for each in scripts]
+    first = readings[0][1]
+    first.facts = _choose(facts)
+    first.headline = _write_headline(scripts, facts)
+    first.traits = traits
+    return readings
+
+
+def _read_script(found: Found, left: int) -> tuple[_Script, int]:
+    """What the commands of ``found`` do, and how many more characters are read after them."""
+    data, path = found.data, found.path
+    codes: list[tuple[Path, Code]] = []
+    for at, line in enumerate(found.texts):
         if left <= 0:
-            rest = "\n".join(each.text for each in lines[at:])
-            read_lines.append(((*path, *line.steps), Code(unread=name_unread(rest))))
+            rest = "\n".join(each.text for each in found.texts[at:])
+            codes.append(((*path, *line.steps), skip_code(rest)))
             break
         left -= len(line.text) + 100
-        read_lines.append(((*path, *line.steps), _read_line(line)))
-    shells = any(name_program(words[0]) in SHELLS for _, c in read_lines for words in c.commands)
+        codes.append(((*path, *line.steps), _read_line(line)))
+    shells = any(name_program(words[0]) in SHELLS for _, c in codes for words in c.commands)
+    inputs = []
     for name in INPUTS:
-        if isinstance(data.get(name), str) and data[name]:
-            used.add(name)
+        if isinstance(data.get(name), str) and data[name].strip():
             if shells:
-                read_lines.append(((*path, name), read_code(data[name])))
-            facts.append(Fact(name, clip(data[name], 160), (*path, name)))
-    root = any(code.as_root for _, code in read_lines)
-    switches, switched = _read_switches(data, path)
-    root = root or switched
-    facts += switches
-    facts += _tell(read_lines)
-    for where, code in read_lines[:200]:
-        for fact, number in _read_sql(code, where):
-            facts.append(fact)
-            destroys += number
-    facts += _tell_hosts(data, path, read_lines)
-    facts.append(_tell_line(lines, path))
-    programs = dict.fromkeys(
-        name_program(words[0]) for _, code in read_lines for words in code.commands
-    )
+                codes.append(((*path, name), read_code(data[name])))
+            inputs.append(Fact(name, clip(data[name], 160), (*path, name)))
+    switches, switch = _read_switches(data, path)
+    hosts = list(_tell_hosts(data, path, codes))
+    return _Script(found, codes, inputs, switches, hosts, switch), left
+
+
+def _tell_scripts(scripts: list[_Script]) -> tuple[list[Fact], dict[str, Any]]:
+    """The facts of all scripts, and what policies ask of them."""
+    codes = [each for script in scripts for each in script.codes]
+    facts = [fact for each in scripts for fact in (*each.inputs, *each.switches)]
+    signs = _group_signs(codes)
+    facts += _tell(signs)
+    destroys = len(signs.get(("destroys", Level.DANGER), ()))
+    for fact, number in _read_clients(codes):
+        facts.append(fact)
+        destroys += number
+    facts += [fact for each in scripts for fact in each.hosts]
+    facts.append(_tell_line([each.found for each in scripts]))
+    programs = dict.fromkeys(name_program(words[0]) for _, code in codes for words in code.commands)
     if programs:
-        label = "program" if len(programs) == 1 else f"{len(programs)} programs"
-        where = share_path([where for where, _ in read_lines])
+        label = "program" if len(programs) == 1 else f"{len(programs):,} programs"
+        where = share_path([where for where, _ in codes])
         facts.append(Fact(label, name_some(list(programs), 12), where))
-    for name in PLACES:
-        if isinstance(data.get(name), str) and data[name]:
+    for script in scripts:
+        data, path = script.found.data, script.found.path
+        for name in _places_of(data):
             facts.append(Fact(name.replace("_", " "), clip(data[name]), (*path, name)))
-    told = {str(fact.path[len(path)]) for fact in facts if len(fact.path) > len(path)}
-    return Reading(
-        "command",
-        _choose(facts),
-        {name for name in used | told | {*ARGUMENTS, *HOSTS} if name in data},
-        {"as_root": root, "destroys": destroys},
+    traits = {
+        "as_root": any(each.as_root for each in scripts),
+        "destroys": destroys,
+        "partial": any(label in UNREAD for label, _ in signs),
+    }
+    return join_alike(facts), traits
+
+
+def _places_of(data: Data) -> list[str]:
+    return [name for name in PLACES if isinstance(data.get(name), str) and data[name].strip()]
+
+
+def _find_used(script: _Script) -> set[str]:
+    data, path = script.found.data, script.found.path
+    told = {each.steps[0] for each in script.found.texts}
+    facts = [*script.inputs, *script.switches, *script.hosts]
+    told |= {fact.path[len(path)] for fact in facts if len(fact.path) > len(path)}
+    told |= {*_places_of(data), *ARGUMENTS, *HOSTS}
+    return {str(name) for name in told if name in data}
+
+
+def _write_headline(scripts: list[_Script], facts: list[Fact]) -> str:
+    """The gravest command, as it stands; root and many hosts before it."""
+    lines = {
+        (*each.found.path, *line.steps): (each, line)
+        for each in reversed(scripts)
+        for line in reversed(each.found.texts)
+    }
+    worst = sorted(facts, key=lambda fact: RANKS[fact.level])
+    beside = {path[:-1]: path for path in lines}
+    places = [_leave_context(path) for fact in worst for path in (fact.path, *fact.members[:1])]
+    found = (path if path in lines else beside.get(path[:-1]) for path in places)
+    start = next(filter(None, found), next(reversed(lines)))
+    script, line = lines[start]
+    root = any(code.as_root for where, code in script.codes if where == start) or any(
+        start[: len(switch)] == switch
+        for switch in (_leave_context(f.path)[:-1] for f in script.switches if f.label == AS_ROOT)
     )
+    hosts = next(
+        (f" on {f.value.partition(':')[0]}" for f in script.hosts if f.label == "runs on"), ""
+    )
+    begin = f"Run{' as root' if root else ''}{hosts}: "
+    rest = f", and {count(len(lines) - 1, 'more command')}" if len(lines) > 1 else ""
+    return f"{begin}{clip(line.text, LONGEST_HEADLINE - len(begin + rest))}{rest}"
+
+
+def _leave_context(path: Path) -> Path:
+    """The path of a member of a security context as if it stood beside the command."""
+    return (*path[:-2], path[-1]) if path[-2:-1] and path[-2] in CONTEXTS else path
 
 
 def _choose(facts: list[Fact]) -> list[Fact]:
     """At most seven, the most dangerous first, the whole line always."""
     whole = next(fact for fact in facts if fact.label in ("command", "commands"))
-    others = fit([fact for fact in facts if fact is not whole], 6)
+    others = fit([fact for fact in facts if fact is not whole], MOST_FACTS - 1)
     return fit([*others, whole])
 
 
-def _find_lines(data: Data, steps: Path = (), depth: int = 3) -> Iterator[_Line]:
+def _find_lines(data: Data, steps: Path = (), depth: int = 3) -> Iterator[Text]:
+    present = data.keys() & MEMBERS
+    if not present:
+        return
     for name in LINES:
-        yield from _lines_of(data, name, steps)
+        if name in present:
+            yield from _lines_of(data, name, steps)
     for name in SCRIPTS:
-        if name == "shell" and "run" in data:
+        if name not in present or (name == "shell" and "run" in data):
             continue  # the name of the shell
-        yield from _scripts_of(data.get(name), (*steps, name))
+        if name == "raw" and is_raw_mail(data[name]):
+            continue  # Gmail's, and no module of Ansible
+        yield from _scripts_of(data[name], (*steps, name))
     for name in HOLDERS:
-        each = data.get(name)
+        each = data.get(name) if name in present else None
         if isinstance(each, list) and depth:
             for at, inner in enumerate(each):
-                if isinstance(inner, Mapping):
+                if isinstance(inner, dict):
                     yield from _find_lines(inner, (*steps, name, at), depth - 1)
                 elif isinstance(inner, str) and name == "steps" and inner.strip():
-                    yield _Line((*steps, name, at), inner)
-    parameters = data.get("Parameters") or data.get("parameters")
-    if isinstance(parameters, Mapping) and "DocumentName" in data:
-        yield from _scripts_of(parameters.get("commands"), (*steps, "Parameters", "commands"))
+                    yield Text((*steps, name, at), inner)
+    if "DocumentName" in present:
+        for name in ("Parameters", "parameters"):
+            if isinstance(parameters := data.get(name), dict):
+                yield from _scripts_of(parameters.get("commands"), (*steps, name, "commands"))
 
 
-def _lines_of(data: Data, name: str, steps: Path) -> Iterator[_Line]:
+def _lines_of(data: Data, name: str, steps: Path) -> Iterator[Text]:
     value = data.get(name)
-    arguments: list[str] = []
-    for each in ARGUMENTS:
-        arguments += _as_words(data.get(each))
-    if isinstance(value, str) and value.strip():
-        more = f" {shlex_join(arguments)}" if arguments else ""
-        plain = bool(arguments) and not re.search(r"\s", value)
-        yield _Line((*steps, name), value + more, (value, *arguments) if plain else ())
+    arguments = [word for each in ARGUMENTS if each in data for word in _as_words(data[each])]
+    if isinstance(value, str):
+        if value.strip():
+            more = f" {shlex_join(arguments)}" if arguments else ""
+            plain = bool(arguments) and not re.search(r"\s", value)
+            yield Text((*steps, name), value + more, (value, *arguments) if plain else ())
     elif words := _as_words(value):
         words += arguments
-        yield _Line((*steps, name), shlex_join(words), tuple(words))
-    elif isinstance(value, Mapping):  # Ansible: {"command": {"cmd": …}}, {"argv": […]}
+        yield Text((*steps, name), shlex_join(words), tuple(words))
+    elif isinstance(value, dict):  # Ansible: {"command": {"cmd": …}}, {"argv": […]}
         for inner in ("cmd", "argv"):
             yield from _lines_of(value, inner, (*steps, name))
 
 
-def _scripts_of(value: Any, steps: Path) -> Iterator[_Line]:
+def _scripts_of(value: Any, steps: Path) -> Iterator[Text]:
     if (isinstance(value, str) and re.search(r"\s", value.strip())) or (
         isinstance(value, str) and value.strip() and steps[-1] not in ("run", "shell", "script")
     ):
-        yield _Line(steps, value)
+        yield Text(steps, value)
     elif isinstance(value, list):
         for at, each in enumerate(value):
             if isinstance(each, str) and each.strip():
-                yield _Line((*steps, at), each)
+                yield Text((*steps, at), each)
             elif isinstance(each, list) and (words := _as_words(each)):
-                yield _Line((*steps, at), shlex_join(words), tuple(words))
-    elif isinstance(value, Mapping):
+                yield Text((*steps, at), shlex_join(words), tuple(words))
+    elif isinstance(value, dict):
         for inner in ("cmd", "argv"):
             yield from _lines_of(value, inner, steps)
 
@@ -250,7 +362,7 @@ def _as_words(value: Any) -> list[str]:
     return []
 
 
-def _read_line(line: _Line) -> Code:
+def _read_line(line: Text) -> Code:
     code = Code()
     if line.words:
         read_words([word[:20_000] for word in line.words[:500]], code)
@@ -261,18 +373,18 @@ def _read_line(line: _Line) -> Code:
     return code
 
 
-def _tell(read_lines: list[tuple[Path, Code]]) -> Iterator[Fact]:
-    """One fact for each kind of danger, at the first command that has it."""
-    groups: dict[tuple[str, Level], dict[str, Path]] = {}
+def _group_signs(read_lines: list[tuple[Path, Code]]) -> _Signs:
+    """What is dangerous or unusual, by its label: the commands that have it, and where."""
+    groups: _Signs = {}
 
     def add(label: str, level: Level, where: Path, what: str) -> None:
         groups.setdefault((label, level), {}).setdefault(what, where)
 
     for where, code in read_lines:
         for what in code.as_root:
-            add("runs as root", Level.DANGER, where, what)
+            add(AS_ROOT, Level.DANGER, where, what)
         for what in code.into_shell:
-            add("what comes in is run", Level.DANGER, where, what)
+            add(FROM_OUTSIDE, Level.DANGER, where, what)
         for words in code.commands:
             for label, level in _judge(words):
                 add(label, level, where, shlex_join(words))
@@ -286,6 +398,11 @@ def _tell(read_lines: list[tuple[Path, Code]]) -> Iterator[Fact]:
         if code.unread:
             level = Level.DANGER if ", with" in code.unread else Level.NOTICE
             add("not read", level, where, code.unread)
+    return groups
+
+
+def _tell(groups: _Signs) -> Iterator[Fact]:
+    """One fact for each kind of danger, at the first command that has it."""
     for (label, level), names in groups.items():
         where = share_path(list(names.values()))
         value = name_some(list(names)) if len(names) > 1 else clip(next(iter(names)), 160)
@@ -311,17 +428,23 @@ def _judge(words: Sequence[str]) -> Iterator[tuple[str, Level]]:
         yield "program known only when it runs", Level.NOTICE
 
 
-def _read_sql(code: Code, where: Path) -> Iterator[tuple[Fact, int]]:
+def _read_clients(codes: list[tuple[Path, Code]]) -> Iterator[tuple[Fact, int]]:
     """The dangers of SQL that a client gets as a word: ``psql -c 'DROP TABLE …'``."""
-    for words in code.commands[:200]:
-        if not _SQL_CLIENTS.fullmatch(name_program(words[0])):
-            continue
-        for text in [word for word in words[1:] if " " in word][:5]:
-            reading = statement.read({"query": text[:5_000]}, ())
-            for fact in reading.facts if reading else []:
-                if fact.level is Level.DANGER:
-                    number = reading.traits.get("destroys", 0) if reading else 0
-                    yield Fact(fact.label, fact.value, where, fact.level), number
+    objects = [
+        Found(where, {}, [Text((), word)])
+        for where, code in codes
+        for words in code.commands
+        if _SQL_CLIENTS.fullmatch(name_program(words[0]))
+        for word in words[1:]
+        if " " in word and statement.looks_like_sql(word)
+    ]
+    readings = statement.read_several(objects) if objects else []
+    for _, reading in readings[:1]:
+        number = reading.traits["destroys"]
+        for fact in reading.facts:
+            if fact.level is Level.DANGER:
+                yield replace(fact), number
+                number = 0
 
 
 def _read_switches(data: Data, path: Path) -> tuple[list[Fact], bool]:
@@ -334,16 +457,16 @@ def _read_switches(data: Data, path: Path) -> tuple[list[Fact], bool]:
         text = str(value).strip().lower() if isinstance(value, str | int | bool) else ""
         if name in ROOT_SWITCHES and text not in NO:
             if text in YES and other.lower() in ROOT:
-                facts.append(Fact("runs as root", f"{name}: {value}", where, Level.DANGER))
+                facts.append(Fact(AS_ROOT, f"{name}: {value}", where, Level.DANGER))
             elif text in YES:
                 facts.append(Fact("runs as another user", f"{name}: {value}", where, Level.NOTICE))
             else:
                 facts.append(Fact("perhaps as root", f"{name}: {value}", where, Level.DANGER))
         elif name in ROOT_NAMES and text in ROOT and value is not False:
-            facts.append(Fact("runs as root", f"{name}: {value}", where, Level.DANGER))
+            facts.append(Fact(AS_ROOT, f"{name}: {value}", where, Level.DANGER))
         elif name in ROOT_NAMES and isinstance(value, str) and text:
             facts.append(Fact("user", clip(value), where))
-    return facts[:4], any(fact.label == "runs as root" for fact in facts)
+    return facts[:4], any(fact.label == AS_ROOT for fact in facts)
 
 
 def _walk_members(data: Data, path: Path) -> Iterator[tuple[str, Path, Any]]:
@@ -351,13 +474,11 @@ def _walk_members(data: Data, path: Path) -> Iterator[tuple[str, Path, Any]]:
     for name, value in data.items():
         if name in (*ROOT_SWITCHES, *ROOT_NAMES):
             yield name, (*path, name), value
-        elif name in ("securityContext", "security_context", "options") and isinstance(
-            value, Mapping
-        ):
+        elif name in CONTEXTS and isinstance(value, Mapping):
             yield from _walk_members(value, (*path, name))
         elif name in HOLDERS and isinstance(value, list):
-            for at, each in enumerate(value[:500]):
-                if isinstance(each, Mapping):
+            for at, each in enumerate(value):
+                if isinstance(each, dict):
                     yield from _walk_members(each, (*path, name, at))
 
 
@@ -383,7 +504,7 @@ def _tell_hosts(data: Data, path: Path, lines: list[tuple[Path, Code]]) -> Itera
 def _name_host(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for name in ("name", "host", "hostname", "address", "ip"):
             if isinstance(value.get(name), str):
                 return [value[name]]
@@ -392,12 +513,13 @@ def _name_host(value: Any) -> list[str]:
     return []
 
 
-def _tell_line(lines: list[_Line], path: Path) -> Fact:
-    where = share_path([(*path, *line.steps) for line in lines])
-    if len(lines) == 1:
-        rows = [row for row in lines[0].text.splitlines() if row.strip()]
+def _tell_line(objects: Sequence[Found]) -> Fact:
+    paths = [(*each.path, *line.steps) for each in objects for line in each.texts]
+    texts = [line.text for each in objects for line in each.texts]
+    where = share_path(paths)
+    if len(texts) == 1:
+        rows = [row for row in texts[0].splitlines() if row.strip()]
         if len(rows) <= 3:
-            return Fact("command", clip(lines[0].text, 400), where)
+            return Fact("command", clip(texts[0], 400), where)
         return Fact("commands", f"{len(rows):,} lines: {clip('; '.join(rows[:50]), 300)}", where)
-    shown = "; ".join(line.text for line in lines[:20])
-    return Fact("commands", f"{len(lines):,}: {clip(shown, 300)}", where)
+    return Fact("commands", f"{len(texts):,}: {clip('; '.join(texts[:20]), 300)}", where)

@@ -2,9 +2,11 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 from approvals_app.payload.facts import (
+    LONGEST_HEADLINE,
     Data,
     Fact,
     Level,
@@ -12,6 +14,8 @@ from approvals_app.payload.facts import (
     Reading,
     clip,
     count,
+    find,
+    fit,
     name_some,
 )
 from approvals_app.payload.kinds._amounts import name_set
@@ -21,7 +25,7 @@ from approvals_app.payload.kinds._messages import (
     Mail,
     Person,
     find_mails,
-    may_be_mail,
+    may_hold_mails,
 )
 from approvals_app.payload.kinds._words import (
     find_false_link,
@@ -29,10 +33,8 @@ from approvals_app.payload.kinds._words import (
     find_own_words,
     read_html,
 )
+from approvals_app.payload.walking import Names, Survey
 
-MOST_FACTS: Final = 7
-DEEPEST: Final = 3
-"""An only mail at most so many steps from the payload is told of by its own object."""
 MANY: Final = 50
 LABELS: Final = {
     "to": ("to", Level.PLAIN),
@@ -45,32 +47,50 @@ PROGRAMS: Final = name_set(
     "exe scr com bat cmd ps1 vbs vbe js jse wsf hta msi jar lnk iso img docm xlsm pptm dll reg "
     "html htm svg app dmg pkg sh"
 )
-LEVELS: Final = {level: rank for rank, level in enumerate(Level)}
 
 
-def read(data: Data, path: Path) -> Reading | None:
-    """The mails in ``data``, if it is one or holds several."""
-    # What is inside the outermost object is read with it, or is the only mail, and left to here.
-    mails = find_mails(data, path) if not path or may_be_mail(data) else []
-    if not mails or _is_deeper(path, mails):
-        return None
+def may_read(names: Names) -> bool:
+    """Whether a payload with these names may hold mails."""
+    return may_hold_mails(names.plain)
+
+
+def read_all(data: Data, _seen: Survey | None = None) -> list[tuple[Path, Reading]]:
+    """The mails in ``data``, wherever they stand."""
+    mails = find_mails(data, ())
+    if not mails:
+        return []
+    recipients = _find_recipients(mails)
+    path = _find_holder(data, mails)
     facts = [fact for mail in mails for fact in _check_bodies(mail)][:3]
-    facts += [*_tell_people(mails, path), *_check_replies(mails), *_tell_attachments(mails)]
-    facts += [*_tell_subjects(mails), *_tell_sender(mails), *_tell_text(mails)]
-    facts.sort(key=lambda fact: LEVELS[fact.level])
-    return Reading(
+    facts += [*_tell_people(mails, recipients, path), *_check_replies(mails)]
+    facts += [*_tell_attachments(mails), *_tell_subjects(mails), *_tell_sender(mails)]
+    facts += _tell_text(mails)
+    number = len(_find_distinct(recipients))
+    reading = Reading(
         "mail",
-        facts[:MOST_FACTS],
+        fit(facts),
         _find_used(mails, path),
-        {"recipients": len(_find_distinct(_find_recipients(mails)))},
+        {"recipients": number},
+        _write_headline(mails, recipients, number),
     )
+    return [(path, reading)]
 
 
-def _is_deeper(path: Path, mails: list[Mail]) -> bool:
-    """Whether the only mail is an object further in, which this kind is called with later."""
-    inner = mails[0].path[len(path) :]
-    visited = len(mails[0].path) <= DEEPEST and all(isinstance(step, str) for step in inner)
-    return len(mails) == 1 and bool(inner) and visited
+def _find_holder(data: Data, mails: list[Mail]) -> Path:
+    """The object of an only mail, if all of it is inside."""
+    path = mails[0].path
+    places = [each.path for each in mails[0].people] + [each.path for each in mails[0].attachments]
+    inside = len(mails) == 1 and all(place[: len(path)] == path for place in places)
+    return path if inside and isinstance(find(data, path), Mapping) else ()
+
+
+def _write_headline(mails: list[Mail], people: list[Person], number: int) -> str:
+    what = "a mail" if len(mails) == 1 else f"{len(mails):,} mails"
+    if number > 1:
+        return f"Send {what} to {number:,} recipients"
+    subject = next((text for mail in mails for _, text in mail.subjects), "")
+    start = f"Send {what} to {clip(people[0].address, 40)}"
+    return clip(f"{start}: {subject}" if subject.strip() else start, LONGEST_HEADLINE)
 
 
 def _find_used(mails: list[Mail], path: Path) -> set[str]:
@@ -94,9 +114,8 @@ def _find_distinct(people: list[Person]) -> set[str]:
 # --- who gets it ---
 
 
-def _tell_people(mails: list[Mail], path: Path) -> list[Fact]:
-    recipients = _find_recipients(mails)
-    facts = _tell_outside(mails, path)
+def _tell_people(mails: list[Mail], recipients: list[Person], path: Path) -> list[Fact]:
+    facts = _tell_outside(mails, recipients, path)
     number = len(_find_distinct(recipients))
     # Two or three are seen below with their number; how many of them are outside is said above.
     if number > (3 if facts else 1):
@@ -105,24 +124,29 @@ def _tell_people(mails: list[Mail], path: Path) -> list[Fact]:
         level = Level.NOTICE if number >= MANY else Level.PLAIN
         where = _find_shared_path(recipients) or path
         facts.append(Fact("recipients", f"{number:,} ({parts})", where, level))
+    roles_of = _group_by_role(mails)
     for role, (label, level) in LABELS.items():
-        people = [each for mail in mails for each in _find_role(mail, role)]
-        if people:
+        if people := roles_of[role]:
             names = list(dict.fromkeys(each.address for each in people))
             facts.append(Fact(label, name_some(names, 5), _find_shared_path(people), level))
     return facts
 
 
-def _find_role(mail: Mail, role: str) -> list[Person]:
-    """The recipients in ``role``; of the envelope, those that the mail itself does not name."""
-    people = [each for each in mail.recipients if each.role == role]
-    if role != "envelope":
-        return people
-    named = _find_distinct([each for each in mail.recipients if each.role != "envelope"])
-    return [each for each in people if each.address.casefold() not in named]
+def _group_by_role(mails: list[Mail]) -> dict[str, list[Person]]:
+    """The recipients by role; of an envelope, those that its mail itself does not name."""
+    groups: dict[str, list[Person]] = {role: [] for role in LABELS}
+    for mail in mails:
+        people = mail.recipients
+        named: set[str] = set()
+        if any(each.role == "envelope" for each in people):
+            named = _find_distinct([each for each in people if each.role != "envelope"])
+        for each in people:
+            if each.role != "envelope" or each.address.casefold() not in named:
+                groups[each.role].append(each)
+    return groups
 
 
-def _tell_outside(mails: list[Mail], path: Path) -> list[Fact]:
+def _tell_outside(mails: list[Mail], recipients: list[Person], path: Path) -> list[Fact]:
     """The recipients in other domains than their sender's, by domain."""
     outside = [each for mail in mails for each in _find_outside(mail)]
     if not outside:
@@ -132,7 +156,7 @@ def _tell_outside(mails: list[Mail], path: Path) -> list[Fact]:
         domains.setdefault(each.domain, set()).add(each.address.casefold())
     ordered = sorted(domains.items(), key=lambda each: -len(each[1]))
     texts = [f"{domain} ({len(some):,})" for domain, some in ordered]
-    every = count(len(_find_distinct(_find_recipients(mails))), "recipient")
+    every = count(len(_find_distinct(recipients)), "recipient")
     value = f"{len(_find_distinct(outside)):,} of {every}: {name_some(texts, 4)}"
     return [Fact("outside", value, _find_shared_path(outside) or path, Level.NOTICE)]
 
@@ -141,9 +165,10 @@ def _find_outside(mail: Mail) -> list[Person]:
     senders = {each.domain for each in mail.people if each.role == "from" and each.domain}
     if not senders:  # who sends is not said: nobody is known to be inside
         return []
-    domains = {each.domain for each in mail.recipients}
-    inside = {each for each in domains if any(_is_inside(each, sender) for sender in senders)}
-    return [each for each in mail.recipients if each.domain and each.domain not in inside]
+    people = mail.recipients
+    domains = {each.domain for each in people} - {""}
+    outside = {each for each in domains if not any(_is_inside(each, one) for one in senders)}
+    return [each for each in people if each.domain in outside] if outside else []
 
 
 def _is_inside(domain: str, sender: str) -> bool:

@@ -6,16 +6,19 @@ ISO 20022 (major units), and plain objects with an amount and a currency or an a
 
 import re
 from collections import Counter, deque
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from functools import lru_cache
+from operator import attrgetter
 from statistics import median
+from string import ascii_uppercase
 from typing import Any, Final
 
 from stdnum import iban, numdb
 
 from approvals_app.payload.facts import (
+    LONGEST_HEADLINE,
     Data,
     Fact,
     Level,
@@ -23,10 +26,15 @@ from approvals_app.payload.facts import (
     Reading,
     clip,
     count,
+    find,
+    fit,
     name_some,
 )
+from approvals_app.payload.kinds import dates
 from approvals_app.payload.kinds._amounts import (
+    ADDRESSES,
     NO_CURRENCY,
+    PER_PIECE,
     STRIPE,
     Amount,
     detect_api,
@@ -35,6 +43,8 @@ from approvals_app.payload.kinds._amounts import (
     normalize,
 )
 from approvals_app.payload.kinds._payments import (
+    MEMBERS,
+    MOST_PAYMENTS,
     REFERENCES,
     ROOTS,
     Batch,
@@ -43,115 +53,195 @@ from approvals_app.payload.kinds._payments import (
     find_file,
     find_one_currency,
     find_payments,
-    is_payment,
     strip_prefix,
 )
 from approvals_app.payload.kinds._xml import parse_xml
+from approvals_app.payload.walking import Names, Survey, replace_at, survey, walk
 
-MOST_FACTS: Final = 7
 ZERO: Final = Decimal(0)
-MOST_CHECKED: Final = 500
+MOST_CHECKED: Final = 200
 """Accounts that are checked by their country's rules, too."""
+MOST_SEARCHED: Final = 500
+"""In so many objects and lists the account that pays is looked for."""
 FEW: Final = 4
 """So many payments are told of one by one."""
-DEEPEST: Final = 3
-"""An only payment at most so many steps from the payload is told of by its own object."""
+_BY_SIZE: Final = attrgetter("size")
+_DIGITS: Final = {ord(letter): str(at) for at, letter in enumerate(ascii_uppercase, 10)}
+_SEPARATORS: Final = str.maketrans("", "", " .-")
 IBAN: Final = re.compile(r"[A-Za-z]{2}\d{2}[A-Za-z0-9 .-]{8,40}")
-EXECUTIONS: Final = name_set(
-    "executiondate requestedexecutiondate reqdexctndt valuedate executeat executedat "
-    "scheduledat scheduledfor scheduleddate paymentdate paydate transferdate payoutdate "
-    "arrivaldate chargedate reqdcolltndt executeon"
-)
-CREATIONS: Final = name_set(
-    "credttm created createdat createdon creationdate createddate requestedat submittedat "
-    "generatedat issuedat asof"
-)
 PAYER_ACCOUNTS: Final = name_set(
     "dbtracct debtoraccount debtoriban sourceaccount fromaccount fromiban payeraccount payeriban"
 )
-AROUND: Final = EXECUTIONS | CREATIONS | PAYER_ACCOUNTS
 REFUND: Final = name_set(
     "charge payment_intent reason metadata refund_application_fee reverse_transfer "
     "instructions_email origin"
 )
 """The parameters of a refund at Stripe, without the amount."""
+UNSAID: Final = frozenset(["charge", "payment_intent", "quoteUuid"])
+"""Beside them an amount need not stand."""
 INSTANT: Final = name_set("instant inst realtime sepainstant wire crypto")
-LEVELS: Final = {level: rank for rank, level in enumerate(Level)}
 
 
-def read(data: Data, path: Path) -> Reading | None:
-    """The payments in ``data``, if it is one, has a list of them or is an ISO 20022 message."""
-    data, files = _open_files(data)
-    # What is inside the outermost object is read with it, or is the only payment, and left to here.
-    if path and not files and not is_payment(data, path):
-        return _read_unsaid(data, path)
-    batch = find_payments(data, path, None)
+def may_read(names: Names) -> bool:
+    """Whether a payload or an object with these names may be of payments."""
+    return not (MEMBERS.isdisjoint(names.plain) and UNSAID.isdisjoint(names.exact))
+
+
+def read_all(data: Data, seen: Survey | None = None) -> list[tuple[Path, Reading]]:
+    """The payments in ``data``, wherever they stand, and refunds that name no amount."""
+    seen = seen or survey(data)
+    data, files = _open_files(data) if seen.holds_output else (data, {})
+    batch = find_payments(data, (), None)
+    readings = []
+    if batch.payments:
+        path = _find_holder(data, batch.payments, files)
+        readings.append((path, _read_batch(batch, find(data, path), path, files)))
+    if UNSAID.isdisjoint(seen.names.exact):
+        return readings
+    read = {each.path for payment in batch.payments for each in (payment, *payment.parts)}
+    return readings + _read_all_unsaid(data, read)
+
+
+def _read_batch(batch: Batch, data: Data, path: Path, files: Mapping[Path, Data]) -> Reading:
     payments = batch.payments
-    if not payments:
-        return _read_unsaid(data, path)
-    if not files and _is_deeper(data, path, payments):
-        return None
     facts = _tell_one(payments[0]) if len(payments) == 1 else _tell_many(payments)
+    if batch.limit.reached is not None:
+        value = f"the payments after the first {MOST_PAYMENTS:,}"
+        facts.append(Fact("not read", value, batch.limit.reached, Level.DANGER))
     facts += [*_check_controls(batch), *_check_accounts(payments), *_check_doubts(payments)]
     facts += [*_tell_around(data, path, payments), *_tell_references(data, path)]
-    facts.sort(key=lambda fact: LEVELS[fact.level])
-    facts = [_close_file(fact, path, files) for fact in facts[:MOST_FACTS]]
+    facts = [_close_file(fact, files) for fact in fit(facts)]
     paths = [fact.path for fact in facts] + [each.path for each in payments]
     used = {str(each[len(path)]) for each in paths if len(each) > len(path)}
     return Reading(
         "money",
         facts,
         used | _find_units(payments, data, path),
-        _find_traits(payments),
+        _find_traits(payments) | {"partial": batch.limit.reached is not None},
+        _write_headline(data, path, payments),
+        moments=[
+            replace(each, path=where)
+            for where, root in files.items()
+            for each in dates.find_moments(root)
+        ],
     )
 
 
-def _open_files(data: Data) -> tuple[Data, set[str]]:
-    """``data`` with its members that are ISO 20022 messages in XML as objects, and their names."""
-    files = {
-        name: root
-        for name, value in data.items()
-        if isinstance(value, str)
-        and value.lstrip()[:1] == "<"
-        and any(each in value[:4_000] for each in ROOTS)
-        and (root := parse_xml(value)) is not None
-    }
-    return ({**data, **files}, set(files)) if files else (data, set())
+def _find_holder(data: Data, payments: list[Payment], files: Mapping[Path, Data]) -> Path:
+    """The object that tells of an only payment: itself, or the call or text that it is part of."""
+    if len(payments) > 1:
+        return ()
+    path = payments[0].path
+    for end in range(len(path)):
+        if path[: end + 1] in files:
+            return path[:end]
+        each = find(data, path[:end])
+        if isinstance(each, dict) and (detect_api(each) or find_file(each, path[:end])):
+            return path[:end]
+    return path
 
 
-def _close_file(fact: Fact, path: Path, files: set[str]) -> Fact:
+def _write_headline(data: Data, path: Path, payments: list[Payment]) -> str:
+    """``Refund 249.90 EUR to Mara Lindqvist``; the verb only where the shape tells it."""
+    first = payments[0]
+    if len(payments) > 1:
+        verb = "Collect" if all(each.collects for each in payments) else "Pay"
+        text = f"{verb} {_write_sum(payments)} in {count(len(payments), 'payment')}"
+    elif first.collects:
+        text = f"Collect {_write(first)}" + (f" from {first.payee}" if first.payee else "")
+    elif _is_refund(data, path, first):
+        text = f"Refund {_write(first)}" + (f" to {first.payee}" if first.payee else "")
+    elif normalize(first.main.name) in PER_PIECE and first.times == 1:
+        text = f"Price of {_write(first)}"
+    elif first.payee or first.account:
+        text = f"Pay {_write(first)} to {first.payee or describe_account(first.account)}"
+    else:
+        text = f"Payment of {_write(first)}"
+    return clip(text, LONGEST_HEADLINE)
+
+
+def _is_refund(data: Data, path: Path, payment: Payment) -> bool:
+    """Whether the amount's name, the object or the address that is called says so."""
+    if "refund" in payment.main.name.lower():
+        return payment.main.name.lower() != "amount_refunded"
+    holders: list[Any] = [data]
+    for step in payment.path[len(path) :]:
+        inner = holders[-1][step]
+        holders.append(inner)
+    return any(_names_refund(each) for each in holders if isinstance(each, dict))
+
+
+def _names_refund(data: Data) -> bool:
+    if data.get("object") == "refund":
+        return True
+    addresses = [str(data.get(name) or "") for name in ADDRESSES]
+    if any(re.search(r"/refunds?(?:[/?#]|$)", address) for address in addresses):
+        return True
+    plain = data.keys() - {"amount", "currency"}
+    return detect_api(data) is STRIPE and "charge" in data and plain <= REFUND
+
+
+def _open_files(data: Data) -> tuple[Data, dict[Path, Data]]:
+    """``data`` with its texts that are ISO 20022 messages in XML as objects, and where they are."""
+    files: dict[Path, Data] = {}
+
+    def visit(path: Path, each: Data) -> None:
+        for name, value in each.items():
+            if (
+                isinstance(value, str)
+                and value.lstrip()[:1] == "<"
+                and any(root in value[:4_000] for root in ROOTS)
+                and (root := parse_xml(value)) is not None
+            ):
+                files[(*path, name)] = root
+
+    walk(data, visit)
+    return (replace_at(data, files) if files else data), files
+
+
+def _close_file(fact: Fact, files: Mapping[Path, Data]) -> Fact:
     """A fact of what is inside an XML text comes from the member that is the text."""
-    inside = fact.path[len(path) : len(path) + 1]
-    return replace(fact, path=(*path, *inside)) if inside and inside[0] in files else fact
+    for end in range(1, len(fact.path) + 1) if files else ():
+        if fact.path[:end] in files:
+            return replace(fact, path=fact.path[:end], members=())
+    return fact
+
+
+def _read_all_unsaid(data: Data, read: Set[Path]) -> list[tuple[Path, Reading]]:
+    """The objects that say what is paid without an amount; those of ``read`` say it with one."""
+    readings: list[tuple[Path, Reading]] = []
+
+    def visit(path: Path, each: Data) -> None:
+        if not UNSAID.isdisjoint(each) and path not in read:
+            reading = _read_unsaid(each, path)
+            if reading is not None:
+                readings.append((path, reading))
+
+    walk(data, visit)
+    return readings
 
 
 def _read_unsaid(data: Data, path: Path) -> Reading | None:
     """A refund at Stripe of whatever is left, or a transfer at Wise whose quote has the amount."""
     name = next((name for name in ("charge", "payment_intent", "quoteUuid") if name in data), "")
     value = data.get(name)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value.strip():
         return None
     where = (*path, name)
     if name == "quoteUuid":
         text = f"not in this payload: it is that of quote {clip(value, 40)}"
+        headline = f"Payment of the amount of quote {clip(value, 40)}"
     elif detect_api(data) is STRIPE and data.keys() <= REFUND:
         text = f"not given: all that is left of {clip(value, 40)}"
+        headline = f"Refund all that is left of {clip(value, 40)}"
     else:
         return None
     facts = [Fact("amount", text, where, Level.NOTICE), *_tell_references(data, path)]
     account = data.get("targetAccount")
     if isinstance(account, (str, int)):
-        facts.append(Fact("account", clip(str(account)), (*path, "targetAccount")))
+        facts.append(Fact("account", clip(str(account)) or "none", (*path, "targetAccount")))
     used = {str(fact.path[len(path)]) for fact in facts}
-    return Reading("money", facts, used)
-
-
-def _is_deeper(data: Data, path: Path, payments: list[Payment]) -> bool:
-    """Whether the only payment is an object further in, which this kind is called with later."""
-    inner = payments[0].path[len(path) :]
-    visited = len(payments[0].path) <= DEEPEST and all(isinstance(step, str) for step in inner)
-    here = not inner or detect_api(data) is not None or find_file(data, path) is not None
-    return len(payments) == 1 and visited and not here
+    return Reading("money", facts, used, {"amounts": {"": ZERO}}, headline)
 
 
 def _find_units(payments: list[Payment], data: Data, path: Path) -> set[str]:
@@ -162,25 +252,40 @@ def _find_units(payments: list[Payment], data: Data, path: Path) -> set[str]:
 
 
 def _find_traits(payments: list[Payment]) -> dict[str, Any]:
-    """``amount``: the sum of the sizes, each at its larger reading, where all have one currency.
+    """``amounts``: by currency the sum of the sizes, each at its larger reading.
 
-    Of the sizes: a payment back must not make a batch look small to a policy.
+    Of the sizes: a payment back must not make a batch look small to a policy. Under "" stands that
+    there is an amount of an unknown unit or currency.
     """
-    currency = find_one_currency(payments)
-    if not currency or any(not each.main.numbers for each in payments):
-        return {}
+    sums: dict[str, Decimal] = {}
     with localcontext(prec=80):
-        total = sum((_size(each) for each in payments), ZERO)
-    return {"amount": format_money(total, currency).replace(",", "")}
+        for each in payments:
+            currency = each.main.currency if each.main.numbers else ""
+            sums[currency] = sums.get(currency, ZERO) + each.size
+    return {"amounts": sums}
+
+
+def add_amounts(traits: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What policies ask of several readings: ``amounts`` and, where it is one, ``amount``."""
+    sums: dict[str, Decimal] = {}
+    with localcontext(prec=80):
+        for each in traits:
+            for currency, number in each["amounts"].items():
+                sums[currency] = sums.get(currency, ZERO) + number
+    texts = {
+        currency: format_money(number, currency).replace(",", "")
+        for currency, number in sums.items()
+        if currency
+    }
+    amounts = {currency: text.partition(" ")[0] for currency, text in texts.items()}
+    partial = any(each.get("partial") for each in traits)
+    clear = len(sums) == 1 and len(texts) == 1 and not partial
+    return {"amounts": amounts} | ({"amount": next(iter(texts.values()))} if clear else {})
 
 
 def _add(payments: list[Payment]) -> Decimal:
     with localcontext(prec=80):
-        return sum(((each.main.largest or ZERO) * each.times for each in payments), ZERO)
-
-
-def _size(payment: Payment) -> Decimal:
-    return abs(payment.main.largest or ZERO) * payment.times
+        return sum((each.total for each in payments), ZERO)
 
 
 def _write(payment: Payment) -> str:
@@ -279,7 +384,8 @@ def _tell_many(payments: list[Payment]) -> list[Fact]:
 
 
 def _tell_countries(payments: list[Payment], path: Path) -> list[Fact]:
-    countries = Counter(_find_country(each.account) for each in payments if each.account)
+    accounts = _read_accounts(payments)
+    countries = Counter(accounts[each.account].country for each in payments if each.account)
     countries.pop("", None)
     texts = [f"{country} ({number:,})" for country, number in countries.most_common()]
     return [Fact("accounts in", name_some(texts, 4), path)] if texts else []
@@ -300,9 +406,9 @@ def _find_largest(payments: list[Payment]) -> list[Payment]:
     groups: dict[str, list[Payment]] = {}
     for each in payments:
         groups.setdefault(each.main.currency, []).append(each)
-    largest = [max(group, key=_size) for group in groups.values()]
+    largest = [max(group, key=_BY_SIZE) for group in groups.values()]
     strange = [each for each in largest if _rate_largest(each, payments) is Level.DANGER]
-    return strange[:3] or [max(largest, key=_size)]
+    return strange[:3] or [max(largest, key=_BY_SIZE)]
 
 
 def _tell_largest(largest: Payment, payments: list[Payment]) -> Fact:
@@ -312,9 +418,9 @@ def _tell_largest(largest: Payment, payments: list[Payment]) -> Fact:
 
 def _rate_largest(largest: Payment, payments: list[Payment]) -> Level:
     """Danger where it dwarfs the others and goes to an account of its own."""
-    sizes = [_size(each) for each in payments if each.main.currency == largest.main.currency]
+    sizes = [each.size for each in payments if each.main.currency == largest.main.currency]
     alone = sum(each.account == largest.account for each in payments) == 1
-    dwarfs = _size(largest) >= 10 * max(median(sizes), Decimal("0.01"))
+    dwarfs = largest.size >= 10 * max(median(sizes), Decimal("0.01"))
     if dwarfs and alone and len(sizes) > 2:
         return Level.DANGER
     return Level.NOTICE
@@ -384,11 +490,12 @@ def _name(payment: Payment) -> str:
 
 def _check_names(payments: list[Payment]) -> list[Fact]:
     """One name with two accounts, and one account with several names."""
+    read = _read_accounts(payments)
     accounts: dict[str, dict[str, Payment]] = {}
     names: dict[str, dict[str, Payment]] = {}
     for each in payments:
         if each.payee and each.account and each.payee != each.account:
-            account = _compact(each.account)
+            account = read[each.account].number
             accounts.setdefault(each.payee.casefold(), {}).setdefault(account, each)
             names.setdefault(account, {}).setdefault(each.payee.casefold(), each)
     facts = []
@@ -433,18 +540,30 @@ def _check_doubts(payments: list[Payment]) -> list[Fact]:
 # --- accounts ---
 
 
-def _compact(account: str) -> str:
-    return re.sub(r"[ .-]", "", account).upper() if IBAN.fullmatch(account) else account
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """``number`` as it is compared; ``country`` where it looks like an IBAN of one."""
+
+    number: str
+    country: str
+
+
+def _read_accounts(payments: list[Payment]) -> dict[str, _Account]:
+    """The accounts of ``payments`` by how they are written."""
+    return {account: _read_account(account) for account in {each.account for each in payments}}
+
+
+def _read_account(account: str) -> _Account:
+    if not IBAN.fullmatch(account):
+        return _Account(account, "")
+    return _Account(account.translate(_SEPARATORS).upper(), _find_country_of(account[:2].upper()))
 
 
 def describe_account(account: str) -> str:
     """``GB33BUKB20201555555555 (United Kingdom)``; anything else as it is."""
-    country = _find_country(account)
-    return f"{clip(_compact(account), 50)} ({country})" if country else clip(account, 50)
-
-
-def _find_country(account: str) -> str:
-    return _find_country_of(account[:2].upper()) if IBAN.fullmatch(account) else ""
+    read = _read_account(account)
+    country = read.country
+    return f"{clip(read.number, 50)} ({country})" if country else clip(account, 50)
 
 
 @lru_cache(maxsize=1024)
@@ -456,94 +575,64 @@ def _find_country_of(code: str) -> str:
 
 def _find_wrong(payments: list[Payment]) -> list[Payment]:
     """The payments whose account is called an IBAN, or looks like one, and is none."""
+    read = _read_accounts(payments)
     firsts: dict[str, Payment] = {}
     for each in payments:
-        called = bool(each.account_path) and "iban" in normalize(str(each.account_path[-1]))
-        if each.account and (called or _find_country(each.account)):
-            firsts.setdefault(_compact(each.account), each)
+        account = read[each.account]
+        if account.number and (account.country or _is_called_iban(each)):
+            firsts.setdefault(account.number, each)
     wrong = []
-    for position, (account, each) in enumerate(firsts.items()):
+    for position, (number, each) in enumerate(firsts.items()):
         # Of very many, only the check digits: the whole check takes long.
-        valid = iban.is_valid(account) if position < MOST_CHECKED else _has_check_digits(account)
+        valid = iban.is_valid(number) if position < MOST_CHECKED else _has_check_digits(number)
         if not valid:
             wrong.append(each)
     return wrong
+
+
+def _is_called_iban(payment: Payment) -> bool:
+    return bool(payment.account_path) and "iban" in normalize(str(payment.account_path[-1]))
 
 
 def _has_check_digits(account: str) -> bool:
     """ISO 7064, mod 97-10."""
     if not (account.isascii() and account.isalnum()):
         return False
-    return int("".join(str(int(each, 36)) for each in account[4:] + account[:4])) % 97 == 1
+    digits = (account[4:] + account[:4]).upper().translate(_DIGITS)
+    return int(digits) % 97 == 1
 
 
 # --- when, how and from where ---
 
 
 def _tell_around(data: Data, path: Path, payments: list[Payment]) -> list[Fact]:
-    """When it is executed and from which account, wherever that stands."""
-    found = _find_members(data, path)
-    collects = any(each.collects for each in payments)  # then the payers are told of with them
-    return [*_tell_date(found), *([] if collects else _tell_payer(found))]
+    """From which account, wherever that stands; those who pay a collection are told with it."""
+    return [] if any(each.collects for each in payments) else _tell_payer(data, path)
 
 
-def _tell_date(found: list[tuple[str, Path, Any]]) -> list[Fact]:
-    """A danger where the payload itself was made on a later day: we do not ask the clock."""
-    days = [(plain, day) for plain, where, value in found if (day := _read_day(value, where))]
-    executions = [day for plain, day in days if plain in EXECUTIONS]
-    if not executions:
-        return []
-    where, first = min(executions, key=lambda each: each[1])
-    made = max((each[1] for plain, each in days if plain in CREATIONS), default="")
-    if first < made:
-        value = f"{first}, in the past: the payload is of {made}"
-        return [Fact("execution date", value, where, Level.DANGER)]
-    return [Fact("execution date", first, where)]
-
-
-def _tell_payer(found: list[tuple[str, Path, Any]]) -> list[Fact]:
-    for plain, where, value in found:
-        if plain in PAYER_ACCOUNTS:
-            while isinstance(value, (dict, list)) and value:
-                step = next(iter(value)) if isinstance(value, dict) else 0
-                value, where = value[step], (*where, step)
-            if isinstance(value, str) and value:
-                return [Fact("from account", describe_account(value), where)]
+def _tell_payer(data: Data, path: Path) -> list[Fact]:
+    for where, value in _find_payers(data, path):
+        while isinstance(value, (dict, list)) and value:
+            step = next(iter(value)) if isinstance(value, dict) else 0
+            value, where = value[step], (*where, step)
+        if isinstance(value, str) and value:
+            return [Fact("from account", describe_account(value), where)]
     return []
 
 
-def _find_members(data: Data, path: Path) -> list[tuple[str, Path, Any]]:
-    """The members called as one of ``AROUND``, the outermost first."""
-    found: list[tuple[str, Path, Any]] = []
+def _find_payers(data: Data, path: Path) -> Iterator[tuple[Path, Any]]:
+    """The accounts that pay, the outermost first, in the first objects: most payloads have one."""
     pending: deque[tuple[Path, Any]] = deque([(path, data)])
-    while pending:
+    left = MOST_SEARCHED
+    while pending and left > 0:
+        left -= 1
         where, each = pending.popleft()
-        if isinstance(each, list):
-            pending += [((*where, at), inside) for at, inside in enumerate(each)]
-        elif isinstance(each, dict):
-            for name, value in each.items():
-                plain = normalize(strip_prefix(name))
-                if plain in AROUND:
-                    found.append((plain, (*where, name), value))
-                if isinstance(value, (dict, list)):
-                    pending.append(((*where, name), value))
-    return found
-
-
-def _read_day(value: Any, path: Path) -> tuple[Path, str] | None:
-    """The day of ``2026-12-01``, ``2026-12-01T10:00:00Z``, ``{"Dt": …}`` or seconds since 1970."""
-    if isinstance(value, list) and value:
-        value, path = value[0], (*path, 0)
-    if isinstance(value, dict):
-        for name in ("Dt", "DtTm", "#text", "_"):
-            if name in value:
-                return _read_day(value[name], (*path, name))
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and 10**9 <= value < 10**10:
-        return path, datetime.fromtimestamp(value, UTC).date().isoformat()
-    if isinstance(value, str) and re.match(r"\d{4}-\d{2}-\d{2}(?!\d)", value):
-        return path, value[:10]
-    return None
+        steps = each.items() if isinstance(each, dict) else enumerate(each[:left])
+        for name, value in steps:
+            if isinstance(name, str) and normalize(strip_prefix(name)) in PAYER_ACCOUNTS:
+                yield (*where, name), value
+            if isinstance(value, (dict, list)):
+                pending.append(((*where, name), value))
 
 
 def _tell_method(data: Data, path: Path) -> list[Fact]:

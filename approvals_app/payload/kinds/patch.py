@@ -1,11 +1,13 @@
 """Patches of git, lists of files of GitHub and GitLab, and the diffs of helm and kubectl."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from approvals_app.payload.facts import (
+    LONGEST_HEADLINE,
     Data,
     Fact,
     Level,
@@ -16,7 +18,9 @@ from approvals_app.payload.facts import (
     fit,
     name_some,
     share_path,
+    write_headline,
 )
+from approvals_app.payload.walking import Names
 
 TEXTS: Final = (
     "diff",
@@ -28,7 +32,7 @@ TEXTS: Final = (
     "stdout",
     "manifest_diff",
 )
-LISTS: Final = ("files", "changes", "diffs", "changed_files", "entries", "tree")
+LISTS: Final = ("files", "changes", "diffs", "changed_files", "entries", "tree", "")
 NAMES: Final = ("filename", "new_path", "path", "file", "name")
 WHERE: Final = (
     "repository",
@@ -124,6 +128,14 @@ class _Object:
     text: str
 
 
+MEMBERS: Final = frozenset([*TEXTS, *LISTS, "added", "additions", "deletions"])
+
+
+def may_read(names: Names) -> bool:
+    """Whether an object with these members may hold a patch."""
+    return not MEMBERS.isdisjoint(names.exact)
+
+
 def read(data: Data, path: Path) -> Reading | None:
     """A patch, a list of changed files, or changed objects of Kubernetes."""
     files = list(_read_lists(data, path))
@@ -141,7 +153,37 @@ def read(data: Data, path: Path) -> Reading | None:
     paths = [each.steps for each in files] + [each.steps for each in objects]
     used = {str(steps[len(path)]) for steps in paths} | set(where)
     destroys = sum(each.status == "removed" for each in objects)
-    return Reading("patch", fit(facts), used, {"destroys": destroys})
+    headline = _write_headline(files, objects)
+    return Reading("patch", fit(facts), used, {"destroys": destroys}, headline)
+
+
+def _write_headline(files: list[_File], objects: list[_Object]) -> str:
+    of_files = Counter(each.status for each in files)
+    of_objects = Counter(each.status for each in objects)
+    texts = [
+        write_headline(
+            {
+                "remove": of_objects["removed"],
+                "change": len(objects) - of_objects["removed"] - of_objects["added"],
+                "add": of_objects["added"],
+            },
+            len(objects),
+            "Kubernetes object",
+            objects[0].name if objects else "",
+        ),
+        write_headline(
+            {
+                "delete": of_files["deleted"],
+                "rename": of_files["renamed"],
+                "change": of_files["changed"] + of_files["written"],
+                "add": of_files["added"] + of_files["copied"],
+            },
+            len(files),
+            "file",
+            next((each.name for each in files if each.status != "unchanged"), ""),
+        ),
+    ]
+    return clip("; ".join(filter(None, texts)), LONGEST_HEADLINE)
 
 
 def _texts_of(value: Any, steps: Path) -> Iterator[tuple[Path, str]]:
@@ -249,7 +291,7 @@ def _read_lists(data: Data, path: Path) -> Iterator[_File]:
         value = data.get(name)
         if isinstance(value, list):
             for at, each in enumerate(value):
-                if isinstance(each, Mapping) and (file := _read_entry(each, (*path, name, at))):
+                if isinstance(each, dict) and (file := _read_entry(each, (*path, name, at))):
                     yield file
     if all(isinstance(data.get(name), list) for name in ("added", "removed", "modified")):
         for name in ("added", "removed", "modified"):
@@ -260,7 +302,7 @@ def _read_lists(data: Data, path: Path) -> Iterator[_File]:
         value = data.get(name)
         if isinstance(value, list):
             for at, each in enumerate(value):
-                if isinstance(each, Mapping) and isinstance(each.get("path"), str):
+                if isinstance(each, dict) and isinstance(each.get("path"), str):
                     # GraphQL's additions also write over a file that is there.
                     known = "written" if status == "added" else status
                     yield _File((*path, name, at), each["path"], "", known)

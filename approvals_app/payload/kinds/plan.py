@@ -7,13 +7,16 @@ from functools import cached_property
 from typing import Any, Final
 
 from approvals_app.payload.facts import (
+    LONGEST_HEADLINE,
     Data,
     Level,
     Path,
     Reading,
     clip,
+    count,
     format_path,
     name_some,
+    write_headline,
 )
 from approvals_app.payload.kinds._resources import (
     MOST_OF_NAME,
@@ -35,6 +38,7 @@ from approvals_app.payload.kinds._resources import (
     show_value,
     tell,
 )
+from approvals_app.payload.walking import Names
 
 MARKS: Final = (
     "planned_values",
@@ -46,6 +50,11 @@ MARKS: Final = (
     "errored",
 )
 """Beside ``format_version``, one of these tells a plan from a state."""
+ABOUT: Final = (
+    *("format_version", "terraform_version", "timestamp", "applyable", "planned_values"),
+    *("prior_state", "configuration", "variables", "relevant_attributes", "provider_schemas"),
+)
+"""Say nothing of what will happen beside the changes themselves."""
 TEXT_MARKS: Final = ('"resource_changes"', '"planned_values"', '"action_invocations"', '"errored"')
 """One of these stands in a plan that is sent as a text."""
 REASONS: Final = {
@@ -68,11 +77,22 @@ REASONS: Final = {
 }
 HARM: Final = ("delet", "destroy", "drop", "erase", "purge", "remov", "truncat", "wipe", "terminat")
 """Parts of words in an action's address or configuration that make it a danger."""
+FORGETS: Final = ("forget", "create anew")
+"""What leaves a resource alive that nothing manages any more; keys of COUNTED."""
 ACTIONS: Final = {
     "action_invocations": "action runs",
     "deferred_action_invocations": "action runs in a later plan",
 }
 THEN: Final = {"update": "changed", "replace": "replaced", "destroy": "destroyed"}
+VERBS: Final = {
+    "destroy": "destroy",
+    "replace": "replace",
+    "create anew": "create anew",
+    "forget": "forget",
+    "update": "change",
+    "create": "create",
+}
+"""How the headline says what is done, the gravest first."""
 MOST_NAMES: Final = 4
 # The order in which the actions are counted, with the words for them.
 COUNTED: Final = {
@@ -133,6 +153,11 @@ class Change:
         ]
 
 
+def may_read(names: Names) -> bool:
+    """Whether an object with these members may be a plan."""
+    return "resource_changes" in names.exact or "format_version" in names.exact
+
+
 def read(data: Data, path: Path) -> Reading | None:
     """What a plan destroys, opens, changes, and what it could not find out."""
     return _read_plan(data, path) or read_text(data, path, TEXT_MARKS, _read_plan)
@@ -165,10 +190,39 @@ def _read_plan(data: Data, path: Path) -> Reading | None:
     total = _count(changes, len(strange), whole) if changes or strange or not facts else []
     return Reading(
         "plan",
-        choose_facts(facts, total, path),
+        choose_facts(facts, total),
         _list_used(data),
-        {"destroys": sum(_destroys(each) for each in [*changes, *deferred])},
+        {
+            "destroys": sum(_destroys(each) for each in [*changes, *deferred]),
+            "forgets": sum(each.does in FORGETS for each in [*changes, *deferred]),
+            "actions": sum(len(list_of(data, name)) for name in ACTIONS),
+        },
+        _write_headline(data, changes, deferred),
     )
+
+
+def _write_headline(data: Data, changes: list[Change], deferred: list[Change]) -> str:
+    done = [each for each in changes if each.does in VERBS]
+    deeds = {verb: sum(each.does == does for each in done) for does, verb in VERBS.items()}
+    only = done[0].address if len(done) == 1 else ""
+    gone = sum(map(_destroys, deferred))
+    actions = sum(len(list_of(data, name)) for name in ACTIONS)
+    texts = [
+        write_headline(deeds, len(changes), "resource", only),
+        f"destroy {count(gone, 'resource')} in a later plan" if gone else "",
+        f"run {count(actions, 'action')} of providers" if actions else "",
+    ]
+    outputs = sum(len(group.things) for group in _tell_outputs(data, ()))
+    moves = {group.label: len(group.things) for group in _tell_moves(changes, ())}
+    texts += [
+        f"move {count(moves['moved'], 'resource')}" if "moved" in moves else "",
+        f"import {count(moves['imported'], 'resource')}" if "imported" in moves else "",
+        f"change {count(outputs, 'output')}" if outputs and not any(texts) else "",
+    ]
+    nothing = f"Change none of {count(len(changes), 'resource')}" if changes else "Change nothing"
+    text = "; ".join(filter(None, texts)) or nothing
+    failed = "Failed plan: " if data.get("errored") is True else ""
+    return clip(f"{failed}{text[0].upper()}{text[1:]}", LONGEST_HEADLINE)
 
 
 def _is_plan(data: Data) -> bool:
@@ -183,7 +237,7 @@ def _is_plan(data: Data) -> bool:
 def _list_used(data: Data) -> set[str]:
     """The members that were read: their facts are told, or there was nothing to tell."""
     read = {
-        "format_version",
+        *ABOUT,
         "resource_changes",
         "resource_drift",
         "deferred_changes",
@@ -194,14 +248,13 @@ def _list_used(data: Data) -> set[str]:
         "condition_results",
         "errored",
         "complete",
-        "applyable",
     }
     return read & data.keys()
 
 
 def _actions_of(entry: Any) -> list[Any]:
-    change = entry.get("change") if isinstance(entry, Mapping) else None
-    actions = change.get("actions") if isinstance(change, Mapping) else None
+    change = entry.get("change") if isinstance(entry, dict) else None
+    actions = change.get("actions") if isinstance(change, dict) else None
     return actions if isinstance(actions, list) else []
 
 
@@ -235,8 +288,8 @@ def _list_changes(data: Data, path: Path) -> tuple[list[Change], Things]:
 def _list_deferred(data: Data, path: Path) -> list[Change]:
     deferred = []
     for place, entry in enumerate(list_of(data, "deferred_changes")):
-        inner = entry.get("resource_change") if isinstance(entry, Mapping) else None
-        if not (actions := _actions_of(inner)) or not isinstance(inner, Mapping):
+        inner = entry.get("resource_change") if isinstance(entry, dict) else None
+        if not (actions := _actions_of(inner)) or not isinstance(inner, dict):
             continue
         at = (*path, "deferred_changes", place, "resource_change")
         told = {**inner, "action_reason": entry.get("reason")}
@@ -266,10 +319,10 @@ def _tell_failures(data: Data, path: Path) -> list[Group]:
 def _list_failed_checks(data: Data, path: Path) -> Things:
     failed: Things = []
     for place, check in enumerate(list_of(data, "checks")):
-        if not isinstance(check, Mapping) or check.get("status") not in ("fail", "error"):
+        if not isinstance(check, dict) or check.get("status") not in ("fail", "error"):
             continue
         address = check.get("address")
-        name = address.get("to_display") if isinstance(address, Mapping) else address
+        name = address.get("to_display") if isinstance(address, dict) else address
         messages = "; ".join(_list_problems(check))
         text = f"{name or 'a check'}: {messages or check['status']}"
         failed.append((text, (*path, "checks", place)))
@@ -280,11 +333,11 @@ def _list_problems(check: Mapping[str, Any]) -> list[str]:
     problems = [
         problem
         for instance in list_of(check, "instances")
-        if isinstance(instance, Mapping)
+        if isinstance(instance, dict)
         for problem in list_of(instance, "problems")
     ]
     return [
-        str(each["message"]) for each in problems if isinstance(each, Mapping) and "message" in each
+        str(each["message"]) for each in problems if isinstance(each, dict) and "message" in each
     ]
 
 
@@ -296,14 +349,14 @@ def _list_failed_conditions(data: Data, path: Path) -> Things:
             (*path, "condition_results", place),
         )
         for place, each in enumerate(list_of(data, "condition_results"))
-        if isinstance(each, Mapping) and each.get("result") is False and not each.get("unknown")
+        if isinstance(each, dict) and each.get("result") is False and not each.get("unknown")
     ]
 
 
 def _describe_loss(change: Change) -> list[str]:
     """What goes with the resource, and what makes its loss final."""
     before = change.change.get("before")
-    members = before if isinstance(before, Mapping) else {}
+    members = before if isinstance(before, dict) else {}
     notes = [change.store] if change.store else []
     if members.get("skip_final_snapshot") is True:
         notes.append("no final snapshot")
@@ -422,10 +475,10 @@ def _tell_actions(data: Data, path: Path) -> list[Group]:
         others: Things = []
         for place, entry in enumerate(list_of(data, name)):
             at: Path = (*path, name, place)
-            inner = entry.get("action_invocation") if isinstance(entry, Mapping) else None
-            if isinstance(inner, Mapping):
+            inner = entry.get("action_invocation") if isinstance(entry, dict) else None
+            if isinstance(inner, dict):
                 entry, at = inner, (*at, "action_invocation")
-            if isinstance(entry, Mapping):
+            if isinstance(entry, dict):
                 text = _describe_action(entry)
                 harms = any(word in text.lower() for word in HARM)
                 (harmful if harms else others).append((text, at))
@@ -437,7 +490,7 @@ def _tell_actions(data: Data, path: Path) -> list[Group]:
 def _describe_action(entry: Mapping[str, Any]) -> str:
     text = str(entry.get("address") or entry.get("type") or "an action")
     trigger = entry.get("lifecycle_action_trigger")
-    if isinstance(trigger, Mapping):
+    if isinstance(trigger, dict):
         event = str(trigger.get("action_trigger_event") or "a change of")
         words = "".join(f" {char.lower()}" if char.isupper() else char for char in event).strip()
         text += f" {words} {trigger.get('triggering_resource_address')}"
@@ -445,7 +498,7 @@ def _describe_action(entry: Mapping[str, Any]) -> str:
     mask = entry.get("config_sensitive")
     settings = [
         f"{key} {SENSITIVE if is_marked((key,), mask) else show_value(value)}".rstrip()
-        for key, value in (values.items() if isinstance(values, Mapping) else [])
+        for key, value in (values.items() if isinstance(values, dict) else [])
         if value is not None
     ]
     return f"{text}: {name_some(settings)}" if settings else text
@@ -551,7 +604,7 @@ def _tell_created(changes: list[Change], whole: Path) -> list[Group]:
 def _tell_outputs(data: Data, path: Path) -> list[Group]:
     outputs: Things = []
     entries = data.get("output_changes")
-    for name, change in entries.items() if isinstance(entries, Mapping) else []:
+    for name, change in entries.items() if isinstance(entries, dict) else []:
         actions = _actions_of({"change": change})
         if not actions or actions == ["no-op"]:
             continue

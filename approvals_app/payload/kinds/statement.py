@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,11 +10,15 @@ import sqlglot
 from sqlglot import exp
 
 from approvals_app.payload.facts import (
+    LONGEST_HEADLINE,
+    MOST_MEMBERS,
     Data,
     Fact,
+    Found,
     Level,
     Path,
     Reading,
+    Text,
     clip,
     count,
     fit,
@@ -22,7 +26,8 @@ from approvals_app.payload.facts import (
     share_path,
 )
 from approvals_app.payload.kinds._ddl import find_effect, find_keys
-from approvals_app.payload.kinds._sql_text import normalize, split_actions, split_statements
+from approvals_app.payload.kinds._sql_text import cut_statements, normalize, split_actions
+from approvals_app.payload.walking import Names
 
 ALWAYS_SQL: Final = ("sql", "ddl", "sql_text", "sqlText", "Sql", "Sqls", "sqls")
 OFTEN_SQL: Final = (
@@ -60,6 +65,8 @@ MOST_SIGNS: Final = 12_000
 MOST_SKIMMED: Final = 2_000
 """How many statements are looked at, parsed or not; inserts are not counted out."""
 MOST_SIGNS_OF_ONE: Final = 8_000
+MOST_STATEMENTS: Final = 20_000
+"""So many statements are told apart; of what is behind them, the words are searched."""
 _LOOKS_LIKE_SQL: Final = re.compile(
     r"""(?:^|;|\*/|\n|\(|/\*!\d*)\s*(?:
     select\b[^;]{0,1000}?\bfrom\b | select\s+[\w.]+\s*\( | delete\s+from\b | update\s+\S+\s+set\b
@@ -150,11 +157,48 @@ LEVELS: Final = {
     "blocks (PostgreSQL)": Level.NOTICE,
 }
 """In the order in which they are told; all others are plain."""
+HEADLINES: Final = {
+    "drops": "DROP",
+    "empties": "TRUNCATE",
+    "deletes every row": "DELETE without WHERE on",
+    "changes every row": "UPDATE without WHERE on",
+    "runs a program": "Run a program:",
+    "gives all rights": "Give all rights:",
+    "opens to everyone": "Open to everyone:",
+    "switches row security off": "Switch row security off:",
+    "not read in full": "Run SQL that is not read in full:",
+    "deletes rows": "Delete rows of",
+    "changes rows": "Change rows of",
+    "adds rows to": "Insert rows into",
+    "replaces rows of": "Replace rows of",
+    "merges rows into": "Merge rows into",
+    "runs code of the database": "Run code of the database:",
+    "changes rights": "Change rights:",
+    "not parsed": "Run SQL that is not parsed:",
+    "blocks (PostgreSQL)": "Alter",
+    "lock (PostgreSQL)": "Alter",
+    "lock not measured (PostgreSQL)": "Run",
+    "reads": "Read:",
+    "creates": "Run",
+    "alters": "Run",
+    "explains": "Explain:",
+    "other statements": "Run",
+}
+"""How the headline begins, by the label of what the gravest statement does."""
 _RISKY: Final = re.compile(
     r"\b(?:drop|truncate|delete|update|merge|alter|grant|revoke|copy)\b", re.IGNORECASE
 )
 _CONSTANTS: Final = (exp.Literal, exp.Boolean, exp.Null)
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # what it cannot parse, a fact says
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """One statement, and the member in which it stands; ``dialect`` is empty if not given."""
+
+    path: Path
+    text: str
+    dialect: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,83 +226,149 @@ class _Found:
         return shown if len(names) == 2 else f"{shown} and {len(names) - 2:,} more"
 
 
+MEMBERS: Final = frozenset([*ALWAYS_SQL, *OFTEN_SQL, "command", "cmd"])
+
+
+def may_read(names: Names) -> bool:
+    """Whether an object with these members may hold SQL."""
+    return not MEMBERS.isdisjoint(names.exact)
+
+
 def read(data: Data, path: Path) -> Reading | None:
     """SQL in members such as ``sql``, ``query`` and ``statements``: texts, or lists of them."""
-    texts = list(_find_texts(data))
-    if not texts:
-        return None
-    dialect = _find_dialect(data)
-    statements = [
-        ((*path, *steps), each) for steps, text in texts for each in _split(text, dialect)
-    ]
+    texts = find(data)
+    readings = read_several([Found(path, data, texts)]) if texts else []
+    return readings[0][1] if readings else None
+
+
+def find(data: Data) -> list[Text]:
+    """The texts of SQL in ``data``."""
+    return list(_find_texts(data))
+
+
+def read_several(objects: Sequence[Found]) -> list[tuple[Path, Reading]]:
+    """Read all SQL of a payload; the first reading says what all of it does."""
+    statements: list[_Statement] = []
+    rest: list[_Statement] = []
+    for each in objects:
+        dialect = _find_dialect(each.data)
+        for text in each.texts:
+            at = (*each.path, *text.steps)
+            left = MOST_STATEMENTS - len(statements)
+            for one, is_rest in _split(text.text, dialect, left):
+                (rest if is_rest else statements).append(_Statement(at, one, dialect))
     if not statements:
-        return None
-    found, verbs, destroys = _read_all(statements, dialect or "postgres")
+        return []
+    found, verbs, destroys = _read_all(statements, rest)
     facts = [
-        Fact(label, each.describe(), share_path(each.paths), LEVELS.get(label, Level.PLAIN))
+        Fact(
+            label,
+            each.describe(),
+            share_path(each.paths),
+            LEVELS.get(label, Level.PLAIN),
+            tuple(each.paths[:MOST_MEMBERS]) if len(each.paths) > 1 else (),
+        )
         for label, each in found.items()
     ]
     facts.sort(key=lambda fact: _rank(fact.label))
-    where = [name for name in WHERE if isinstance(data.get(name), str) and data[name]]
-    last = [Fact(_spell(name), clip(data[name]), (*path, name)) for name in where[:2]]
+    last = _tell_places(objects)
     if len(statements) > 1:
         kinds = ", ".join(f"{number:,} {verb}" for verb, number in list(verbs.items())[:4])
         more = f" and {len(verbs) - 4} other kinds" if len(verbs) > 4 else ""
-        last.insert(
-            0,
-            Fact(
-                "statements",
-                f"{len(statements):,}: {kinds}{more}",
-                share_path([at for at, _ in statements]),
-            ),
+        where = share_path([each.path for each in statements])
+        number = f"{'more than ' if rest else ''}{len(statements):,}"
+        last.insert(0, Fact("statements", f"{number}: {kinds}{more}", where))
+    readings = [
+        (
+            each.path,
+            Reading("statement", used={*_places_of(each.data), *map(_first_step, each.texts)}),
         )
-    used = {str(steps[0]) for steps, _ in texts} | set(where[:2])
-    return Reading("statement", fit([*facts, *last]), used, {"destroys": destroys})
+        for each in objects
+    ]
+    first = readings[0][1]
+    first.facts = fit([*facts, *last])
+    first.headline = _write_headline(found, len(statements))
+    first.traits = {"destroys": destroys, "partial": "not read in full" in found}
+    return readings
 
 
-def _split(text: str, dialect: str) -> Iterator[str]:
-    """The statements of ``text``; read both ways where the dialect decides and is not given."""
-    yield from split_statements(text, dialect == "mysql")
+def _first_step(text: Text) -> str:
+    return str(text.steps[0]) if text.steps else ""
+
+
+def _places_of(data: Data) -> list[str]:
+    """The first members that say where the SQL runs."""
+    return [name for name in WHERE if isinstance(data.get(name), str) and data[name].strip()][:2]
+
+
+def _tell_places(objects: Sequence[Found]) -> list[Fact]:
+    facts: dict[tuple[str, str], Fact] = {}
+    for each in objects:
+        for name in _places_of(each.data):
+            value = clip(each.data[name])
+            facts.setdefault((name, value), Fact(_spell(name), value, (*each.path, name)))
+    return list(facts.values())[:2]
+
+
+def _write_headline(found: dict[str, "_Found"], number: int) -> str:
+    """What the gravest statement does, and how many others there are."""
+    # Of the lock alone, a reader would not know what takes it: the statement tells.
+    by_text = [label for label in ("alters", "creates", "other statements") if label in found]
+    ranked = sorted(found, key=lambda label: ("lock" in label and bool(by_text), _rank(label)))
+    label, group = ranked[0], found[ranked[0]]
+    start = HEADLINES.get(label, f"{label[0].upper()}{label[1:]}")
+    names = list(group.names)
+    what = re.sub(r" \(no WHERE\)$", "", names[0])
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    rest = f", one of {number:,} statements" if number > max(1, len(names)) else ""
+    return f"{start} {clip(what, LONGEST_HEADLINE - len(start + more + rest) - 1)}{more}{rest}"
+
+
+def _split(text: str, dialect: str, most: int) -> Iterator[tuple[str, bool]]:
+    """At most ``most`` statements of ``text``, and what is left, with true.
+
+    Read both ways where the dialect decides and is not given.
+    """
+    statements, rest = cut_statements(text, dialect == "mysql", most)
     if not dialect and _TWO_READINGS.search(text):
-        seen = set(split_statements(text))
-        yield from (each for each in split_statements(text, mysql=True) if each not in seen)
+        seen = set(statements)
+        others, other_rest = cut_statements(text, True, most)
+        statements += [each for each in others if each not in seen]
+        rest = max(rest, other_rest, key=len)
+    yield from ((each, False) for each in statements)
+    if rest:
+        yield rest, True
 
 
-def _looks_like_sql(text: str) -> bool:
+def looks_like_sql(text: str) -> bool:
+    """Whether a text that may be of any language is SQL."""
     return bool(_LOOKS_LIKE_SQL.search(text[:20_000]) or _DANGER_LATER.search(text, 20_000))
 
 
-def _find_texts(data: Data) -> Iterator[tuple[Path, str]]:
-    for name in (*ALWAYS_SQL, *OFTEN_SQL):
-        if name == "down" and "up" in data:
+def _find_texts(data: Data, steps: Path = (), lists: bool = True) -> Iterator[Text]:
+    """The texts of ``data`` and, in its lists, those of their objects."""
+    present = data.keys() & MEMBERS
+    for name in (*ALWAYS_SQL, *OFTEN_SQL) if present else ():
+        if name not in present or (name == "down" and "up" in data):
             continue  # what would undo it later
-        for steps, text in _texts_under(data.get(name), (name,)):
-            if name in ALWAYS_SQL or _looks_like_sql(text):
-                yield steps, text
-    for name in ("command", "cmd"):
+        value, at = data[name], (*steps, name)
+        if isinstance(value, str):
+            if value.strip() and (name in ALWAYS_SQL or looks_like_sql(value)):
+                yield Text(at, value)
+        elif isinstance(value, list) and lists:
+            yield from _find_in_list(name, value, at)
+    for name in ("command", "cmd") if lists else ():
         if isinstance(data.get(name), str) and _SQL_AS_COMMAND.match(data[name]):
-            yield (name,), data[name]
+            yield Text((name,), data[name])
 
 
-def _texts_under(value: Any, steps: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(value, str) and value.strip():
-        yield steps, value
-    elif isinstance(value, list):
-        for at, each in enumerate(value):
-            if isinstance(each, str) and each.strip():
-                yield (*steps, at), each
-            elif isinstance(each, Mapping):
-                for at_path, text in _find_texts_of_step(each):
-                    yield (*steps, at, *at_path), text
-
-
-def _find_texts_of_step(step: Data) -> Iterator[tuple[Path, str]]:
-    for name in (*ALWAYS_SQL, *OFTEN_SQL):
-        if name == "down" and "up" in step:
-            continue
-        text = step.get(name)
-        if isinstance(text, str) and (name in ALWAYS_SQL or _looks_like_sql(text)):
-            yield (name,), text
+def _find_in_list(name: str, values: list[Any], steps: Path) -> Iterator[Text]:
+    for at, each in enumerate(values):
+        if isinstance(each, str):
+            if each.strip() and (name in ALWAYS_SQL or looks_like_sql(each)):
+                yield Text((*steps, at), each)
+        elif isinstance(each, dict):
+            yield from _find_texts(each, (*steps, at), lists=False)
 
 
 def _find_dialect(data: Data) -> str:
@@ -271,12 +381,13 @@ def _find_dialect(data: Data) -> str:
 
 
 def _read_all(
-    statements: list[tuple[Path, str]], dialect: str
+    statements: list[_Statement], rest: list[_Statement]
 ) -> tuple[dict[str, _Found], dict[str, int], int]:
     found: dict[str, _Found] = {}
     verbs: dict[str, int] = {}
-    destroys, left = 0, MOST_SIGNS
-    for at, (verb, path, text) in enumerate(_order(statements)):
+    destroys, skipped, left = 0, 0, MOST_SIGNS
+    for at, (verb, each) in enumerate(_order(statements)):
+        text = each.text
         verbs[verb] = verbs.get(verb, 0) + 1
         if verb == "INSERT" and (insert := _INSERT.match(text)):
             effects = [_Effect("adds rows to", insert[1])]
@@ -284,16 +395,23 @@ def _read_all(
             effects = [_Effect("not read in full", verb)]
             destroys += verb in ("DROP", "TRUNCATE")
         elif len(text) > min(left, MOST_SIGNS_OF_ONE):
-            effects = list(_skim(verb, text, dialect))
+            effects = list(_skim(verb, text, each.dialect))
         else:
             left -= len(text) + 50  # what a short one costs
-            effects = list(_read_one(text, dialect))
+            effects = list(_read_one(text, each.dialect or "postgres"))
         destroys += sum(each.label in DESTROYS for each in effects)
-        for each in effects:
-            _add(found, each, path)
+        skipped += any(each.label == "not read in full" for each in effects)
+        for effect in effects:
+            _add(found, effect, each.path)
+    for each in rest:
+        words = [word.upper() for word in _RISKY.findall(each.text)]
+        destroys += words.count("DROP") + words.count("TRUNCATE")
+        for word in dict.fromkeys(words or ["nothing that changes much"]):
+            _add(found, _Effect("not read in full", word), each.path)
     if long := found.get("not read in full"):
-        number = count(sum(long.names.values()), "statement")
-        long.names = {f"{number}, with {name_some(list(long.names), 8)}": 1}
+        parts = [count(skipped, "statement")] if skipped else []
+        parts += [f"what follows the first {MOST_STATEMENTS:,}"] if rest else []
+        long.names = {f"{' and '.join(parts)}, with {name_some(list(long.names), 8)}": 1}
     return found, verbs, destroys
 
 
@@ -304,9 +422,9 @@ def _add(found: dict[str, _Found], effect: _Effect, path: Path) -> None:
     group.names[effect.what] = group.names.get(effect.what, 0) + 1
 
 
-def _order(statements: list[tuple[Path, str]]) -> list[tuple[str, Path, str]]:
+def _order(statements: list[_Statement]) -> list[tuple[str, _Statement]]:
     """With their first words, what changes most before what only adds or reads."""
-    named = [(_find_verb(text), path, text) for path, text in statements]
+    named = [(_find_verb(each.text), each) for each in statements]
     return sorted(named, key=lambda each: _ORDER.get(each[0], 0))
 
 
