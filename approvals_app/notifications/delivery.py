@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import F, Q
@@ -19,12 +20,15 @@ from procrastinate.contrib.django import app
 from procrastinate.types import JSONDict
 
 from approvals_app.decisions.voters import find_undecidable
-from approvals_app.models import Approval
+from approvals_app.models import Approval, Passkey
 from approvals_app.notifications import channels, messages, schedule
 from approvals_app.notifications.channels.base import NotSent, Rejected
 from approvals_app.notifications.messages import Digest, Message
 from approvals_app.notifications.models import Notice, NoticeKind, NoticeSettings
+from approvals_app.payload.summary import Summary, summarize_text
 from audit_app.base.actors import Actor
+from audit_app.base.events import EventType
+from audit_app.models import Event
 from audit_app.trail.operation import clock
 from sessions_app.models import Task
 
@@ -37,7 +41,7 @@ RETENTION = timedelta(days=30)
 BATCH_SIZE = 200
 PURGE_BATCH_SIZE = 5_000
 UNUSED = ("context", "payload", "result", "error")
-"""Large columns of a task that no message needs."""
+"""Large columns of a task; a message needs only the payload, and one at a time."""
 
 # The lease is due_at itself: a row that is being sent is not due.
 CLAIM = """
@@ -113,18 +117,41 @@ def _compose_messages(rows: list[Notice]) -> dict[int, Message]:
         message: Message | None = None
         if row.kind in messages.SUBJECTS and row.subject_id in approvals:
             kind = NoticeKind(row.kind)
-            message = messages.compose_decision(kind, approvals[row.subject_id], zone)
+            approval = approvals[row.subject_id]
+            summary = _summarize_payload(approval.task_id)
+            message = messages.compose_decision(kind, approval, summary, zone)
         elif row.kind == NoticeKind.DECISION and row.subject_id in tasks:
-            message = messages.compose_outcome(tasks[row.subject_id])
+            summary = _summarize_payload(row.subject_id)
+            message = messages.compose_outcome(tasks[row.subject_id], summary)
         elif row.kind == NoticeKind.UNDECIDABLE and row.subject_id in undecidable:
             message = messages.compose_undecidable(undecidable[row.subject_id])
         elif row.kind == NoticeKind.WEBHOOK and person and person.is_superuser:
             message = messages.compose_stopped_webhook(row.subject_id)
+        elif row.kind == NoticeKind.PASSKEY and person:
+            message = _compose_passkey(row, person)
         elif row.kind == NoticeKind.TEST:
             message = messages.compose_test()
         if message is not None:
             composed[row.pk] = message
     return composed
+
+
+def _compose_passkey(row: Notice, person: User) -> Message | None:
+    """A passkey of ``person``, or of anybody if they are an administrator."""
+    passkey = Passkey.objects.select_related("user").get(pk=row.subject_id)
+    is_own = passkey.user_id == person.pk
+    if not (is_own or person.is_superuser):
+        return None
+    is_new = Event.objects.filter(pk=row.event_id, event_type=EventType.PASSKEY_REGISTERED).exists()
+    return messages.compose_passkey(passkey, is_new=is_new, is_own=is_own)
+
+
+def _summarize_payload(task_id: UUID) -> Summary | None:
+    """The summary of a task's payload; None where messages contain nothing that agents wrote."""
+    # One payload at a time: each may have a megabyte, and a digest two hundred of them.
+    if not settings.NOTICE_DETAILS:
+        return None
+    return summarize_text(Task.objects.values_list("payload", flat=True).get(pk=task_id))
 
 
 def _find_approvals(person: User | None, ids: set[UUID]) -> dict[UUID, Approval]:

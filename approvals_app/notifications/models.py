@@ -26,28 +26,30 @@ class NoticeQuerySet(models.QuerySet["Notice"]):
 
 
 class NoticeKind(models.TextChoices):
-    WORK = "work", "New decisions for your roles"
+    WORK = "work", "New requests for your groups"
     REMINDER = "reminder", "Reminders before a deadline"
-    ESCALATION = "escalation", "Decisions that others did not make in time"
-    BREAK_GLASS = "break_glass", "Break glass: what was approved alone, to be reviewed"
-    DECISION = "decision", "What became of what you, or an agent of yours, asked for"
+    ESCALATION = "escalation", "Requests escalated to your groups"
+    BREAK_GLASS = "break_glass", "Emergency approvals to review (break glass)"
+    DECISION = "decision", "Outcomes of requests by you or your agents"
     UNDECIDABLE = "undecidable", "Requests that nobody can decide (administrators)"
     WEBHOOK = "webhook", "Webhooks that were paused or disabled (administrators)"
-    TEST = "test", "A test of yours"
+    PASSKEY = "passkey", "New and removed passkeys: yours, and all to administrators"
+    TEST = "test", "Test"
 
     @classmethod
     def list_selectable(cls) -> "list[NoticeKind]":
         """The kinds that a person can switch off."""
-        return [kind for kind in cls if kind is not cls.TEST]
+        # Whoever took over an account must not switch off what tells of their passkey.
+        return [kind for kind in cls if kind not in (cls.TEST, cls.PASSKEY)]
 
 
 class NoticeSettings(models.Model):
     """One person's preferences. Without a row, the defaults apply: by e-mail, at once."""
 
     class Digest(models.TextChoices):
-        AT_ONCE = "at_once", "At once"
-        HOURLY = "hourly", "Every hour, together"
-        DAILY = "daily", "Once a day, together"
+        AT_ONCE = "at_once", "Immediately"
+        HOURLY = "hourly", "Hourly digest"
+        DAILY = "daily", "Daily digest"
 
     person = models.OneToOneField(
         settings.AUTH_USER_MODEL,
@@ -127,6 +129,41 @@ class NoticeChannel(models.Model):
         return f"{self.service} of {self.person_id}"
 
 
+class PushSubscription(models.Model):
+    """A browser of a person that shows notifications (Push API, RFC 8030)."""
+
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, db_comment="Identity."
+    )
+    person = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="push_subscriptions",
+        db_comment="Whose it is; nobody else sees it.",
+    )
+    sealed = models.TextField(
+        db_comment="The address at its push service and its keys, encrypted with a key made of "
+        "SECRET_KEY."
+    )
+    endpoint_digest = models.CharField(
+        max_length=64, db_comment="SHA-256 of that address, by which it is known again."
+    )
+    device = models.CharField(max_length=100, db_comment="Browser and system, as it names itself.")
+    created_at = models.DateTimeField(auto_now_add=True, db_comment="When it was added.")
+
+    class Meta:
+        db_table = "push_subscriptions"
+        db_table_comment = "Browsers that show people's notifications."
+        default_permissions = ()
+        ordering = ("created_at", "id")
+        constraints = (
+            models.UniqueConstraint(fields=["endpoint_digest"], name="push_subscriptions_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.device} of {self.person_id}"
+
+
 class Notice(models.Model):
     """One event to be sent to one destination: a person's e-mail or channel, or a role's channel.
 
@@ -136,7 +173,7 @@ class Notice(models.Model):
     id = models.BigAutoField(primary_key=True, db_comment="Identity.")
     event_id = models.UUIDField(db_comment="The event of the trail that is told.")
     place = models.CharField(
-        max_length=300, db_comment="Where: email:PERSON, channel:ID or shared:DIGEST:ROLE."
+        max_length=300, db_comment="Where: email:PERSON, channel:ID, push:ID or shared:DIGEST:ROLE."
     )
     person = models.ForeignKey(
         settings.AUTH_USER_MODEL,

@@ -17,9 +17,10 @@ from django.db import connection
 from django.db.models import Q
 
 from approvals_app.decisions.voters import find_undecidable
-from approvals_app.models import Approval
+from approvals_app.models import Approval, Passkey
 from approvals_app.notifications import channels, delivery, schedule
 from approvals_app.notifications.models import Notice, NoticeKind, NoticeSettings
+from audit_app.base.actors import Actor
 from audit_app.base.events import EventType
 from audit_app.live.consumers import consumer
 from audit_app.models import Event
@@ -33,6 +34,7 @@ OUTCOMES = {
     EventType.TASK_EXPIRED.value,
     EventType.TASK_RECALLED.value,
 }
+PASSKEYS = {EventType.PASSKEY_REGISTERED.value, EventType.PASSKEY_REVOKED.value}
 WEBHOOKS = {EventType.WEBHOOK_PAUSED.value, EventType.WEBHOOK_DISABLED.value}
 VOTERS = """
 SELECT asked.id, voter FROM unnest(%s::uuid[]) AS asked (id)
@@ -63,6 +65,7 @@ def record_notices(events: list[Event]) -> None:
         *_find_requests(events),
         *_find_outcomes(events),
         *_find_stopped_webhooks(events),
+        *_find_passkeys(events),
     ]
     if recipients:
         now = clock()
@@ -70,6 +73,20 @@ def record_notices(events: list[Event]) -> None:
         # ignore_conflicts: a consumer may read an event twice.
         Notice.objects.bulk_create(rows, batch_size=BATCH, ignore_conflicts=True)
         delivery.defer_delivery({row.place for row in rows if row.due_at <= now})
+
+
+def is_reached(person: User, preferences: NoticeSettings) -> bool:
+    """Whether a notification has any way to ``person``: their own, or one that a role shares."""
+    if any(
+        channel.personal_destinations({person: preferences}).get(person.pk)
+        for channel in channels.load_channels().values()
+    ):
+        return True
+    return any(
+        next(iter(channel.role_destinations(role)), None)
+        for role in Actor.human(person).roles
+        for channel in channels.load_channels().values()
+    )
 
 
 def send_test(person: User, destination: str) -> None:
@@ -178,6 +195,21 @@ def _find_stopped_webhooks(events: list[Event]) -> Iterator[Recipients]:
             yield Recipients(event, NoticeKind.WEBHOOK, event.subject_id, people)
 
 
+def _find_passkeys(events: list[Event]) -> Iterator[Recipients]:
+    """New and removed passkeys: for their owner, who may not have done it, and administrators."""
+    changed = [event for event in events if event.event_type in PASSKEYS]
+    if changed:
+        owners = dict(
+            Passkey.objects.filter(pk__in=[event.subject_id for event in changed]).values_list(
+                "pk", "user_id"
+            )
+        )
+        administrators = _list_administrators()
+        for event in changed:
+            people = administrators | {owners[event.subject_id]}
+            yield Recipients(event, NoticeKind.PASSKEY, event.subject_id, people)
+
+
 def _list_administrators() -> frozenset[int]:
     people = User.objects.filter(is_active=True, is_superuser=True)
     return frozenset(people.values_list("pk", flat=True))
@@ -196,7 +228,8 @@ def _build_personal_notices(recipients: list[Recipients], now: datetime) -> Iter
     for each in recipients:
         for pk in sorted(each.people & people.keys()):
             wanted = preferences[people[pk]]
-            if each.kind in wanted.without or not people[pk].is_active:
+            unwanted = each.kind in wanted.without and each.kind in NoticeKind.list_selectable()
+            if unwanted or not people[pk].is_active:
                 continue
             due = schedule.send_at(wanted, now, each.deadline)
             for destinations in reached_by:

@@ -1,6 +1,7 @@
 """A person's own notification page: preferences, channels, and what could not be delivered."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -15,15 +16,25 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from approvals_app.notifications import channels, recipients, schedule
+from approvals_app.notifications import channels, recipients, schedule, web_push
 from approvals_app.notifications.channels import apprise
 from approvals_app.notifications.channels.email import EMAIL
-from approvals_app.notifications.models import Notice, NoticeChannel, NoticeKind, NoticeSettings
+from approvals_app.notifications.channels.push import PUSH
+from approvals_app.notifications.models import (
+    Notice,
+    NoticeChannel,
+    NoticeKind,
+    NoticeSettings,
+    PushSubscription,
+)
+from approvals_app.notifications.time_zones import find_time_zone
 from audit_app.http.serializers import UUID_TEXT
 
 MOST_CHANNELS = 5
+MOST_DEVICES = 10
 SHOWN = 20
-NOT_YOURS = "You have no such channel."
+NOT_YOURS = "You have no such channel or device."
+WORKER = Path(__file__).parents[1] / "static" / "approvals" / "sw.js"
 RECENT = timedelta(days=7)
 HOURS = [(hour, f"{hour:02}:00") for hour in range(24)]
 
@@ -71,6 +82,9 @@ def notifications(request: HttpRequest) -> HttpResponse:
         except (forms.ValidationError, apprise.ChannelRefused) as refusal:
             error = " ".join(getattr(refusal, "messages", [str(refusal)]))
     preferences = NoticeSettings.load(person)
+    if preferences._state.adding:  # nothing is stored: their browser's zone is offered
+        preferences.time_zone = find_time_zone(request)
+    own = list(NoticeChannel.objects.filter(person=person)[:MOST_CHANNELS])
     context = {
         "title": "Notifications",
         "error": error,
@@ -81,9 +95,12 @@ def notifications(request: HttpRequest) -> HttpResponse:
         "zones": schedule.list_time_zones(),
         "email": person.email,
         "mail_is_sent": settings.EMAIL_CONFIGURED,
-        "channels": NoticeChannel.objects.filter(person=person)[:MOST_CHANNELS],
-        "schemes": apprise.list_schemes(),
-        "full": NoticeChannel.objects.filter(person=person).count() >= MOST_CHANNELS,
+        "channels": own,
+        "services": apprise.list_services(),
+        "is_reached": recipients.is_reached(person, preferences),
+        "full": len(own) >= MOST_CHANNELS,
+        "devices": PushSubscription.objects.filter(person=person)[:MOST_DEVICES],
+        "push_key": web_push.get_public_key(),
         "undelivered": _find_undelivered(person),
         "unreachable": _find_unreachable() if person.is_superuser else [],
         "with_details": settings.NOTICE_DETAILS,
@@ -101,7 +118,7 @@ def _run_action(request: HttpRequest, person: User, form: PreferencesForm) -> st
             return _add_channel(person, ChannelForm(request.POST))
         case "remove":
             if not NoticeChannel.objects.filter(
-                person=person, pk=_parse_channel_id(request)
+                person=person, pk=_parse_id(request, "channel")
             ).delete()[0]:
                 raise Http404(NOT_YOURS)
             return "Removed."
@@ -110,12 +127,21 @@ def _run_action(request: HttpRequest, person: User, form: PreferencesForm) -> st
             return "A test is on its way to your e-mail."
         case "test":
             channel = NoticeChannel.objects.filter(
-                person=person, pk=_parse_channel_id(request)
+                person=person, pk=_parse_id(request, "channel")
             ).first()
             if channel is None:
                 raise Http404(NOT_YOURS)
             recipients.send_test(person, f"channel:{channel.pk}")
             return f"A test is on its way to {channel.service}."
+        case "add_device":
+            return _add_device(request, person)
+        case "remove_device":
+            _find_device(request, person).delete()
+            return "Removed."
+        case "test_device":
+            device = _find_device(request, person)
+            recipients.send_test(person, f"{PUSH.prefix}:{device.pk}")
+            return f"A test is on its way to {device.device}."
     raise forms.ValidationError("This action is not available.")
 
 
@@ -150,8 +176,50 @@ def _add_channel(person: User, form: ChannelForm) -> str:
     return "Added. Send a test to check it."
 
 
-def _parse_channel_id(request: HttpRequest) -> UUID:
-    given = request.POST.get("channel", "")
+def _add_device(request: HttpRequest, person: User) -> str:
+    try:
+        subscription = web_push.Subscription.parse(request.POST.get("subscription", ""))
+    except web_push.SubscriptionInvalid:
+        message = "This browser's subscription was not understood. Try again."
+        raise forms.ValidationError(message) from None
+    with transaction.atomic():
+        # As in _add_channel.
+        User.objects.select_for_update(no_key=True).get(pk=person.pk)
+        others = PushSubscription.objects.filter(person=person)
+        others = others.exclude(endpoint_digest=subscription.endpoint_digest)
+        if others.count() >= MOST_DEVICES:
+            message = f"You already have {MOST_DEVICES} devices; remove one first."
+            raise forms.ValidationError(message)
+        # A browser has one address for all its users: it notifies the last one who allowed it.
+        PushSubscription.objects.update_or_create(
+            endpoint_digest=subscription.endpoint_digest,
+            defaults={
+                "person": person,
+                "sealed": subscription.encrypt(),
+                "device": web_push.describe_device(request.headers.get("User-Agent", "")),
+            },
+        )
+    return "Added. Send a test to check it."
+
+
+def _find_device(request: HttpRequest, person: User) -> PushSubscription:
+    pk = _parse_id(request, "device")
+    device = PushSubscription.objects.filter(person=person, pk=pk).first()
+    if device is None:
+        raise Http404(NOT_YOURS)
+    return device
+
+
+def service_worker(request: HttpRequest) -> HttpResponse:
+    """The script that shows pushed messages, at a path whose scope are the admin's pages."""
+    # Not as a static file: the scope of a worker is the folder of its URL.
+    response = HttpResponse(WORKER.read_bytes(), "text/javascript")
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+def _parse_id(request: HttpRequest, name: str) -> UUID:
+    given = request.POST.get(name, "")
     # UUID() also accepts braces and urn:uuid:.
     if not UUID_TEXT.fullmatch(given):
         raise Http404(NOT_YOURS)

@@ -6,7 +6,7 @@ figures are cached for a minute per set of rights.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,6 +35,10 @@ SCHEDULED_COMMANDS = (
     "release_leases",
     "purge",
 )
+TIMEOUT_JOB = "expire_approvals"
+LATE_AFTER = timedelta(minutes=10)
+"""After this long without a good run of TIMEOUT_JOB, which runs each minute, there is an alarm."""
+
 AGES = (
     ("under an hour", timedelta(hours=1)),
     ("under a day", timedelta(days=1)),
@@ -169,12 +173,13 @@ class Table:
         for index, row in enumerate(self.rows):
             foot, parts = 110.0, []
             for outcome, count in zip(self.columns[2:], row[2:], strict=True):
-                height = 100 * count / largest
+                height = 88 * count / largest
                 foot -= height
                 if count:
                     parts.append({"how": outcome, "count": count, "y": foot, "height": height})
             position = {"x": 10 + index * room, "wide": room - gap}
-            days.append({"day": row[0], "parts": parts} | position)
+            label = {"count": row[1], "middle": position["x"] + (room - gap) / 2, "top": foot - 4}
+            days.append({"day": row[0], "parts": parts} | position | label)
         return days
 
 
@@ -201,6 +206,11 @@ class Figures:
     pace: Table
     runs: list[CommandRun]
     at: datetime
+
+    @property
+    def alarm(self) -> str:
+        """What is wrong with the job on which deadlines depend; "" where nothing is."""
+        return describe_stopped_jobs(self.runs)
 
 
 def load_figures(actor: Actor, days: int) -> Figures:
@@ -240,7 +250,7 @@ def compute_figures(actor: Actor, days: int) -> Figures:
         agents=Table(("Agent", "Tasks"), [row[:2] for row in routed[:MAX_ROWS]]),
         policies=Table(
             ("By policies, without a human", "Tasks"),
-            [("approved", sum(r[2] for r in routed)), ("refused", sum(r[3] for r in routed))],
+            _count_by_policies(routed),
         ),
         pace=Table(
             (
@@ -256,6 +266,22 @@ def compute_figures(actor: Actor, days: int) -> Figures:
         runs=list(CommandRun.objects.filter(command__in=SCHEDULED_COMMANDS).order_by("command")),
         at=timezone.now(),
     )
+
+
+def describe_stopped_jobs(runs: Iterable[CommandRun] | None = None) -> str:
+    """What is wrong with the job on which deadlines depend; "" where nothing is.
+
+    ``runs``: the last run of each command, if they are at hand.
+    """
+    rows = CommandRun.objects.filter(command=TIMEOUT_JOB) if runs is None else runs
+    last = next((run.succeeded_at for run in rows if run.command == TIMEOUT_JOB), None)
+    if last is None:
+        return f"{TIMEOUT_JOB} has never run: expired requests will not escalate."
+    late = timezone.now() - last
+    if late <= LATE_AFTER:
+        return ""
+    ago = format_duration(late.total_seconds())
+    return f"{TIMEOUT_JOB} last ran {ago} ago: expired requests do not escalate."
 
 
 def _find_stuck(scope: dict[str, Any]) -> list[Stuck]:
@@ -280,7 +306,16 @@ def _sum_by(rows: Sequence[tuple[Any, ...]], by: int) -> list[tuple[Any, ...]]:
     return sorted(sums.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
+def _count_by_policies(routed: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """How many tasks policies approved and refused by themselves; [] where none."""
+    approved, refused = sum(row[2] for row in routed), sum(row[3] for row in routed)
+    return [("approved", approved), ("refused", refused)] if approved or refused else []
+
+
 def _count_by_age(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """How many wait, by age; [] where none do."""
+    if not rows:
+        return []
     sums = dict(_sum_by(rows, 1))
     names = [name for name, _ in AGES] + [OLDEST_AGE]
     return [(name, sums.get(index, 0)) for index, name in enumerate(names)]

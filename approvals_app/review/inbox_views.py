@@ -1,7 +1,8 @@
-"""The inbox page, the fragments that keep it up to date, and the admin's sidebar."""
+"""The inbox page, and the fragments that keep it up to date."""
 
 import hashlib
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -18,23 +19,12 @@ from django.utils.http import quote_etag
 
 from approvals_app import models
 from approvals_app.models import Approval
-from approvals_app.review import drafts, inbox, presence
-from approvals_app.review.policy_views import CHANGE
+from approvals_app.review import attention, dashboards, drafts, flow, inbox, presence
 from audit_app.base import csv_export
 from audit_app.http.serializers import UUID_TEXT
 from audit_app.ui.admin_base import actor_of, may_read
-from audit_app.webhooks.admin import may_see_webhooks
-from sessions_app.admin import may_change_agents
-
-READER_PAGES = (
-    ("Approvals", "approval_delegation", "approvals_app_approval"),
-    ("Tasks", "task", "sessions_app_task"),
-    ("Sessions", "manage_history", "sessions_app_agentsession"),
-    ("Audit events", "receipt_long", "audit_app_event"),
-)
-WEBHOOK_PAGES = (("Webhooks", "webhook", "audit_app_webhook"),)
-AGENT_PAGES = (("Agents", "smart_toy", "sessions_app_agent"),)
-PEOPLE_PAGES = (("People", "person", "auth_user"), ("Groups", "group", "auth_group"))
+from sessions_app import freezes
+from sessions_app.freeze_admin import may_freeze
 
 
 def staff_only(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -48,17 +38,22 @@ def inbox_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     actor, filters = actor_of(request), _parse_filters(request.GET)
     page_context = {
         "done": drafts.pop_sent(request),
-        "overrides": inbox.list_open_overrides(actor),
         "views": presence.list_saved_views(request.user),
         "most_views": presence.MAX_SAVED_VIEWS,
         "longest_name": models.LONGEST_NAME,
         "longest_words": inbox.LONGEST_SEARCH,
         "ages": {name: words for name, (words, _) in inbox.AGES.items()},
         "tabs": _build_tabs(filters),
+        "frozen": freezes.list_concerning(actor),
+        "can_thaw": may_freeze(request),
     }
     if filters.tab == "waiting":
         page_context["offered"] = inbox.list_filter_options(actor)
-    return context | page_context | _build_list_context(request, filters) | {"title": "Inbox"}
+        page_context["expired"] = inbox.list_expired(actor)
+    if actor.auditor:
+        page_context["alarm"] = dashboards.describe_stopped_jobs()
+    title = inbox.Filters.TABS["decided"] if filters.tab == "decided" else "Inbox"
+    return context | page_context | _build_list_context(request, filters) | {"title": title}
 
 
 def inbox_list(request: HttpRequest) -> HttpResponse:
@@ -114,72 +109,36 @@ def saved_views(request: HttpRequest) -> HttpResponse:
 
 
 def viewers(request: HttpRequest, approval_id: UUID) -> HttpResponse:
-    """Record that the reader still has this decision's page open; return who else has."""
+    """Record that the reader still has this decision's page open; return who else has, and what
+    others did to it meanwhile."""
     if request.method != "GET" or not may_read(request):
         raise PermissionDenied
     # 404 for both unknown and invisible approvals, so that ids can't be probed.
-    if not Approval.objects.filter(pk=approval_id).visible_to(actor_of(request)).exists():
+    actor = actor_of(request)
+    visible = Approval.objects.filter(pk=approval_id).visible_to(actor)
+    approval = visible.select_related("decided_by").first()
+    if approval is None:
         raise Http404
     presence.record_view(approval_id, request.user)
     others = presence.list_other_viewers([approval_id], request.user).get(approval_id, [])
-    return JsonResponse({"looking": others})
-
-
-def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar (UNFOLD["SIDEBAR"]): the pages that the user may open."""
-    if not request.user.is_authenticated:
-        return []
-    items = [_build_inbox_item(request)]
-    if may_read(request):
-        items += _menu_items(READER_PAGES)
-        items.append(
-            {"title": "Dashboards", "icon": "bar_chart", "link": reverse("pages:dashboards")}
-        )
-        items.append({"title": "Delegation", "icon": "sync_alt", "link": reverse("pages:away")})
-    items.append(
-        {
-            "title": "Notifications",
-            "icon": "notifications",
-            "link": reverse("pages:notifications"),
-        }
-    )
-    if may_read(request) or request.user.has_perm(CHANGE):
-        items.append({"title": "Policies", "icon": "rule", "link": reverse("pages:policies")})
-    if may_read(request) or may_change_agents(request):
-        items += _menu_items(AGENT_PAGES)
-    if may_see_webhooks(request):
-        items += _menu_items(WEBHOOK_PAGES)
-    if request.user.has_perm("auth.view_user"):
-        items += _menu_items(PEOPLE_PAGES)
-    return [{"items": items}]
-
-
-def _menu_items(pages: tuple[tuple[str, str, str], ...]) -> list[dict[str, Any]]:
-    return [
-        {"title": title, "icon": icon, "link": reverse(f"admin:{name}_changelist")}
-        for title, icon, name in pages
-    ]
-
-
-def _build_inbox_item(request: HttpRequest) -> dict[str, Any]:
-    item = {"title": "Inbox", "icon": "inbox", "link": reverse("admin:index")}
-    if count := _count_waiting(request):
-        item |= {"badge": _format_count(count), "badge_variant": "primary"}
-    return item
+    return JsonResponse({"looking": others, **flow.load_news(approval, actor)})
 
 
 def _build_list_context(request: HttpRequest, filters: inbox.Filters) -> dict[str, Any]:
     """The context of the list, both inside the page and on its own."""
     actor = actor_of(request)
-    count = _count_waiting(request)
+    count = count_waiting(request)
     page = inbox.load_page(actor, filters)
+    listed = _list_with_places(filters, page)
     return {
         "page": page,
-        "listed": _list_with_places(filters, page),
+        "listed": listed,
+        "groups": _group_rows(listed) if filters.tab == "waiting" else [],
         "place": filters.to_page(page.number),
         "filters": filters,
+        "snoozed": attention.count_snoozed(request.user) if filters.tab == "waiting" else 0,
         "roles": actor.roles,
-        "waiting": _format_count(count) if count else "",
+        "waiting": format_count(count) if count else "",
         "back": inbox.MAX_HISTORY,
         "previous": filters.to_page(page.previous_number),
         "next": filters.to_page(page.next_number),
@@ -196,6 +155,20 @@ def _list_with_places(filters: inbox.Filters, page: inbox.Page) -> list[tuple[An
     # The only row has no neighbour.
     queries += [urlencode({"inbox": back})] * (len(keys) - len(queries))
     return list(zip(page.rows, queries, strict=True))
+
+
+def _group_rows(listed: list[tuple[inbox.WaitingRow, str]]) -> list[dict[str, Any]]:
+    """The parts of the list that are on the page, each with its rows."""
+    blocked = len(inbox.GROUPS) - 1
+    return [
+        {
+            "number": number,
+            "name": inbox.GROUPS[number],
+            "is_folded": number == blocked,
+            "rows": list(rows),
+        }
+        for number, rows in groupby(listed, key=lambda pair: pair[0].group)
+    ]
 
 
 def inbox_url(request: HttpRequest) -> str:
@@ -218,7 +191,7 @@ def _build_tabs(filters: inbox.Filters) -> list[dict[str, Any]]:
     ]
 
 
-def _count_waiting(request: HttpRequest) -> int:
+def count_waiting(request: HttpRequest) -> int:
     """How many approvals wait for the reader."""
     # The sidebar and the page both need it: count once per request.
     count: int | None = getattr(request, "waiting_count", None)
@@ -228,7 +201,7 @@ def _count_waiting(request: HttpRequest) -> int:
     return count
 
 
-def _format_count(count: int) -> str:
+def format_count(count: int) -> str:
     return str(count) if count <= inbox.MAX_COUNT else f"{inbox.MAX_COUNT}+"
 
 
@@ -250,4 +223,7 @@ urlpatterns = [
     path("inbox/csv/", staff_only(inbox_csv), name="csv"),
     path("inbox/views/", staff_only(saved_views), name="views"),
     path("inbox/looking/<uuid:approval_id>/", staff_only(viewers), name="looking"),
+    path("inbox/snooze/<uuid:approval_id>/", staff_only(attention.snooze_view), name="snooze"),
+    path("inbox/claim/<uuid:approval_id>/", staff_only(attention.claim_view), name="claim"),
+    path("inbox/comment/<uuid:approval_id>/", staff_only(attention.comment_view), name="comment"),
 ]

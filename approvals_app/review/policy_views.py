@@ -1,60 +1,57 @@
 """Pages of the admin beside its models' own: policies, delegations, dashboards and timelines."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth.models import Group
 from django.core.exceptions import BadRequest, PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.core.signing import BadSignature, Signer
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
 
 from approvals_app.decisions import delegations
-from approvals_app.models import ApprovalPolicy, Delegation
+from approvals_app.errors import PolicyNotSimulated
+from approvals_app.models import Approval, ApprovalPolicy, Delegation
 from approvals_app.notifications.views import notifications
 from approvals_app.policy import evaluation, operations
 from approvals_app.policy.checking import find_warnings
+from approvals_app.policy.description import describe_default, describe_match, describe_policy
 from approvals_app.policy.files import FileInvalid, dump, dump_file, parse_file
-from approvals_app.policy.language import REJECT, Policy
-from approvals_app.policy.simulation import Report, simulate
+from approvals_app.policy.language import APPROVE_WITHOUT_A_HUMAN, Policy
+from approvals_app.policy.simulation import simulate
 from approvals_app.review import decision, timelines
 from approvals_app.review.dashboards import WINDOWS, load_figures
+from approvals_app.review.policy_form import FORM, YAML, Draft, DraftInvalid, suggest_priority
+from approvals_app.review.policy_report import describe_report
 from audit_app.base import csv_export
 from audit_app.base.actors import Actor
+from audit_app.base.canonical import canonical, digest
 from audit_app.base.csv_export import show
-from audit_app.base.errors import NotFound, OrchestratorError, StaleVersion
+from audit_app.base.errors import InvalidTransition, NotFound, OrchestratorError, StaleVersion
 from audit_app.http.serializers import UUID_TEXT
 from audit_app.models import Event
-from audit_app.ui.admin_base import actor_of, may_read
+from audit_app.ui.admin_base import actor_of, may_read, render_page
 from sessions_app.gate import Outcome
+from sessions_app.models import Task
 
 CHANGE = "approvals_app.change_approvalpolicy"
 SIMULATION_DAYS = (1, 7, 30, 90)
 MAX_SIMULATED_TASKS = 100_000
 LONGEST_TEXT = 100_000
 MAX_VERSIONS = 50
-NEW_POLICY = """\
-name: large-transfers
-priority: 10
-description: Why there is this policy.
-when:
-  task_type: wire_*
-  condition: double(data.amount) > 10000.0
-then: require
-approvals:
-  - role: finance
-    count: 2
-deadline: 4h
-reminders: [1h]
-"""
+MAX_GROUPS = 500
+RETIREMENT_DAYS = 30
+SIMULATED = Signer(salt="policies.simulation")
+"""Signs that a draft was simulated, and beside which policies in force."""
 
 
 def readers_only(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -87,38 +84,30 @@ def policy_list(request: HttpRequest) -> HttpResponse:
         request,
         "policies.html",
         title="Policies",
-        active=[row for row in rows if row[0].status == ApprovalPolicy.Status.ACTIVE],
-        retired=[row for row in rows if row[0].status != ApprovalPolicy.Status.ACTIVE],
+        active=[
+            (policy, rule, describe_policy(rule))
+            for policy, rule in rows
+            if policy.status == ApprovalPolicy.Status.ACTIVE
+        ],
+        retired=[policy for policy, _ in rows if policy.status != ApprovalPolicy.Status.ACTIVE],
+        default=describe_default(),
         can_change=request.user.has_perm(CHANGE),
     )
 
 
-def _describe_when(rule: dict[str, Any]) -> str:
-    when = rule.get("when", {})
-    words = [when.get("task_type", "any task")]
-    words += [f"{way} {when[f'{way}_role']}" for way in ("from", "to") if f"{way}_role" in when]
-    condition = f", where {when['condition']}" if "condition" in when else ""
-    return " ".join(words) + condition
+def _describe_when(name: str, rule: dict[str, Any]) -> str:
+    return describe_match(Policy.parse({"name": name} | rule, version=1))
 
 
-def _describe_then(rule: dict[str, Any]) -> str:
-    if rule["then"] == Outcome.APPROVE:
-        return "approved without a human"
-    if rule["then"] == Outcome.REFUSE:
-        return "refused"
-    words = " and ".join(f"{each.get('count', 1)} of {each['role']}" for each in rule["approvals"])
-    for step in rule.get("escalate", ()):
-        words += f", then {step.get('count', 1)} of {step['role']}"
-    return words + (
-        ", then approved without a human" if rule.get("on_timeout", REJECT) != REJECT else ""
-    )
+def _describe_then(name: str, rule: dict[str, Any]) -> str:
+    return describe_policy(Policy.parse({"name": name} | rule, version=1))
 
 
 CSV_COLUMNS = (
     show("Priority", "priority"),
     show("Policy", "name"),
-    show("When", "rule", format=_describe_when),
-    show("Then", "rule", format=_describe_then),
+    show("When", "name", "rule", format=_describe_when),
+    show("Then", "name", "rule", format=_describe_then),
     show("Version", "version"),
     "updated_at",
     "created_at",
@@ -139,54 +128,91 @@ def policy_csv(request: HttpRequest) -> HttpResponseBase:
 
 
 def policy(request: HttpRequest, policy_id: UUID | None = None) -> HttpResponse:
-    """One policy with its history; a POST saves, retires, restores or simulates it."""
-    record = ApprovalPolicy.objects.filter(pk=policy_id).first() if policy_id else None
-    if policy_id and record is None:
-        raise Http404("There is no such policy.")
+    """One policy with its history; a POST simulates a draft of it, activates it, or shows it as
+    YAML or in the form."""
+    record = _load_record(policy_id) if policy_id else None
     may_change = request.user.has_perm(CHANGE)
     if not record and not may_change:
         raise PermissionDenied
-    text, refusal, report, status = _dump_policy(record), "", None, 200
-    days = _parse_days(request)
+    draft, shown, refusal, field, status = Draft(), dict[str, Any](), "", "", 200
     if request.method == "POST":
-        text = _read_text(request)
+        draft = _read_draft(request)
         try:
-            answer = _run_action(request, record, text, days)
-            if isinstance(answer, Report):
-                report = answer
-            else:
+            answer = _run_action(request, record, draft)
+            if isinstance(answer, HttpResponse):
                 return answer
-        except FileInvalid as error:
-            refusal, status = str(error), 400
+            shown = answer
+        except DraftInvalid as error:
+            refusal, field, status = str(error), error.field, 400
         except OrchestratorError as error:
             refusal, status = str(error), 409 if may_change else 403
+    else:
+        draft = _start_draft(record, may_change=may_change)
+    draft = shown.pop("draft", draft)
     return _render_page(
         request,
         "policy.html",
         status=status,
         title=record.name if record else "New policy",
         policy=record,
-        text=text,
+        draft=draft,
         refusal=refusal,
-        report=report,
-        chart=report and _build_charts(report),
+        wrong={field: refusal} if field else {},
         versions=_list_versions(record) if record else [],
+        groups=Group.objects.order_by("name").values_list("name", flat=True)[:MAX_GROUPS],
         days=SIMULATION_DAYS,
-        chosen=days,
+        chosen=_parse_days(request),
+        default=describe_default(),
         can_change=may_change,
+        **_describe_draft(draft),
+        **shown,
+    )
+
+
+def policy_description(request: HttpRequest) -> HttpResponse:
+    """What the posted draft does, in one sentence, or what it lacks; as JSON."""
+    if request.method != "POST" or not request.user.has_perm(CHANGE):
+        raise PermissionDenied
+    return JsonResponse(_describe_draft(_read_draft(request)))
+
+
+def policy_retirement(request: HttpRequest, policy_id: UUID) -> HttpResponse:
+    """What retiring a policy does; a POST with its name retires it."""
+    if not request.user.has_perm(CHANGE):
+        raise PermissionDenied
+    record, refusal, status = _load_record(policy_id), "", 200
+    if request.method == "POST":
+        if request.POST.get("name", "").strip() == record.name:
+            return _retire(request, record)
+        refusal, status = "Type the policy's name to retire it. Nothing was changed.", 400
+    since = timezone.now() - timedelta(days=RETIREMENT_DAYS)
+    return _render_page(
+        request,
+        "policy_retirement.html",
+        status=status,
+        title=f"Retire {record.name}",
+        policy=record,
+        refusal=refusal,
+        pending=Approval.objects.pending().filter(task__policy=record.name).count(),
+        matched=Task.objects.filter(policy=record.name, created_at__gte=since).count(),
+        days=RETIREMENT_DAYS,
+        default=describe_default(),
     )
 
 
 def policy_simulation(request: HttpRequest) -> HttpResponse:
     """Simulate the active policies, or a whole file of them, on the tasks of the last days."""
-    days, refusal, status = _parse_days(request), "", 200
-    text, report = dump_file(evaluation.load_policies()), None
+    refusal, status, report = "", 200, dict[str, Any]()
+    without = request.GET.get("without", "")
+    text = dump_file([each for each in evaluation.load_policies() if each.id != without])
     if request.method == "POST":
         text = _read_text(request)
         try:
-            report = simulate(parse_file(text), days=days, most=MAX_SIMULATED_TASKS)
+            policies = parse_file(text)
         except FileInvalid as error:
             refusal, status = str(error), 400
+        else:
+            report = _simulate(request, policies)
     return _render_page(
         request,
         "simulation.html",
@@ -194,20 +220,29 @@ def policy_simulation(request: HttpRequest) -> HttpResponse:
         title="Simulate policies",
         text=text,
         refusal=refusal,
-        report=report,
-        chart=report and _build_charts(report),
         days=SIMULATION_DAYS,
-        chosen=days,
+        chosen=_parse_days(request),
+        **report,
     )
 
 
 class DelegationForm(forms.Form):
-    """A delegation of the reader's votes, from one day to another (UTC), both inclusive."""
+    """A delegation of the reader's votes, from one day to another in their time zone, both
+    inclusive."""
 
     to = forms.CharField(max_length=150)
     starts = forms.DateField()
     ends = forms.DateField()
     reason = forms.CharField(required=False, max_length=2_000)
+
+    def clean(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        if {"starts", "ends"} <= data.keys():
+            today = timezone.now().astimezone(UTC).date()
+            if data["ends"] < max(data["starts"], today):
+                message = "The last day must not be before the first, or in the past."
+                raise forms.ValidationError(message)
+        return data
 
 
 def away(request: HttpRequest) -> HttpResponse:
@@ -238,7 +273,7 @@ def away(request: HttpRequest) -> HttpResponse:
         delegations=visible.filter(status=Delegation.Status.ACTIVE)[:100],
         people=decision.list_delegates(actor),
         given=request.POST,
-        today=timezone.now().date().isoformat(),
+        today=timezone.localdate().isoformat(),
         refusal=refusal,
         now=timezone.now(),
     )
@@ -247,10 +282,14 @@ def away(request: HttpRequest) -> HttpResponse:
 def _create_delegation(request: HttpRequest) -> str:
     form = DelegationForm(request.POST)
     if not form.is_valid():
-        raise forms.ValidationError("Choose a delegate and both days.")
+        wrong = form.non_field_errors() or ["Choose a delegate and both days."]
+        raise forms.ValidationError(list(wrong))
     data = form.cleaned_data
-    starts = datetime.combine(data["starts"], time.min, UTC)
-    ends = datetime.combine(data["ends"], time.min, UTC) + timedelta(days=1)
+    try:
+        starts = _begin_day(data["starts"])
+        ends = _begin_day(data["ends"] + timedelta(days=1))
+    except OverflowError:  # the first and last days of the calendar
+        raise forms.ValidationError("Choose other days.") from None
     delegations.grant_delegation(
         by=actor_of(request),
         to=data["to"],
@@ -261,6 +300,11 @@ def _create_delegation(request: HttpRequest) -> str:
     return f"{data['to']} votes for you from {data['starts']} to {data['ends']}."
 
 
+def _begin_day(day: date) -> datetime:
+    """The first moment of ``day`` in the reader's time zone, in UTC."""
+    return datetime.combine(day, time.min, timezone.get_current_timezone()).astimezone(UTC)
+
+
 def _end_delegation(request: HttpRequest) -> str:
     if not UUID_TEXT.fullmatch(request.POST["end"]):
         raise Http404
@@ -268,32 +312,101 @@ def _end_delegation(request: HttpRequest) -> str:
     return "Delegation ended."
 
 
-def _run_action(
-    request: HttpRequest, record: ApprovalPolicy | None, text: str, days: int
-) -> HttpResponse | Report:
-    by, action = actor_of(request), request.POST.get("action")
-    if action in ("retire", "restore") and record:
-        operation = operations.retire_policy if action == "retire" else operations.restore_policy
-        operation(record.name, by=by)
-        state = "retired" if action == "retire" else "active"
-        messages.success(request, f"{record.name} is {state}.")
-        return redirect("pages:policy", record.pk)
-    policy = _parse_policy(text)
-    if action == "try":
-        # Simulate what saving would make active: this policy in place of its present version.
-        others = [other for other in evaluation.load_policies() if other.name != policy.name]
-        for warning in find_warnings(policy):
-            messages.warning(request, warning)
-        return simulate([*others, policy], days=days, most=MAX_SIMULATED_TASKS)
+def _load_record(policy_id: UUID) -> ApprovalPolicy:
+    record = ApprovalPolicy.objects.filter(pk=policy_id).first()
     if record is None:
-        record = operations.create_policy(policy, by=by)
-    elif policy.name != record.name:
-        raise FileInvalid("A policy's name can't change. Create a new policy and retire this one.")
+        raise Http404("There is no such policy.")
+    return record
+
+
+def _start_draft(record: ApprovalPolicy | None, *, may_change: bool) -> Draft:
+    """What is written when the page opens; whoever may not change it reads it as YAML."""
+    if record is None:
+        return Draft.start(suggest_priority(evaluation.load_policies()))
+    return Draft.of(evaluation.compile_policy(record), FORM if may_change else YAML)
+
+
+def _read_draft(request: HttpRequest) -> Draft:
+    try:
+        return Draft.read(request.POST)
+    except DraftInvalid as error:
+        raise BadRequest(str(error)) from None
+
+
+def _describe_draft(draft: Draft) -> dict[str, Any]:
+    """What ``draft`` does, or what it lacks, as texts; ``warns`` if it may ask nobody."""
+    try:
+        policy = draft.parse()
+    except DraftInvalid as error:
+        return {"sentence": "", "problem": str(error), "warns": False}
+    warns = policy.kind is Outcome.APPROVE or policy.on_timeout == APPROVE_WITHOUT_A_HUMAN
+    return {"sentence": describe_policy(policy), "problem": "", "warns": warns}
+
+
+def _run_action(
+    request: HttpRequest, record: ApprovalPolicy | None, draft: Draft
+) -> HttpResponse | dict[str, Any]:
+    """Do what the button says; return what the page shows then. Raises DraftInvalid."""
+    action = request.POST.get("action", "")
+    if action in (FORM, YAML):
+        return {"draft": draft.switch(action)}
+    policy = draft.parse()
+    if record and policy.name != record.name:
+        reason = "A policy's name can't change. Create a new policy and retire this one."
+        raise DraftInvalid(reason, "name")
+    if action == "activate":
+        return _activate(request, record, policy)
+    # Simulate what activation would put in force: this policy in place of its present version.
+    in_force = evaluation.load_policies()
+    others = [other for other in in_force if other.name != policy.name]
+    for warning in find_warnings(policy):
+        messages.warning(request, warning)
+    simulated = SIMULATED.sign(_name_draft(policy, operations.name_in_force(in_force)))
+    return _simulate(request, [*others, policy]) | {"simulated": simulated}
+
+
+def _simulate(request: HttpRequest, policies: Sequence[Policy]) -> dict[str, Any]:
+    report = simulate(policies, days=_parse_days(request), most=MAX_SIMULATED_TASKS)
+    return describe_report(report, actor_of(request))
+
+
+def _activate(request: HttpRequest, record: ApprovalPolicy | None, policy: Policy) -> HttpResponse:
+    """Put ``policy`` in force, if exactly this was simulated."""
+    by, in_force = actor_of(request), _find_simulated_with(request, policy)
+    if record is None:
+        record = operations.create_policy(policy, by=by, in_force=in_force)
     else:
-        operations.change_policy(policy, by=by, expected_version=_parse_version(request))
+        version = _parse_version(request)
+        operations.change_policy(policy, by=by, expected_version=version, in_force=in_force)
     messages.success(request, f"{policy.name} is active.")
     for warning in find_warnings(policy):
         messages.warning(request, warning)
+    return redirect("pages:policy", record.pk)
+
+
+def _find_simulated_with(request: HttpRequest, policy: Policy) -> str:
+    """The name of what was in force when ``policy`` was simulated. Raises PolicyNotSimulated."""
+    try:
+        name = SIMULATED.unsign(request.POST.get("simulated", ""))
+    except BadSignature:
+        raise PolicyNotSimulated from None
+    in_force = name.rpartition(" ")[2]
+    if name != _name_draft(policy, in_force):
+        raise PolicyNotSimulated
+    return in_force
+
+
+def _name_draft(policy: Policy, in_force: str) -> str:
+    return f"{digest(canonical(policy.as_document()))} {in_force}"
+
+
+def _retire(request: HttpRequest, record: ApprovalPolicy) -> HttpResponse:
+    try:
+        operations.retire_policy(record.name, by=actor_of(request))
+    except InvalidTransition as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"{record.name} is retired.")
     return redirect("pages:policy", record.pk)
 
 
@@ -303,32 +416,6 @@ def _parse_version(request: HttpRequest) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise StaleVersion(what="policy")
     return int(text)
-
-
-def _parse_policy(text: str) -> Policy:
-    """Parse ``text``, which is one policy. Raises FileInvalid."""
-    # The form has one policy's document; the parser reads files of several.
-    indented = "\n".join(f"    {line}" for line in text.splitlines())
-    try:
-        (policy,) = parse_file(f"policies:\n  -\n{indented}\n")
-    except ValueError as error:
-        if isinstance(error, FileInvalid):
-            raise FileInvalid(_shift_line_number(str(error))) from None
-        raise FileInvalid("Write exactly one policy.") from None
-    return policy
-
-
-def _shift_line_number(message: str) -> str:
-    """The message, with its line counted from where the reader's own text begins."""
-    # _parse_policy puts two lines before it.
-    head, _, rest = message.partition(": ")
-    if head.startswith("Line ") and head[5:].isdigit():
-        return f"Line {max(1, int(head[5:]) - 2)}: {rest}"
-    return rest if head.startswith("The policy at line") else message
-
-
-def _dump_policy(record: ApprovalPolicy | None) -> str:
-    return dump(evaluation.compile_policy(record)) if record else NEW_POLICY
 
 
 def _read_text(request: HttpRequest) -> str:
@@ -359,39 +446,10 @@ def _list_versions(record: ApprovalPolicy) -> list[Version]:
     return versions[::-1][:MAX_VERSIONS]
 
 
-def _build_charts(report: Report) -> dict[str, Any]:
-    """The bars of the two charts, in the charts' units."""
-    hours = report.by_hour()
-    busiest_hour = max(*hours, 1)
-    roles = report.by_role()
-    largest_role = max([*roles.values(), 1])
-    return {
-        "hours": [
-            {
-                "x": 10 + hour * 24,
-                "y": 110 - round(90 * count / busiest_hour),
-                "height": round(90 * count / busiest_hour),
-                "label": f"{hour:02}",
-                "count": count,
-            }
-            for hour, count in enumerate(hours)
-        ],
-        "roles": [
-            {"y": index * 28, "text": index * 28 + 16, "name": name, "count": count}
-            | {"width": max(2, round(340 * count / largest_role))}
-            for index, (name, count) in enumerate(list(roles.items())[:20])
-        ],
-        "height": 28 * min(len(roles), 20),
-    }
-
-
 def _render_page(
     request: HttpRequest, template: str, *, status: int = 200, **context: Any
 ) -> HttpResponse:
-    frame = admin.site.each_context(request)
-    return TemplateResponse(
-        request, f"admin/approvals_app/{template}", frame | context, status=status
-    )
+    return render_page(request, f"admin/approvals_app/{template}", status=status, **context)
 
 
 def dashboards(request: HttpRequest) -> HttpResponse:
@@ -450,7 +508,11 @@ urlpatterns = [
     path("policies/csv/", readers_only(policy_csv), name="policies_csv"),
     path("policies/new/", readers_only(policy), name="new_policy"),
     path("policies/simulate/", readers_only(policy_simulation), name="simulation"),
+    path("policies/describe/", readers_only(policy_description), name="policy_description"),
     path("policies/<uuid:policy_id>/", readers_only(policy), name="policy"),
+    path(
+        "policies/<uuid:policy_id>/retire/", readers_only(policy_retirement), name="retire_policy"
+    ),
     path("dashboards/", readers_only(dashboards), name="dashboards"),
     path("timeline/<slug:kind>/<path:name>/", readers_only(timeline), name="timeline"),
     path("away/", readers_only(away), name="away"),

@@ -17,6 +17,8 @@ Person = User | AnonymousUser
 MAX_SAVED_VIEWS = 30
 PRESENCE_TIMEOUT = timedelta(seconds=90)
 """How long after their page last reported somebody is still shown as a viewer."""
+CLAIM_LASTS = timedelta(minutes=30)
+"""How long after somebody took an approval others are told so."""
 
 # Written at most every 20 seconds per viewer; a pause of ten minutes starts the view time anew.
 # Each call also deletes up to 100 rows that are older than an hour, so no sweeper is needed.
@@ -49,7 +51,7 @@ def record_view(approval_id: UUID, user: Person) -> timedelta:
     Zero for the first view.
     """
     with connection.cursor() as cursor:
-        cursor.execute(RECORD_VIEW_SQL, {"approval": approval_id, "user": _user_id(user)})
+        cursor.execute(RECORD_VIEW_SQL, {"approval": approval_id, "user": require_id(user)})
         view_time: timedelta = cursor.fetchone()[0]
     return max(view_time, timedelta())
 
@@ -59,7 +61,7 @@ def list_other_viewers(ids: Iterable[UUID], user: Person) -> dict[UUID, list[str
     names: dict[UUID, list[str]] = {}
     viewers = (
         Viewer.objects.filter(approval_id__in=list(ids), seen_at__gt=Now() - PRESENCE_TIMEOUT)
-        .exclude(user_id=_user_id(user))
+        .exclude(user_id=require_id(user))
         .order_by("user__username")
     )
     for approval_id, name in viewers.values_list("approval_id", "user__username"):
@@ -68,25 +70,26 @@ def list_other_viewers(ids: Iterable[UUID], user: Person) -> dict[UUID, list[str
 
 
 def list_saved_views(user: Person) -> list[SavedView]:
-    return list(SavedView.objects.filter(user_id=_user_id(user))[:MAX_SAVED_VIEWS])
+    return list(SavedView.objects.filter(user_id=require_id(user))[:MAX_SAVED_VIEWS])
 
 
 def save_view(user: Person, name: str, query: str) -> None:
     """Save ``query`` under ``name``, replacing a view of that name. Raises TooManyViews."""
     with transaction.atomic():
         # Lock the person's row: two windows saving at once must not exceed the limit together.
-        User.objects.select_for_update(no_key=True).get(pk=_user_id(user))
-        mine = SavedView.objects.filter(user_id=_user_id(user))
+        User.objects.select_for_update(no_key=True).get(pk=require_id(user))
+        mine = SavedView.objects.filter(user_id=require_id(user))
         if mine.count() >= MAX_SAVED_VIEWS and not mine.filter(name=name).exists():
             raise TooManyViews
-        mine.update_or_create(user_id=_user_id(user), name=name, defaults={"query": query})
+        mine.update_or_create(user_id=require_id(user), name=name, defaults={"query": query})
 
 
 def delete_view(user: Person, pk: UUID) -> None:
     """Delete one of ``user``'s own views; nothing happens where it is another's or gone."""
-    SavedView.objects.filter(user_id=_user_id(user), pk=pk).delete()
+    SavedView.objects.filter(user_id=require_id(user), pk=pk).delete()
 
 
-def _user_id(user: Person) -> int:
+def require_id(user: Person) -> int:
+    """The id of ``user``, who is signed in."""
     assert user.pk is not None, "nobody is signed in"
     return user.pk

@@ -1,17 +1,19 @@
 """Timelines: the events of one trace, session, task, person or agent, from the beginning."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from approvals_app.models import Approval, Override, Vote
+from approvals_app.models import Approval, Comment, Override, Vote
+from approvals_app.review.sentences import describe_event, find_reason
 from audit_app.base.actors import Actor
 from audit_app.base.errors import NotFound
+from audit_app.base.events import EventType
 from audit_app.models import Event
 from audit_app.ui.state_diagram import StateDiagram, build_state_diagram, list_past_states
 from sessions_app.models import AgentSession, Task
@@ -28,10 +30,12 @@ SUBJECT_TYPES = (
     "task",
     "approval",
     "vote",
+    "comment",
     "override",
     "delegation",
     "agent",
     "refusal",
+    "disclosure",
 )
 """What events can be filtered by: the types of their subjects."""
 
@@ -50,6 +54,40 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """What happened in one transaction: the step that says it, and those that followed from it."""
+
+    lead: Step
+    steps: list[Step]
+
+    @property
+    def after(self) -> timedelta | None:
+        """The time since the moment before; None where it is too short to be worth saying."""
+        after = self.steps[0].after
+        return after if after and after >= timedelta(seconds=1) else None
+
+    @property
+    def phrase(self) -> str:
+        return describe_event(self.lead.event)
+
+    @property
+    def reason(self) -> str:
+        return find_reason(self.lead.event)
+
+    @property
+    def kind(self) -> str:
+        """The kind of timeline that the actor has; "" for none."""
+        kind, _, _ = self.lead.event.actor.partition(":")
+        return {"human": "person", "agent": "agent"}.get(kind, "")
+
+    @property
+    def actor(self) -> str:
+        """The actor's name, without its kind."""
+        name: str = self.lead.event.actor.partition(":")[2]
+        return name
+
+
+@dataclass(frozen=True, slots=True)
 class Timeline:
     """One page, oldest event first; ``earlier`` is the ``before`` of the page before it.
 
@@ -61,25 +99,48 @@ class Timeline:
     steps: list[Step]
     earlier: int | None
     machine: StateDiagram | None = None
+    subject: str = ""
+
+    @property
+    def moments(self) -> list[Moment]:
+        """The steps, those of one transaction together."""
+        groups = (list(steps) for _, steps in groupby(self.steps, lambda step: step.event.xid))
+        return [Moment(_find_lead(steps), steps) for steps in groups]
+
+
+def _find_lead(steps: list[Step]) -> Step:
+    """The step that says what the others followed from: an override, else the first."""
+    overrides = (step for step in steps if step.event.event_type == EventType.OVERRIDE_OPENED)
+    return next(overrides, steps[0])
 
 
 def load_trace(trace_id: UUID, actor: Actor, **page: Any) -> Timeline:
-    return _load_page(f"Trace {trace_id}", Q(trace_id=trace_id), actor, **page)
+    """All events of a trace that the reader may see, named after its first task."""
+    tasks = Task.objects.filter(of_known_tasks(actor), trace_id=trace_id).order_by("created_at")
+    task = tasks.only("task_type", "description").first()
+    timeline = _load_page(task.title if task else "Trace", Q(trace_id=trace_id), actor, **page)
+    return replace(timeline, subject=f"trace {trace_id}")
 
 
 def load_task(task_id: UUID, actor: Actor, **page: Any) -> Timeline:
     """The task with its approvals, votes and overrides. Raises NotFound."""
     # Whoever may see a task may see all of these, so the events need no further filter.
-    task = Task.objects.filter(of_known_tasks(actor)).only("task_type", "status").one(task_id)
+    task = (
+        Task.objects.filter(of_known_tasks(actor))
+        .only("task_type", "status", "description")
+        .one(task_id)
+    )
     approvals = Approval.objects.filter(task=task)
     ids = [
         task.pk,
         *approvals.values_list("pk", flat=True),
         *Vote.objects.filter(approval__in=approvals).values_list("pk", flat=True),
+        *Comment.objects.filter(approval__in=approvals).values_list("pk", flat=True),
         *Override.objects.filter(task=task).values_list("pk", flat=True),
     ]
-    timeline = _load_page(f"Task {task.task_type}", Q(subject_id__in=ids), None, **page)
-    return replace(timeline, machine=build_state_diagram(task, list_past_states(task)))
+    timeline = _load_page(task.title, Q(subject_id__in=ids), None, **page)
+    machine = build_state_diagram(task, list_past_states(task))
+    return replace(timeline, machine=machine, subject=f"task {task_id}")
 
 
 def load_session(session_id: UUID, actor: Actor, **page: Any) -> Timeline:
@@ -87,8 +148,10 @@ def load_session(session_id: UUID, actor: Actor, **page: Any) -> Timeline:
     session: AgentSession = AgentSession.objects.get_visible(actor, session_id)
     tasks = Task.objects.filter(session=session).order_by("-created_at")[:MAX_TASKS]
     traces = {session.trace_id, *tasks.values_list("trace_id", flat=True)}
-    timeline = _load_page(f"Session {session}", Q(trace_id__in=traces), actor, **page)
-    return replace(timeline, machine=build_state_diagram(session, list_past_states(session)))
+    title = f"Session of {session.agent.name}"
+    timeline = _load_page(title, Q(trace_id__in=traces), actor, **page)
+    machine = build_state_diagram(session, list_past_states(session))
+    return replace(timeline, machine=machine, subject=f"session {session_id}")
 
 
 def load_actor(kind: str, name: str, actor: Actor, **page: Any) -> Timeline:
@@ -97,12 +160,6 @@ def load_actor(kind: str, name: str, actor: Actor, **page: Any) -> Timeline:
     if "\x00" in name:
         raise NotFound(what="timeline")
     return _load_page(f"{kind.capitalize()} {name}", Q(actor=f"{kind}:{name}"), actor, **page)
-
-
-def list_states(events: "Sequence[Event] | QuerySet[Event]", subject_id: UUID) -> list[str]:
-    """The states that a row went through according to ``events``, oldest first."""
-    mine = (event for event in events if event.subject_id == subject_id and event.to_state)
-    return [str(event.to_state) for event in mine]
 
 
 def filter_visible(events: "QuerySet[Event]", actor: Actor) -> "QuerySet[Event]":

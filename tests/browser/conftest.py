@@ -11,6 +11,8 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -47,14 +49,17 @@ def look() -> tuple[int, str]:
     return LOOKS[0]
 
 
-@pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
-    """One Chromium for a folder of tests; what a test sees of it is a context of its own.
+@pytest.fixture(autouse=True)
+def undo_seconds(settings: Any) -> None:
+    """Votes are sent at once, but in the tests of what is held back (test_flow.py)."""
+    settings.UNDO_SECONDS = 0
 
-    Not for the session: Playwright's event loop runs in this thread until it is stopped, and while
-    it does, no other test can run one. Django must be told that its database is used from one
-    thread all the same.
-    """
+
+@contextmanager
+def run_chromium() -> Iterator[Browser]:
+    """Chromium, and the event loop of Playwright, which runs in this thread until it is stopped:
+    while it does, no other test can run one. Django must be told that its database is used from one
+    thread all the same."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.skip(f"None of {', '.join(BROWSERS)} is installed.")
@@ -63,6 +68,13 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """One for this folder; what a test sees of it is a context of its own."""
+    with run_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -82,9 +94,14 @@ def signed_in(chromium: Browser, site: str, look: tuple[int, str]) -> Iterator[C
     """``signed_in(alice)``: a window of her own at her inbox; test_login fills in the form."""
     contexts, blocked = [], []
 
-    def sign_in(person: User, *, width: int = look[0], colors: str = look[1]) -> Page:
+    def sign_in(
+        person: User, *, width: int = look[0], colors: str = look[1], javascript: bool = True
+    ) -> Page:
         context = chromium.new_context(
-            base_url=site, viewport={"width": width, "height": 900}, color_scheme=colors
+            base_url=site,
+            viewport={"width": width, "height": 900},
+            color_scheme=colors,
+            java_script_enabled=javascript,
         )
         context.set_default_timeout(20_000)
         contexts.append(context)

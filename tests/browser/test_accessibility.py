@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from playwright.sync_api import expect
 
-from approvals_app.models import Approval
+from approvals_app.models import Approval, ApprovalPolicy
 from orchestrator.web.circuit_breaker import availability
 from sessions_app.models import Agent
 from tests.accounts.authenticator import Authenticator
@@ -58,20 +58,28 @@ def test_what_opens_by_a_click_keeps_nobody_out(reader, signed_in, people, work,
     page.keyboard.press("?")
     reader.read(page, "keys")
     page.keyboard.press("Escape")
-    for box in page.get_by_role("checkbox", name="Select").all()[:3]:
+    for box in page.get_by_role("checkbox", name="Select:", disabled=False).all()[:3]:
         box.check()
-    press(page, "Review selected")
+    press(page, re.compile("Review [0-9]"))
     reader.read(page, "bulk")
     press(page, re.compile("Reject these"))
     reader.read(page, "bulk-done")
     page.goto("/admin/policies/new/")
+    page.get_by_role("textbox", name="Name").fill("everything")
+    page.get_by_label("Group").first.fill("finance")
     press(page, "Simulate")
     reader.read(page, "policy-tried")
-    page.get_by_label("Policy").fill("name: [")
-    press(page, "Activate")
+    page.get_by_label("Answer within", exact=True).first.fill("soon")
+    press(page, "Simulate")
     reader.read(page, "policy-refused")
+    page.goto(f"/admin/policies/{ApprovalPolicy.objects.first().pk}/retire/")
+    reader.read(page, "policy-retire")
     agent = Agent.objects.get(name="support-bot")
-    page.goto(of(agent))
+    page.goto(of(agent, "revoke"))
+    page.evaluate("for (const form of document.forms) form.noValidate = true")
+    press(page, "Revoke agent")
+    reader.read(page, "revoke-refused")
+    page.goto(of(agent, "rotate"))
     press(page, "Rotate key")
     reader.read(page, "key")
     page.goto("/admin/audit_app/webhook/add/")
@@ -88,7 +96,7 @@ def test_what_opens_by_a_click_keeps_nobody_out(reader, signed_in, people, work,
     page.goto(of(Approval.objects.get(task=work["careful"])))
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     reader.read(page, "decide-unfolded")
-    press(page, "Request changes")
+    page.get_by_role("button", name="Request changes").click()
     expect(page.get_by_role("alert")).to_be_visible()
     reader.read(page, "decide-refused")
 
@@ -179,7 +187,7 @@ def test_what_went_wrong_is_told_to_everybody(
     window.goto("/admin/login/")
     window.context.clear_cookies()
     log_in(window, "alice", "alice")
-    expect(window.get_by_role("heading", name="Not sent")).to_be_visible()
+    expect(window.get_by_role("heading", name="Your session expired")).to_be_visible()
     reader.read(window, "too-old")
 
 

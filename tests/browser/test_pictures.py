@@ -29,6 +29,8 @@ def wider_than_the_window(page: Page) -> int:
 
 CUT_OFF = """() => [...document.querySelectorAll("main *, #main *")].filter(element => {
     const style = getComputedStyle(element);
+    // An ellipsis says that there is more: of an agent's words beside our headline.
+    if (element.matches(".o-agents") && style.webkitLineClamp !== "none") return false;
     return style.overflowY === "hidden" && element.clientHeight > 1
         && element.scrollHeight > element.clientHeight + 1 && element.innerText?.trim();
 }).map(element => element.innerText.trim().slice(0, 60))"""

@@ -27,7 +27,7 @@ def test_alice_takes_her_yes_back_with_the_keyboard_and_is_asked_again(signed_in
     page.get_by_role("button", name="Approve").click()
     assert violations(page) == []
 
-    page.get_by_role("link", name="recall it").press("Enter")
+    page.get_by_role("link", name="View", exact=True).press("Enter")
     assert violations(page) == []
     page.get_by_label("Why the approval is recalled").focus()
     page.keyboard.type("The wrong customer.")

@@ -23,7 +23,7 @@ def test_alice_reads_a_refund_approves_it_and_its_agent_hears(signed_in, api, al
     page.get_by_label("Comment").fill("Checked the order.")
     page.get_by_role("button", name="Approve").click()
 
-    expect(page.get_by_text("Request approved.")).to_be_visible()
+    expect(page.get_by_text("Approved: ")).to_be_visible()
     expect(page.get_by_text("All clear.")).to_be_visible()
     approval = the_approval(task)
     assert (approval.status, approval.notes) == ("approved", "Checked the order.")
@@ -39,7 +39,7 @@ def test_bob_who_clicks_after_alice_is_told_so_and_keeps_his_notes(signed_in, al
     hers, his = windows
 
     hers.get_by_role("button", name="Approve").click()
-    expect(hers.get_by_text("Request approved.")).to_be_visible()
+    expect(hers.get_by_text("Approved: ")).to_be_visible()
     his.get_by_label("Comment").fill("I would ask for a photo first.")
     his.get_by_role("button", name="Approve").click()
 
@@ -71,12 +71,13 @@ def test_alice_rejects_with_the_keyboard_alone(signed_in, alice, bot):
     page.get_by_label("Comment").focus()
     page.keyboard.type("Twice in a week.")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Approve")).to_be_focused()
-    page.keyboard.press("Tab")
+    for verb in ("Approve", "Request changes"):
+        expect(page.get_by_role("button", name=verb)).to_be_focused()
+        page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Reject")).to_be_focused()
     page.keyboard.press("Enter")
 
-    expect(page.get_by_text("Request rejected.")).to_be_visible()
+    expect(page.get_by_text("Rejected: ")).to_be_visible()
     assert (the_approval(task).status, the_approval(task).notes) == ("rejected", "Twice in a week.")
 
 

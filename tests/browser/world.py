@@ -106,7 +106,8 @@ def work(people):
     alone = route(bodies["shell_command"])
     decide(break_glass.break_glass, "dave", find_approval(alone, "sre"), reason="The disk is full.")
     waiting = {name: route(body) for name, body in bodies.items()}
-    decide(operations.approve, "bob", find_approval(waiting["wire_transfer"], "finance"))
+    wire = find_approval(waiting["wire_transfer"], "finance")
+    decide(operations.approve, "bob", wire, confirmed=True)
     plan = find_approval(waiting["terraform_plan"], "sre")
     data = dict(waiting["terraform_plan"].data) | {"workspace": "staging"}
     decide(operations.edit, "charlie", plan, data=data, notes="Not production.")
@@ -206,12 +207,16 @@ def addresses(work):
         "agent": of(agent),
         "agent-new": "/admin/sessions_app/agent/add/",
         "agent-change": of(agent, "roles"),
+        "agent-rotate": of(agent, "rotate"),
+        "agent-revoke": of(agent, "revoke"),
         "events": "/admin/audit_app/event/",
         "event": of(event),
         "webhooks": "/admin/audit_app/webhook/",
         "webhook": of(hook),
         "webhook-new": "/admin/audit_app/webhook/add/",
         "webhook-change": of(hook, "edit"),
+        "webhook-rotate": of(hook, "rotate"),
+        "webhook-disable": of(hook, "disable"),
         "people": "/admin/auth/user/",
         "person": of(bob),
         "person-new": "/admin/auth/user/add/",
@@ -220,6 +225,7 @@ def addresses(work):
         "group": of(finance),
         "group-new": "/admin/auth/group/add/",
         "group-delete": of(finance, "delete/"),
+        "passkeys": "/admin/passkeys/",
         "second-factor": "/admin/second-factor/",
         "reauthenticate": "/admin/reauthenticate/",
         "password-change": "/admin/password_change/",

@@ -1,7 +1,7 @@
 """A mail server and a chat of the tests' own, both real, and the consumer that notifies them.
 
-State of the whole package: one Chromium, of tests/browser/conftest.py, and the plugins that
-apprise imports once a process. Each test has its own mail server and chat.
+State of a whole file: one Chromium; of a process: the plugins that apprise imports once. Each test
+has its own mail server and chat.
 """
 
 import email
@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from playwright.sync_api import Browser
 
 from approvals_app.notifications import delivery
 from approvals_app.notifications.channels.apprise import _instantiate
@@ -25,12 +26,20 @@ from approvals_app.notifications.models import Notice, NoticeChannel, NoticeSett
 from approvals_app.notifications.views import ChannelForm, _add_channel
 from audit_app.live.consumers import CONSUMERS
 from orchestrator.settings import _mail, env
-from tests.browser.conftest import chromium, look, signed_in, site
+from tests.browser.conftest import look, run_chromium, signed_in, site
 from tests.trail import advance_once, catch_up
 
-__all__ = ["chromium", "look", "signed_in", "site"]
+__all__ = ["look", "signed_in", "site"]
 
 PATIENCE = 30
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One a file: the other files send messages in this thread, by a loop of their own."""
+    with run_chromium() as browser:
+        yield browser
+
 
 with warnings.catch_warnings():
     # Of its plugins, which it imports at their first use, one imports what Python 3.13 drops.

@@ -1,7 +1,9 @@
 """Who is told of what: by mail, from the trail, once."""
 
+import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,8 +18,10 @@ from approvals_app.decisions.deadlines import expire_approvals, remind
 from approvals_app.decisions.recall import Then, recall
 from approvals_app.models import Approval, Vote
 from approvals_app.notifications import delivery, messages
+from approvals_app.notifications.messages import Digest, Message
 from approvals_app.notifications.models import Notice
 from approvals_app.notifications.recipients import record_notices as read
+from approvals_app.payload.summary import summarize_text
 from audit_app.base.actors import Actor
 from audit_app.live.consumers import CONSUMERS
 from audit_app.models import Event
@@ -51,6 +55,12 @@ def charlie(charlie):
     return with_address(charlie)
 
 
+def example(name):
+    """The data of a payload that a tool really sends."""
+    file = Path(__file__).parents[2] / "examples" / "payloads" / f"{name}.json"
+    return json.loads(file.read_text())["task"]["data"]
+
+
 def with_address(person):
     person.email = f"{person.username}@example.com"
     person.save()
@@ -73,8 +83,9 @@ def sentence(mail):
 
 
 def test_new_work_notifies_the_role_and_nobody_else(tell, bot, alice, bob, charlie):
-    words = "Refund 249.90 EUR to Mara Lindqvist for order 2026-118204: the machine arrived broken."
-    task = TaskFactory(agent=bot, description=words, data={"secret": "of the payload"})
+    words = "For order 2026-118204: the machine arrived broken."
+    data = {"refund": {"amount": "249.90", "currency": "EUR"}, "secret": "of the payload"}
+    task = TaskFactory(agent=bot, description=words, data=data)
     mails = tell()
     assert recipients(mails) == ["alice@example.com", "bob@example.com"]
     approval = find_approval(task, "finance")
@@ -83,15 +94,79 @@ def test_new_work_notifies_the_role_and_nobody_else(tell, bot, alice, bob, charl
     assert link == (
         f"https://orchestrator.example/admin/approvals_app/approval/{approval.pk}/change/"
     )
+    headline = summarize_text(task.payload).headline
+    assert "249.90 EUR" in headline
     assert sentence(mails[0]) == (
-        f"bot needs a decision from finance by {approval.expires_at:%Y-%m-%d %H:%M} UTC: "
-        "Refund 249.90 EUR to Mara Lindqvist for order 2026-118204:…"
+        f"bot needs a decision from finance by {approval.expires_at:%Y-%m-%d %H:%M} UTC: {headline}"
     )
     assert mails[0]["Subject"].strip() == (
-        "Approve: Refund 249.90 EUR to Mara Lindqvist for order 2026-118204:…, "
-        f"due {approval.expires_at:%Y-%m-%d}"
+        f"Approve: {headline[0].lower()}{headline[1:]}, due {approval.expires_at:%-d %b %H:%M}"
     )
-    assert "secret" not in mails[0].as_string()
+    assert "of the payload" not in mails[0].as_string()
+
+
+def test_dangers_stand_before_the_agents_words_and_these_are_said_to_be_its(tell, bot, alice):
+    data = example("wire_transfer")
+    said = "Nobody has called them back. Pay 19,000.00 EUR."
+    task = TaskFactory(agent=bot, description=said, data=data)
+    (mail,) = tell()
+    dangers = [fact for fact in summarize_text(task.payload).facts if fact.level == "danger"]
+    assert dangers
+    lines = text(mail).splitlines()
+    assert lines[0].endswith(": Pay 18,750.00 EUR to Huber Maschinenbau GmbH")
+    assert [line.split(":")[1].strip() for line in lines if line.startswith("Danger: ")] == [
+        fact.label for fact in dangers
+    ]
+    assert "Note: not in the data, but in the agent's words: 19,000.00" in lines
+    says = f'bot says: "{said.rstrip(".")}"'
+    assert lines.index(says) > max(n for n, line in enumerate(lines) if line.startswith("Danger: "))
+    assert lines[lines.index(says) + 1].startswith("https://")
+
+
+def test_the_times_of_facts_are_told_in_the_readers_clock(tell, bot, alice):
+    wishes(alice, time_zone="Asia/Kolkata")
+    TaskFactory(agent=bot, data=example("bulk_email"))
+    (mail,) = tell()
+    assert "Danger: send at in the past: 2026-11-24 13:30 Asia/Kolkata" in text(mail)
+
+
+def test_what_a_plan_marks_as_sensitive_is_in_no_message(tell, bot, alice):
+    change = {
+        "actions": ["update"],
+        "before": {"password": "hunter2-old"},
+        "after": {"password": "hunter2-new"},
+        "before_sensitive": {"password": True},
+        "after_sensitive": {"password": True},
+        "after_unknown": {},
+    }
+    address = {"address": "aws_db_instance.orders", "type": "aws_db_instance", "name": "orders"}
+    plan = {"format_version": "1.2", "resource_changes": [address | {"change": change}]}
+    TaskFactory(agent=bot, description="", data={"plan": plan})
+    (mail,) = tell()
+    assert "sensitive values change" in text(mail)
+    assert "hunter2" not in mail.as_string()
+
+
+def test_the_agents_words_are_the_title_where_no_kind_reads_the_payload(tell, bot, alice):
+    TaskFactory(agent=bot, description="Close the account of Mara.", data={"account": "mara"})
+    (mail,) = tell()
+    assert sentence(mail).endswith(': "Close the account of Mara"')
+    assert mail["Subject"].startswith('Approve: "Close the account of Mara", due ')
+    assert "says:" not in text(mail)
+    TaskFactory(agent=bot, description=" ", data={})
+    (mail,) = tell()
+    assert mail["Subject"].startswith("Approve: refund approval, due ")
+
+
+@pytest.mark.pure
+def test_without_room_the_details_go_before_the_messages():
+    several = [Message("s", f"Sentence {n}.", "/x", ("Danger: d",) * 3) for n in range(3)]
+    whole = Digest(several).render()
+    assert whole.count("Danger: d") == 9
+    assert Digest(several).render(len(whole.encode())) == whole
+    brief = Digest(several).render(len(whole.encode()) - 1)
+    assert (brief.count("Sentence"), brief.count("Danger")) == (3, 0)
+    assert Digest(several).render(1).count("Sentence") == 1
 
 
 def test_an_operator_can_keep_what_agents_write_out_of_messages(tell, bot, alice, settings):
@@ -105,18 +180,13 @@ def test_an_operator_can_keep_what_agents_write_out_of_messages(tell, bot, alice
 
 
 @pytest.mark.parametrize(
-    ("hours", "due"), [(2, "12:00"), (14, "Tue 00:00"), (26, "Tue 12:00"), (24 * 8, "2026-12-08")]
+    ("hours", "due"), [(2, "12:00"), (14, "Tue 00:00"), (26, "Tue 12:00"), (24 * 8, "8 Dec 10:00")]
 )
-def test_a_subject_says_when_it_is_due_by_the_readers_clock(hours, due, time_machine):
-    time_machine.move_to("2026-11-30T08:00:00Z", tick=False)
-    at = timezone.now() + timedelta(hours=hours)
+def test_a_subject_says_when_it_is_due_by_the_readers_clock(hours, due, monkeypatch):
+    now = datetime(2026, 11, 30, 8, tzinfo=UTC)
+    monkeypatch.setattr(messages, "clock", lambda: now)
+    at = now + timedelta(hours=hours)
     assert messages._format_due(at, ZoneInfo("Africa/Johannesburg")) == due
-
-
-def test_a_task_without_a_description_is_described_by_its_type_and_amount(tell, bot, alice):
-    TaskFactory(agent=bot, description="")
-    (mail,) = tell()
-    assert mail["Subject"].startswith("Approve: refund approval, 42.50 EUR, due ")
 
 
 def test_a_mail_program_can_offer_to_unsubscribe(tell, bot, alice, settings):
@@ -235,9 +305,9 @@ def test_the_outcome_is_sent_to_whoever_asked(tell, alice, bob, charlie, decisio
     mails = tell()
     assert recipients(mails) == ["bob@example.com", "charlie@example.com"]
     became = "approved" if decision == "approve" else "rejected"
-    what = "Refund 42.50 EUR to customer 1007 for a broken kettle"
+    what = summarize_text(task.payload).headline
     assert sentence(mails[0]) == f"What his asked of finance was {became}: {what}"
-    assert mails[0]["Subject"] == f"{became.capitalize()}: {what}"
+    assert mails[0]["Subject"] == f"{became.capitalize()}: {what[0].lower()}{what[1:]}"
     assert "https://orchestrator.example/admin/?tab=asked\n" in text(mails[0])
 
 
@@ -252,7 +322,7 @@ def test_a_recall_is_sent_to_whoever_asked(tell, alice, charlie, then, became):
     recall(approval.pk, by=Actor.human(alice), reason="The wrong customer.", then=Then(then))
     mails = {mail["To"]: mail for mail in tell()}
     outcome = sentence(mails["charlie@example.com"])
-    what = "Refund 42.50 EUR to customer 1007 for a broken kettle"
+    what = summarize_text(task.payload).headline
     assert outcome == f"What his asked of finance was {became}: {what}"
 
 
@@ -281,17 +351,25 @@ def test_only_what_a_person_wants(tell, bot, alice, bob):
 
 
 DISGUISED = (
-    "a\u202eb<b>@here</b> http://evil.example/x?y [z](q) evil.com *b* #c\nBcc: x@y" + "w" * 60
+    "a\u202eb<b>@here</b> http://evil.example/x?y [z](q) evil.com *b* #c\nBcc: x@y" + "w" * 300
 )
 
 
-@pytest.mark.parametrize("field", ["task_type", "description"])
-def test_what_an_agent_writes_is_plain_text(tell, bot, alice, field):
+@pytest.mark.parametrize(("field", "length"), [("task_type", 150), ("description", 400)])
+def test_what_an_agent_writes_is_plain_text(tell, bot, alice, field, length):
     policy(asks="1 finance")
-    TaskFactory(agent=bot, **{"description": ""} | {field: DISGUISED})
+    TaskFactory(agent=bot, data={}, **{"description": ""} | {field: DISGUISED[:length]})
     (mail,) = tell()
     assert "U+202E" in sentence(mail)
-    for taken_for_more in ("<", "@here", "evil.example", "evil.com", "](", "\u202e", "w" * 60):
+    for taken_for_more in (
+        "<",
+        "@here",
+        "evil.example",
+        "evil.com",
+        "](",
+        "\u202e",
+        "w" * (length // 2),
+    ):
         assert taken_for_more not in text(mail)
     assert len(re.findall(r"https?://", text(mail))) == 2
     assert mail["Bcc"] is None
@@ -329,7 +407,7 @@ def test_who_follows_every_link_decides_nothing(tell, bot, alice):
 def test_many_at_once_are_one_mail(tell, bot, alice):
     tasks = TaskFactory.create_batch(23, agent=bot)
     (mail,) = tell()
-    assert mail["Subject"].startswith("Approve: Refund 42.50 EUR to customer 1007")
+    assert mail["Subject"].startswith("Approve: payment of 42.50 EUR, due ")
     assert mail["Subject"].endswith(" (and 22 more)")
     assert len(re.findall("https://", text(mail))) == 22
     assert "And 3 more." in text(mail)

@@ -59,6 +59,13 @@ def test_what_is_saved_is_kept_and_shown(page, alice):
     assert 'value="Europe/Berlin"' in shown
 
 
+def test_before_anything_is_saved_the_browsers_time_zone_is_offered(client, page):
+    client.cookies["time_zone"] = "Asia/Kolkata"
+    assert 'value="Asia/Kolkata"' in page()[1]
+    page(**GIVEN)
+    assert 'value="Europe/Berlin"' in page()[1]
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
@@ -129,7 +136,7 @@ def test_what_could_not_be_sent_is_said(page, tell, mailbox, bot, bob):
     mailbox.refuses = True
     TaskFactory(agent=bot)
     tell()
-    assert "The mail server did not accept it. Retrying at" in page()[1]
+    assert "The mail server did not accept it. Next try:" in page()[1]
     Notice.objects.update(given_up_at=timezone.now())
     assert "Given up." in page()[1]
 
@@ -146,6 +153,42 @@ def test_administrators_see_whose_mail_is_refused(page, tell, mailbox, bot, alic
     shown = page()[1].partition("People who can")[2]
     assert shown.count("<strong>bob</strong>") == 1
     assert "550 5.1.1 no such ·b·person·b·" in shown
+
+
+class TestWhoeverNothingReaches:
+    """The page says so first, where no way leads to the person: not theirs, not a group's."""
+
+    WARNING = "Nothing reaches you yet."
+
+    def test_is_told_so(self, page, alice, settings):
+        settings.EMAIL_CONFIGURED = False
+        assert self.WARNING in page()[1]  # the server sends no mail
+        alice.email = ""
+        alice.save()
+        assert "ask an administrator to enter your e-mail address" in page()[1]
+
+    def test_by_mail(self, page, alice, mailbox):
+        assert self.WARNING not in page()[1]
+        NoticeSettings.objects.create(person=alice, by_email=False)
+        assert self.WARNING in page()[1]
+        assert "switch e-mail on" in page()[1]
+
+    def test_by_a_chat(self, page, alice, chat):
+        adds(alice, chat.url)
+        assert self.WARNING not in page()[1]
+
+    def test_by_a_channel_of_a_group(self, page, settings):
+        settings.EMAIL_CONFIGURED = False
+        settings.NOTICE_CHANNELS = {"sre": ["json://localhost"]}
+        assert self.WARNING in page()[1]
+        settings.NOTICE_CHANNELS = {"finance": ["json://localhost"]}
+        assert self.WARNING not in page()[1]
+
+
+def test_services_have_the_names_that_people_know(page):
+    shown = page()[1]
+    assert "Google Chat, Mattermost, Microsoft Teams, ntfy, Pushover, Rocket.Chat, Slack" in shown
+    assert "gchat" not in shown
 
 
 def test_the_page_costs_the_same_however_much_was_sent(page, alice):

@@ -48,7 +48,7 @@ def test_it_is_done_by_keyboard_alone(signed_in, full):
     page.goto("/admin/notifications/")
     page.get_by_role("checkbox", name="Reminders before a deadline").focus()
     page.keyboard.press("Space")
-    page.get_by_role("radio", name="At once").focus()
+    page.get_by_role("radio", name="Immediately").focus()
     page.keyboard.press("ArrowDown")
     page.get_by_label("From").focus()
     page.keyboard.type("1000PM")

@@ -130,3 +130,49 @@ def test_a_worker_that_may_not_fetch_jobs_says_so_and_ends(mailbox):
             admin.execute(sql.SQL("GRANT UPDATE ON procrastinate_jobs TO {}").format(application))
     assert running.returncode == 1
     assert "The worker can't fetch jobs: permission denied for table procrastinate_jobs" in said
+
+
+@contextmanager
+def fetching_that_fails(code):
+    """Fetching a job fails with PostgreSQL's error ``code``, while the database answers."""
+    name = "procrastinate_fetch_job_v2"
+    with as_superuser() as admin:
+        [(signature, definition)] = admin.execute(
+            "SELECT oid::regprocedure, pg_get_functiondef(oid) FROM pg_proc WHERE proname = %s",
+            [name],
+        ).fetchall()
+        failing = (
+            "CREATE OR REPLACE FUNCTION {}(target_queue_names varchar[], p_worker_id bigint) "
+            "RETURNS procrastinate_jobs LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE 'no room' USING ERRCODE = {}; END $$"
+        )
+        admin.execute(sql.SQL(failing).format(sql.Identifier(name), sql.Literal(code)))
+    try:
+        yield signature
+    finally:
+        with as_superuser() as admin:
+            admin.execute(definition)
+
+
+def test_a_worker_that_can_fetch_no_job_for_a_while_says_so_and_ends(mailbox):
+    """A failure that may mend itself, as of a full disk, is tried again a few times first."""
+    with fetching_that_fails("53100"), start(mailbox) as running:
+        said = running.communicate(timeout=90)[0]
+    assert running.returncode == 1
+    assert "The worker can't fetch jobs: no room" in said
+    assert said.count('"failure": "DiskFull"') == 3
+
+
+def test_a_worker_whose_fetching_mends_itself_goes_on(mailbox, bot, alice):
+    advance_once(CONSUMERS["notices"])
+    TaskFactory(agent=bot)
+    with fetching_that_fails("53100"):
+        running = start(mailbox)
+        first = running.stdout.readline()
+        while "DiskFull" not in (line := running.stdout.readline()):
+            assert line, first
+    mail = mailbox.one()
+    running.terminate()
+    assert running.communicate(timeout=30)
+    assert running.returncode == 0
+    assert "needs a decision from finance" in text(mail)

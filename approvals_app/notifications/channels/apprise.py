@@ -38,6 +38,20 @@ NOT_KNOWN = "Address not recognised. Copy it again from the service."
 MARKUP = 0.2
 """The share of a message that escapes may add in the services' own markup."""
 TITLE_MARKUP = 20
+SERVICES = {
+    "discord": "Discord",
+    "gchat": "Google Chat",
+    "mmosts": "Mattermost",
+    "ntfys": "ntfy",
+    "pover": "Pushover",
+    "rockets": "Rocket.Chat",
+    "slack": "Slack",
+    "tgram": "Telegram",
+    "workflows": "Microsoft Teams",
+    "wxteams": "Webex",
+    "zulip": "Zulip",
+}
+"""What people call the services of the default NOTICE_SCHEMES."""
 RETIRED = frozenset(("msteams",))
 """Schemes of services that are gone: ``workflows`` replaces the connectors of Microsoft Teams."""
 NEVER = frozenset(("dbus", "exec", "file", "syslog", "windows", "macosx", "gnome", "glib", "qt"))
@@ -114,6 +128,11 @@ def list_schemes() -> list[str]:
     return sorted({scheme.lower() for scheme in settings.NOTICE_SCHEMES} - NEVER - RETIRED)
 
 
+def list_services() -> list[str]:
+    """The services that people's own channels may lead to; the scheme of one without a name."""
+    return sorted((SERVICES.get(scheme, scheme) for scheme in list_schemes()), key=str.lower)
+
+
 def parse_url(url: str) -> Any:
     """The apprise plugin for a person's ``url``. Raises ChannelRefused."""
     url = url.strip()
@@ -126,7 +145,7 @@ def parse_url(url: str) -> Any:
         raise ChannelRefused(NOT_KNOWN) from None
     scheme, schemes = parts.scheme.lower(), list_schemes()
     if scheme not in {"https", *schemes}:
-        raise ChannelRefused(f"Supported: {', '.join(schemes)}.")
+        raise ChannelRefused(f"Supported: {', '.join(list_services())}.")
     # apprise's parameters attach files, add headers, skip TLS verification, …
     for name, _ in parameters:
         if name.lower() not in HARMLESS:
@@ -136,7 +155,7 @@ def parse_url(url: str) -> Any:
         raise ChannelRefused(NOT_KNOWN)
     # apprise also takes the services' own https URLs: the service must be an allowed one.
     if scheme == "https" and _as_set(plugin.secure_protocol).isdisjoint(schemes):
-        raise ChannelRefused(f"Supported: {', '.join(schemes)}.")
+        raise ChannelRefused(f"Supported: {', '.join(list_services())}.")
     return plugin
 
 

@@ -7,8 +7,8 @@
 
   const forms = [...document.querySelectorAll("form[data-draft]")];
   const unsent = document.querySelector("[data-draft-unsent]");
+  const forgetSent = (done) => forget((key) => key === done || key.startsWith(`${done}.`));
   const done = document.querySelector("[data-draft-done]")?.dataset.draftDone;
-  const refused = Boolean(document.querySelector("[role=alert]"));
 
   function load(key) {
     try { return JSON.parse(sessionStorage.getItem(PREFIX + key)); } catch { return null; }
@@ -50,7 +50,9 @@
     if (draft?.sent) {
       save(false);
       // A refusal has said so already, and so has the page after a proof of identity.
-      if (!refused && !("draftTold" in form.dataset)) tell(form, "Nothing was decided. What you wrote is still here.");
+      const refused = form.closest("article")?.querySelector("[role=alert]");
+      const told = "draftTold" in form.dataset || document.querySelector("span[data-draft-told]");
+      if (!refused && !told) tell(form, "Nothing was decided. What you wrote is still here.");
     } else if (restored) {
       tell(form, "What you wrote is still here; it was not sent.");
     }
@@ -79,7 +81,13 @@
 
   const owner = (forms[0]?.dataset.draft ?? unsent?.dataset.draftUnsent ?? done)?.split(".")[0];
   if (owner) forget((key) => !key.startsWith(`${owner}.`));
-  if (done) forget((key) => key === done || key.startsWith(`${done}.`));
+  if (done) forgetSent(done);
   forms.forEach(keep);
   if (unsent) showUnsent(unsent);
+  document.addEventListener("o-sent", ({ detail }) => detail.draft && forgetSent(detail.draft));
+  document.addEventListener("o-article", ({ detail }) => {
+    if (detail.restored) return;
+    detail.article.querySelectorAll("form[data-draft]").forEach(keep);
+    detail.article.querySelectorAll("[data-draft-unsent]").forEach(showUnsent);
+  });
 })();

@@ -4,14 +4,18 @@
 (() => {
   const EVERY = 5000;
   const LATEST = 30000;
-  const STILL_HERE = 30000;
   const TITLE = document.title.replace(/^\(\S+\)\s*/, "");
   const byId = (id) => document.getElementById(id);
 
   const inbox = byId("inbox");
-  if (inbox) keepUpToDate();
-  const looking = document.querySelector("[data-looking]");
-  if (looking) sayThatWeLook();
+  if (inbox) {
+    inbox.classList.add("o-live");
+    keepUpToDate();
+    select();
+    filterAtOnce();
+  }
+  let looking = document.querySelector("[data-looking]");
+  sayThatWeLook();
 
   function keepUpToDate() {
     let tag = "";
@@ -65,7 +69,7 @@
 
     function stale() {
       wait = Math.min(wait * 2, LATEST);
-      const at = fresh.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+      const at = fresh.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
       say(byId("inbox-stale"), `Offline since ${at}. Retrying.`);
     }
 
@@ -79,6 +83,7 @@
 
     document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : ask()));
     window.addEventListener("online", ask);
+    document.addEventListener("o-sent", ask);
     window.addEventListener("offline", stale);
     window.addEventListener("pageshow", (event) => {
       document.querySelectorAll(".o-busy").forEach((busy) => busy.classList.remove("o-busy"));
@@ -116,38 +121,65 @@
     const gone = [...before.keys()].filter((key) => !after.has(key)).length;
     const waiting = fresh.dataset.waiting;
     document.title = waiting ? `(${waiting}) ${TITLE}` : TITLE;
-    const body = shown.querySelector("tbody");
-    if (body && after.size) {
-      merge(body, before, after);
+    if (before.size && after.size) {
+      merge(shown, fresh, before);
       around(shown, fresh);
-    } else if (body || after.size) {
+    } else if (before.size || after.size) {
       const held = shown.contains(document.activeElement);
       shown.replaceWith(fresh);
       if (held) focusOn(fresh);
     }
+    inbox.dispatchEvent(new Event("refreshed"));
     if (fresh.dataset.tab === "waiting") announce(come, gone);
   }
 
   /* Rows stay the elements they are: what is ticked stays ticked, and the focus where it is. */
-  function merge(body, before, after) {
+  function merge(shown, fresh, before) {
+    const after = rowsOf(fresh);
     const held = document.activeElement?.closest?.("tr[data-key]");
     const lost = held && before.has(held.dataset.key) && !after.has(held.dataset.key);
-    const place = lost ? [...body.rows].indexOf(held) : -1;
+    const place = lost ? [...before.values()].indexOf(held) : -1;
     for (const [key, row] of before) if (!after.has(key)) row.remove();
-    let next = body.firstElementChild;
-    for (const [key, row] of after) {
-      const known = before.get(key);
+    const table = shown.querySelector("table");
+    const bodies = new Map([...table.tBodies].map((body) => [body.dataset.group, body]));
+    let last = table.tHead;
+    for (const to of fresh.querySelector("table").tBodies) {
+      const body = bodies.get(to.dataset.group) || to.cloneNode(false);
+      bodies.delete(to.dataset.group);
+      if (last.nextElementSibling !== body) last.after(body);
+      fill(body, to, before, held);
+      last = body;
+    }
+    bodies.forEach((body) => body.remove());
+    if (lost) focusOn([...rowsOf(shown).values()][Math.min(place, after.size - 1)]);
+  }
+
+  function fill(body, to, before, held) {
+    const title = to.querySelector(".o-group");
+    const old = body.querySelector(".o-group");
+    if (title && !old) body.prepend(title.cloneNode(true));
+    else if (title && old.textContent !== title.textContent) retitle(old, title);
+    let next = [...body.rows].find((row) => row.dataset.key);
+    for (const row of [...to.rows].filter((each) => each.dataset.key)) {
+      const known = before.get(row.dataset.key);
       if (known) refresh(known, row);
       if (known && known === next) next = next.nextElementSibling;
-      else if (!known || known !== held) body.insertBefore(known || mark(row), next);
+      else if (!known || known !== held || known.parentElement !== body) body.insertBefore(known || mark(row), next || null);
     }
-    if (lost) focusOn(body.rows[Math.min(place, body.rows.length - 1)]);
+  }
+
+  /* What a reader unfolded stays so. */
+  function retitle(old, title) {
+    const open = old.querySelector("details")?.open;
+    old.innerHTML = title.innerHTML;
+    const details = old.querySelector("details");
+    if (details && open) details.open = true;
   }
 
   function refresh(row, as) {
     [...as.cells].forEach((cell, index) => {
       const old = row.cells[index];
-      if (!old || old.querySelector("input")) return;
+      if (!old || old.querySelector("input:checked")) return;
       if (old.contains(document.activeElement)) return;
       if (old.innerHTML !== cell.innerHTML) old.innerHTML = cell.innerHTML;
     });
@@ -185,23 +217,109 @@
     }
   }
 
+  /* A bar tells how many are selected and what they amount to. */
+  function select() {
+    const bar = byId("inbox-selection");
+    if (!bar) return;
+    const boxes = () => [...inbox.querySelectorAll("tbody .o-pick input:not(:disabled)")].filter((box) => box.getClientRects().length);
+    const all = () => inbox.querySelector(".o-pick-all");
+    let last = null;
+
+    function update() {
+      const every = boxes();
+      const chosen = every.filter((box) => box.checked);
+      const head = all();
+      if (head) {
+        head.hidden = false;
+        head.disabled = every.length === 0;
+        head.checked = every.length > 0 && chosen.length === every.length;
+        head.indeterminate = chosen.length > 0 && chosen.length < every.length;
+      }
+      bar.hidden = chosen.length === 0;
+      say(bar.querySelector(".o-selected"), chosen.length ? [`${chosen.length} selected`, ...sums(chosen)].join(", ") : "");
+      say(bar.querySelector("button:not([type])"), `Review ${chosen.length}`);
+    }
+
+    inbox.addEventListener("click", (event) => {
+      const box = event.target.closest?.("tbody .o-pick input");
+      if (!box) return;
+      const every = boxes();
+      const [from, to] = [every.indexOf(last), every.indexOf(box)];
+      if (event.shiftKey && from >= 0) {
+        for (const each of every.slice(Math.min(from, to), Math.max(from, to) + 1)) each.checked = box.checked;
+      }
+      last = box;
+    });
+    inbox.addEventListener("change", (event) => {
+      if (event.target === all()) for (const box of boxes()) box.checked = event.target.checked;
+      update();
+    });
+    inbox.addEventListener("refreshed", update);
+    window.addEventListener("pageshow", update);
+    bar.querySelector(".o-clear").addEventListener("click", () => {
+      for (const box of boxes()) box.checked = false;
+      update();
+      (last || all())?.focus();
+    });
+    update();
+  }
+
+  /* By currency, in the smallest unit that any of them has. */
+  function sums(chosen) {
+    const found = new Map();
+    let without = 0;
+    for (const { number, currency } of chosen.map((box) => box.dataset)) {
+      if (!number) { without += 1; continue; }
+      const digits = (number.split(".")[1] || "").length;
+      const before = found.get(currency) || { units: 0n, digits: 0 };
+      const width = Math.max(before.digits, digits);
+      const scaled = (units, from) => units * 10n ** BigInt(width - from);
+      found.set(currency, { units: scaled(before.units, before.digits) + scaled(BigInt(number.replace(".", "")), digits), digits: width });
+    }
+    const words = [...found].map(([currency, { units, digits }]) => `${written(units, digits)} ${currency}`);
+    if (found.size && without) words.push(`${without} without an amount`);
+    return words;
+  }
+
+  function written(units, digits) {
+    const sign = units < 0n ? "-" : "";
+    const text = String(units < 0n ? -units : units).padStart(digits + 1, "0");
+    const whole = text.slice(0, text.length - digits).replace(/\B(?=(\d{3})+$)/g, ",");
+    return sign + whole + (digits ? `.${text.slice(-digits)}` : "");
+  }
+
+  function filterAtOnce() {
+    const form = document.querySelector(".o-filters");
+    const fields = form?.querySelector(".o-narrows");
+    if (!fields) return;
+    fields.querySelector("button").hidden = true;
+    fields.addEventListener("change", () => form.requestSubmit());
+  }
+
   function sayThatWeLook() {
     async function ask() {
-      if (document.hidden) return;
+      if (document.hidden || !looking) return;
+      const place = looking;
       try {
-        const answer = await fetch(looking.dataset.looking, {
+        const answer = await fetch(place.dataset.looking, {
           redirect: "manual", cache: "no-store", credentials: "same-origin",
         });
-        if (!answer.ok) return;
-        const names = (await answer.json()).looking;
+        if (!answer.ok || place !== looking) return;
+        const news = await answer.json();
+        const names = news.looking;
         const verb = names.length === 1 ? "is" : "are";
-        say(looking, names.length ? `${names.join(", ")} ${verb} also looking at this.` : "");
+        say(place, names.length ? `${names.join(", ")} ${verb} also looking at this.` : "");
+        document.dispatchEvent(new CustomEvent("o-looked", { detail: { ...news, article: place.closest("article") } }));
       } catch {
         /* Who looks is a courtesy; the decision does not depend on it. */
       }
     }
+    document.addEventListener("o-article", ({ detail }) => {
+      looking = detail.article.querySelector("[data-looking]");
+      ask();
+    });
     document.addEventListener("visibilitychange", ask);
-    setInterval(ask, STILL_HERE);
+    setInterval(ask, EVERY);
     ask();
   }
 })();
