@@ -8,20 +8,24 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from audit_app.base.csv_export import show
 from audit_app.base.events import EventType
-from audit_app.base.text_safety import moment, visible, who
+from audit_app.base.text_safety import Link, moment, visible, who
 from audit_app.models import Event
+from audit_app.proof.proofs import find_leaf
+from audit_app.proof.status import read_seal_status
 from audit_app.ui.admin_base import (
     ExactFilter,
     ReadOnlyAdmin,
     RecentFilter,
     RoleFilter,
+    may_read,
     subject_link,
     trace_link,
 )
@@ -49,6 +53,13 @@ def _join_states(before: str | None, after: str | None) -> str:
     return " → ".join(state for state in (before, after) if state)
 
 
+def _proof_link(event: Event) -> Link | str:
+    leaf = find_leaf(event.pk)
+    if leaf is None:
+        return "Not sealed yet"
+    return Link(f"Proof of leaf {leaf.index}", reverse("event-proof", args=[event.pk]))
+
+
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
     """The trail, newest first."""
@@ -73,6 +84,12 @@ class EventAdmin(ReadOnlyAdmin):
     ordering = ("-position",)
     search_fields = ("actor",)  # only switches the search on: see get_search_results
     search_help_text = "A trace, a subject, a name"
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        # How many events there are is for those who may read all of them.
+        sees_all = may_read(request) and request.user.has_perm("audit_app.read_everything")
+        context = {"seal": read_seal_status() if sees_all else None}
+        return super().changelist_view(request, context | (extra_context or {}))
 
     def get_search_results(
         self, request: HttpRequest, queryset: "QuerySet[Any]", search_term: str
@@ -126,7 +143,9 @@ class EventAdmin(ReadOnlyAdmin):
                 ("Trace", trace_link(row.trace_id)),
                 ("Number", f"{row.seq} of its subject, {row.position} of the trail"),
                 ("Event", row.pk),
+                ("Seal", _proof_link(row)),
             ],
+            "author": "ours",
             "documents": [("Details", json.loads(row.entry)["metadata"])],
             "texts": [("Entry as written", row.entry)],
         }

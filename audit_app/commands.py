@@ -14,6 +14,7 @@ from datetime import timedelta
 from types import FrameType
 from typing import Any, ClassVar
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, OperationalError
 from psycopg import errors
@@ -123,7 +124,7 @@ class OperatorCommand(BaseCommand):
     def _execute(self, *args: Any, **options: Any) -> str | None:
         try:
             return super().execute(*args, **options)
-        except OrchestratorError as error:
+        except (OrchestratorError, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
             raise CommandError(describe_error(error)) from error

@@ -4,16 +4,21 @@ base of every model whose changes are events."""
 import uuid
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any, ClassVar
 
 from django.apps import apps
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce, Length, Now
+from django.db.models.lookups import LessThanOrEqual
 from django_fsm import FSMField, get_available_FIELD_transitions, transition
 
 from audit_app.base.events import EventType, recorded_as
 from audit_app.querysets import DeliveryQuerySet, EventQuerySet, WebhookQuerySet
+
+MOMENTARY = ("id", "version", "status", "created_at", "updated_at")
+"""Columns that events tell by members of their own."""
 
 
 class Subject(models.Model):
@@ -39,6 +44,19 @@ class Subject(models.Model):
 
     immutable_columns: ClassVar[tuple[str, ...]] = ()
     """The columns that no UPDATE may change, besides ``id`` and ``created_at``."""
+
+    author_column: ClassVar[str | None] = None
+    """The column that names who made the row: the actor of its first event."""
+
+    stated_as: ClassVar[dict[str, str]] = {}
+    """Members of events' metadata that state a column under another name; to "": they name a column
+    and mean something else."""
+
+    must_state: ClassVar[tuple[str, ...]] = ()
+    """The members that the metadata of the first event have, and of each that changes one."""
+
+    contradictions: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """What no row of the table can be, as (sentence, SQL query for the ids of such rows)."""
 
     task_path: ClassVar[str | None] = None
     """The lookup from a row to its task, if it has one."""
@@ -69,6 +87,14 @@ class Subject(models.Model):
 
     class Meta:
         abstract = True
+
+    @classmethod
+    @cache
+    def stated_columns(cls) -> dict[str, str]:
+        """The members of events' metadata that state a column, with their column."""
+        columns = [str(field.column) for field in cls._meta.concrete_fields]
+        own = {column: column for column in columns if column not in MOMENTARY}
+        return {name: column for name, column in (own | cls.stated_as).items() if column}
 
     @property
     def audit_role(self) -> str | None:
@@ -226,6 +252,143 @@ class Epoch(models.Model):
         return f"after {self.after_position}"
 
 
+class LogEpoch(models.Model):
+    """One identity of the transparency log; a restored backup begins the next: see
+    proof/sealing.py. Append-only."""
+
+    number = models.PositiveIntegerField(primary_key=True, db_comment="1 for the first.")
+    origin = models.TextField(db_comment="The origin line of its checkpoints.")
+    first_size = models.BigIntegerField(
+        db_comment="How many leaves of the epochs before it begins with."
+    )
+    identity = models.TextField(
+        db_comment="The cluster, database, table and timeline in which it is written."
+    )
+    reason = models.TextField(db_comment="Why it began.")
+    began_at = models.DateTimeField(db_default=Now(), db_comment="When it began.")
+
+    class Meta:
+        db_table = "audit_log_epochs"
+        db_table_comment = "Append-only: under which names the trail was sealed."
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.origin
+
+
+class LogTile(models.Model):
+    """Up to 256 consecutive hashes of one level of the Merkle tree, as C2SP's tlog-tiles serves
+    them. A tile grows until it is full; a trigger refuses every other change."""
+
+    pk = models.CompositePrimaryKey("level", "number")
+    level = models.PositiveSmallIntegerField(
+        db_comment="0 for hashes of leaves; each hash above is that of a full tile below."
+    )
+    number = models.BigIntegerField(db_comment="The tile's place in its level, from 0.")
+    hashes = models.BinaryField(db_comment="SHA-256 hashes of 32 bytes each, at most 256.")
+
+    class Meta:
+        db_table = "audit_log_tiles"
+        db_table_comment = "Append-only: the Merkle tree over the trail."
+        default_permissions = ()
+        constraints = (
+            models.CheckConstraint(
+                condition=LessThanOrEqual(Length("hashes"), 256 * 32),
+                name="audit_log_tiles_width",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.level}/{self.number}"
+
+
+class LogLeaves(models.Model):
+    """Which events the leaves of one tile of level 0 are. It grows with its tile.
+
+    ``epoch``, ``last_xid`` and ``last_position`` are the cursor behind the last of them.
+    """
+
+    number = models.BigIntegerField(primary_key=True, db_comment="The tile's number.")
+    positions = ArrayField(
+        models.BigIntegerField(), db_comment="The position of each leaf's event, in their order."
+    )
+    epoch = models.PositiveIntegerField(db_comment="The trail's era of the last event.")
+    last_xid = models.BigIntegerField(db_comment="The transaction of the last event.")
+    last_position = models.BigIntegerField(db_comment="The position of the last event.")
+
+    class Meta:
+        db_table = "audit_log_leaves"
+        db_table_comment = "Append-only: the events in the order in which they were sealed."
+        default_permissions = ()
+        constraints = (
+            # Finds the tile of an event.
+            models.UniqueConstraint(
+                fields=["epoch", "last_xid", "last_position"], name="audit_log_leaves_cursor"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+class Checkpoint(models.Model):
+    """A signed root of the tree: everything in it was written by then. Append-only."""
+
+    number = models.BigIntegerField(
+        primary_key=True, db_comment="Gapless count of the checkpoints, from 1."
+    )
+    epoch = models.ForeignKey(
+        LogEpoch,
+        models.PROTECT,
+        db_index=False,  # the unique key below begins with it
+        db_comment="Whose origin the checkpoint names.",
+    )
+    size = models.BigIntegerField(db_comment="How many leaves the tree has.")
+    root = models.BinaryField(db_comment="The Merkle tree's root, 32 bytes.")
+    note = models.TextField(db_comment="The checkpoint as a C2SP signed note.")
+    created_at = models.DateTimeField(db_default=Now(), db_comment="When it was signed.")
+
+    class Meta:
+        db_table = "audit_checkpoints"
+        db_table_comment = "Append-only: the signed roots of the Merkle tree over the trail."
+        default_permissions = ()
+        ordering = ("number",)
+        constraints = (
+            models.UniqueConstraint(fields=["epoch", "size"], name="audit_checkpoints_size"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.size} of {self.epoch_id}"
+
+
+class Cosignature(models.Model):
+    """A witness's signature of a checkpoint: see proof/witnesses.py. Append-only."""
+
+    checkpoint = models.ForeignKey(
+        Checkpoint,
+        models.PROTECT,
+        related_name="cosignatures",
+        db_index=False,  # the unique key below begins with it
+        db_comment="What it signed.",
+    )
+    witness = models.TextField(db_comment="The name of its key.")
+    line = models.TextField(db_comment="The signature, as a line of the checkpoint's note.")
+    received_at = models.DateTimeField(db_default=Now(), db_comment="When it came.")
+
+    class Meta:
+        db_table = "audit_cosignatures"
+        db_table_comment = "Append-only: what witnesses said of checkpoints."
+        default_permissions = ()
+        constraints = (
+            models.UniqueConstraint(
+                fields=["checkpoint", "witness"], name="audit_cosignatures_once"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.witness} of {self.checkpoint_id}"
+
+
 class ConsumerOffset(models.Model):
     """How far a consumer has read the trail: see live/consumers.py."""
 
@@ -326,6 +489,7 @@ class Webhook(Subject):
 
     subject_type = "webhook"
     created_as = EventType.WEBHOOK_CREATED
+    must_state = ("name", "url", "event_types", "roles")
     immutable_columns = ("name",)
 
     name = models.CharField(max_length=150, unique=True, db_comment="What people call it.")

@@ -61,6 +61,8 @@ def break_glass(approval_id: UUID, *, by: Actor, payload_digest: str, reason: st
             override=override,
             expires_at=override.review_due_at,
             deny_threshold=min(each.deny_threshold for each in same_role),
+            risk=min((each.risk for each in same_role), key=Approval.Risk.values.index),
+            signed=min((each.signed for each in same_role), key=Approval.Signed.values.index),
             reason="Reviews what was approved alone.",
         )
     return override

@@ -26,6 +26,8 @@ SELECT approval.id, task.id,
 FROM approvals AS approval JOIN tasks AS task ON task.id = approval.task_id
 WHERE approval.status = 'pending' AND approval.expires_at <= clock_timestamp()
     AND approval.override_id IS NULL
+    AND NOT EXISTS (SELECT FROM freezes_covering(
+        task.agent_id, task.claimed_by_id, task.from_role, task.to_role) WHERE status = 'active')
 ORDER BY approval.expires_at LIMIT %s
 FOR NO KEY UPDATE OF task, approval SKIP LOCKED
 """
@@ -148,6 +150,9 @@ def _escalate(approval: Approval, *, by: Actor) -> None:
         "risk": approval.risk,
         "look_for": approval.look_for,
         "type_out": approval.type_out,
+        "instruction": approval.instruction,
+        "must_confirm": approval.must_confirm,
+        "signed": approval.signed,
     }
     following = Approval(**terms)  # for its id, to which the expired one refers
     for each in replaced:

@@ -109,10 +109,6 @@ def _create_delegation(
     details = {
         "delegator": by.name,
         "delegate": person.get_username(),
-        "approval_id": str(approval.pk) if approval else None,
-        "starts_at": starts_at.isoformat(),
-        "ends_at": ends_at.isoformat() if ends_at else None,
-        "reason": reason,
     }
     return create(delegation, EventType.DELEGATION_GRANTED, by=by, details=details)
 

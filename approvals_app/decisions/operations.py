@@ -1,6 +1,6 @@
 """Operations on approvals: request, approve, reject, request changes, withdraw, edit."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -8,8 +8,14 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError
 
-from approvals_app.decisions import eligibility, requirements, voters
-from approvals_app.errors import ApprovalPending, NoVote, PayloadDigestMismatch, TaskNotWaiting
+from approvals_app.decisions import eligibility, requirements, signatures, voters
+from approvals_app.errors import (
+    ApprovalPending,
+    NotConfirmed,
+    NoVote,
+    PayloadDigestMismatch,
+    TaskNotWaiting,
+)
 from approvals_app.models import Approval, Override, Vote
 from approvals_app.payload import questions
 from approvals_app.policy.language import TO_ROLE, Policy, Requirement
@@ -60,19 +66,25 @@ def approve(
     notes: str = "",
     answer: Any = None,
     typed: str = "",
+    confirmed: bool = False,
+    assertion: Mapping[str, Any] | None = None,
 ) -> Approval:
     """Cast a yes on exactly the payload whose digest the reviewer saw.
 
     The last yes that an approval needs approves it, and the last approval that a task needs
     approves the task. ``answer`` answers a question; ``typed`` is the value that the policy
-    requires to be typed. Raises NotFound, what ``eligibility.voting_seat`` raises,
-    PayloadDigestMismatch, ChangesRequested, AnswerRequired, AnswerInvalid, LookFirst, NotTyped.
+    requires to be typed; ``confirmed`` says that the caller followed the policy's instruction, and
+    is kept with the vote; ``assertion`` is the signature of the voter's passkey (see
+    ``signatures.sign_vote``). Raises NotFound, what ``eligibility.voting_seat`` raises,
+    PayloadDigestMismatch, ChangesRequested, AnswerRequired, AnswerInvalid, LookFirst, NotTyped,
+    NotConfirmed, SignatureRequired, SignatureInvalid.
     """
     approval = Approval.objects.lock_visible_with_task(by, approval_id)
     now = clock()
     if answer is not None or questions.is_question(approval.task.task_type):
         answer = questions.validate_answer(approval.task, answer)
     vote = {"payload_digest": payload_digest, "notes": notes, "answer": answer, "typed": typed}
+    vote |= {"confirmed": confirmed, "assertion": assertion}
     votes = _cast_vote(approval, Vote.Choice.YES, by=by, now=now, **vote)
     if eligibility.count_in_favour(approval, votes) >= approval.needed:
         _decide(approval, approval.approve, votes[-1], by=by, at=now)
@@ -81,15 +93,24 @@ def approve(
 
 
 @operation("approval.reject")
-def reject(approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = "") -> Approval:
+def reject(
+    approval_id: UUID,
+    *,
+    by: Actor,
+    payload_digest: str,
+    notes: str = "",
+    assertion: Mapping[str, Any] | None = None,
+) -> Approval:
     """Cast a no. ``deny_threshold`` noes, one by default, from all groups together reject the task
     and withdraw its other approvals.
 
-    Raises NotFound, what ``eligibility.voting_seat`` raises, and PayloadDigestMismatch.
+    Raises NotFound, what ``eligibility.voting_seat`` raises, PayloadDigestMismatch,
+    SignatureRequired and SignatureInvalid.
     """
     approval = Approval.objects.lock_visible_with_task(by, approval_id)
     now = clock()
-    vote = {"payload_digest": payload_digest, "notes": notes}
+    vote: dict[str, Any] = {"payload_digest": payload_digest, "notes": notes}
+    vote["assertion"] = assertion
     votes = _cast_vote(approval, Vote.Choice.NO, by=by, now=now, **vote)
     if sum(each.choice == Vote.Choice.NO for each in votes) >= approval.deny_threshold:
         _decide(approval, approval.reject, votes[-1], by=by, at=now)
@@ -104,14 +125,23 @@ def reject(approval_id: UUID, *, by: Actor, payload_digest: str, notes: str = ""
 
 
 @operation("approval.request_changes")
-def request_changes(approval_id: UUID, *, by: Actor, payload_digest: str, message: str) -> Approval:
+def request_changes(
+    approval_id: UUID,
+    *,
+    by: Actor,
+    payload_digest: str,
+    message: str,
+    assertion: Mapping[str, Any] | None = None,
+) -> Approval:
     """Ask the agent for changes. Nobody can approve until it revises the task or this vote is
     withdrawn.
 
-    Raises NotFound, what ``eligibility.voting_seat`` raises, and PayloadDigestMismatch.
+    Raises NotFound, what ``eligibility.voting_seat`` raises, PayloadDigestMismatch,
+    SignatureRequired and SignatureInvalid.
     """
     approval = Approval.objects.lock_visible_with_task(by, approval_id)
-    vote = {"payload_digest": payload_digest, "notes": message}
+    vote: dict[str, Any] = {"payload_digest": payload_digest, "notes": message}
+    vote["assertion"] = assertion
     _cast_vote(approval, Vote.Choice.CHANGES, by=by, now=clock(), **vote)
     return approval
 
@@ -167,9 +197,7 @@ def create_approval(
     ``terms`` are further columns: those of ``build_terms``, reason, override, …
     """
     approval = _build_approval(task, requirement, now, terms)
-    return create(
-        approval, EventType.APPROVAL_REQUESTED, by=by, details=_describe_request(approval)
-    )
+    return create(approval, EventType.APPROVAL_REQUESTED, by=by)
 
 
 def create_approvals(
@@ -188,8 +216,7 @@ def create_approvals(
         if decision.kind is Outcome.REQUIRE
         for requirement in decision.plan.requirements_for(task.to_role)
     ]
-    details = [_describe_request(approval) for approval in approvals]
-    return create_all(approvals, EventType.APPROVAL_REQUESTED, by=by, details=details)
+    return create_all(approvals, EventType.APPROVAL_REQUESTED, by=by)
 
 
 def build_terms(task: Task, plan: Policy, now: datetime) -> dict[str, Any]:
@@ -212,6 +239,9 @@ def build_terms(task: Task, plan: Policy, now: datetime) -> dict[str, Any]:
         "risk": plan.risk,
         "look_for": plan.look_for,
         "type_out": plan.type_out,
+        "instruction": plan.instructions or plan.description.strip(),
+        "must_confirm": bool(plan.instructions),
+        "signed": plan.signed,
     }
 
 
@@ -274,17 +304,6 @@ def _build_approval(
     return approval
 
 
-def _describe_request(approval: Approval) -> dict[str, Any]:
-    """The details of the event of a new approval."""
-    return {
-        "task_id": str(approval.task_id),
-        "payload_digest": approval.payload_digest,
-        "needed": approval.needed,
-        "reason": approval.reason,
-        "expires_at": approval.expires_at.isoformat(),
-    }
-
-
 def _cast_vote(
     approval: Approval,
     choice: Vote.Choice,
@@ -295,6 +314,8 @@ def _cast_vote(
     notes: str,
     answer: Any = None,
     typed: str = "",
+    confirmed: bool = False,
+    assertion: Mapping[str, Any] | None = None,
 ) -> list[Vote]:
     """Cast a vote in the caller's own seat or a delegator's.
 
@@ -307,6 +328,8 @@ def _cast_vote(
     if choice is Vote.Choice.YES:
         eligibility.check_no_changes_requested(approval, votes)
         requirements.check_requirements(approval, review_time, typed)
+        if approval.must_confirm and not confirmed:
+            raise NotConfirmed(approval, field="confirmed", instruction=approval.instruction)
     vote = Vote(
         approval=approval,
         voter_id=int(by.id),
@@ -315,19 +338,22 @@ def _cast_vote(
         payload_digest=payload_digest,
         notes=notes,
         answer=answer,
+        confirmed_instruction=approval.instruction if confirmed else "",
         role=approval.approver_role,
         trace_id=approval.trace_id,
     )
-    details = {
-        "approval_id": str(approval.pk),
-        "choice": choice.value,
-        "payload_digest": payload_digest,
-        "notes": notes,
-        "seat_of": seat,
-        **by.assurance.as_details(),
-    }
+    # Last: nobody is asked for a passkey for a vote that is refused anyway.
+    if assertion or approval.signed != Approval.Signed.NO:
+        signatures.sign_vote(vote, assertion)
+    details = by.assurance.as_details()
+    if vote.assertion is not None:
+        details["assertion_digest"] = signatures.digest_assertion(vote.assertion)
     if answer is not None:
         details["answer"] = answer
+    if choice is Vote.Choice.YES and approval.type_out:
+        details["type_out"] = approval.type_out
+    if vote.confirmed_instruction:
+        details["confirmed_instruction"] = vote.confirmed_instruction
     if review_time is not None:
         details["looked_seconds"] = int(review_time.total_seconds())
     try:

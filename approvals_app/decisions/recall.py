@@ -129,6 +129,9 @@ def _request_again(task: Task, asked: list[Approval], *, by: Actor, reason: str)
             risk=last.risk,
             look_for=last.look_for,
             type_out=last.type_out,
+            instruction=last.instruction,
+            must_confirm=last.must_confirm,
+            signed=last.signed,
             requested_by_id=asker,
             # Where an agent asked, the reason is its own words.
             reason=last.reason if asker else f"{by.name} recalled the approval: {reason}",

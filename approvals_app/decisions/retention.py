@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 
-from approvals_app.models import Approval, Delegation, Override, Vote
+from approvals_app.models import Approval, Claim, Comment, Delegation, Override, Snooze, Vote
 from audit_app.base.actors import Actor
 from audit_app.base.events import EventType
 from audit_app.models import Subject
@@ -101,7 +101,7 @@ def _remove_tasks(by: Actor, params: dict[str, Any]) -> Counter[str]:
     # Tasks before approvals, as everywhere.
     locked = _select_ids(LOCK_TASKS, params)
     whole = {"tasks": _select_ids(LOCK_APPROVALS, {"tasks": locked})}
-    _remove_votes_and_delegations(whole, by)
+    _remove_dependents(whole, by)
     approvals = remove_all(
         Approval,
         EventType.APPROVAL_PURGED,
@@ -123,16 +123,20 @@ def _remove_tasks(by: Actor, params: dict[str, Any]) -> Counter[str]:
     return Counter(tasks=tasks, approvals=approvals)
 
 
-def _remove_votes_and_delegations(whole: dict[str, list[UUID]], by: Actor) -> None:
-    """Remove the votes and delegations of the tasks' approvals, in whatever state they are."""
+def _remove_dependents(whole: dict[str, list[UUID]], by: Actor) -> None:
+    """Remove the votes, comments and delegations of the tasks' approvals, in whatever state they
+    are, and what people set aside or took."""
     condition = "row.approval_id IN (SELECT id FROM approvals WHERE task_id = ANY(%(tasks)s))"
     dependents: tuple[tuple[type[Subject], EventType], ...] = (
         (Vote, EventType.VOTE_PURGED),
+        (Comment, EventType.COMMENT_PURGED),
         (Delegation, EventType.DELEGATION_PURGED),
     )
     for model, event in dependents:
         states = [str(state) for state in model.Status.values]  # type: ignore[attr-defined]
         remove_all(model, event, by=by, condition=condition, params=dict(whole), states=states)
+    for unaudited in (Snooze, Claim):
+        unaudited.objects.filter(approval__task__in=whole["tasks"]).delete()
 
 
 def _remove_sessions(by: Actor, params: dict[str, Any]) -> Counter[str]:

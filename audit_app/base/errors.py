@@ -19,8 +19,12 @@ class OrchestratorError(Exception):
 
     code: ClassVar[str] = "error"
     sentence: ClassVar[str] = "Something that was asked for can't be done."
+    sqlstate: ClassVar[str] = ""
+    """The SQLSTATE with which a trigger raises it; the DETAIL is its data, as JSON."""
 
     def __init_subclass__(cls) -> None:
+        if "sqlstate" in vars(cls):
+            RAISED_BY_TRIGGERS[cls.sqlstate] = cls
         cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
         paragraph = inspect.cleandoc(cls.__doc__ or cls.sentence).split("\n\n")[0]
         cls.sentence = " ".join(paragraph.split())
@@ -29,6 +33,10 @@ class OrchestratorError(Exception):
         self.subject = subject
         self.data = data
         super().__init__(self.sentence.format(**data))
+
+
+RAISED_BY_TRIGGERS: dict[str, type[OrchestratorError]] = {}
+"""The errors that triggers raise, by SQLSTATE."""
 
 
 class LostRace(Exception):
@@ -92,6 +100,10 @@ class StaleVersion(PreconditionFailed):
 
 class Busy(Conflict):
     """Somebody else is changing this; send the same request again."""
+
+
+class NotSealedYet(Conflict):
+    """The event is not in the transparency log yet; ask again in a moment."""
 
 
 class RequestInProgress(Conflict):

@@ -32,6 +32,8 @@ class EventType(models.TextChoices):
     TASK_RECALLED = "task.recalled"
     TASK_PURGED = "task.purged"
 
+    PAYLOAD_ERASED = "payload.erased"
+
     APPROVAL_REQUESTED = "approval.requested"
     APPROVAL_APPROVED = "approval.approved"
     APPROVAL_APPROVED_BY_DEADLINE = "approval.approved_by_deadline"
@@ -39,11 +41,15 @@ class EventType(models.TextChoices):
     APPROVAL_EXPIRED = "approval.expired"
     APPROVAL_WITHDRAWN = "approval.withdrawn"
     APPROVAL_REMINDED = "approval.reminded"
+    APPROVAL_SENSITIVE_SHOWN = "approval.sensitive_shown"
     APPROVAL_PURGED = "approval.purged"
 
     VOTE_CAST = "vote.cast"
     VOTE_WITHDRAWN = "vote.withdrawn"
     VOTE_PURGED = "vote.purged"
+
+    COMMENT_ADDED = "comment.added"
+    COMMENT_PURGED = "comment.purged"
 
     DELEGATION_GRANTED = "delegation.granted"
     DELEGATION_ENDED = "delegation.ended"
@@ -65,12 +71,25 @@ class EventType(models.TextChoices):
     KEY_ISSUED = "key.issued"
     KEY_REVOKED = "key.revoked"
 
+    FREEZE_BEGAN = "freeze.began"
+    FREEZE_LIFTED = "freeze.lifted"
+
+    PASSKEY_REGISTERED = "passkey.registered"
+    PASSKEY_RENAMED = "passkey.renamed"
+    PASSKEY_REVOKED = "passkey.revoked"
+
     WEBHOOK_CREATED = "webhook.created"
     WEBHOOK_CHANGED = "webhook.changed"
     WEBHOOK_SECRET_ROTATED = "webhook.secret_rotated"  # noqa: S105  # a name, no secret
     WEBHOOK_PAUSED = "webhook.paused"
     WEBHOOK_RESUMED = "webhook.resumed"
     WEBHOOK_DISABLED = "webhook.disabled"
+
+    UPSTREAM_CREATED = "upstream.created"
+    UPSTREAM_CHANGED = "upstream.changed"
+    UPSTREAM_SECRETS_REPLACED = "upstream.secrets_replaced"
+    UPSTREAM_ENABLED = "upstream.enabled"
+    UPSTREAM_DISABLED = "upstream.disabled"
 
     OPERATION_REFUSED = "operation.refused"
 

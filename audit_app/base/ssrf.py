@@ -8,7 +8,7 @@ import asyncio
 import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from ipaddress import (
@@ -88,6 +88,16 @@ def require_webhook_url(url: str, *, plain: bool) -> None:
     # Other parsers read blanks, backslashes and foreign letters differently from urlsplit.
     if not url.isascii() or any(character <= " " for character in url) or "\\" in url:
         raise Invalid(field="url", reason="it must be plain ASCII without blanks.")
+
+
+def check_destination(url: str, *, allowed: Sequence[str]) -> None:
+    """Raise DestinationRefused if a delivery to ``url`` would be refused now.
+
+    A name that can't be resolved passes: it may be set up later, and every delivery checks again.
+    """
+    parts = urlsplit(url)
+    with suppress(OSError):
+        resolve_allowed(str(parts.hostname), parts.port or 443, allowed=allowed)
 
 
 def resolve_allowed(host: str, port: int, *, allowed: Sequence[str] = ()) -> list[Address]:

@@ -3,7 +3,12 @@
 A reviewer approves what they read. Characters that reverse text, take no space or draw nothing
 would let an agent show one thing and mean another, so each is shown as its code. What looks like
 something else (letters of another alphabet, links, stacked marks) and what addresses the reader
-instead of describing the task is marked, and counted by ``find_suspicious``. Nothing is forbidden.
+instead of describing the task is underlined and numbered. What the numbers mean stands below the
+text, never inside it: a reviewer has to read the sentence that was written. Nothing is forbidden.
+
+Only agents' text is marked (``visible``). Our own sentences and what people write go through
+``reveal``: "nobody can approve this" is no deception when we say it, and marks that are mostly
+wrong teach reviewers to overlook them.
 
 A page has a Budget: one mark takes sixty bytes, and a payload may need a hundred thousand. What
 exceeds it is left out, and the page says so and links to all of it (Budget.is_exceeded).
@@ -25,9 +30,12 @@ from itertools import chain, islice
 from typing import Any
 
 import orjson
+from django.conf import settings
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
+
+from audit_app.base.times import format_utc
 
 # Controls but newline and tab, formatting characters (bidirectional overrides, zero widths, tags),
 # private use, and letters that look like blanks.
@@ -42,10 +50,14 @@ _PICTURE = (
     r"\u303d\u3297\u3299\U0001f000-\U0001faff]"
 )
 _TONED = f"{_PICTURE}[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]?"
-PIECE = re.compile(
+_HIDDEN = (
     # Emoji, whose joiners and selectors hide nothing.
     rf"(?P<emoji>(?:{_TONED}(?:\u200d{_TONED})*|[0-9#*]\ufe0f\u20e3)++)"
     rf"|(?P<hidden>(?P<one>{UNSEEN.pattern})(?P=one)*+)"
+)
+HIDDEN = re.compile(_HIDDEN)
+PIECE = re.compile(
+    rf"{_HIDDEN}"
     r"|(?P<link>https?://[^\s<>\"']{1,2000})"
     r"|(?P<stacked>[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{3,})"
     # Full width, mathematical and enclosed letters and digits.
@@ -97,6 +109,7 @@ HINT = re.compile(
 """Part of whatever speaks to the reader, case folded; a quick test before the slow one."""
 LONGEST_HOST = 253
 """Characters of a host name, by the DNS. Converting a longer one takes quadratic time."""
+INVALID_HOST = "no valid host name"
 LIST_TEXT = 120
 MOST_MARKS = 1_000
 """Marks on one page, and parts of a payload that ``find_suspicious`` counts."""
@@ -126,22 +139,80 @@ class Link:
 
 
 WORDS = {
-    "hidden": ("hidden character", "hidden characters"),
-    "mixed": ("word of mixed alphabets", "words of mixed alphabets"),
-    "lookalike": ("word in look-alike letters", "words in look-alike letters"),
-    "stacked": ("pile of marks on a letter", "piles of marks on letters"),
-    "speaks": ("sentence that speaks to the reader", "sentences that speak to the reader"),
-    "link": ("link that leads elsewhere than it seems", "links that lead elsewhere than they seem"),
+    "hidden": "hidden characters",
+    "mixed": "mixed alphabets",
+    "lookalike": "look-alike letters",
+    "stacked": "marks piled on one letter",
+    "speaks": "text addressed to you",
+    "link": "links that lead elsewhere than they seem",
 }
+LONGEST_NOTE = 120
+
+
+class Notes:
+    """What the numbers beside underlined parts mean. Equal notes of one page share a number."""
+
+    __slots__ = ("numbers", "used")
+
+    def __init__(self, numbers: dict[str, int] | None = None) -> None:
+        self.numbers = {} if numbers is None else numbers
+        self.used: dict[str, int] = {}
+
+    def mark(self, kind: str, inner: str, note: str) -> str:
+        """``inner``, HTML, underlined and numbered."""
+        note = UNSEEN.sub(lambda match: f"U+{ord(match[0]):04X}", shorten(note, LONGEST_NOTE))
+        number = self.numbers.setdefault(note, len(self.numbers) + 1)
+        self.used[note] = number
+        return format_html(
+            '<mark class="o-{}" title="{}">{}</mark>'
+            '<sup class="o-ref"><span class="o-sr">warning </span>{}</sup>',
+            kind,
+            note,
+            mark_safe(inner),  # noqa: S308  # escaped by whoever drew it
+            number,
+        )
+
+    def render(self) -> str:
+        """The notes that were used since the last call, as HTML that stands below their text."""
+        if not self.used:
+            return ""
+        lines = (
+            format_html("<span><sup>{}</sup> {}</span>", number, note)
+            for note, number in self.used.items()
+        )
+        html = f'<span class="o-warnings">{"".join(lines)}</span>'
+        self.used = {}
+        return html
+
+
+gathered: ContextVar[Notes] = ContextVar("text_notes")
+"""The notes of several texts that have one list of notes; without it, each text has its own."""
+
+
+@contextmanager
+def gather_notes() -> Iterator[Notes]:
+    """Leave the notes of what is drawn inside to the caller, who renders them once."""
+    notes = _new_notes()
+    token = gathered.set(notes)
+    try:
+        yield notes
+    finally:
+        gathered.reset(token)
+
+
+def _new_notes() -> Notes:
+    present = budget.get(None)
+    return Notes(present.numbers if present else None)
 
 
 class Budget:
     """What one page may still draw of agents' texts."""
 
-    __slots__ = ("cuts", "marks", "pieces", "reserve", "size")
+    __slots__ = ("cuts", "marks", "numbers", "pieces", "reserve", "size")
 
     def __init__(self) -> None:
         self.pieces: dict[str, list[Piece]] = {}
+        self.numbers: dict[str, int] = {}
         self.marks, self.size, self.reserve = MOST_MARKS, MOST_BYTES, RESERVED_BYTES
         self.cuts = 0
 
@@ -155,14 +226,14 @@ class Budget:
         """Whether long texts, trees and lists have to end here."""
         return self.size <= 0
 
-    def draw(self, text: str) -> str:
-        """``text`` as HTML, as far as it is affordable; the rest as a link."""
+    def draw(self, text: str, notes: Notes, kinds: frozenset[str]) -> str:
+        """``text`` as HTML, as far as it is affordable; then how much was left out."""
         if len(text) <= SHORT and _is_plain(text):  # nearly all of them, and thousands on a page
             html = escape(text)
             if self._pay(len(html) + OVERHEAD, 0, is_short=True):
                 return html
         out: list[str] = []
-        for html, marks, start in _draw(text):
+        for html, marks, start in _draw(text, notes, kinds):
             if not self._pay(len(html.encode()), marks, is_short=len(text) <= SHORT):
                 out.append(self._leave_out(len(text) - start))
                 break
@@ -226,20 +297,35 @@ class SuspiciousText:
         return bool(self.counts)
 
     def words(self) -> str:
-        """``3 hidden characters, 1 word of mixed alphabets``."""
-        present = ((self.counts[kind], names) for kind, names in WORDS.items() if self.counts[kind])
-        words = ", ".join(f"{n:,} {names[0] if n == 1 else names[1]}" for n, names in present)
-        return words if self.is_complete else f"at least {words}"
+        """``hidden characters (3), text addressed to you (1)``."""
+        present = ((self.counts[kind], name) for kind, name in WORDS.items() if self.counts[kind])
+        words = ", ".join(f"{name} ({count:,})" for count, name in present)
+        return words if self.is_complete else f"{words} and more"
 
 
 def visible(text: object) -> SafeString:
-    """``text`` as HTML: escaped, invisible characters as their codes, suspicious parts marked.
+    """An agent's ``text`` as HTML: escaped, invisible characters as their codes, suspicious parts
+    underlined and numbered; the notes stand below it.
 
     Within a Budget, what exceeds it is left out.
     """
+    notes = gathered.get(None)
+    if notes is not None:
+        return SafeString(_draw_within_budget(text, notes, ALL_KINDS))
+    notes = _new_notes()
+    return SafeString(_draw_within_budget(text, notes, ALL_KINDS) + notes.render())
+
+
+def reveal(text: object) -> SafeString:
+    """Text of ours or of a person as HTML: escaped, invisible characters as their codes. Nothing
+    else is marked."""
+    return SafeString(_draw_within_budget(text, Notes(), ONLY_HIDDEN))
+
+
+def _draw_within_budget(text: object, notes: Notes, kinds: frozenset[str]) -> str:
     text = str(text).replace("\r\n", "\n")
     present = budget.get(None)
-    return SafeString(present.draw(text) if present else _render(text))  # escaped in pieces
+    return present.draw(text, notes, kinds) if present else _render(text, notes, kinds)
 
 
 def who(actor: str) -> SafeString:
@@ -250,21 +336,35 @@ def who(actor: str) -> SafeString:
 
 
 def find_suspicious(value: Any) -> SuspiciousText:
-    """Count what ``visible`` would mark in all strings of a JSON value, member names included; only
-    among the first MOST_MARKS candidates where there are more."""
+    """Count what ``visible`` would mark in all strings of a JSON value, member names included; at
+    most MOST_MARKS of them."""
+    counts: Counter[str] = Counter()
+    found = _find_counts(value)
+    for each in islice(found, MOST_MARKS):
+        counts.update(each)
+    return SuspiciousText(counts, is_complete=next(found, None) is None)
+
+
+def is_suspicious(value: Any) -> bool:
+    """Whether ``find_suspicious`` finds anything: it stops at the first."""
+    return next(_find_counts(value), None) is not None
+
+
+def _find_counts(value: Any) -> Iterator[dict[str, int]]:
+    """What each suspicious part of a JSON value adds to the counts by kind."""
     texts = list(_walk_texts(value))
     if _is_plain("\n".join(texts)):  # quick, and true of most
-        return SuspiciousText(Counter())
-    counts: Counter[str] = Counter()
-    pieces = chain.from_iterable(((text, *p) for p in _find_and_keep(text)) for text in texts)
-    for text, kind, start, end in islice(pieces, MOST_MARKS):
-        if kind == "link":
-            counts["link"] += _link_deceives(text[start:end])
-        if kind in ("link", "speaks"):
-            counts["hidden"] += len(UNSEEN.findall(text[start:end]))
-        if kind != "link":
-            counts[kind] += end - start if kind == "hidden" else 1
-    return SuspiciousText(+counts, is_complete=next(pieces, None) is None)
+        return
+    for text in texts:
+        for kind, start, end in _find_and_keep(text):
+            part = text[start:end]
+            counts = {kind: len(part) if kind == "hidden" else 1}
+            if kind == "link" and not _link_deceives(part):
+                del counts["link"]
+            if kind in ("link", "speaks") and (hidden := len(UNSEEN.findall(part))):
+                counts["hidden"] = hidden
+            if counts:
+                yield counts
 
 
 def _find_and_keep(text: str) -> Iterable[Piece]:
@@ -272,9 +372,9 @@ def _find_and_keep(text: str) -> Iterable[Piece]:
     draw, and one more."""
     present = budget.get(None)
     if present is None or len(text) <= SHORT:
-        return _find_pieces(text)
+        return _find_pieces(text, ALL_KINDS)
     if text not in present.pieces:
-        present.pieces[text] = list(islice(_find_pieces(text), MOST_MARKS + 1))
+        present.pieces[text] = list(islice(_find_pieces(text, ALL_KINDS), MOST_MARKS + 1))
     return present.pieces[text]
 
 
@@ -284,6 +384,11 @@ def pretty(value: Any) -> str:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
     except TypeError:  # integers beyond 64 bits, lone surrogates
         return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+
+
+def pretty_ascii(value: Any) -> str:
+    """As ``pretty``, with characters that can't be seen as JSON's escapes: for an editor."""
+    return UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], pretty(value))
 
 
 def shorten(text: str, length: int) -> str:
@@ -300,7 +405,8 @@ def in_a_list(text: str) -> SafeString:
 def moment(at: datetime) -> SafeString:
     """A time in a list, to the second."""
     text = f"{timezone.localtime(at):%Y-%m-%d %H:%M:%S}"
-    return format_html('<time class="o-time" datetime="{}">{}</time>', at.isoformat(), text)
+    markup = '<time class="o-time" datetime="{}" title="{}">{}</time>'
+    return format_html(markup, at.isoformat(), format_utc(at), text)
 
 
 def badge(state: str) -> SafeString:
@@ -309,22 +415,22 @@ def badge(state: str) -> SafeString:
     return format_html('<span class="o-state o-state-{}">{}</span>', state, words)
 
 
-def _render(text: str, *, speaks: bool = True) -> str:
-    return "".join(html for html, _, _ in _draw(text, speaks=speaks))
+def _render(text: str, notes: Notes, kinds: frozenset[str]) -> str:
+    return "".join(html for html, _, _ in _draw(text, notes, kinds))
 
 
-def _draw(text: str, *, speaks: bool = True) -> Iterator[tuple[str, int, int]]:
+def _draw(text: str, notes: Notes, kinds: frozenset[str]) -> Iterator[tuple[str, int, int]]:
     """``text`` in pieces: the HTML, how many marks it has, and where in ``text`` it begins."""
     at = 0
     present = budget.get(None)
     pieces: Iterable[Piece] = ()
-    if present and speaks and text in present.pieces:
+    if present and kinds is ALL_KINDS and text in present.pieces:
         pieces = present.pieces[text]
     elif not _is_plain(text):
-        pieces = _find_pieces(text, speaks=speaks)
+        pieces = _find_pieces(text, kinds)
     for kind, start, end in pieces:
         yield from _draw_plain(text, at, start)
-        html = MARKS[kind](text[start:end])
+        html = MARKS[kind](text[start:end], notes)
         yield html, max(1, html.count("<mark")), start
         at = end
     yield from _draw_plain(text, at, len(text))
@@ -340,8 +446,12 @@ def _is_plain(text: str) -> bool:
     return text.isascii() and not IN_ASCII.search(text) and not HINT.search(text.casefold())
 
 
-def _find_pieces(text: str, *, speaks: bool = True) -> Iterator[Piece]:
+def _find_pieces(text: str, kinds: frozenset[str]) -> Iterator[Piece]:
     """The parts of ``text`` to mark, as kind, start and end; in order, without overlaps."""
+    if kinds is ONLY_HIDDEN:
+        found = ((str(m.lastgroup), m) for m in HIDDEN.finditer(text))
+        yield from ((kind, *m.span()) for kind, m in found if kind != "emoji")
+        return
     # Found one by one: whoever has seen enough of a hostile text stops.
     sources: list[Iterator[Piece]] = []
     if not text.isascii() or IN_ASCII.search(text):
@@ -353,7 +463,7 @@ def _find_pieces(text: str, *, speaks: bool = True) -> Iterator[Piece]:
         # look-alike words are no deception.
         if not NOT_AS_LATIN.search(text):
             sources.append(("mixed", *m.span()) for m in AS_LATIN.finditer(text))
-    if speaks and HINT.search(text.casefold()):
+    if "speaks" in kinds and HINT.search(text.casefold()):
         sources.append(("speaks", *m.span(1)) for m in ADDRESSES_THE_READER.finditer(text))
         sources.append(("speaks", *m.span()) for m in SPEAKS_IN_A_LINE.finditer(text))
     at = 0
@@ -427,53 +537,70 @@ def _alphabet(letter: str) -> str:
     return unicodedata.name(letter, "").partition(" ")[0] if letter.isalpha() else ""
 
 
-def _render_hidden(text: str) -> str:
+def _render_hidden(text: str, notes: Notes) -> str:
+    return _spell_out(text)
+
+
+def _spell_out(text: str) -> str:
+    """A run of one invisible character as its code."""
     name = unicodedata.name(text[0], "control character")
     code = f"U+{ord(text[0]):04X}" + (f" × {len(text):,}" if len(text) > 1 else "")
     return format_html('<mark class="o-unseen" title="{}">{}</mark>', name, code)
 
 
-def _render_mixed(word: str) -> str:
+def _render_mixed(word: str, notes: Notes) -> str:
     foreign = sorted({_alphabet(letter) for letter in word}.intersection(ALPHABETS) - {"LATIN"})
     names = " and ".join(name.capitalize() for name in foreign)
-    markup = '<mark class="o-mixed">{}<small> with {} letters</small></mark>'
-    return format_html(markup, word, names)
+    return notes.mark("mixed", escape(word), f"mixed alphabets: {names} letters")
 
 
-def _render_lookalike(text: str) -> str:
-    plain = unicodedata.normalize("NFKC", text)
-    markup = '<mark class="o-lookalike">{}<small> looks like {}</small></mark>'
-    return format_html(markup, text, plain)
+def _render_lookalike(text: str, notes: Notes) -> str:
+    plain = unicodedata.normalize("NFKC", text[:LONGEST_NOTE])
+    return notes.mark("lookalike", escape(text), f"look-alike letters: reads {plain}")
 
 
-def _render_stacked(text: str) -> str:
-    return format_html('<mark class="o-stacked">{} marks on one letter</mark>', len(text))
+def _render_stacked(text: str, notes: Notes) -> str:
+    # The marks themselves would cover the lines around.
+    code = f'<span class="o-unseen">U+{ord(text[0]):04X} …</span>'
+    return notes.mark("stacked", code, f"{len(text):,} marks on one letter")
 
 
-def _render_speech(text: str) -> str:
-    inner = mark_safe(_render(text, speaks=False))  # noqa: S308  # escaped in pieces
-    markup = '<mark class="o-speaks">{}<small> speaks to the reader</small></mark>'
-    return format_html(markup, inner)
+def _render_speech(text: str, notes: Notes) -> str:
+    return notes.mark("speaks", _render(text, notes, NOT_SPEECH), "text addressed to you")
 
 
-def _render_link(text: str) -> str:
-    """A URL as text with its host emphasised; not clickable."""
+def _render_link(text: str, notes: Notes) -> str:
+    """A URL as text with its host emphasised. It is a script that makes links of those."""
     scheme, before, host, after = _parts_of(text)
-    warning = ""
-    if before:
-        warning = "what is before the @ is not where it leads"
-    elif other := _other_form(host):
-        warning = f"the same as {other}"
     pieces = (mark_safe(_escape(piece)) for piece in (scheme + before, host, after))  # noqa: S308
-    link = format_html('{}<b class="o-host">{}</b>{}', *pieces)
-    if not warning:
-        return link
-    return format_html('<mark class="o-deceives">{}<small> {}</small></mark>', link, warning)
+    note = _describe_real_host(before, host)
+    kind = "o-url o-url-known" if not note and _is_known_host(host) else "o-url"
+    link = format_html('<span class="{}">{}<b class="o-host">{}</b>{}</span>', kind, *pieces)
+    return notes.mark("deceives", link, note) if note else link
+
+
+def _describe_real_host(before: str, host: str) -> str:
+    """Where a link leads that seems to lead elsewhere; empty if it leads where it seems to."""
+    other = _other_form(host)
+    if other == INVALID_HOST:
+        return other
+    if host.isascii() and other:  # xn--…
+        return f"real host: {host}, which reads {other}"
+    return f"real host: {other or host}" if before or other else ""
+
+
+def _is_known_host(host: str) -> bool:
+    """Whether the operator lets links to ``host`` open with one click."""
+    name = host.lower()
+    return any(
+        name == known or (known.startswith("*.") and name.endswith(known[1:]))
+        for known in settings.PAYLOAD_LINK_HOSTS
+    )
 
 
 def _link_deceives(text: str) -> bool:
     _, before, host, _ = _parts_of(text)
-    return bool(before) or bool(_other_form(host))
+    return bool(_describe_real_host(before, host))
 
 
 def _parts_of(link: str) -> tuple[str, str, str, str]:
@@ -488,22 +615,22 @@ def _other_form(host: str) -> str:
     """The ASCII form of an internationalised host name, or the reverse; empty if there is none."""
     name = host.partition(":")[0]
     if len(name) > LONGEST_HOST:
-        return "no valid host name"
+        return INVALID_HOST
     try:
         if not name.isascii():
             return name.encode("idna").decode()
         if "xn--" in name.lower():
             return name.encode().decode("idna")
     except UnicodeError:
-        return "no valid host name"
+        return INVALID_HOST
     return ""
 
 
 def _escape(text: str) -> str:
-    return UNSEEN_RUN.sub(lambda match: _render_hidden(match[0]), escape(text))
+    return UNSEEN_RUN.sub(lambda match: _spell_out(match[0]), escape(text))
 
 
-MARKS: dict[str, Callable[[str], str]] = {
+MARKS: dict[str, Callable[[str, Notes], str]] = {
     "hidden": _render_hidden,
     "link": _render_link,
     "stacked": _render_stacked,
@@ -511,3 +638,6 @@ MARKS: dict[str, Callable[[str], str]] = {
     "mixed": _render_mixed,
     "speaks": _render_speech,
 }
+ALL_KINDS = frozenset(MARKS)
+NOT_SPEECH = ALL_KINDS - {"speaks"}
+ONLY_HIDDEN = frozenset({"hidden"})

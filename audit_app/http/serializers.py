@@ -103,6 +103,15 @@ class WholeNumberField(serializers.IntegerField):
         return number
 
 
+class TrueFalseField(serializers.BooleanField):
+    """A JSON boolean; text and numbers that mean one are refused."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
 @extend_schema_field({"type": "object", "additionalProperties": True})
 class JSONObjectField(serializers.Field[Any, Any, Any, Any]):
     """A JSON object, as it is; the parser has checked what is in it."""

@@ -216,6 +216,17 @@ def read(
     events behind ``after`` are no longer kept.
     """
     require_retained(after)
+    return read_kept(after, limit, among=among, until=until)
+
+
+def read_kept(
+    after: Cursor,
+    limit: int,
+    *,
+    among: "QuerySet[Event] | None" = None,
+    until: Cursor | None = None,
+) -> list[Event]:
+    """Like ``read``, whether or not all events behind ``after`` are still kept."""
     # ``until`` exists because a stable event stays stable but may not look so a moment later, while
     # somebody commits in another database of the cluster.
     rows = cast("EventQuerySet", Event.objects.all() if among is None else among)
@@ -287,6 +298,18 @@ def has_unstable_events(after: Cursor) -> bool:
     after = max(after, Cursor(epochs.current, 0, 0))  # ended epochs are stable
     rows = Event.objects.behind(after.xid, after.position)
     return rows.filter(position__gt=epochs.current_start).exists()
+
+
+def count_behind(after: Cursor) -> int:
+    """How many events there are behind ``after``, stable or not."""
+    count = 0
+    for epoch in range(after.epoch, epochs.current + 1):
+        begin, end = epochs.bounds(epoch)
+        events = Event.objects.filter(position__gt=begin, position__lte=end)
+        if epoch == after.epoch:
+            events = events.behind(after.xid, after.position)
+        count += events.count()
+    return count
 
 
 def require_retained(cursor: Cursor) -> None:

@@ -16,7 +16,7 @@ from audit_app.base.errors import OrchestratorError
 from audit_app.base.events import EventType
 from audit_app.base.prepared import prepared_cursor
 from audit_app.models import Subject
-from audit_app.trail.recording import describe_refusal
+from audit_app.trail.recording import describe_refusal, state_columns
 
 S = TypeVar("S", bound=Subject)
 
@@ -198,11 +198,11 @@ def create_all(
     event: EventType,
     *,
     by: Actor,
-    details: Sequence[Mapping[str, Any]],
+    details: Sequence[Mapping[str, Any]] = (),
     once: Sequence[str] = (),
 ) -> list[S]:
-    """Insert ``subjects``, all of one kind, each with its first event, of which its ``details`` are
-    the metadata: in one statement. Return those that were inserted. Each is a microsecond younger
+    """Insert ``subjects``, all of one kind, each with its first event, as ``create`` does one, in
+    one statement. Return those that were inserted. Each is a microsecond younger
     than the one before it, so that their order is known.
 
     A row whose unique key ``once`` is taken is left out. Rows are inserted in the order of that
@@ -220,8 +220,13 @@ def create_all(
         "subject_type": model.subject_type,
         "told": as_json(
             [
-                {"id": subject.pk, "metadata": canonical_metadata(each)}
-                for subject, each in zip(subjects, details, strict=True)
+                {
+                    "id": subject.pk,
+                    "metadata": canonical_metadata(
+                        state_columns(subject, subject.must_state, each)
+                    ),
+                }
+                for subject, each in zip(subjects, details or [{}] * len(subjects), strict=True)
             ]
         ),
     }

@@ -4,6 +4,7 @@
 ``make docs`` writes it and a test compares. psql, another language and a shell meet the same rule.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.db import models
@@ -21,6 +22,24 @@ CREATE CONSTRAINT TRIGGER {table}_check_transition AFTER INSERT OR UPDATE OR DEL
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_check_transition(
         '{subject_type}',
         {changes});
+
+CREATE OR REPLACE FUNCTION {table}_stated() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    said jsonb;
+BEGIN
+    SELECT metadata INTO said FROM public.audit_events
+        WHERE subject_type = '{subject_type}' AND subject_id = NEW.id AND seq = NEW.version;
+    IF {apart} THEN
+        RAISE EXCEPTION 'a row of {table} is not what its audit event says'
+            USING ERRCODE = 'integrity_constraint_violation',
+                  DETAIL = format('{subject_type} %s, seq %s.', NEW.id, NEW.version);
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION {table}_stated() IS
+    'Trigger, deferred: what an event says is in a column, the row says too.';
+CREATE CONSTRAINT TRIGGER {table}_check_values AFTER INSERT OR UPDATE ON {table}
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {table}_stated();
 
 CREATE TRIGGER {table}_refuse_truncate BEFORE TRUNCATE ON {table}
     FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
@@ -47,6 +66,8 @@ CREATE CONSTRAINT TRIGGER {table}_event AFTER INSERT ON audit_events
     EXECUTE FUNCTION {table}_event();
 """
 
+NEXT = "\n       OR "
+
 
 def render_triggers(model: type[Subject]) -> str:
     """The SQL of the triggers that ``model``'s table has as an audited table."""
@@ -56,8 +77,44 @@ def render_triggers(model: type[Subject]) -> str:
         table=model._meta.db_table,
         subject_type=model.subject_type,
         changes=",\n        ".join(f"'{change}'" for change in legal_changes(model)),
+        apart=NEXT.join(_compare_statements(model)),
         immutable="\n        OR ".join(f"OLD.{c} IS DISTINCT FROM NEW.{c}" for c in immutable),
     )
+
+
+def _compare_statements(model: type[Subject]) -> Iterator[str]:
+    """SQL conditions, each true where an event and the row contradict each other."""
+    fields: dict[str, Any] = {str(field.column): field for field in model._meta.concrete_fields}
+    if model.must_state:
+        names = ", ".join(f"'{name}'" for name in model.must_state)
+        yield f"NEW.version = 1 AND NOT said ?& ARRAY[{names}]"
+    at_first = []
+    for name, column in model.stated_columns().items():
+        apart = f"said ? '{name}' AND {_differs(fields[column], name)}"
+        if column in model.immutable_columns:
+            at_first.append(apart)  # in a later event the name means something else
+            continue
+        yield apart
+        if name in model.must_state:
+            changed = f"NEW.{column} IS DISTINCT FROM OLD.{column}"
+            yield f"TG_OP = 'UPDATE' AND {changed} AND NOT said ? '{name}'"
+    if at_first:
+        conditions = "\n           OR ".join(at_first)
+        yield f"NEW.version = 1 AND (\n           {conditions})"
+
+
+def _differs(field: Any, name: str) -> str:
+    """The SQL condition that the event's ``name`` is not what the row has in ``field``."""
+    column = f"NEW.{field.column}"
+    match field.get_internal_type():
+        case "DateTimeField":
+            return f"(said ->> '{name}')::timestamptz IS DISTINCT FROM {column}"
+        case "JSONField":
+            return f"said -> '{name}' IS DISTINCT FROM coalesce({column}, 'null')"
+        case "ArrayField":
+            return f"said -> '{name}' IS DISTINCT FROM to_jsonb({column})"
+        case _:
+            return f"said ->> '{name}' IS DISTINCT FROM {column}::text"
 
 
 def legal_changes(model: type[Subject]) -> list[str]:

@@ -4,18 +4,22 @@
 event in one statement, and a trigger checks at commit that neither is missing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from django.db import connection
+from django.db import DatabaseError, connection
 from django_fsm import TransitionNotAllowed
 
 from audit_app.base import tracing
 from audit_app.base.actors import Actor
 from audit_app.base.canonical import canonical_metadata
 from audit_app.base.errors import (
+    RAISED_BY_TRIGGERS,
     InvalidTransition,
     OrchestratorError,
     UnknownEvent,
@@ -44,9 +48,11 @@ TOLD = "(SELECT timestamp FROM told)"
 def create(
     subject: S, event: EventType, *, by: Actor, details: Mapping[str, Any] | None = None
 ) -> S:
-    """Insert ``subject`` with its first event, of which ``details`` are the metadata."""
+    """Insert ``subject`` with its first event, whose metadata are ``details`` and what a first
+    event must state."""
     subject.version = 1
-    _save(subject, _insertion(type(subject)), event, by, (None, subject.status), details or {})
+    told = state_columns(subject, subject.must_state, details or {})
+    _save(subject, _insertion(type(subject)), event, by, (None, subject.status), told)
     subject._state.adding = False
     subject._state.db = "default"
     return subject
@@ -62,7 +68,8 @@ def perform(
     holds the row's lock. A method assigns new values and mutates none in place, or its change would
     not be seen here.
 
-    Raises InvalidTransition where the present state does not allow it.
+    Raises InvalidTransition where the present state does not allow it, and what a trigger refuses
+    by an error of RAISED_BY_TRIGGERS.
     """
     subject: Subject = change.__self__  # type: ignore[attr-defined]  # a bound method, see above
     before = dict(vars(subject))
@@ -87,7 +94,25 @@ def perform(
     )
     event = change.recorded_as  # type: ignore[attr-defined]  # marked, see above
     states = (before["status"], subject.status) if changed_state else (None, None)
-    _save(subject, _update(type(subject), changed), event, by, states, details or {})
+    columns = {field.column for field in changed}
+    must_state = [n for n in subject.must_state if subject.stated_columns()[n] in columns]
+    told = state_columns(subject, must_state, details or {})
+    _save(subject, _update(type(subject), changed), event, by, states, told)
+
+
+def state_columns(
+    subject: Subject, names: Sequence[str], details: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """``details`` and the columns of ``subject`` that an event states under ``names``."""
+    columns = subject.stated_columns()
+    stated = {name: _to_json(getattr(subject, columns[name])) for name in names}
+    return {**stated, **details}
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
 
 
 def record_event(
@@ -170,10 +195,23 @@ def _save(
         else field.get_db_prep_save(value, connection)
         for field in fields
     ]
-    with prepared_cursor() as cursor:
+    with _raise_as_ours(subject), prepared_cursor() as cursor:
         cursor.execute(statement, [*told, *values])
         for field, value in zip(returned, cursor.fetchone(), strict=True):
             setattr(subject, field.attname, value)
+
+
+@contextmanager
+def _raise_as_ours(subject: Subject) -> Iterator[None]:
+    """Raise what a trigger refuses by the SQLSTATE of an error of ours as that error."""
+    try:
+        yield
+    except DatabaseError as error:
+        ours = RAISED_BY_TRIGGERS.get(getattr(error.__cause__, "sqlstate", None) or "")
+        if ours is None:
+            raise
+        data = json.loads(error.__cause__.diag.message_detail)  # type: ignore[union-attr]  # psycopg's
+        raise ours(subject, **data) from error
 
 
 @cache

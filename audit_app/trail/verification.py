@@ -3,29 +3,37 @@
 Every entry is read as it was written and judged by itself (canonical RFC 8785, the members of an
 event), against its subject's earlier entries (a gapless ``seq``, each change of state beginning
 where the last one ended, a change that its kind of event can make) and, in the database, against
-the rows (version, status and time of the last change, digests of payloads, who decided) and the
-triggers that guard them.
+
+- the rows: version, status and time of the last change, digests of payloads, who decided, and each
+  column that an event states;
+- what no operation leaves behind, such as an approval without its votes or a key that no event
+  issued (``Subject.contradictions``);
+- the catalog: functions, triggers, constraints and rights as this version of the code makes them.
 
 What can't be known here: somebody with a superuser's rights, or the owner of the tables, who
 rewrites entries *and* rows so that they agree, or who removes a subject with all of its entries,
 or the last entries of a subject that has no row (a refusal, an agent's note), leaves a trail that
-is whole by all of these checks. So does whoever removes the last lines of an exported file. Only a
-digest that was kept elsewhere, such as the SHA-256 that ``export_audit`` prints, tells that.
+is whole by all of these checks; so does who changes a column that no event states (a task's
+``result``, an API key's hash, a webhook's secret). So does whoever removes the last lines of an
+exported file. Only a digest that was kept elsewhere, such as the SHA-256 that ``export_audit``
+prints, tells that.
 """
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from django.db import connection, models, transaction
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import DataError, connection, models, transaction
 from django.db.models import Exists, F, OuterRef
 
-from audit_app import schema_objects
 from audit_app.base.canonical import canonical, digest
+from audit_app.base.events import EventType
 from audit_app.models import Event, Subject
+from audit_app.trail import catalog
 
 MEMBERS: dict[str, tuple[type, ...]] = {
     "actor": (str,),
@@ -48,6 +56,15 @@ CHUNK = 2_000
 
 What = Literal["changed", "removed", "inserted"]
 Progress = Callable[[str], None]
+RowChecker = Callable[[], Iterable[tuple[Any, str]]]
+"""Returns the ids of a table's rows that are not as they were written, each with a sentence."""
+
+_checkers: dict[str, RowChecker] = {}
+
+
+def register_checker(kind: str, checker: RowChecker) -> None:
+    """Have ``verify_audit`` call ``checker`` for the table of the subject type ``kind``."""
+    _checkers[kind] = checker
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +104,7 @@ class Story:
     timestamp: str | None = None
     digest: str | None = None
     changed_by: tuple[str, str] = ("", "")
+    erased: bool = False
     ended: bool = False
     has_row: bool = False
 
@@ -102,6 +120,7 @@ class Verification:
     stories: dict[tuple[str, str], Story] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     found: int = 0
+    _named: set[tuple[str | None, str | None]] = field(default_factory=set)
     _changes: dict[str, dict[str, set[tuple[str | None, str | None]]]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -117,6 +136,7 @@ class Verification:
 
     def find(self, what: What, reason: str, **where: Any) -> None:
         self.found += 1
+        self._named.add((where.get("subject_type"), where.get("subject_id")))
         if len(self.findings) < SHOWN:
             self.findings.append(Finding(what, reason, **where))
 
@@ -173,6 +193,7 @@ class Verification:
             story.state = change[1]
             story.changed_by = (event["actor"].partition(":")[0], event["actor_id"])
         story.ended = kind == f"{event['subject_type']}.purged"
+        story.erased = story.erased or kind == EventType.PAYLOAD_ERASED
         self._names_one_payload(event, story, where)
 
     def _names_one_payload(
@@ -191,7 +212,7 @@ class Verification:
         """Hold every row of one table against what its entries say."""
         names = {f.attname for f in model._meta.concrete_fields}
         wanted = ["id", "version", "status", "updated_at"]
-        wanted += sorted(names & {"payload", "payload_digest", "decided_by_id"})
+        wanted += sorted(names & {"payload", "payload_digest", "erasure", "decided_by_id"})
         for row in model.objects.order_by().values(*wanted).iterator(CHUNK):
             story = self.stories.get((kind, str(row["id"])))
             where: dict[str, Any] = {"subject_type": kind, "subject_id": str(row["id"])}
@@ -240,39 +261,127 @@ class Verification:
                     subject_id=str(pk),
                 )
 
-    def look_for_guards(self) -> None:
-        """The triggers without which a change would not have been refused."""
-        named = (
-            name.split() for name in schema_objects.object_names() if name.startswith("TRIGGER")
-        )
-        expected = {(table, trigger) for _, trigger, _, table in named}
-        with connection.cursor() as cursor:
-            cursor.execute(ENABLED_TRIGGERS)
-            present = set(cursor.fetchall())
-        for table, trigger in sorted(expected - present):
-            self.find(
-                "removed", "the trigger is missing or disabled", place=f"{trigger} of {table}"
-            )
+    def _add(self, kind: str, pk: Any, reason: str, **where: Any) -> None:
+        """Find something about a row of which nothing was found yet: one fault shows in many
+        places, and the first says the most."""
+        if (kind, str(pk)) not in self._named:
+            self.find("changed", reason, subject_type=kind, subject_id=str(pk), **where)
+
+    def compare_statements(self, kind: str, model: type[Subject]) -> None:
+        """What an event says is in a column, the row says too, until another event says otherwise.
+
+        An event states what it sets: the first one of a row any column, a later one those that may
+        change.
+        """
+        columns = {f.column: f for f in model._meta.concrete_fields}
+        stated = model.stated_columns()
+        pairs = ", ".join(f"'{name}', row.{_quote(column)}" for name, column in stated.items())
+        query = STATEMENTS.format(table=model._meta.db_table, pairs=pairs)
+        later = [n for n, column in stated.items() if column not in model.immutable_columns]
+        for pk, seq, name, held, said in _select(query, kind, list(stated), later):
+            if not _is_same(columns[stated[name]], held, said):
+                reason = f"the row's {stated[name]} is not what its event says"
+                self._add(kind, pk, reason, seq=seq)
+
+    def compare_filing(self, kind: str, model: type[Subject]) -> None:
+        """The role and the trace under which the events are filed, and who made the row."""
+        filed = {"role": model.role_column, "trace_id": model.trace_column}
+        apart = [f"event.{of} IS DISTINCT FROM row.{_quote(c)}" for of, c in filed.items() if c]
+        if author := model.author_column:
+            named = f"event.actor_id = row.{_quote(author)}::text"
+            person = issubclass(_field(model, author).related_model, AbstractBaseUser)
+            kind_of_actor = "human" if person else "agent"
+            named += f" AND starts_with(event.actor, '{kind_of_actor}:')"
+            apart.append(f"event.seq = 1 AND NOT ({named})")
+        if not apart:
+            return
+        query = FILING.format(table=model._meta.db_table, apart=" OR ".join(apart))
+        for pk, seq in _select(query, kind):
+            reason = "the event is filed under another role, trace or author than the row"
+            self._add(kind, pk, reason, seq=seq)
+
+    def look_for_contradictions(self, kind: str, model: type[Subject]) -> None:
+        """Rows that no operation can leave behind, whatever their events say."""
+        for sentence, query in model.contradictions:
+            for (pk,) in _select(query):
+                self._add(kind, pk, sentence)
+
+    def check_signatures(self, kind: str, model: type[Subject]) -> None:
+        """What only the app that has the table can check, such as a signature."""
+        for pk, reason in _checkers.get(kind, list)():
+            self._add(kind, pk, reason)
+
+    def compare_catalog(self) -> None:
+        """What would have refused a change: functions, triggers, constraints, rights."""
+        for what, reason, place in catalog.find_differences():
+            self.find(cast(What, what), reason, place=place)
 
 
-ENABLED_TRIGGERS = """
-SELECT relname::text, tgname::text FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
-WHERE relnamespace = 'public'::regnamespace AND tgenabled IN ('O', 'A')
+# The last event that says something of a column is the one that counts.
+STATEMENTS = """
+SELECT row.id, said.seq, said.key, held.value -> said.key, said.value
+FROM {table} AS row
+CROSS JOIN LATERAL (SELECT jsonb_build_object({pairs}) AS value) AS held
+CROSS JOIN LATERAL (
+    SELECT DISTINCT ON (member.key) member.key, member.value, event.seq
+    FROM audit_events AS event, jsonb_each(event.metadata) AS member
+    WHERE event.subject_type = %s AND event.subject_id = row.id
+      AND member.key = ANY(%s) AND (event.seq = 1 OR member.key = ANY(%s))
+    ORDER BY member.key, event.seq DESC
+) AS said
+WHERE held.value -> said.key IS DISTINCT FROM said.value
+"""
+FILING = """
+SELECT row.id, event.seq FROM {table} AS row JOIN audit_events AS event
+    ON event.subject_type = %s AND event.subject_id = row.id
+WHERE {apart}
 """
 
 
-def verify_database(verification: Verification, progress: Progress) -> None:
-    """Check the whole trail and every row, as one moment saw them; nobody waits for it."""
-    with snapshot():
-        verification.look_for_guards()
-        for position, entry in entries():
-            verification.read(entry, f"position {position}")
-            if verification.events % 10_000 == 0:
-                progress(f"Read {verification.events:,} events")
-        for kind, model in Subject.kinds().items():
-            progress(f"Comparing {model._meta.db_table} with their events")
-            verification.compare_rows(kind, model)
-            verification.compare_digests(kind, model)
+def _select(query: str, *params: Any) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, params or None)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
+
+def _quote(name: str) -> str:
+    return connection.ops.quote_name(name)
+
+
+def _is_same(column: Any, held: Any, said: Any) -> bool:
+    """Whether two JSON values of ``column`` that differ are the same moment."""
+    if not isinstance(column, models.DateTimeField):
+        return False
+    try:
+        one, other = (datetime.fromisoformat(json.loads(text)) for text in (held, said))
+    except (TypeError, ValueError):
+        return False
+    return one == other
+
+
+def check_database(verification: Verification, progress: Progress) -> None:
+    """Check the trail and every row as the caller's transaction sees them."""
+    verification.compare_catalog()
+    for position, entry in entries():
+        verification.read(entry, f"position {position}")
+        if verification.events % 10_000 == 0:
+            progress(f"Read {verification.events:,} events")
+    for kind, model in Subject.kinds().items():
+        progress(f"Comparing {model._meta.db_table} with their events")
+        verification.compare_rows(kind, model)
+        verification.compare_digests(kind, model)
+        for compare in (
+            verification.compare_statements,
+            verification.compare_filing,
+            verification.look_for_contradictions,
+            verification.check_signatures,
+        ):
+            try:
+                with transaction.atomic():
+                    compare(kind, model)
+            except DataError as error:  # an entry was changed to what can't be compared
+                verification.find("changed", str(error).partition("\n")[0], place=kind)
 
 
 def verify_lines(verification: Verification, lines: Iterator[bytes], progress: Progress) -> None:
@@ -392,8 +501,12 @@ def _differences(row: dict[str, Any], story: Story, model: type[Subject]) -> Ite
         yield f"the row's status is {row['status']}, its events end at {story.state or 'nothing'}"
     if row["version"] == story.seq and _instant(row["updated_at"]) != story.timestamp:
         yield f"the row's updated_at is not the time of its last event, {story.timestamp}"
-    if "payload" in row and digest(row["payload"]) != row["payload_digest"]:
-        yield "the row's payload_digest is not the SHA-256 of its payload"
+    if "payload" in row:
+        has_payload = digest(row["payload"]) == row["payload_digest"]
+        if not (has_payload or story.erased):
+            yield "the row's payload_digest is not the SHA-256 of its payload"
+        if has_payload and story.erased and row["erasure"] is None:
+            yield "its payload is there, but an event says that it was erased"
     if "payload_digest" in row and row["payload_digest"] != story.digest:
         yield f"the row's payload_digest is not that of its first event, {story.digest}"
     if "decided_by_id" in row:

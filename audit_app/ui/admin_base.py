@@ -5,8 +5,9 @@ from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django import forms
 from django.contrib import admin
-from django.contrib.admin.views.main import SEARCH_VAR
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.contrib.auth.models import Group
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import Model, QuerySet
@@ -20,6 +21,7 @@ from unfold.paginator import InfinitePaginator
 
 from audit_app.base import csv_export
 from audit_app.base.actors import Actor
+from audit_app.base.connections import release_connection
 from audit_app.base.text_safety import Link
 from audit_app.models import Event, Subject
 
@@ -64,6 +66,29 @@ def trace_link(trace_id: UUID | None) -> Link | None:
     return Link(str(trace_id), f"{reverse('admin:audit_app_event_changelist')}?q={trace_id}")
 
 
+def render_page(
+    request: HttpRequest, template: str, *, status: int = 200, **context: Any
+) -> TemplateResponse:
+    """A page inside the admin's layout, whose rendering holds no database connection."""
+    frame = admin.site.each_context(request)
+    _run_queries(context)
+    return TemplateResponse(request, template, frame | context, status=status)
+
+
+def _run_queries(context: dict[str, Any]) -> None:
+    """Run the queries of ``context`` now, and return the connection to the pool.
+
+    Rendering takes long where there is much to escape and to mark. A query that a template starts
+    by itself takes a connection again.
+    """
+    for value in context.values():
+        if isinstance(value, QuerySet):
+            len(value)
+        elif isinstance(value, ChangeList):
+            len(value.result_list)
+    release_connection()
+
+
 class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
     """Lists that only their own filters narrow.
 
@@ -90,12 +115,45 @@ class StrictAdmin(ModelAdmin):  # type: ignore[misc]  # untyped library
         name = str(self.opts.verbose_name_plural)
         return csv_export.download(rows, self.exported, time=self.exported_by, name=name)
 
+    def page(
+        self, request: HttpRequest, template: str, *, status: int = 200, **context: Any
+    ) -> HttpResponse:
+        """Render ``template`` inside the admin's layout."""
+        return render_page(request, template, status=status, **{"opts": self.opts} | context)
+
+    def secret_page(
+        self, request: HttpRequest, row: Model, secret: str, **words: Any
+    ) -> HttpResponse:
+        """Show ``row``'s new ``secret``, once. ``words``: a tab, a title, a label and a note.
+
+        As on all admin pages, no browser stores it.
+        """
+        back = change_url(type(row), row.pk)
+        what = self.opts.verbose_name
+        template = "admin/orchestrator/secret.html"
+        return self.page(request, template, key=secret, back=back, what=what, **words)
+
+    def confirm_page(
+        self, request: HttpRequest, row: Model, form: forms.Form, **words: Any
+    ) -> HttpResponse:
+        """Ask before an action on ``row`` that can't be undone.
+
+        ``words``: a title, the button and the consequences, a sentence each.
+        """
+        back = change_url(type(row), row.pk)
+        status = 400 if request.method == "POST" else 200
+        template = "admin/orchestrator/confirm.html"
+        return self.page(request, template, status=status, form=form, back=back, **words)
+
     def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
         return any(lookup in _lookups(offered) for offered in self.list_filter)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         require_valid_search(request)
-        response: HttpResponse = super().changelist_view(request, extra_context)
+        title = {"title": self.opts.verbose_name_plural.capitalize(), **(extra_context or {})}
+        response: HttpResponse = super().changelist_view(request, title)
+        if isinstance(response, TemplateResponse):
+            _run_queries({"cl": (response.context_data or {}).get("cl")})
         return response
 
     def history_view(
@@ -157,11 +215,6 @@ class ReadOnlyAdmin(StrictAdmin):
         visible: QuerySet[Any] = rows.listed_to(actor_of(request))
         return visible
 
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        title = {"title": self.opts.verbose_name_plural.capitalize(), **(extra_context or {})}
-        response: HttpResponse = super().changelist_view(request, title)
-        return response
-
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
@@ -184,25 +237,6 @@ class ReadOnlyAdmin(StrictAdmin):
     def detail(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """The context of ``detail_template`` for ``row``: title, facts, documents, …"""
         raise NotImplementedError
-
-    def page(
-        self, request: HttpRequest, template: str, *, status: int = 200, **context: Any
-    ) -> HttpResponse:
-        """Render ``template`` inside the admin's layout."""
-        frame = self.admin_site.each_context(request) | {"opts": self.opts}
-        return TemplateResponse(request, template, frame | context, status=status)
-
-    def secret_page(
-        self, request: HttpRequest, row: Model, secret: str, **words: Any
-    ) -> HttpResponse:
-        """Show ``row``'s new ``secret``, once. ``words``: a tab, a title, a label and a note.
-
-        As on all admin pages, no browser stores it.
-        """
-        back = change_url(type(row), row.pk)
-        what = self.opts.verbose_name
-        template = "admin/orchestrator/secret.html"
-        return self.page(request, template, key=secret, back=back, what=what, **words)
 
     def add_view(self, *args: Any, **kwargs: Any) -> HttpResponse:
         raise PermissionDenied

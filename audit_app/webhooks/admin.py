@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, OuterRef, QuerySet, Subquery
@@ -14,15 +15,19 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from audit_app.base import ssrf
+from audit_app.base.connections import release_connection
 from audit_app.base.csv_export import show, show_state
 from audit_app.base.errors import Invalid, NotFound, OrchestratorError
-from audit_app.base.text_safety import badge, in_a_list, moment, visible
+from audit_app.base.text_safety import badge, in_a_list, moment, reveal
 from audit_app.live import event_log
 from audit_app.models import Delivery, Webhook
 from audit_app.ui.admin_base import ReadOnlyAdmin, actor_of
-from audit_app.webhooks import operations
+from audit_app.ui.confirmation import ConfirmationForm
+from audit_app.webhooks import operations, sending
 
 MAX_DELIVERIES = 50
 """Deliveries on the page of a webhook, newest first."""
@@ -32,7 +37,8 @@ SPANS = {
     "day": ("the last 24 hours", timedelta(days=1)),
     "week": ("the last 7 days", timedelta(days=7)),
 }
-ACTIONS = ("rotate", "pause", "resume", "disable", "replay", "again")
+UNDELIVERED = (Delivery.Status.WAITING, Delivery.Status.HELD)
+ACTIONS = ("rotate", "pause", "resume", "disable", "replay", "again", "test")
 
 
 class WebhookForm(forms.Form):
@@ -49,6 +55,20 @@ class WebhookForm(forms.Form):
     roles = forms.CharField(
         required=False, label="Roles", help_text="Roles; * matches any characters. Empty means all."
     )
+
+    def clean_url(self) -> str:
+        url: str = self.cleaned_data["url"]
+        try:
+            ssrf.require_webhook_url(url, plain=settings.TRIAL)
+            # A name server may take its time: hold no connection meanwhile.
+            release_connection()
+            ssrf.check_destination(url, allowed=settings.WEBHOOK_ALLOWED_NETWORKS)
+        except Invalid as error:
+            raise forms.ValidationError(str(error)) from None
+        except ssrf.DestinationRefused as refused:
+            hint = "WEBHOOK_ALLOWED_NETWORKS can allow it."
+            raise forms.ValidationError(f"{refused} {hint}") from None
+        return url
 
     def clean_event_types(self) -> list[str]:
         return _globs(self.cleaned_data["event_types"], "event_types")
@@ -99,7 +119,7 @@ class WebhookAdmin(ReadOnlyAdmin):
         # One index lookup per row; delivered rows are never counted, since they keep growing.
         deliveries = Delivery.objects.filter(webhook=OuterRef("pk"))
         arrived = deliveries.filter(delivered_at__isnull=False).order_by("-delivered_at")
-        undelivered = deliveries.filter(status__in=(Delivery.Status.WAITING, Delivery.Status.HELD))
+        undelivered = deliveries.filter(status__in=UNDELIVERED)
         number = undelivered.order_by().values("webhook").annotate(number=Count("pk"))
         annotated: QuerySet[Any] = rows.annotate(
             last=Subquery(arrived.values("delivered_at")[:1]),
@@ -125,7 +145,7 @@ class WebhookAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Webhook")
     def webhook(self, webhook: Webhook) -> SafeString:
-        return visible(webhook.name)
+        return reveal(webhook.name)
 
     @admin.display(description="Address")
     def address(self, webhook: Webhook) -> SafeString:
@@ -155,6 +175,7 @@ class WebhookAdmin(ReadOnlyAdmin):
             log = log.filter(status=outcome)
         return {
             "title": row.name,
+            "author": "ours",
             "state": row.status,
             "webhook": row,
             "facts": [
@@ -217,7 +238,7 @@ class WebhookAdmin(ReadOnlyAdmin):
             except OrchestratorError as error:
                 form.add_error(_field(error, form), str(error))
             else:
-                messages.success(request, f"{webhook.name} is changed, and it is recorded.")
+                messages.success(request, f"{webhook.name} is saved.")
                 return _page_of(webhook_id)
         return self._form(
             request,
@@ -228,25 +249,62 @@ class WebhookAdmin(ReadOnlyAdmin):
         )
 
     def rotate_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
-        """Create a new secret and show it once."""
-        _administrators_post(request)
-        try:
+        """Ask; then create a new secret and show it once."""
+        webhook = _get_changeable(request, webhook_id)
+        if request.method == "POST" and "confirmed" in request.POST:
             webhook, secret = operations.rotate_secret(webhook_id, by=actor_of(request))
-        except NotFound as error:
-            raise Http404(str(error)) from None
-        return self._secret_page(request, webhook, secret)
+            return self._secret_page(request, webhook, secret)
+        return self.confirm_page(
+            request,
+            webhook,
+            forms.Form(),
+            title=f"Rotate the secret of {webhook.name}?",
+            button="Rotate secret",
+            consequences=[
+                "A new secret is created, and shown once on the next page.",
+                "The present secret also signs for 24 hours. Replace it at the receiver by then.",
+                "A secret that was replaced before stops signing now.",
+            ],
+        )
 
     def pause_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
         """Hold its deliveries."""
-        return _run(request, webhook_id, operations.pause, "is paused; what is for it is kept.")
+        return _run(request, webhook_id, operations.pause, "is paused. Its deliveries are held.")
 
     def resume_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
         """Send its held deliveries."""
-        return _run(request, webhook_id, operations.resume, "goes on where it stopped.")
+        return _run(
+            request, webhook_id, operations.resume, "is resumed. Held deliveries are sent first."
+        )
 
     def disable_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
-        """Stop sending to it."""
-        return _run(request, webhook_id, operations.disable, "is told nothing any more.")
+        """Ask why; then stop sending to it."""
+        webhook = _get_changeable(request, webhook_id)
+        form = ConfirmationForm(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            try:
+                operations.disable(
+                    webhook_id, by=actor_of(request), why=form.cleaned_data["reason"]
+                )
+            except OrchestratorError as error:
+                messages.error(request, str(error))
+            else:
+                messages.success(request, f"{webhook.name} is disabled.")
+            return _page_of(webhook_id)
+        waiting = webhook.deliveries.filter(status__in=UNDELIVERED).count()
+        deliveries = "1 delivery waits" if waiting == 1 else f"{waiting} deliveries wait"
+        return self.confirm_page(
+            request,
+            webhook,
+            form,
+            title=f"Disable {webhook.name}?",
+            button="Disable webhook",
+            consequences=[
+                "Nothing is sent to it until it is resumed.",
+                f"{deliveries} now; they are held.",
+                "Events that happen meanwhile are not delivered later; resend them by hand.",
+            ],
+        )
 
     def replay_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
         """Send the events of a time span again."""
@@ -262,6 +320,22 @@ class WebhookAdmin(ReadOnlyAdmin):
         except NotFound as error:
             raise Http404(str(error)) from None
         messages.success(request, f"{number} events are sent again.")
+        return _page_of(webhook_id)
+
+    def test_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
+        """Send a test event and show the answer."""
+        if request.method != "POST":
+            raise PermissionDenied
+        webhook = _get_changeable(request, webhook_id)
+        outcome = sending.send_test(webhook, by=actor_of(request))
+        took = f"{outcome.milliseconds} ms"
+        if outcome.is_success:
+            messages.success(request, f"Test delivered: {outcome.status} in {took}.")
+        else:
+            answer = reveal(outcome.answer)
+            status = outcome.status or "no answer"
+            words = format_html("Test failed: {} after {}. {}", status, took, answer)
+            messages.error(request, words)
         return _page_of(webhook_id)
 
     def again_view(self, request: HttpRequest, webhook_id: UUID) -> HttpResponse:
@@ -308,6 +382,13 @@ def may_change(request: HttpRequest) -> bool:
 def _administrators_post(request: HttpRequest) -> None:
     if request.method != "POST" or not may_change(request):
         raise PermissionDenied
+
+
+def _get_changeable(request: HttpRequest, webhook_id: UUID) -> Webhook:
+    """The webhook, for an administrator. Raises PermissionDenied, Http404."""
+    if request.method not in ("GET", "POST") or not may_change(request):
+        raise PermissionDenied
+    return get_object_or_404(Webhook, pk=webhook_id)
 
 
 def _format_future(until: datetime | None) -> str | None:

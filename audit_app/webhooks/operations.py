@@ -35,7 +35,7 @@ def create_webhook(
 
     Raises WebhookAdministratorsOnly, Invalid, WebhookNameTaken.
     """
-    _administrators_only(by)
+    require_administrator(by)
     ssrf.require_webhook_url(url, plain=settings.TRIAL)
     secret = _make_secret()
     webhook = Webhook(
@@ -46,7 +46,7 @@ def create_webhook(
         secret=encryption.encrypt(secret, purpose=planning.PURPOSE),
     )
     try:
-        create(webhook, EventType.WEBHOOK_CREATED, by=by, details=_details_of(webhook))
+        create(webhook, EventType.WEBHOOK_CREATED, by=by)
     except IntegrityError as error:
         if violated_constraint(error) == "webhooks_name_key":
             raise WebhookNameTaken(name=name) from error
@@ -62,7 +62,7 @@ def change_webhook(
 
     Raises WebhookAdministratorsOnly, NotFound, Invalid.
     """
-    _administrators_only(by)
+    require_administrator(by)
     ssrf.require_webhook_url(url, plain=settings.TRIAL)
     webhook = Webhook.objects.lock(webhook_id)
     changes = {"url": url, "event_types": event_types, "roles": roles}
@@ -77,7 +77,7 @@ def rotate_secret(webhook_id: UUID, *, by: Actor) -> tuple[Webhook, str]:
 
     Raises WebhookAdministratorsOnly, NotFound.
     """
-    _administrators_only(by)
+    require_administrator(by)
     webhook = Webhook.objects.lock(webhook_id)
     secret, until = _make_secret(), clock() + OLD_SECRET_SIGNS
     # The receiver may still verify with the old secret while it is being replaced there.
@@ -93,7 +93,7 @@ def pause(webhook_id: UUID, *, by: Actor, why: str = "") -> Webhook:
 
     Raises WebhookAdministratorsOnly, NotFound, InvalidTransition.
     """
-    _administrators_only(by)
+    require_administrator(by)
     webhook = Webhook.objects.lock(webhook_id)
     perform(webhook.pause, by=by, details={"reason": why})
     return webhook
@@ -105,7 +105,7 @@ def resume(webhook_id: UUID, *, by: Actor) -> Webhook:
 
     Raises WebhookAdministratorsOnly, NotFound, InvalidTransition.
     """
-    _administrators_only(by)
+    require_administrator(by)
     webhook = Webhook.objects.lock(webhook_id)
     perform(webhook.resume, by=by)
     planning.send_again(webhook.deliveries.filter(status=Delivery.Status.HELD))
@@ -115,7 +115,7 @@ def resume(webhook_id: UUID, *, by: Actor) -> Webhook:
 @operation("webhook.disable")
 def disable(webhook_id: UUID, *, by: Actor, why: str = "") -> Webhook:
     """Stop sending to it. Raises WebhookAdministratorsOnly, NotFound, InvalidTransition."""
-    _administrators_only(by)
+    require_administrator(by)
     webhook = Webhook.objects.lock(webhook_id)
     perform(webhook.disable, by=by, details={"reason": why})
     return webhook
@@ -130,7 +130,7 @@ def replay(webhook_id: UUID, *, by: Actor, after: Cursor) -> int:
 
     Raises WebhookAdministratorsOnly, NotFound, CursorExpired.
     """
-    _administrators_only(by)
+    require_administrator(by)
     webhook = Webhook.objects.lock(webhook_id)
     events: list[Event] = event_log.read(after, MAX_REPLAYED)
     wanted = [event for event in events if webhook.wants(event)]
@@ -143,7 +143,7 @@ def replay(webhook_id: UUID, *, by: Actor, after: Cursor) -> int:
 @operation("webhook.send_again")
 def send_again(delivery_id: int, *, by: Actor) -> None:
     """Send one delivery again. Raises WebhookAdministratorsOnly."""
-    _administrators_only(by)
+    require_administrator(by)
     planning.send_again(Delivery.objects.filter(pk=delivery_id))
 
 
@@ -167,19 +167,11 @@ def signing_keys(webhook: Webhook) -> list[Ed25519PrivateKey]:
     return encryption.signing_keys(f"{planning.PURPOSE} {webhook.pk}")
 
 
-def _administrators_only(by: Actor) -> None:
+def require_administrator(by: Actor) -> None:
+    """Raise WebhookAdministratorsOnly unless ``by`` may change webhooks."""
     if not may_administer(by, CHANGE_WEBHOOKS):
         raise WebhookAdministratorsOnly
 
 
 def _make_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-
-
-def _details_of(webhook: Webhook) -> dict[str, object]:
-    return {
-        "name": webhook.name,
-        "url": webhook.url,
-        "event_types": webhook.event_types,
-        "roles": webhook.roles,
-    }

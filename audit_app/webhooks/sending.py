@@ -8,6 +8,7 @@ import base64
 import random
 import time
 from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 import orjson
 import structlog
@@ -17,6 +18,7 @@ from standardwebhooks import Webhook as Signer
 
 from audit_app.base import encryption, http_client
 from audit_app.base.actors import Actor
+from audit_app.base.connections import release_connection
 from audit_app.base.ssrf import DestinationRefused
 from audit_app.http.representation import compile_serializer
 from audit_app.http.serializers import EventSerializer
@@ -45,6 +47,7 @@ FAILING_FOR = timedelta(days=1)
 """A webhook is paused after failing this long without a success."""
 
 GONE = 410
+TEST_EVENT = "webhook.test"
 ACTOR = Actor.system("webhooks")
 
 
@@ -63,7 +66,7 @@ def deliver(delivery_id: int) -> datetime | None:
     if event is None:
         _save(delivery, Delivery.Status.FAILED, Outcome(None, "The event is no longer kept.", 0))
         return None
-    outcome = _send(webhook, event)
+    outcome = _send(webhook, event.pk, build_body(event))
     if outcome.is_success:
         _save(delivery, Delivery.Status.DELIVERED, outcome)
         return None
@@ -110,18 +113,20 @@ def build_body(event: Event) -> bytes:
     return orjson.dumps(whole, default=str)
 
 
-def build_headers(webhook: Webhook, event: Event, body: bytes, now: datetime) -> dict[str, str]:
+def build_headers(webhook: Webhook, message_id: UUID, body: bytes, now: datetime) -> dict[str, str]:
     """The headers of Standard Webhooks, signed with every valid secret and with the webhook's
     Ed25519 keys. Raises DecryptionFailed."""
     secrets = [webhook.secret]
     if webhook.old_secret and webhook.old_secret_until and webhook.old_secret_until > now:
         secrets.append(webhook.old_secret)
     signatures = [
-        Signer(encryption.decrypt(secret, purpose=PURPOSE)).sign(str(event.pk), now, body.decode())
+        Signer(encryption.decrypt(secret, purpose=PURPOSE)).sign(
+            str(message_id), now, body.decode()
+        )
         for secret in secrets
     ]
     # Both signatures cover id, timestamp and body, as Standard Webhooks says.
-    signed = b".".join([str(event.pk).encode(), str(int(now.timestamp())).encode(), body])
+    signed = b".".join([str(message_id).encode(), str(int(now.timestamp())).encode(), body])
     signatures += [
         f"v1a,{base64.b64encode(key.sign(signed)).decode()}"
         for key in operations.signing_keys(webhook)
@@ -129,19 +134,39 @@ def build_headers(webhook: Webhook, event: Event, body: bytes, now: datetime) ->
     return {
         "Content-Type": "application/json",
         "User-Agent": "orchestrator",
-        "webhook-id": str(event.pk),
+        "webhook-id": str(message_id),
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": " ".join(signatures),
     }
 
 
-def _send(webhook: Webhook, event: Event) -> Outcome:
+def send_test(webhook: Webhook, *, by: Actor) -> Outcome:
+    """Send a test event, which is not in the trail, and return the answer; nothing is retried.
+
+    Raises WebhookAdministratorsOnly.
+    """
+    operations.require_administrator(by)
+    message_id = uuid4()
+    data = {"event_id": message_id, "event_type": TEST_EVENT, "webhook": webhook.name}
+    body = {"type": TEST_EVENT, "timestamp": datetime.now(UTC), "data": data}
+    # A receiver may take TIMEOUT to answer: hold no connection meanwhile.
+    release_connection()
+    outcome = _send(webhook, message_id, orjson.dumps(body))
+    log.info(
+        "test delivery",
+        webhook=webhook.name,
+        status=outcome.status,
+        milliseconds=outcome.milliseconds,
+    )
+    return outcome
+
+
+def _send(webhook: Webhook, message_id: UUID, body: bytes) -> Outcome:
     began = time.monotonic()
 
     def took() -> int:
         return int((time.monotonic() - began) * 1000)
 
-    body = build_body(event)
     try:
         answer = http_client.send(
             "POST",
@@ -149,7 +174,7 @@ def _send(webhook: Webhook, event: Event) -> Outcome:
             seconds=TIMEOUT,
             at_most=MAX_ANSWER,
             guard=settings.WEBHOOK_ALLOWED_NETWORKS,
-            headers=build_headers(webhook, event, body, datetime.now(UTC)),
+            headers=build_headers(webhook, message_id, body, datetime.now(UTC)),
             content=body,
         )
     except DestinationRefused as refused:

@@ -216,8 +216,8 @@ def test_what_the_inbox_shows_is_in_its_file(client, bot, alice, bob, database):
     client.force_login(alice)
     [row] = parse(client.get("/admin/inbox/csv/"))
     assert row["Request"] == "Grüße an Jörg"
-    assert row["Requested by"] == "bot as support-agent"
-    assert row["Approvals"] == "1/2 finance"
+    assert (row["Agent"], row["task_from_role"]) == ("bot", "support-agent")
+    assert row["Approvals"] == "finance 1/2"
     assert row["Amount"] == "1249.90 EUR 2 recipients"
     client.force_login(bob)
     [row] = parse(client.get("/admin/inbox/csv/?tab=decided"))
@@ -228,4 +228,5 @@ def test_what_policies_say_is_in_words(client, root, database):
     policy("wires", asks="2 finance, 1 legal", when={"task_type": "wire_*", "to_role": "bank"})
     client.force_login(root)
     [row] = read(client, "policies")
-    assert (row["When"], row["Then"]) == ("wire_* to bank", "2 of finance and 1 of legal")
+    assert row["When"] == "wire_* to bank"
+    assert row["Then"] == "Asks 2 of finance and 1 of legal, 7 d, then rejects."

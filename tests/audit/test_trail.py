@@ -43,7 +43,10 @@ WRITING = settings(
 )
 
 
-def note(actor=OPS, details=None, role=None, event="agent.noted"):
+AN_AGENT = Actor(kind="agent", id="x", name="noted")
+
+
+def note(actor=AN_AGENT, details=None, role=None, event="agent.noted"):
     subject_id = recording.record_event(event, "note", by=actor, details=details or {}, role=role)
     return Event.objects.get(subject_id=subject_id)
 
@@ -59,9 +62,9 @@ def test_an_entry_is_rfc_8785_whatever_the_metadata(details):
 @WRITING
 @given(TEXT | ODD, TEXT | ODD)
 def test_an_entry_is_rfc_8785_whatever_people_and_roles_are_called(name, role):
-    event = note(actor=Actor.system(name), role=role)
+    event = note(actor=Actor(kind="agent", id=name, name=name), role=role)
     assert rfc8785.dumps(json.loads(event.entry)) == event.entry.encode()
-    assert (event.actor, event.actor_id, event.role) == (f"system:{name}", name, role)
+    assert (event.actor, event.actor_id, event.role) == (f"agent:{name}", name, role)
 
 
 def test_the_columns_say_what_the_entry_says(alice, bot):
@@ -151,7 +154,11 @@ def test_every_kind_of_change_has_an_event_of_its_own():
         names += [name for name in marked if name]
     # A recalled task is cancelled or waits again; a webhook's secrets are also encrypted anew.
     several = {name for name, count in Counter(names).items() if count > 1}
-    assert several == {EventType.TASK_RECALLED, EventType.WEBHOOK_CHANGED}
+    assert several == {
+        EventType.TASK_RECALLED,
+        EventType.UPSTREAM_CHANGED,
+        EventType.WEBHOOK_CHANGED,
+    }
     assert set(names) <= set(EventType.values)
 
 

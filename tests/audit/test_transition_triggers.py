@@ -153,10 +153,12 @@ def test_an_event_is_written_when_it_happens(task, ago):
         ("note", "approval.approved", None),
         ("note", "agent.noted", "approved"),
         ("refusal", "agent.noted", None),
+        ("disclosure", "approval.approved", None),
+        ("disclosure", "approval.sensitive_shown", "approved"),
         ("wish", "agent.noted", None),
     ],
 )
-def test_an_event_of_no_row_is_a_note_or_a_refusal_and_nothing_else(kind, event_type, after):
+def test_an_event_of_no_row_is_a_note_a_refusal_or_a_disclosure(kind, event_type, after):
     with expect_refusal("audit_events_of_a_known_kind"):
         run(
             """INSERT INTO audit_events (entry) SELECT audit_entry(event_type => %s,

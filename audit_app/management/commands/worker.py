@@ -1,4 +1,4 @@
-"""The worker: runs the consumers of the trail, sends webhooks and does the background jobs."""
+"""The worker: runs the consumers of the trail, seals it, sends webhooks, does background jobs."""
 
 import asyncio
 import threading
@@ -21,6 +21,7 @@ from psycopg_pool import PoolTimeout
 from audit_app.commands import SIGNALS, OperatorCommand
 from audit_app.live.consumers import CONSUMERS, Consumer
 from audit_app.live.notifier import POLL_INTERVAL, connection_parameters, notifier
+from audit_app.proof import sealing, witnesses
 from audit_app.webhooks.dispatcher import Dispatcher
 
 log = structlog.get_logger("orchestrator.worker")
@@ -28,6 +29,8 @@ log = structlog.get_logger("orchestrator.worker")
 SOON = 0.05
 """Seconds until a consumer looks again that only waits for an older transaction to end."""
 RETRY_AFTER = 1.0
+SEAL_EVERY = 1.0
+"""Seconds that lie at least between two checkpoints."""
 STALLED = 30
 """Seconds without a heartbeat after which another worker takes over a worker's jobs."""
 CONCURRENCY = 8
@@ -40,12 +43,16 @@ GRACE = 10
 """Seconds that running jobs have to finish when the worker stops."""
 
 
+WITNESS_EVERY = 10
+"""Seconds between two looks for a checkpoint that witnesses have not seen."""
+
+
 class DatabaseAway(Exception):
     """The database can't be reached, or can't be written to."""
 
 
 class Command(OperatorCommand):
-    help = "Read the trail and send webhooks and notifications. Runs until it is stopped."
+    help = "Read and seal the trail, send webhooks and notifications. Runs until it is stopped."
 
     def handle(self, *args: Any, **options: Any) -> None:
         stopping, dispatcher = threading.Event(), Dispatcher()
@@ -55,6 +62,10 @@ class Command(OperatorCommand):
             for consumer in CONSUMERS.values()
         ]
         threads.append(threading.Thread(target=dispatcher.run, args=(stopping,)))
+        if sealing.is_sealing_configured():
+            threads.append(threading.Thread(target=_run_sealer, args=(stopping,)))
+            if witnesses.load_policy().witnesses:
+                threads.append(threading.Thread(target=_run_witnesses, args=(stopping,)))
         for thread in threads:
             thread.start()
         try:
@@ -126,6 +137,45 @@ def _catch_up(consumer: Consumer, stopping: threading.Event) -> float:
         log.exception("relay", relay=consumer.name)
     connection.close()
     return RETRY_AFTER
+
+
+def _run_sealer(stopping: threading.Event) -> None:
+    while not stopping.is_set():
+        signals = notifier.count_signals()
+        pause = _seal(stopping)
+        notifier.wait(signals, pause)
+        # What is committed within this time shares a checkpoint.
+        stopping.wait(SEAL_EVERY)
+    connection.close()
+
+
+def _seal(stopping: threading.Event) -> float:
+    """Seal all events that can be; return in how many seconds to look again."""
+    try:
+        while not stopping.is_set() and sealing.seal_batch():
+            pass
+        return POLL_INTERVAL
+    except (DatabaseError, InterfaceError) as error:
+        log.warning("sealing", failure=type(error).__name__)
+    except Exception:
+        log.exception("sealing")
+    connection.close()
+    return RETRY_AFTER
+
+
+def _run_witnesses(stopping: threading.Event) -> None:
+    """Ask the witnesses about the newest checkpoint, apart from sealing, which waits for nobody."""
+    while not stopping.is_set():
+        try:
+            witnesses.collect_cosignatures()
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("witnesses", failure=type(error).__name__)
+            connection.close()
+        except Exception:
+            log.exception("witnesses")
+            connection.close()
+        stopping.wait(WITNESS_EVERY)
+    connection.close()
 
 
 class _Jobs(JobManager):

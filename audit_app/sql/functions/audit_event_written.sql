@@ -13,6 +13,15 @@ BEGIN
         RAISE EXCEPTION 'an audit event is written when it happens'
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
+    IF NEW.subject_type = 'note' AND NOT starts_with(NEW.actor, 'agent:') THEN
+        RAISE EXCEPTION 'a note is an agent''s own'
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    -- MAX_METADATA, and room for the other members.
+    IF length(NEW.entry) > 65536 + 4096 THEN
+        RAISE EXCEPTION 'an audit event has more than % characters', 65536 + 4096
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
     IF NEW.seq = 1 THEN
         IF NEW.from_state IS NOT NULL THEN
             RAISE EXCEPTION 'a first event has no state before it'

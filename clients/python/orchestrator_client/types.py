@@ -68,11 +68,20 @@ class ApproveRequest(TypedDict):
     """SHA-256 of the payload that the caller saw."""
 
     notes: NotRequired[str | None]
+    assertion: NotRequired[dict[str, Any] | None]
+    """The caller's passkey's signature of the vote, where it must be signed: credential_id,
+    authenticator_data, client_data_json and signature, in base64url. docs/reviewing.md says what is
+    signed."""
+
     answer: NotRequired[Any]
     """Required if the task is a question: valid by its schema."""
 
     typed: NotRequired[str | None]
     """Required if the policy asks to type a member of the payload: its value."""
+
+    confirmed: NotRequired[bool | None]
+    """That the caller followed the policy's instruction; kept with the vote, and must be true if
+    the policy has instructions."""
 
 
 class BatchTaskRequest(TypedDict):
@@ -104,6 +113,11 @@ class BulkItemRequest(TypedDict):
     """SHA-256 of the payload that the caller saw."""
 
     notes: NotRequired[str | None]
+    assertion: NotRequired[dict[str, Any] | None]
+    """The caller's passkey's signature of the vote, where it must be signed: credential_id,
+    authenticator_data, client_data_json and signature, in base64url. docs/reviewing.md says what is
+    signed."""
+
     approval_id: str
     decision: Literal["approve", "reject"]
 
@@ -144,6 +158,10 @@ class DecisionRequest(TypedDict):
     """SHA-256 of the payload that the caller saw."""
 
     notes: NotRequired[str | None]
+    assertion: NotRequired[dict[str, Any] | None]
+    """The caller's passkey's signature of the vote, where it must be signed: credential_id,
+    authenticator_data, client_data_json and signature, in base64url. docs/reviewing.md says what is
+    signed."""
 
 
 class DelegateRequest(TypedDict):
@@ -202,10 +220,16 @@ class DetailedTask(TypedDict):
     policy: PolicyOfTask
     approvals: list[Approval]
     approved_until: str | None
+    receipt: str | None
+    """Where the decision's signed receipt is, once there is one."""
+
     claimed_by: NotRequired[str | None]
     lease_expires_at: str | None
     result: Any
     error: Any
+    erased: Erasure | None
+    """Set once the payload was erased: description, data and context are empty then."""
+
     created_at: str
     updated_at: str
     summary: list[Fact]
@@ -222,6 +246,26 @@ class EditRequest(TypedDict):
     """SHA-256 of the payload that the caller saw."""
 
     notes: NotRequired[str | None]
+
+
+class EraseRequest(TypedDict):
+    """A request body: nothing but the declared fields. Null for an optional one is absence."""
+
+    reason: str
+    """Why; it is in the trail for good."""
+
+    keep_result: NotRequired[bool | None]
+    """Keep the result, or why the task failed."""
+
+
+class Erasure(TypedDict):
+    """Who erased a payload, when and why."""
+
+    by: str
+    """A username."""
+
+    at: str
+    reason: str
 
 
 class Event(TypedDict):
@@ -347,6 +391,10 @@ class RequestChangesRequest(TypedDict):
     """SHA-256 of the payload that the caller saw."""
 
     message: str
+    assertion: NotRequired[dict[str, Any] | None]
+    """The caller's passkey's signature of the vote, where it must be signed: credential_id,
+    authenticator_data, client_data_json and signature, in base64url. docs/reviewing.md says what is
+    signed."""
 
 
 class ReviseTaskRequest(TypedDict):
@@ -361,7 +409,9 @@ class Revision(TypedDict):
     """One revision of a task's payload."""
 
     revision: int
-    payload: dict[str, Any]
+    payload: dict[str, Any] | None
+    """Null once it was erased."""
+
     payload_digest: str
     edited_by: NotRequired[str | None]
     replaced_at: NotRequired[str | None]
@@ -480,10 +530,16 @@ class Task(TypedDict):
     policy: PolicyOfTask
     approvals: list[Approval]
     approved_until: str | None
+    receipt: str | None
+    """Where the decision's signed receipt is, once there is one."""
+
     claimed_by: NotRequired[str | None]
     lease_expires_at: str | None
     result: Any
     error: Any
+    erased: Erasure | None
+    """Set once the payload was erased: description, data and context are empty then."""
+
     created_at: str
     updated_at: str
 
