@@ -28,11 +28,24 @@ from orchestrator import __version__
 from orchestrator.ops import database_roles, embedded_postgres
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+# In a wheel, what a checkout has beside the packages is inside of this one: see pyproject.toml.
+BUNDLED_DIR = Path(__file__).resolve().with_name("bundled")
+INSTALLED = BUNDLED_DIR.is_dir()
+ASSETS_DIR = BUNDLED_DIR if INSTALLED else BASE_DIR
 
 env = environ.Env()
-env.read_env(BASE_DIR / ".env")
+if not INSTALLED:
+    env.read_env(BASE_DIR / ".env")
 
-DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / ".data")))
+
+def _default_data_dir() -> Path:
+    """``.data`` of a checkout; of an installation, where XDG says that an application's data is."""
+    if not INSTALLED:
+        return BASE_DIR / ".data"
+    return Path(env.str("XDG_DATA_HOME", default="~/.local/share")).expanduser() / "orchestrator"
+
+
+DATA_DIR = Path(env.str("DATA_DIR", default="") or _default_data_dir())
 DATABASE_URL = env.str("DATABASE_URL", default="")
 DATABASE_OWNER_URL = env.str("DATABASE_OWNER_URL", default="")
 DATABASE_ADMIN_URL = env.str("DATABASE_ADMIN_URL", default="")
@@ -108,6 +121,43 @@ def _origin(name: str) -> str:
             "root of a host name only."
         )
     return value
+
+
+def _log_origin(name: str) -> str:
+    """The transparency log's name; unless set, where it is served, without the scheme."""
+    host = urlsplit(PUBLIC_URL).netloc or (ALLOWED_HOSTS[0] if ALLOWED_HOSTS else "localhost")
+    value: str = env.str(name, default=f"{host}/audit/log")
+    if not re.fullmatch(r"[^\s+]+", value) or not value.isprintable():
+        raise ImproperlyConfigured(f"{name} must be a name without blanks and plus signs.")
+    return value
+
+
+def _passkey_origins() -> list[str]:
+    """The origins whose pages use passkeys: else PUBLIC_URL if it is secure, or a trial's own."""
+    given = [text.strip().rstrip("/") for text in env.list("PASSKEY_ORIGINS", default=[])]
+    if not all(map(_may_use_passkeys, given)):
+        raise ImproperlyConfigured(
+            "PASSKEY_ORIGINS must be a list of https:// and a host each, without a path; "
+            "http:// is accepted for localhost alone."
+        )
+    # A passkey belongs to a name: browsers accept localhost, and never 127.0.0.1.
+    local = f"http://localhost:{env.str('PORT', default='8000')}" if TRIAL else ""
+    return given or [text for text in (PUBLIC_URL or local,) if _may_use_passkeys(text)]
+
+
+def _may_use_passkeys(origin: str) -> bool:
+    url = urlsplit(origin)
+    secure = url.scheme == "https" or (url.scheme == "http" and url.hostname == "localhost")
+    return secure and bool(url.netloc) and origin == f"{url.scheme}://{url.netloc}"
+
+
+def _passkey_domain() -> str:
+    """The domain that passkeys belong to: that of the first origin, or one above it."""
+    hosts = [urlsplit(origin).hostname or "" for origin in PASSKEY_ORIGINS]
+    domain: str = env.str("PASSKEY_DOMAIN", default="") or (hosts[0] if hosts else "")
+    if any(host != domain and not host.endswith(f".{domain}") for host in hosts):
+        raise ImproperlyConfigured("PASSKEY_DOMAIN must be a domain of all PASSKEY_ORIGINS.")
+    return domain
 
 
 def _networks(name: str) -> list[str]:
@@ -250,7 +300,9 @@ ALLOW_UNKNOWN_ROLES = env.bool("ALLOW_UNKNOWN_ROLES", default=False)
 APPROVAL_TTL = _duration("APPROVAL_TTL", "7d")
 APPROVAL_VALID_FOR = _duration("APPROVAL_VALID_FOR", "7d")
 BREAK_GLASS_REVIEW = _duration("BREAK_GLASS_REVIEW", "24h", at_most="90d")
+UNDO_SECONDS = _positive("UNDO_SECONDS", 8, least=0)
 PAYLOAD_TEMPLATES = Path(folder) if (folder := env.str("PAYLOAD_TEMPLATES", default="")) else None
+PAYLOAD_LINK_HOSTS = tuple(host.lower() for host in env.list("PAYLOAD_LINK_HOSTS", default=[]))
 TASK_LEASE = _duration("TASK_LEASE", "5m")
 SCHEDULE = _schedule("SCHEDULE")
 MAX_BODY_BYTES = _positive("MAX_BODY_BYTES", 1024 * 1024)
@@ -258,6 +310,9 @@ MAX_WAITERS = _positive("MAX_WAITERS", 15_000)
 MAX_WAITERS_PER_CALLER = _positive("MAX_WAITERS_PER_CALLER", 1000)
 WEBHOOK_LOG_DAYS = _positive("WEBHOOK_LOG_DAYS", 30)
 WEBHOOK_ALLOWED_NETWORKS = _networks("WEBHOOK_ALLOWED_NETWORKS")
+GATEWAY_ALLOWED_NETWORKS = _networks("GATEWAY_ALLOWED_NETWORKS")
+GATEWAY_HOLD = _duration("GATEWAY_HOLD", "50s", at_most="5m")
+GATEWAY_CALL_TIMEOUT = _duration("GATEWAY_CALL_TIMEOUT", "5m", at_most="1h")
 NOTICE_CHANNELS = _notice_channels()
 NOTICE_SCHEMES = env.list(
     "NOTICE_SCHEMES",
@@ -312,10 +367,19 @@ SESSION_ENGINE = "orchestrator.accounts.store"
 SESSION_COOKIE_AGE = int(SESSION_AGE.total_seconds())
 LOGIN_FAILURE_LIMIT = _positive("LOGIN_FAILURE_LIMIT", 5)
 LOGIN_LOCKOUT = _duration("LOGIN_LOCKOUT", "15m")
+AUDIT_SEAL = env.bool("AUDIT_SEAL", default=True)
+AUDIT_SIGNING_KEYS = env.list("AUDIT_SIGNING_KEYS", default=[])
+RECEIPTS_SEALED = env.bool("RECEIPTS_SEALED", default=False)
+RECEIPT_ALGORITHM = _choice("RECEIPT_ALGORITHM", ("Ed25519", "EdDSA"))
+AUDIT_WITNESS_POLICY = env.str("AUDIT_WITNESS_POLICY", default="", multiline=True)
+AUDIT_LOG_READERS = _choice("AUDIT_LOG_READERS", ("auditors", "token", "everyone"))
 SECURITY_CONTACT = env.str("SECURITY_CONTACT", default="")
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 LOG_FORMAT = _choice("LOG_FORMAT", ("json", "console"))
 PUBLIC_URL = _origin("PUBLIC_URL")
+AUDIT_LOG_ORIGIN = _log_origin("AUDIT_LOG_ORIGIN")
+PASSKEY_ORIGINS = _passkey_origins()
+PASSKEY_DOMAIN = _passkey_domain()
 EMAIL_CONFIGURED = bool(env.str("EMAIL_URL", default=""))
 if EMAIL_CONFIGURED:
     vars().update(_mail(env.email_url("EMAIL_URL")))
@@ -343,6 +407,7 @@ INSTALLED_APPS = [
     "procrastinate.contrib.django",
     "orchestrator",
     "orchestrator.accounts",
+    "orchestrator.gateway",
     "audit_app",
     "sessions_app",
     "approvals_app",
@@ -358,6 +423,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "orchestrator.accounts.middleware.AssuranceMiddleware",
+    "approvals_app.review.drafts.SignedOutDraftMiddleware",
+    "approvals_app.notifications.time_zones.ReaderTimeZoneMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
@@ -373,9 +440,17 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
-        "APP_DIRS": True,
+        "DIRS": [ASSETS_DIR / "templates"],
         "OPTIONS": {
+            "loaders": [
+                (
+                    "django.template.loaders.cached.Loader",
+                    [
+                        "django.template.loaders.filesystem.Loader",
+                        "orchestrator.web.template_loader.Loader",
+                    ],
+                )
+            ],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
@@ -413,7 +488,7 @@ if not (TRIAL or DEBUG or TESTING):
 # A trial uses plain HTTP on loopback; everything else is HTTPS, at least up to its proxy.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not (TRIAL or DEBUG)
 SECURE_SSL_REDIRECT = not (TRIAL or DEBUG)
-SECURE_REDIRECT_EXEMPT = [r"^health$", r"^status$"]
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^status$", r"^metrics$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_HSTS_SECONDS = 0 if TRIAL or DEBUG else 31_536_000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not (TRIAL or DEBUG)
@@ -458,6 +533,20 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": ["orchestrator.web.schema.describe_problems"],
 }
 
+# One colour for lists, forms and our own pages. 600 carries white text, 700 is text on white.
+PRIMARY_COLOR = {
+    "50": "#f0fdf4",
+    "100": "#dcfce7",
+    "200": "#bbf7d0",
+    "300": "#86efac",
+    "400": "#4ade80",
+    "500": "#4ade80",
+    "600": "#166534",
+    "700": "#166534",
+    "800": "#14532d",
+    "900": "#0f3d22",
+    "950": "#052e16",
+}
 UNFOLD = {
     "SITE_TITLE": "Orchestrator",
     "SITE_HEADER": "Orchestrator",
@@ -471,13 +560,22 @@ UNFOLD = {
             "rel": "icon",
             "type": "image/svg+xml",
             "href": lambda request: static("orchestrator/icon.svg"),
-        }
+        },
+        {
+            "rel": "manifest",
+            "type": "application/manifest+json",
+            "href": lambda request: static("orchestrator/manifest.webmanifest"),
+        },
     ],
     "STYLES": [
+        lambda request: static("audit/frame.css"),
         lambda request: static("approvals/approvals.css"),
         lambda request: static("approvals/payload.css"),
     ],
-    "SIDEBAR": {"navigation": "approvals_app.review.inbox_views.navigation"},
+    "SCRIPTS": [lambda request: static("approvals/times.js")],
+    "COLORS": {"primary": PRIMARY_COLOR},
+    "SIDEBAR": {"navigation": "approvals_app.review.navigation.list_entries"},
+    "GLOBAL_CALLBACK": "approvals_app.review.navigation.frame_context",
     "ACCOUNT": {"navigation": "orchestrator.accounts.views.account_links"},
 }
 
@@ -485,6 +583,7 @@ UNFOLD = {
 AUTHENTICATION_BACKENDS = [
     "orchestrator.accounts.lockout.LockoutBackend",
     "orchestrator.accounts.passwords.PasswordBackend",
+    "orchestrator.accounts.passkeys.PasskeyBackend",
     "orchestrator.accounts.sso.SingleSignOnBackend",
 ]
 AXES_FAILURE_LIMIT = LOGIN_FAILURE_LIMIT

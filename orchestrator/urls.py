@@ -13,6 +13,10 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
+from approvals_app.notifications.views import service_worker
+from audit_app.proof.jwks import jwks
+from orchestrator.gateway.http import Gateway
+from orchestrator.hooks.views import ClaudeCode
 from orchestrator.mcp.http import Mcp
 from orchestrator.ops import health
 from orchestrator.ops.metrics import metrics
@@ -49,13 +53,17 @@ urlpatterns = [
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/r/<path:rest>", not_found),
     path("admin/search/", not_found),
+    path("admin/sw.js", service_worker, name="service-worker"),
     path("admin/", include("orchestrator.accounts.urls")),
     path("admin/", include("approvals_app.review.inbox_views")),
     path("admin/", include("approvals_app.review.policy_views")),
     path("admin/", admin.site.urls),
+    path(".well-known/jwks.json", jwks, name="jwks"),
     path(".well-known/security.txt", security_txt),
     path("favicon.ico", icon),
     path("health", health.Health.as_view(), name="health"),
+    path("gateway/<str:name>/mcp", Gateway.as_view(), name="gateway"),
+    path("hooks/claude-code", ClaudeCode.as_view(), name="hooks-claude-code"),
     path("mcp", Mcp.as_view(), name="mcp"),
     path("metrics", metrics, name="metrics"),
     path("status", health.Status.as_view(), name="status"),

@@ -1,6 +1,7 @@
 """Sessions, agents, users and groups in the admin."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -8,20 +9,20 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
-from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, User
-from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.contrib.postgres.expressions import ArraySubquery
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm
 
 from audit_app.base.actors import Actor
 from audit_app.base.csv_export import show, show_state
 from audit_app.base.errors import NotFound, OrchestratorError
-from audit_app.base.text_safety import Link, badge, in_a_list, moment, visible
+from audit_app.base.text_safety import Link, badge, in_a_list, moment, reveal, visible
 from audit_app.ui.admin_base import (
     ReadOnlyAdmin,
     RecentFilter,
@@ -31,8 +32,9 @@ from audit_app.ui.admin_base import (
     change_url,
     trace_link,
 )
+from audit_app.ui.confirmation import TypedConfirmationForm
 from audit_app.ui.state_diagram import build_state_diagram, list_past_states
-from sessions_app import agents
+from sessions_app import agents, freeze_admin, people  # noqa: F401  # registers Freeze
 from sessions_app.api_keys import NewKey
 from sessions_app.models import ROLE_LENGTH, Agent, AgentSession
 
@@ -159,6 +161,17 @@ class ChangeAgentForm(AgentForm):
     )
 
 
+class RotationForm(forms.Form):
+    """How long the present keys of an agent still work."""
+
+    overlap = forms.TypedChoiceField(
+        label="The present keys end",
+        choices=[("1h", "in 1 hour"), ("24h", "in 24 hours"), ("0", "now (the key has leaked)")],
+        initial="1h",
+        coerce=lambda value: timedelta(hours=int(value.rstrip("h"))),
+    )
+
+
 @admin.register(Agent)
 class AgentAdmin(ReadOnlyAdmin):
     """Agents and their keys. Administrators create, change and revoke them by operations."""
@@ -209,11 +222,11 @@ class AgentAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Roles")
     def role_names(self, agent: Agent) -> SafeString:
-        return visible(", ".join(agent.roles))
+        return reveal(", ".join(agent.roles))
 
     @admin.display(description="Owner")
     def owned_by(self, agent: Agent) -> SafeString:
-        return visible(agent.owner or "")
+        return reveal(agent.owner or "")
 
     @admin.display(description="State")
     def state(self, agent: Agent) -> SafeString:
@@ -285,7 +298,7 @@ class AgentAdmin(ReadOnlyAdmin):
             except OrchestratorError as error:
                 form.add_error(None, str(error))
             else:
-                messages.success(request, f"{agent.name} is changed, and it is recorded.")
+                messages.success(request, f"{agent.name} is saved.")
                 return redirect("admin:sessions_app_agent_change", agent_id)
         return self.page(
             request,
@@ -298,23 +311,60 @@ class AgentAdmin(ReadOnlyAdmin):
         )
 
     def rotate_view(self, request: HttpRequest, agent_id: UUID) -> HttpResponse:
-        """Issue a new key and show it once; the present ones end."""
-        _administrators_post(request)
-        try:
-            key = agents.rotate_key(agent_id, by=actor_of(request))
-        except OrchestratorError as error:
-            return _back_to(request, agent_id, error)
-        return self._key_page(request, Agent.objects.get(pk=agent_id), key)
+        """Ask how long the present keys still work; then issue a new one and show it once."""
+        agent = _get_changeable(request, agent_id)
+        form = RotationForm(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            try:
+                key = agents.rotate_key(
+                    agent_id, by=actor_of(request), overlap=form.cleaned_data["overlap"]
+                )
+            except OrchestratorError as error:
+                return _back_to(request, agent_id, error)
+            return self._key_page(request, agent, key)
+        return self.confirm_page(
+            request,
+            agent,
+            form,
+            title=f"Rotate the key of {agent.name}?",
+            button="Rotate key",
+            consequences=[
+                "A new key is issued, and shown once on the next page.",
+                f"{_count(agents.count_live_keys(agent), 'present key')} will end.",
+            ],
+        )
 
     def revoke_view(self, request: HttpRequest, agent_id: UUID) -> HttpResponse:
-        """Revoke the agent and its keys for good."""
-        _administrators_post(request)
-        try:
-            agent = agents.revoke_agent(agent_id, by=actor_of(request))
-        except OrchestratorError as error:
-            return _back_to(request, agent_id, error)
-        messages.success(request, f"{agent.name} and its keys are revoked.")
-        return redirect("admin:sessions_app_agent_change", agent_id)
+        """Ask for the agent's name and a reason; then revoke it and its keys for good."""
+        agent = _get_changeable(request, agent_id)
+        form = TypedConfirmationForm(
+            request.POST if request.method == "POST" else None, expected=agent.name
+        )
+        if form.is_valid():
+            try:
+                agents.revoke_agent(
+                    agent_id, by=actor_of(request), reason=form.cleaned_data["reason"]
+                )
+            except OrchestratorError as error:
+                return _back_to(request, agent_id, error)
+            messages.success(request, f"{agent.name} and its keys are revoked.")
+            return redirect("admin:sessions_app_agent_change", agent_id)
+        ended = agents.preview_revocation(agent)
+        tasks = (
+            f"{_count(ended.waiting, 'pending task')} and {_count(ended.approved, 'approved task')}"
+        )
+        return self.confirm_page(
+            request,
+            agent,
+            form,
+            title=f"Revoke {agent.name}?",
+            button="Revoke agent",
+            consequences=[
+                f"This cancels {tasks} that nobody has claimed.",
+                f"This ends {_count(ended.keys, 'key')} at once.",
+                "It can't be undone. The name can't be used again.",
+            ],
+        )
 
     def _key_page(self, request: HttpRequest, agent: Agent, key: NewKey) -> HttpResponse:
         note = "Copy it now. Only its hash is stored; it is not shown again."
@@ -334,9 +384,15 @@ def may_change_agents(request: HttpRequest) -> bool:
     return request.user.has_perm(CHANGE_AGENTS)
 
 
-def _administrators_post(request: HttpRequest) -> None:
-    if request.method != "POST" or not may_change_agents(request):
+def _get_changeable(request: HttpRequest, agent_id: UUID) -> Agent:
+    """The agent, for an administrator. Raises PermissionDenied, Http404."""
+    if request.method not in ("GET", "POST") or not may_change_agents(request):
         raise PermissionDenied
+    return get_object_or_404(Agent, pk=agent_id)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _back_to(request: HttpRequest, agent_id: UUID, error: OrchestratorError) -> HttpResponse:
@@ -350,47 +406,117 @@ admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
+class NewReviewerForm(forms.Form):
+    """Who reviews, and for which groups."""
+
+    username = forms.CharField(max_length=150)
+    email = forms.EmailField(
+        max_length=254, required=False, label="E-mail", help_text="For notifications."
+    )
+    groups = forms.ModelMultipleChoiceField(
+        Group.objects.order_by("name"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="They decide on these groups' requests.",
+    )
+    new_group = forms.CharField(max_length=150, required=False, help_text="Created if given.")
+
+    def clean(self) -> dict[str, Any]:
+        names = [group.name for group in self.cleaned_data.get("groups", ())]
+        if new := self.cleaned_data.get("new_group"):
+            names.append(new)
+        if not names:
+            raise forms.ValidationError("Choose at least one group, or name a new one.")
+        return self.cleaned_data | {"roles": list(dict.fromkeys(names))}
+
+
 @admin.register(User)
 class UserAdmin(BaseUserAdmin, StrictAdmin):  # type: ignore[misc,type-arg]  # untyped library
+    """People. What matters about them is what groups they are in."""
+
+    add_noun = "reviewer"
     actions = None  # no bulk deletion of people
+    list_display = ("username", "name", "email", "group_names", "is_active", "seen_at")
+    list_filter = ("groups", "is_active", "is_superuser")
     exported_by = "date_joined"
     exported = (
         show("Username", "username"),
+        show("Name", "first_name", "last_name", format=lambda *names: " ".join(names).strip()),
         show("Email address", "email"),
-        show("First name", "first_name"),
-        show("Last name", "last_name"),
-        show("Staff status", "is_staff"),
-        "is_active",
+        show("Groups", "names_of_groups", format=", ".join),
+        show("Active", "is_active"),
+        show("Last login", "last_login", format=lambda at: at or "never"),
+        "is_staff",
         "is_superuser",
-        "last_login",
         "date_joined",
         "id",
     )
     form = UserChangeForm
-    add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 
     class Media:
         js = ("audit/choosers.js",)
 
-    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        # Hashed here: Django saves the form in a transaction, which would hold a connection of the
-        # pool for as long.
-        if request.method == "POST" and self.has_add_permission(request):
-            hashed = make_password(request.POST.get("password1"))
-            request.password_hash = hashed  # type: ignore[attr-defined]  # for save_form
-        response: HttpResponse = super().add_view(request, *args, **kwargs)
-        return response
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        names = Group.objects.filter(user=OuterRef("pk")).order_by("name").values("name")
+        rows: QuerySet[Any] = super().get_queryset(request)
+        annotated: QuerySet[Any] = rows.annotate(names_of_groups=ArraySubquery(names))
+        return annotated
 
-    def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
-        if change:
-            return super().save_form(request, form, change)
-        user = forms.ModelForm.save(form, commit=False)
-        if form.cleaned_data.get("set_usable_password", True):
-            user.password = request.password_hash  # type: ignore[attr-defined]
-        else:
-            user.set_unusable_password()
-        return user
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "People", **(extra_context or {})})
+
+    @admin.display(description="Name")
+    def name(self, person: User) -> SafeString:
+        return visible(person.get_full_name())
+
+    @admin.display(description="Groups")
+    def group_names(self, person: Any) -> SafeString:
+        return in_a_list(", ".join(person.names_of_groups))
+
+    @admin.display(description="Last login")
+    def seen_at(self, person: User) -> SafeString | str:
+        return moment(person.last_login) if person.last_login else "never"
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Create a reviewer, as ``create_reviewer`` does, and show the first password once."""
+        # Whoever creates people puts them in groups, which is to change them.
+        if not (self.has_add_permission(request) and self.has_change_permission(request)):
+            raise PermissionDenied
+        form = NewReviewerForm(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            password, chosen = people.make_password(), form.cleaned_data
+            try:
+                person = people.create_reviewer(
+                    chosen["username"],
+                    roles=chosen["roles"],
+                    password=password,
+                    email=chosen["email"],
+                )
+            except ValidationError as error:
+                form.add_error(None, error.messages)
+            else:
+                return self.secret_page(
+                    request,
+                    person,
+                    password,
+                    tab="New reviewer",
+                    title=f"The first password of {person.username}",
+                    label="Password",
+                    note="Copy it now. It is not shown again; they can change it after signing in.",
+                )
+        return self.page(
+            request,
+            "admin/orchestrator/form.html",
+            status=400 if request.method == "POST" else 200,
+            title="Add reviewer",
+            lead="A reviewer can decide on the requests of their groups, and nothing else. The "
+            "first password is shown once, on the next page.",
+            button="Create reviewer",
+            form=form,
+        )
 
 
 @admin.register(Group)

@@ -1,13 +1,14 @@
 """Operations that create, change and revoke agents and their keys."""
 
 import hashlib
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from audit_app.base.actors import Actor, may_administer
@@ -37,7 +38,7 @@ def create_agent(
     _administrators_only(by)
     agent = Agent(name=name, roles=list(dict.fromkeys(roles)), owner_id=owner_id, subject=subject)
     try:
-        create(agent, EventType.IDENTITY_CREATED, by=by, details=_details_of(agent))
+        create(agent, EventType.IDENTITY_CREATED, by=by)
     except IntegrityError as error:
         if violated_constraint(error) in ("agents_name_key", "agents_subject_key"):
             raise NameTaken(name=name) from error
@@ -62,7 +63,7 @@ def provision_agent(subject: str, *, by: Actor, name: str, roles: list[str], own
     suffix = hashlib.sha256(subject.encode()).hexdigest()
     for candidate in (name, f"{name[:141]}-{suffix[:8]}", f"agent-{suffix}"):
         agent = Agent(name=candidate, roles=roles, owner_id=owner_id, subject=subject)
-        details = {**_details_of(agent), "reason": "The first token of an unknown OIDC subject."}
+        details = {"reason": "The first token of an unknown OIDC subject."}
         try:
             # A savepoint: the loop goes on after a violated constraint.
             with transaction.atomic():
@@ -118,25 +119,55 @@ def rotate_key(agent_id: UUID, *, by: Actor, overlap: timedelta = timedelta()) -
 
 
 @operation("identity.revoke")
-def revoke_agent(agent_id: UUID, *, by: Actor) -> Agent:
+def revoke_agent(agent_id: UUID, *, by: Actor, reason: str = "") -> Agent:
     """Revoke an agent and its keys for good, and cancel its tasks that nobody has claimed.
 
+    ``reason`` is kept with the agent's event and with those of its tasks.
     Raises NotFound, AdministratorsOnly, AgentRevoked.
     """
     _administrators_only(by)
     agent = _lock_active(agent_id)
     # Under the agent's lock, so that no key is issued meanwhile.
     _revoke_keys(agent, by, timedelta())
-    perform(agent.revoke, by=by)
-    why = "Its agent was revoked."
-    open_ = (Task.Status.AWAITING_APPROVAL, Task.Status.APPROVED)
-    # What was approved and then claimed may have been executed: its claimant may still report.
-    tasks = Task.objects.filter(agent_id=agent_id, status__in=open_, consumed_by=None)
+    perform(agent.revoke, by=by, details={"reason": reason} if reason else {})
+    why = f"Its agent was revoked: {reason}" if reason else "Its agent was revoked."
+    tasks = _select_unclaimed(agent_id)
     # Ordered by id: two transactions that lock several tasks can't deadlock.
     for task in tasks.order_by("id").select_for_update(no_key=True, of=("self",)):
         perform(task.cancel, by=by, details={"reason": why})
         approval_gate().withdraw_approvals(task, by=by, why=why)
     return agent
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """What ``revoke_agent`` would end: tasks that wait for approval, approved tasks that nobody
+    has claimed, and keys that still work."""
+
+    waiting: int
+    approved: int
+    keys: int
+
+
+def preview_revocation(agent: Agent) -> Revocation:
+    """Count what revoking ``agent`` would end now."""
+    tasks = _select_unclaimed(agent.pk)
+    return Revocation(
+        waiting=tasks.filter(status=Task.Status.AWAITING_APPROVAL).count(),
+        approved=tasks.filter(status=Task.Status.APPROVED).count(),
+        keys=count_live_keys(agent),
+    )
+
+
+def count_live_keys(agent: Agent) -> int:
+    """How many keys of ``agent`` work now."""
+    return agent.keys.filter(Q(revoked_at__isnull=True) | Q(revoked_at__gt=Now())).count()
+
+
+def _select_unclaimed(agent_id: UUID) -> "QuerySet[Task]":
+    open_ = (Task.Status.AWAITING_APPROVAL, Task.Status.APPROVED)
+    # What was approved and then claimed may have been executed: its claimant may still report.
+    return Task.objects.filter(agent_id=agent_id, status__in=open_, consumed_by=None)
 
 
 def _lock_active(agent_id: UUID) -> Agent:
@@ -162,15 +193,6 @@ def _revoke_keys(agent: Agent, by: Actor, overlap: timedelta) -> None:
         live.update(revoked_at=end)
         details = {"prefixes": prefixes, "overlap_seconds": int(overlap.total_seconds())}
         perform(agent.revoke_keys, by=by, details=details)
-
-
-def _details_of(agent: Agent) -> dict[str, Any]:
-    return {
-        "name": agent.name,
-        "roles": agent.roles,
-        "owner_id": agent.owner_id,
-        "subject": agent.subject,
-    }
 
 
 def _administrators_only(by: Actor) -> None:

@@ -57,3 +57,21 @@ class SubjectTaken(Conflict):
 
 class AdministratorsOnly(Forbidden):
     """Only an administrator can create, change or revoke agents."""
+
+
+class Frozen(Conflict):
+    """{target} is frozen, so nothing of it can be claimed until it is thawed: {reason}"""
+
+    sqlstate = "OR001"
+
+
+class AlreadyFrozen(Conflict):
+    """{target} is frozen already."""
+
+
+class NotFrozen(Conflict):
+    """This freeze was lifted already."""
+
+
+class NoRightToFreeze(Forbidden):
+    """You don't have the right to freeze and thaw."""

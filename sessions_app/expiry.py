@@ -7,6 +7,8 @@ from audit_app.base.actors import Actor
 from audit_app.trail.bulk import in_batches, perform_all
 from sessions_app.models import AgentSession, Task
 
+STOPPED_BY_FREEZES = "row.agent_id, row.claimed_by_id, row.from_role, row.to_role"
+
 
 def expire_sessions(*, by: Actor, older_than: timedelta, batch_size: int) -> Iterator[int]:
     """Expire open sessions unchanged for ``older_than``; yield each batch's size."""
@@ -34,7 +36,8 @@ def release_leases(*, by: Actor, batch_size: int) -> Iterator[int]:
             Task,
             Task.release,
             by=by,
-            condition="row.lease_expires_at < clock_timestamp()",
+            condition="row.lease_expires_at < clock_timestamp()"
+            f" AND deadline_passed(row.lease_expires_at, row.updated_at, {STOPPED_BY_FREEZES})",
             params={},
             order="row.lease_expires_at",
             limit=limit,
@@ -57,7 +60,8 @@ def expire_approved(*, by: Actor, batch_size: int) -> Iterator[int]:
             Task.expire,
             by=by,
             condition="row.status = 'approved' AND row.approved_until < clock_timestamp()"
-            " AND row.consumed_by_id IS NULL",
+            " AND row.consumed_by_id IS NULL"
+            f" AND deadline_passed(row.approved_until, row.updated_at, {STOPPED_BY_FREEZES})",
             params={},
             order="row.approved_until",
             limit=limit,

@@ -2,12 +2,15 @@
 
 import json
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
+from django.utils import timezone
 from django_fsm import FSMField, can_proceed, transition
 
 from audit_app.base.actors import Actor, ActorKind
@@ -15,10 +18,60 @@ from audit_app.base.canonical import canonical, digest
 from audit_app.base.events import EventType, recorded_as
 from audit_app.models import Subject
 from sessions_app.gate import Outcome, PolicyDecision
-from sessions_app.querysets import AgentQuerySet, SessionQuerySet, TaskQuerySet
+from sessions_app.identifiers import find_identifiers
+from sessions_app.querysets import AgentQuerySet, FreezeQuerySet, SessionQuerySet, TaskQuerySet
 
 ROLE_LENGTH = 150
 """The length of a Django group's name, since humans hold roles as groups."""
+
+
+KEY_WITHOUT_EVENT = """
+SELECT agent_id FROM agent_keys GROUP BY agent_id, prefix
+HAVING count(*) > (SELECT count(*) FROM audit_events
+    WHERE subject_type = 'agent' AND subject_id = agent_id AND event_type = 'key.issued'
+      AND metadata ->> 'prefix' = prefix)
+"""
+REVOKED_KEY_ACCEPTED = """
+SELECT agent_id FROM agent_keys AS key
+WHERE EXISTS (SELECT FROM audit_events AS event
+    WHERE subject_type = 'agent' AND subject_id = agent_id AND event_type = 'key.revoked'
+      AND jsonb_exists(metadata -> 'prefixes', prefix) AND event.timestamp > key.created_at
+      AND coalesce(revoked_at, 'infinity') > event.timestamp
+          + make_interval(secs => (metadata ->> 'overlap_seconds')::numeric + 60))
+"""
+EVENT_OF_ANOTHER_NAME = """
+SELECT DISTINCT agents.id FROM agents JOIN audit_events ON actor_id = agents.id::text
+WHERE starts_with(actor, 'agent:') AND actor <> 'agent:' || name
+"""
+APPROVED_WITHOUT_APPROVAL = """
+SELECT id FROM tasks
+WHERE verdict = 'require' AND status IN ('approved', 'claimed', 'completed', 'failed')
+  AND NOT EXISTS (SELECT FROM approvals WHERE task_id = tasks.id
+      AND revision = tasks.revision AND override_id IS NULL AND status = 'approved')
+"""
+CLAIMED_BY_ANOTHER = """
+SELECT id FROM tasks WHERE claimed_by_id::text <> (SELECT actor_id FROM audit_events
+    WHERE subject_type = 'task' AND subject_id = tasks.id AND event_type = 'task.claimed'
+    ORDER BY seq DESC LIMIT 1)
+"""
+REVISION_WITHOUT_EVENT = """
+SELECT task_id FROM task_revisions AS revision
+WHERE NOT EXISTS (SELECT FROM audit_events WHERE subject_type = 'task' AND subject_id = task_id
+    AND metadata ->> 'replaces' = revision.payload_digest)
+"""
+
+
+ERASED_AND_NOT_EMPTY = """
+SELECT id FROM tasks WHERE erasure IS NOT NULL AND (
+    description <> '' OR data <> '{}' OR context <> '{}' OR identifiers <> '{}'
+    OR payload::jsonb <> jsonb_build_object('context', '{}'::jsonb, 'data', '{}'::jsonb,
+        'description', '', 'from_role', from_role, 'task_type', task_type, 'to_role', to_role))
+"""
+REVISION_NOT_ERASED = """
+SELECT task_id FROM task_revisions AS revision JOIN tasks ON tasks.id = task_id
+WHERE CASE WHEN erasure IS NULL THEN erased_digest IS NOT NULL
+    ELSE erased_digest IS NULL OR revision.payload <> tasks.payload END
+"""
 
 
 class Agent(Subject):
@@ -30,6 +83,12 @@ class Agent(Subject):
 
     subject_type = "agent"
     created_as = EventType.IDENTITY_CREATED
+    must_state = ("name", "roles", "owner_id", "subject")
+    contradictions: ClassVar = (
+        ("it has a key that no event issued", KEY_WITHOUT_EVENT),
+        ("a key of it that was revoked is accepted", REVOKED_KEY_ACCEPTED),
+        ("an event of its doing gives it another name", EVENT_OF_ANOTHER_NAME),
+    )
 
     name = models.CharField(max_length=150, unique=True, db_comment="What people call it.")
     roles = ArrayField(
@@ -120,6 +179,10 @@ class AgentKey(models.Model):
     def __str__(self) -> str:
         return f"{self.prefix}…"
 
+    @property
+    def has_ended(self) -> bool:
+        return self.revoked_at is not None and self.revoked_at <= timezone.now()
+
 
 class AgentSession(Subject):
     """One run of an agent's work."""
@@ -134,6 +197,8 @@ class AgentSession(Subject):
     OPEN = (Status.PENDING, Status.ACTIVE)
     subject_type = "session"
     created_as = EventType.SESSION_OPENED
+    author_column = "agent_id"
+    stated_as: ClassVar = {"metadata": ""}  # an update states what it merges in
     purged_as = EventType.SESSION_PURGED
     immutable_columns = ("agent_id", "role", "trace_id")
     role_column = "role"
@@ -240,9 +305,27 @@ class AgentSession(Subject):
         return can_proceed(self.expire)
 
 
+def _digest_of(erased: str, column: str) -> models.Func:
+    """SHA-256 of the column payload, or else that of the payload that was erased."""
+    return models.Func(
+        models.F(column),
+        models.F("payload"),
+        template=f"coalesce({erased}, audit_sha256(payload))",
+    )
+
+
 def title_of(description: str, task_type: str) -> str:
     """The title of such a task in lists."""
     return description.strip() or task_type
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Who (a username) erased a payload, why and when."""
+
+    by: str
+    reason: str
+    at: datetime
 
 
 class Task(Subject):
@@ -262,6 +345,15 @@ class Task(Subject):
         COMPLETED = "completed"
         FAILED = "failed"
 
+    WITH_RECEIPT = (
+        Status.APPROVED,
+        Status.CLAIMED,
+        Status.COMPLETED,
+        Status.FAILED,
+        Status.REJECTED,
+    )
+    """The states in which it was decided on."""
+
     NOTIFICATION = "notification"
     PAYLOAD_FIELDS = ("context", "data", "description", "from_role", "task_type", "to_role")
     EDITABLE = ("context", "data", "description")
@@ -269,6 +361,16 @@ class Task(Subject):
     task_path = "pk"
     shown_with = ("claimed_by", "edited_by")
     created_as = EventType.TASK_ROUTED
+    must_state = ("payload_digest", "on_behalf_of", "verdict", "policy", "policy_version", "why")
+    author_column = "agent_id"
+    stated_as: ClassVar = {"lease_expires_at": ""}  # a later claim states none
+    contradictions: ClassVar = (
+        ("it needed an approval and went on without one", APPROVED_WITHOUT_APPROVAL),
+        ("another agent holds it than its events say", CLAIMED_BY_ANOTHER),
+        ("a revision of it was replaced by no event", REVISION_WITHOUT_EVENT),
+        ("its payload was erased, and it has one", ERASED_AND_NOT_EMPTY),
+        ("a revision of it was erased without it, or was not erased", REVISION_NOT_ERASED),
+    )
     first_states = (Status.AWAITING_APPROVAL, Status.APPROVED, Status.REJECTED)
     purged_as = EventType.TASK_PURGED
     immutable_columns = (
@@ -306,10 +408,16 @@ class Task(Subject):
     context = models.JSONField(db_comment="What surrounds it, as JSON.")
     payload = models.TextField(db_comment="The RFC 8785 text of what was asked.")
     payload_digest = models.GeneratedField(
-        expression=models.Func(models.F("payload"), function="audit_sha256"),
+        expression=_digest_of("erasure ->> 'payload_digest'", "erasure"),
         output_field=models.CharField(max_length=64),
         db_persist=True,
-        db_comment="SHA-256 of payload: what a human approves.",
+        db_comment="SHA-256 of payload: what a human approves. Stays when the payload is erased.",
+    )
+    identifiers = ArrayField(
+        models.TextField(),
+        default=list,
+        db_default=[],
+        db_comment="Orders, invoices, IBANs, resources in the data, as kind:value.",
     )
     revision = models.PositiveIntegerField(default=1, db_comment="Counts changes of the payload.")
     edited_by = models.ForeignKey(
@@ -379,6 +487,10 @@ class Task(Subject):
     )
     result = models.JSONField(null=True, db_comment="What the executing agent reported.")
     error = models.JSONField(null=True, db_comment="Why it failed, in the executing agent's words.")
+    erasure = models.JSONField(
+        null=True,
+        db_comment="Who erased the payload, why, and its SHA-256; null while it is there.",
+    )
 
     eligible: int | None = None
     """Of a task just routed: how many people may decide on it now; None where nobody is asked."""
@@ -389,6 +501,7 @@ class Task(Subject):
         db_table = "tasks"
         db_table_comment = "What agents ask of roles."
         ordering = ("-created_at", "-id")
+        permissions = (("erase_payload", "Can erase the payload of a finished task"),)
         constraints = (
             # Two requests with one key can't create two tasks, even without the stored answer.
             models.UniqueConstraint(fields=["idempotency_key", "agent"], name="tasks_once_per_key"),
@@ -427,6 +540,13 @@ class Task(Subject):
             models.Index(fields=["status", "-created_at"], name="tasks_status"),
             models.Index(fields=["task_type", "-created_at"], name="tasks_type"),
             models.Index(fields=["agent", "-created_at"], name="tasks_routed_by"),
+            # A reviewer's page looks for other tasks about the same order, invoice, …
+            GinIndex(
+                fields=["identifiers"],
+                condition=~models.Q(identifiers=[]),
+                fastupdate=False,
+                name="tasks_identifiers",
+            ),
             models.Index(
                 fields=["lease_expires_at"],
                 condition=models.Q(status="claimed"),
@@ -457,6 +577,7 @@ class Task(Subject):
             edited_by=self.edited_by,
         )
         now.payload_digest = self.payload_digest
+        now.erased_digest = self.payload_digest if self.erasure else None
         return [*self.revisions.select_related("edited_by"), now]
 
     def seal_payload(self) -> None:
@@ -464,6 +585,12 @@ class Task(Subject):
         # From now on the text is what people approve; the JSON columns serve queries.
         self.payload = canonical({name: getattr(self, name) for name in self.PAYLOAD_FIELDS})
         self.payload_digest = digest(self.payload)
+        self.identifiers = find_identifiers(self.data)
+
+    @property
+    def receipt(self) -> str | None:
+        """Where the receipt of the decision is; None while there is no decision."""
+        return f"/tasks/{self.pk}/receipt" if self.status in self.WITH_RECEIPT else None
 
     @recorded_as(EventType.TASK_APPROVED)
     @transition(field=status, source=Status.AWAITING_APPROVAL, target=Status.APPROVED)
@@ -562,6 +689,120 @@ class Task(Subject):
         self.error = error
         self.lease_expires_at = None
 
+    @recorded_as(EventType.PAYLOAD_ERASED)
+    def erase(self, *, erasure: dict[str, Any], keep_result: bool) -> None:
+        """Lose the payload but not its digest, and what was reported of it."""
+        self.erasure = erasure
+        self.description, self.data, self.context, self.identifiers = "", {}, {}, []
+        self.payload = canonical({name: getattr(self, name) for name in self.PAYLOAD_FIELDS})
+        if not keep_result:
+            self.result = self.error = None
+
+    @property
+    def erased(self) -> "Erasure | None":
+        """Who erased the payload, when and why; None while it is there."""
+        if self.erasure is None:
+            return None
+        # Nothing happens to an erased task after that, until it is purged.
+        return Erasure(self.erasure["by"], self.erasure["reason"], self.updated_at)
+
+
+class Freeze(Subject):
+    """A stop: nothing that it covers is claimed, and nothing of it expires, until it is lifted.
+
+    It covers the tasks that its agent routed or would execute, that its role routed or is to
+    execute, or all.
+    """
+
+    class Scope(models.TextChoices):
+        AGENT = "agent"
+        ROLE = "role"
+        EVERYTHING = "everything"
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        LIFTED = "lifted"
+
+    subject_type = "freeze"
+    created_as = EventType.FREEZE_BEGAN
+    must_state = ("scope", "agent_id", "role", "reason", "frozen_by")
+    immutable_columns = ("scope", "agent_id", "role", "reason", "frozen_by")
+    role_column = "role"
+
+    scope = models.CharField(
+        max_length=10, choices=Scope, db_comment="agent, role or everything: what it covers."
+    )
+    agent = models.ForeignKey(
+        Agent,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="freezes",
+        db_comment="The agent that is frozen, where it is one.",
+    )
+    role = models.CharField(
+        max_length=ROLE_LENGTH,
+        null=True,
+        db_comment="The role that is frozen, where it is one.",
+    )
+    reason = models.TextField(db_comment="Why, in words.")
+    frozen_by = models.CharField(max_length=254, db_comment="Who froze it, as kind:name.")
+    status = FSMField(
+        choices=Status,
+        default=Status.ACTIVE,
+        protected=True,
+        db_comment="active, or lifted (at updated_at).",
+    )
+
+    objects = FreezeQuerySet.as_manager()
+
+    class Meta:
+        db_table = "freezes"
+        db_table_comment = "Stops of an agent, a role or everything: from created_at until lifted."
+        ordering = ("-created_at", "-id")
+        default_permissions = ()
+        permissions = (("freeze", "Can freeze and thaw agents, roles or everything"),)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(scope="agent", agent__isnull=False, role__isnull=True)
+                | models.Q(scope="role", agent__isnull=True, role__isnull=False)
+                | models.Q(scope="everything", agent__isnull=True, role__isnull=True),
+                name="freezes_have_one_target",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=["active", "lifted"]), name="freezes_known_status"
+            ),
+            models.CheckConstraint(condition=~models.Q(reason=""), name="freezes_have_a_reason"),
+            # Two people who freeze the same at once.
+            models.UniqueConstraint(
+                fields=["scope", "agent", "role"],
+                condition=models.Q(status="active"),
+                nulls_distinct=False,
+                name="freezes_once",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.target
+
+    @property
+    def target(self) -> str:
+        """What is frozen, to begin a sentence."""
+        if self.agent is not None:
+            return f"Agent {self.agent.name}"
+        return f"Role {self.role}" if self.role else "Everything"
+
+    def covers(self, task: "Task") -> bool:
+        """Whether it covers ``task``, as freezes_covering() says."""
+        return (
+            self.scope == self.Scope.EVERYTHING
+            or (self.agent_id is not None and self.agent_id in (task.agent_id, task.claimed_by_id))
+            or (self.role is not None and self.role in (task.from_role, task.to_role))
+        )
+
+    @recorded_as(EventType.FREEZE_LIFTED)
+    @transition(field=status, source=Status.ACTIVE, target=Status.LIFTED)
+    def lift(self) -> None: ...
+
 
 class TaskRevision(models.Model):
     """A payload that a task had before a revision; earlier votes refer to it."""
@@ -575,10 +816,13 @@ class TaskRevision(models.Model):
     number = models.PositiveIntegerField(db_comment="Which revision of the task.")
     payload = models.TextField(db_comment="The RFC 8785 text of what was asked.")
     payload_digest = models.GeneratedField(
-        expression=models.Func(models.F("payload"), function="audit_sha256"),
+        expression=_digest_of("erased_digest", "erased_digest"),
         output_field=models.CharField(max_length=64),
         db_persist=True,
-        db_comment="SHA-256 of payload.",
+        db_comment="SHA-256 of payload. Stays when the payload is erased.",
+    )
+    erased_digest = models.CharField(
+        max_length=64, null=True, db_comment="SHA-256 of the payload that was erased."
     )
     edited_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -602,7 +846,9 @@ class TaskRevision(models.Model):
         return f"revision {self.number} of {self.task_id}"
 
     @property
-    def read(self) -> dict[str, Any]:
-        """The payload, parsed from the text whose digest people voted on."""
+    def read(self) -> dict[str, Any] | None:
+        """The payload, parsed from the text whose digest people voted on; None if it is erased."""
+        if self.erased_digest is not None:
+            return None
         payload: dict[str, Any] = json.loads(self.payload)
         return payload

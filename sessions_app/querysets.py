@@ -14,7 +14,7 @@ from audit_app.querysets import FEW, SubjectQuerySet, related_manager, there_is
 from sessions_app.gate import approval_gate
 
 if TYPE_CHECKING:
-    from sessions_app.models import Agent, AgentSession, Task  # noqa: F401  # forward references
+    from sessions_app.models import Agent, AgentSession, Freeze, Task  # noqa: F401  # forward references
 
 
 MANY_FOR = 60
@@ -29,6 +29,22 @@ class AgentQuerySet(SubjectQuerySet["Agent"]):
         if actor.is_agent:
             return self.filter(pk=actor.id)
         return self.filter(owner_id=actor.id)
+
+
+class FreezeQuerySet(SubjectQuerySet["Freeze"]):
+    def visible_to(self, actor: Actor) -> Self:
+        """Auditors see them. Reviewers are told of those that concern them, and agents when they
+        claim."""
+        return self if actor.auditor else self.none()
+
+    def concerning(self, actor: Actor) -> Self:
+        """Those that a reviewer is told of at their inbox: of everything and of their roles."""
+        theirs = Q(scope="everything") | Q(role__in=actor.roles)
+        return self if actor.auditor else self.filter(theirs)
+
+    def active(self) -> Self:
+        """Those that are not lifted, newest first."""
+        return self.filter(status="active").select_related("agent").order_by("-created_at")
 
 
 class SessionQuerySet(SubjectQuerySet["AgentSession"]):

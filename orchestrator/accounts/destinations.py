@@ -2,6 +2,7 @@
 
 from urllib.parse import urlencode, urlsplit
 
+from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, QueryDict
 from django.urls import reverse
@@ -13,6 +14,14 @@ def get_destination(request: HttpRequest) -> str:
     return _choose(
         request.POST.get(REDIRECT_FIELD_NAME) or request.GET.get(REDIRECT_FIELD_NAME, "")
     )
+
+
+def find_local_page(request: HttpRequest) -> str:
+    """This page at localhost, if it was asked for at 127.0.0.1, where no passkey works; else ""."""
+    host, _, port = request.get_host().partition(":")
+    origin = f"http://localhost:{port}"
+    there = host == "127.0.0.1" and origin in settings.PASSKEY_ORIGINS
+    return origin + request.get_full_path() if there else ""
 
 
 def get_page_behind(path: str) -> str:

@@ -16,17 +16,20 @@ def log_in(
     *,
     backend: str,
     destination: str,
+    device: str = "",
     issuer_login: dict[str, str] | None = None,
 ) -> HttpResponse:
     """Sign ``user`` in, or keep the login pending until they have given a second factor.
 
-    ``issuer_login``: see ``sessions.start``.
+    ``device`` and ``issuer_login``: see ``sessions.start``.
     """
     if _needs_second_factor(request, user, assurance):
         pending = sessions.PendingLogin(user, assurance, backend, destination, issuer_login)
         sessions.set_pending(request, pending)
-        return redirect("signin:code" if two_factor.is_enrolled(user) else "signin:second_factor")
-    sessions.start(request, user, assurance, backend=backend, issuer_login=issuer_login)
+        return redirect("signin:code" if two_factor.has_any(user) else "signin:second_factor")
+    sessions.start(
+        request, user, assurance, backend=backend, device=device, issuer_login=issuer_login
+    )
     return redirect(destination)
 
 
@@ -37,7 +40,7 @@ def _needs_second_factor(request: HttpRequest, user: User, assurance: Assurance)
     if settings.REQUIRE_SECOND_FACTOR == "always":
         return True
     # The issuer has its own rules for second factors; only a password needs our code.
-    return assurance.authenticated_by == "password" and two_factor.is_enrolled(user)
+    return assurance.authenticated_by == "password" and two_factor.has_any(user)
 
 
 def _has_given_second_factor(request: HttpRequest, user: User) -> bool:

@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django_otp.models import Device
 
+from approvals_app.models import Passkey
 from audit_app.base.actors import Assurance
 from orchestrator.accounts.store import ISSUER_LOGIN
 
@@ -25,6 +26,9 @@ PROOF = "signin_proof"
 PENDING = "signin_aside"
 ISSUER = "issuer"
 """Stands for a device's id where the issuer asked for the second factor."""
+
+PASSKEY = "passkey/"
+"""Begins the device's id where it is a passkey, whose id follows."""
 
 PENDING_AGE = timedelta(minutes=10)
 """How long a person has to give the second factor."""
@@ -126,6 +130,9 @@ def authenticate_session(request: HttpRequest, user: User | AnonymousUser) -> Us
     has_second_factor = _is_second_factor_valid(user, proof.get("device", ""))
     if settings.REQUIRE_SECOND_FACTOR == "always" and not has_second_factor:
         return AnonymousUser()
+    # Whoever found a device must not stay signed in once its passkey is removed.
+    if proof["by"] == "passkey" and not has_second_factor:
+        return AnonymousUser()
     assurance = Assurance(proof["by"], _parse(proof["at"]))
     user.assurance = replace(assurance, second_factor=has_second_factor)  # type: ignore[attr-defined]
     return user
@@ -160,6 +167,9 @@ def _is_second_factor_valid(user: Any, device: str) -> bool:
     """Whether the second factor of this session still counts."""
     if device == ISSUER:
         return True
+    if device.startswith(PASSKEY):
+        own = Passkey.objects.active().filter(user_id=user.pk)
+        return own.filter(pk=device.removeprefix(PASSKEY)).exists()
     # A device may have been removed since, by its owner or by an administrator.
     stored = Device.from_persistent_id(device) if device else None
     return stored is not None and stored.user_id == user.pk and stored.confirmed

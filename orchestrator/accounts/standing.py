@@ -1,14 +1,19 @@
-"""Reads a session's person, their groups and their permissions in one query."""
+"""Reads a session's person, their groups, permissions and time zone in one query."""
 
 from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
+from django.db.models import F
 
 from audit_app.base.actors import with_standing
 from audit_app.base.prepared import Prepared
 
-_standing: Prepared[User] = Prepared(lambda pk: with_standing(User.objects.filter(pk=pk)))
+_standing: Prepared[User] = Prepared(
+    lambda pk: with_standing(User.objects.filter(pk=pk)).annotate(
+        time_zone=F("notice_settings__time_zone")
+    )
+)
 
 
 class StandingBackend(ModelBackend):

@@ -26,6 +26,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from django_otp.util import random_hex
 from qrcode.image.svg import SvgPathImage
 
+from approvals_app.decisions import passkeys
 from orchestrator.accounts.lockout import CLOCK_SKEW
 
 log = structlog.get_logger("orchestrator.accounts")
@@ -58,6 +59,11 @@ class AlreadyEnrolled(Exception):
 def is_enrolled(user: User) -> bool:
     """Whether ``user`` has set up an authenticator."""
     return bool(TOTPDevice.objects.filter(user=user, confirmed=True).exists())
+
+
+def has_any(user: User) -> bool:
+    """Whether ``user`` has an authenticator or a passkey, and a password alone does not do."""
+    return is_enrolled(user) or passkeys.has_active(user.pk)
 
 
 def count_recovery_codes(user: User) -> int:

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import path
 
-from orchestrator.accounts import sso, views
+from orchestrator.accounts import passkeys, sso, views
 
 app_name = "signin"
 urlpatterns = [
@@ -16,6 +16,12 @@ urlpatterns = [
         admin.site.admin_view(views.PasswordChange.as_view()),
         name="password_change",
     ),
+    path("login/passkey/", passkeys.SignIn.as_view(), name="passkey_sign_in"),
+    path("code/passkey/", passkeys.SecondFactor.as_view(), name="passkey_second_factor"),
+    path("reauthenticate/passkey/", passkeys.Reauthenticate.as_view(), name="passkey_again"),
+    path("passkeys/", passkeys.Passkeys.as_view(), name="passkeys"),
+    path("passkeys/new/", passkeys.CreationOptions.as_view(), name="passkey_creation"),
+    path("passkeys/use/", passkeys.RequestOptions.as_view(), name="passkey_request"),
     path("prove/", views.Prove.as_view(), name="prove"),
     path("reauthenticate/", views.Reauthenticate.as_view(), name="reauthenticate"),
     path("single-sign-on/", sso.Start.as_view(), name="start"),

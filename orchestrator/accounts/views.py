@@ -21,10 +21,16 @@ from django.views.decorators.debug import sensitive_post_parameters
 from unfold.forms import AdminOwnPasswordChangeForm
 
 from approvals_app.decisions import eligibility
+from approvals_app.decisions.passkeys import has_active
 from approvals_app.errors import ReauthenticationRequired, SecondFactorRequired
 from audit_app.base.actors import Actor, Assurance
 from orchestrator.accounts import login, passwords, sessions, sso, two_factor
-from orchestrator.accounts.destinations import get_destination, get_page_behind, url_with_next
+from orchestrator.accounts.destinations import (
+    find_local_page,
+    get_destination,
+    get_page_behind,
+    url_with_next,
+)
 from orchestrator.accounts.forms import CodeForm, PasswordForm, SignInForm
 from orchestrator.accounts.issuer import find_outage
 
@@ -43,7 +49,11 @@ REMOVED = "Second factor removed. You can set up another."
 
 def account_links(request: HttpRequest) -> list[dict[str, Any]]:
     """The links of a person's account menu (UNFOLD["ACCOUNT"]["navigation"])."""
-    links = [{"title": "Second factor", "link": reverse("signin:second_factor")}]
+    links = [
+        {"title": "Notifications", "link": reverse("pages:notifications")},
+        {"title": "Passkeys", "link": reverse("signin:passkeys")},
+        {"title": "Second factor", "link": reverse("signin:second_factor")},
+    ]
     if request.user.is_authenticated and request.user.has_usable_password():
         links.append({"title": "Change password", "link": reverse("admin:password_change")})
     return links
@@ -56,6 +66,8 @@ class SignIn(LoginView):
     authentication_form = SignInForm
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if url := find_local_page(request):
+            return redirect(url)
         if request.user.is_authenticated and request.user.is_staff:
             return redirect(get_destination(request))
         return super().get(request, *args, **kwargs)
@@ -78,6 +90,7 @@ class SignIn(LoginView):
             "title": "Log in",
             "destination": path,
             "passwords": passwords.are_accepted(),
+            "passkeys": passwords.are_accepted() and bool(settings.PASSKEY_ORIGINS),
         }
         if settings.SINGLE_SIGN_ON:
             context["single_sign_on"] = url_with_next("signin:start", path)
@@ -153,6 +166,15 @@ class PersonView(View):
             self.request, f"signin/{name}.html", {**frame, **defaults, **context}, status=status
         )
 
+    def is_recently_authenticated(self) -> bool:
+        """Whether the person authenticated a short time ago."""
+        # A browser left open must not be enough to add somebody else's telephone or passkey.
+        if self.pending:
+            return True
+        age = settings.REAUTHENTICATE_AFTER or MAX_AGE_TO_ENROL
+        at = self.request.user.assurance.authenticated_at  # type: ignore[union-attr]
+        return at is not None and timezone.now() - at <= age
+
     def complete_second_factor(self, device: str) -> None:
         """Record a right code of ``device``; a pending login becomes a session."""
         if self.pending:
@@ -172,7 +194,7 @@ class Code(PersonView):
     """Asks for the second factor."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        if not two_factor.is_enrolled(self.person):
+        if not two_factor.has_any(self.person):
             return redirect(url_with_next("signin:second_factor", self.destination))
         return self._render(CodeForm())
 
@@ -192,17 +214,25 @@ class Code(PersonView):
         return redirect(path)
 
     def _render(self, form: Form, *, status: int = 200) -> HttpResponse:
-        return self.page("code", form=form, status=status)
+        return self.page(
+            "code",
+            form=form,
+            enrolled=two_factor.is_enrolled(self.person),
+            passkeys=bool(settings.PASSKEY_ORIGINS) and has_active(self.person.pk),
+            status=status,
+        )
 
 
 class SecondFactor(PersonView):
     """Set up an authenticator, renew the recovery codes, or remove both."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
+        if self.pending and two_factor.has_any(self.person):
+            # A pending login may use the authenticator or passkey but not replace or add one.
+            return redirect("signin:code")
         if two_factor.is_enrolled(self.person):
-            # A pending login may use the authenticator but not replace it.
-            return redirect("signin:code") if self.pending else self._render_manage(CodeForm())
-        if not self._is_recently_authenticated():
+            return self._render_manage(CodeForm())
+        if not self.is_recently_authenticated():
             here = url_with_next("signin:second_factor", self.destination)
             return redirect(url_with_next("signin:reauthenticate", here))
         if NEW_SECRET not in request.session:
@@ -212,10 +242,10 @@ class SecondFactor(PersonView):
     def post(self, request: HttpRequest) -> HttpResponse:
         form = CodeForm(request.POST)
         enrolled = two_factor.is_enrolled(self.person)
-        if enrolled and self.pending:
+        if self.pending and two_factor.has_any(self.person):
             return redirect("signin:code")
         if not enrolled and (
-            not self._is_recently_authenticated() or NEW_SECRET not in request.session
+            not self.is_recently_authenticated() or NEW_SECRET not in request.session
         ):
             return redirect(url_with_next("signin:second_factor", self.destination))
         again = self._render_manage if enrolled else self._render_enrol
@@ -249,15 +279,6 @@ class SecondFactor(PersonView):
         sessions.drop_second_factor(request)
         messages.success(request, REMOVED)
         return redirect("signin:second_factor")
-
-    def _is_recently_authenticated(self) -> bool:
-        """Whether the person authenticated a short time ago."""
-        # A browser left open must not be enough to add somebody else's telephone.
-        if self.pending:
-            return True
-        age = settings.REAUTHENTICATE_AFTER or MAX_AGE_TO_ENROL
-        at = self.request.user.assurance.authenticated_at  # type: ignore[union-attr]
-        return at is not None and timezone.now() - at <= age
 
     def _render_enrol(self, form: Form, *, status: int = 200) -> HttpResponse:
         secret = self.request.session[NEW_SECRET]
@@ -325,6 +346,7 @@ class Reauthenticate(SignedInView):
         return login.log_in(request, user, proof, backend=user.backend, destination=path)
 
     def _by_issuer(self) -> bool:
+        """Whether the session began at the issuer, which then proves who the person is."""
         return self.request.session.get(auth.BACKEND_SESSION_KEY) == sso.BACKEND
 
     def _render(self, form: Form, *, status: int = 200) -> HttpResponse:
@@ -333,6 +355,7 @@ class Reauthenticate(SignedInView):
             "reauthenticate",
             form=form,
             single_sign_on=link if self._by_issuer() else "",
+            passkeys=bool(settings.PASSKEY_ORIGINS) and has_active(self.person.pk),
             status=status,
         )
 

@@ -3,15 +3,11 @@
 import re
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 from uuid import uuid4
 
-import anyio
-import anyio.to_thread
 import mcp_types as types
-import orjson
-from mcp.server import Server, ServerRequestContext
+from mcp.server import Server
 from mcp.shared.exceptions import MCPError
 from rest_framework.exceptions import APIException
 
@@ -19,15 +15,22 @@ from audit_app.base import tracing
 from audit_app.live.long_poll import waiter_limits
 from audit_app.live.subscriptions import subscriptions
 from orchestrator import __version__
-from orchestrator.mcp import schemas
+from orchestrator.mcp import schemas, tasks
+from orchestrator.mcp.decisions import (
+    Decisions,
+    as_result,
+    build_handle,
+    describe_decision,
+    in_thread,
+    list_awaited_roles,
+    waits,
+)
 from orchestrator.mcp.messages import get_refusal
 from orchestrator.mcp.rest import Refused, Rest
+from orchestrator.mcp.tasks import Context
 from sessions_app.models import Task
 
-P = ParamSpec("P")
-R = TypeVar("R")
 Json = dict[str, Any]
-Context = ServerRequestContext[Any, Any]
 ReportProgress = Callable[[float, float, str], Awaitable[None]]
 
 PROGRESS_SECONDS = 2
@@ -45,12 +48,12 @@ async def send_task(rest: Rest, given: Json, report_progress: ReportProgress) ->
     """Ask a role to do something. People may have to approve it first: then its status is
     awaiting_approval, and eligible is how many people may decide now; at 0, tell your user that
     nobody can. With an idempotency_key, a repetition gets the same task."""
-    return await _in_thread(rest.post, "/tasks/route", given, _pop_headers(given))
+    return await in_thread(rest.post, "/tasks/route", given, _pop_headers(given))
 
 
 async def request_approval(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
     """Ask one more group of people about a task that waits for approval already."""
-    return await _in_thread(rest.post, "/approvals", given, {})
+    return await in_thread(rest.post, "/approvals", given, {})
 
 
 async def notify(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
@@ -61,18 +64,18 @@ async def notify(rest: Rest, given: Json, report_progress: ReportProgress) -> Js
         "data": {"priority": given["priority"]} if "priority" in given else {},
     }
     body = {"target": given["target"], "task": task}
-    return await _in_thread(rest.post, "/tasks/route", body, _pop_headers(given))
+    return await in_thread(rest.post, "/tasks/route", body, _pop_headers(given))
 
 
 async def fetch_status(rest: Rest, given: Json, report_progress: ReportProgress) -> Json:
     """The state of a task, or of a session with its tasks (one per idempotency key, the newest
     100), and all their approvals."""
     if "task_id" in given:
-        task = await _in_thread(rest.get, f"/tasks/{given['task_id']}")
+        task = await in_thread(rest.get, f"/tasks/{given['task_id']}")
         return _status(task["status"], None, [task], 1)
     path = f"/sessions/{given['session_id']}"
-    session = await _in_thread(rest.get, path)
-    page = await _in_thread(rest.get, f"{path}/tasks", page_size=MAX_TASKS)
+    session = await in_thread(rest.get, path)
+    page = await in_thread(rest.get, f"{path}/tasks", page_size=MAX_TASKS)
     return _status(session["state"], session, page["tasks"], page["total"])
 
 
@@ -81,20 +84,16 @@ async def wait_for_decision(rest: Rest, given: Json, report_progress: ReportProg
     at most 300) are over: then decided is false, and the call can be repeated."""
     task_id, seconds = given["task_id"], given.get("timeout_seconds", schemas.DEFAULT_WAIT)
     position = subscriptions.position()  # before reading the task, so that no decision is missed
-    task = await _in_thread(rest.get, f"/tasks/{task_id}")
+    task = await in_thread(rest.get, f"/tasks/{task_id}")
     # Without room for another waiter, the answer comes at once, as with Prefer: wait.
-    if _waits(task) and waiter_limits.acquire(rest.caller):
+    if seconds and waits(task) and waiter_limits.acquire(rest.caller):
         try:
             await _wait_until_decided(rest, task, seconds, position, report_progress)
         finally:
             waiter_limits.release(rest.caller)
         # Read again, because the caller may have lost the right to see it.
-        task = await _in_thread(rest.get, f"/tasks/{task_id}")
-    return {
-        "decided": task["status"] != Task.Status.AWAITING_APPROVAL,
-        "changes_requested": _changes_requested(task),
-        "task": task,
-    }
+        task = await in_thread(rest.get, f"/tasks/{task_id}")
+    return describe_decision(task)
 
 
 TOOLS = {
@@ -102,17 +101,23 @@ TOOLS = {
     for tool in (send_task, request_approval, notify, fetch_status, wait_for_decision)
 }
 READ_ONLY = {"fetch_status", "wait_for_decision"}
+WAITING = {"send_task", "wait_for_decision"}
+"""Answered with a handle where the client speaks the Tasks extension and people have to decide."""
 
 
 def build_server(*, default: Rest | None = None) -> Server[Any]:
     """Build the server. The caller is ``rest`` in the HTTP request's scope, else ``default``."""
 
-    async def call(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-        rest = ctx.request.scope["rest"] if ctx.request else default
+    def find_rest(ctx: Context) -> Rest:
+        rest: Rest | None = ctx.request.scope["rest"] if ctx.request else default
         assert rest is not None
-        return await _call_tool(rest, ctx, params)
+        tracing.current.set(rest.trace_id or uuid4())
+        return rest
 
-    return Server(
+    async def call(ctx: Context, params: types.CallToolRequestParams) -> Any:
+        return await _call_tool(find_rest(ctx), ctx, params)
+
+    server: Server[Any] = Server(
         "orchestrator",
         version=__version__,
         title="Orchestrator",
@@ -121,12 +126,14 @@ def build_server(*, default: Rest | None = None) -> Server[Any]:
         on_call_tool=call,
         get_tool_input_schema=schemas.input_schema,
     )
+    tasks.offer_tasks(server, Decisions(find_rest))
+    return server
 
 
 async def _list_tools(
     ctx: Context, params: types.PaginatedRequestParams | None
 ) -> types.ListToolsResult:
-    return types.ListToolsResult(tools=await _in_thread(_descriptions))
+    return types.ListToolsResult(tools=await in_thread(_descriptions))
 
 
 def _descriptions() -> list[types.Tool]:
@@ -150,27 +157,51 @@ def _descriptions() -> list[types.Tool]:
 
 async def _call_tool(
     rest: Rest, ctx: Context, params: types.CallToolRequestParams
-) -> types.CallToolResult:
-    tracing.current.set(rest.trace_id or uuid4())
-    tool = TOOLS.get(params.name)
-    if tool is None:
+) -> types.CallToolResult | Json:
+    if params.name not in TOOLS:
         names = ", ".join(TOOLS)
         raise MCPError(types.INVALID_PARAMS, f"There is no such tool; there are {names}.")
     try:
         if refusal := get_refusal(ctx.params):
             raise refusal
-        given = await _in_thread(_check_arguments, params.name, params.arguments or {})
-        result = await tool(rest, given, ctx.session.report_progress)
+        given = await in_thread(_check_arguments, params.name, params.arguments or {})
+        if tasks.are_offered(ctx) and params.name in WAITING:
+            return await _call_waiting_tool(rest, ctx, params.name, given)
+        result = await TOOLS[params.name](rest, given, ctx.session.report_progress)
     except APIException as error:
-        return _result(Refused.from_error(error).problem, is_error=True)
+        return as_result(Refused.from_error(error).problem, is_error=True)
     except Refused as refused:
-        problem = _result(_rename_headers(refused.problem), is_error=True)
+        problem = as_result(_rename_headers(refused.problem), is_error=True)
         if refused.answered_at:
             # The structured content stays the same; a model does not see headers.
             note = f"This is the answer of {refused.answered_at}: the call was not run again."
             problem.content.append(types.TextContent(type="text", text=note))
         return problem
-    return _result(result)
+    return as_result(result)
+
+
+async def _call_waiting_tool(
+    rest: Rest, ctx: Context, name: str, given: Json
+) -> types.CallToolResult | Json:
+    """Call a tool, and answer with a handle as long as people have to decide."""
+    if name == "wait_for_decision":
+        given = {**given, "timeout_seconds": 0}  # the client waits, for as long as it likes
+    result = await TOOLS[name](rest, given, ctx.session.report_progress)
+    task = result.get("task") or await _read_awaiting(rest, result)
+    if task is None or not waits(task):
+        return as_result(result)
+    note = "Nobody can decide now." if result.get("eligible") == 0 else ""
+    return build_handle(name, task, note=note).as_handle()
+
+
+async def _read_awaiting(rest: Rest, routed: Json) -> Json | None:
+    """The task that was routed, if people have to approve it."""
+    if routed["status"] != Task.Status.AWAITING_APPROVAL:
+        return None
+    try:
+        return await in_thread(rest.get, f"/tasks/{routed['task_id']}")
+    except Refused:
+        return None  # it is routed all the same, and the client must learn its id
 
 
 def _check_arguments(tool: str, arguments: Json) -> Json:
@@ -178,11 +209,6 @@ def _check_arguments(tool: str, arguments: Json) -> Json:
     # Not the validated values: the API must receive exactly what the caller sent.
     schemas.ARGUMENTS[tool](data=arguments).is_valid(raise_exception=True)
     return {name: value for name, value in arguments.items() if value is not None}
-
-
-def _result(content: Json, *, is_error: bool = False) -> types.CallToolResult:
-    text = types.TextContent(type="text", text=orjson.dumps(content).decode())
-    return types.CallToolResult(content=[text], structured_content=content, is_error=is_error)
 
 
 def _rename_headers(problem: Json) -> Json:
@@ -213,45 +239,19 @@ def _status(state: str, session: Json | None, tasks: list[Json], total: int) -> 
     }
 
 
-def _waits(task: Json) -> bool:
-    return bool(task["status"] == Task.Status.AWAITING_APPROVAL and not _changes_requested(task))
-
-
-def _pending(task: Json) -> list[Json]:
-    return [
-        approval
-        for approval in task["approvals"]
-        if approval["status"] == "pending" and approval["revision"] == task["revision"]
-    ]
-
-
-def _changes_requested(task: Json) -> bool:
-    return any(
-        vote["choice"] == "changes" for approval in _pending(task) for vote in approval["votes"]
-    )
-
-
-def _list_awaited_roles(task: Json) -> str:
-    return ", ".join(sorted({approval["approver_role"] for approval in _pending(task)}))
-
-
 async def _wait_until_decided(
     rest: Rest, task: Json, seconds: float, position: int, report_progress: ReportProgress
 ) -> None:
     """Return when ``task`` waits for nobody any more, or after ``seconds``."""
     began = time.monotonic()
-    while _waits(task) and not subscriptions.closing:
+    while waits(task) and not subscriptions.closing:
         passed = time.monotonic() - began
         if passed >= seconds:
             return
         # Clients may extend their timeouts on progress; a silent wait would be given up.
-        await report_progress(passed, seconds, f"Waiting for {_list_awaited_roles(task)}.")
+        await report_progress(passed, seconds, f"Waiting for {list_awaited_roles(task)}.")
         about = [task["task_id"], *(approval["approval_id"] for approval in task["approvals"])]
         pause = min(PROGRESS_SECONDS, seconds - passed)
         if await subscriptions.wait_for(about, since=position, timeout=pause):
             position = subscriptions.position()
-            task = await _in_thread(rest.get, f"/tasks/{task['task_id']}")
-
-
-async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))
+            task = await in_thread(rest.get, f"/tasks/{task['task_id']}")

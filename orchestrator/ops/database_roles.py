@@ -24,6 +24,14 @@ TIMEOUTS = {
 DEFAULT_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
 RESTRICTED = {
     "audit_events": ("SELECT", "INSERT (entry)"),
+    "audit_checkpoints": ("SELECT", "INSERT"),
+    "audit_log_epochs": ("SELECT", "INSERT"),
+    "audit_log_leaves": (
+        "SELECT",
+        "INSERT",
+        "UPDATE (positions, epoch, last_xid, last_position)",
+    ),
+    "audit_log_tiles": ("SELECT", "INSERT", "UPDATE (hashes)"),
     "agents": ("SELECT", "INSERT", "UPDATE"),
     "agent_keys": ("SELECT", "INSERT", "UPDATE"),
     "django_migrations": ("SELECT",),
@@ -32,7 +40,7 @@ RESTRICTED = {
     "auth_permission": ("SELECT",),
 }
 """Tables with fewer privileges; all others get DEFAULT_PRIVILEGES. Of an event the application
-writes only the text: PostgreSQL sets its position and its transaction."""
+writes only the text: PostgreSQL sets its position and its transaction. Tiles of the log grow."""
 
 RELATIONS = """
     SELECT c.relname, c.relkind::text, pg_get_userbyid(c.relowner)

@@ -7,6 +7,8 @@ which server/gunicorn.py sets, so any process can answer for all.
 import hmac
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +28,10 @@ from prometheus_client.registry import Collector
 
 from orchestrator import __version__
 from orchestrator.web.circuit_breaker import availability
+from sessions_app.models import Freeze
+
+READ_EVERY = 5.0
+"""Seconds for which a process repeats what it read: a scrape counts all that waits."""
 
 AGES = ("5m", "1h", "1d", "older")
 WAITING = """
@@ -67,6 +73,10 @@ CONSUMERS = """
 """
 
 
+FREEZES = """
+    SELECT scope, count(*) FROM freezes WHERE status = 'active' GROUP BY scope
+"""
+
 # A job that was never tried again has no time of its own, so its event tells since when it waits.
 JOBS = """
     SELECT queue_name, number, extract(epoch FROM clock_timestamp() - least(scheduled_at, (
@@ -82,20 +92,37 @@ JOBS = """
 
 
 class DatabaseCollector(Collector):
-    """Metrics read from the database at each scrape."""
+    """Metrics read from the database, by each process at most once in READ_EVERY. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Read again at the next scrape."""
+        self._read_at, self._known = float("-inf"), list[Metric]()
+
+    def _read(self) -> list[Metric]:
+        # Scrapes that come together wait for one reading: each would count the same rows.
+        with self._lock:
+            if time.monotonic() - self._read_at >= READ_EVERY:
+                self._known = [
+                    *_collect_waiting(),
+                    *_collect_runs(),
+                    *_collect_webhooks(),
+                    *_collect_consumers(),
+                    *_collect_jobs(),
+                    *_collect_freezes(),
+                ]
+                self._read_at = time.monotonic()
+            return self._known
 
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("orchestrator_database_up", "Whether the database answers.")
         metrics: list[Metric] = []
         try:
             if not availability.away:
-                metrics = [
-                    *_collect_waiting(),
-                    *_collect_runs(),
-                    *_collect_webhooks(),
-                    *_collect_consumers(),
-                    *_collect_jobs(),
-                ]
+                metrics = self._read()
         # A scrape during an outage still gets the counters, and orchestrator_database_up 0.
         except (DatabaseError, InterfaceError) as error:
             availability.suspect(error)
@@ -199,6 +226,16 @@ def _collect_jobs() -> Iterator[Metric]:
     yield from (waiting, oldest)
 
 
+def _collect_freezes() -> Iterator[Metric]:
+    frozen = GaugeMetricFamily(
+        "orchestrator_freezes_active", "Freezes that are not lifted.", labels=["scope"]
+    )
+    active = dict(_rows(FREEZES))
+    for scope in Freeze.Scope.values:
+        frozen.add_metric([scope], active.get(scope, 0))
+    yield frozen
+
+
 def _rows(statement: str) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement)
@@ -232,5 +269,6 @@ def _process_registry() -> CollectorRegistry:
     return registry
 
 
+database_metrics = DatabaseCollector()
 _database_registry = CollectorRegistry()
-_database_registry.register(DatabaseCollector())
+_database_registry.register(database_metrics)

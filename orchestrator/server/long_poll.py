@@ -351,6 +351,8 @@ def _choose_executor(environ: dict[str, Any]) -> ThreadPoolExecutor:
 
 
 def _may_long_poll(scope: MutableMapping[str, Any]) -> bool:
+    if scope["path"].startswith("/hooks/"):
+        return True
     if scope["method"] != "GET":
         return False
     return scope["path"] == "/events" or any(name == b"prefer" for name, _ in scope["headers"])

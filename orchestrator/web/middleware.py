@@ -33,6 +33,8 @@ WITHOUT_DATABASE = (
     "/.well-known/",
 )
 """What is answered without the database."""
+PROBES = ("/health", "/status", "/metrics")
+"""What kubelets and Prometheus ask for by the address of a process."""
 REQUESTS = Histogram(
     "orchestrator_request_seconds",
     "Requests by method, route and status. What was held by Prefer: wait takes long by design.",
@@ -163,6 +165,9 @@ class AdmissionMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if BODY_TIMEOUT_KEY in request.META:
             return problems.body_timeout()
+        if request.path in PROBES:
+            # No answer there depends on the host, and ALLOWED_HOSTS can't know the addresses.
+            request.META["HTTP_HOST"] = settings.ALLOWED_HOSTS[0].lstrip(".")
         needs_database = not request.path.startswith(WITHOUT_DATABASE)
         if needs_database and availability.away:
             return problems.unavailable(request)

@@ -164,9 +164,8 @@ def _of_ours(error: errors.OrchestratorError) -> HttpResponse:
     members = dict(error.data)
     if field := members.pop("field", None):
         members["errors"] = [{"field": field, "detail": str(error), "code": error.code}]
-    headers = (
-        {"Retry-After": "1"} if isinstance(error, errors.Busy | errors.RequestInProgress) else None
-    )
+    passing = errors.Busy | errors.NotSealedYet | errors.RequestInProgress
+    headers = {"Retry-After": "1"} if isinstance(error, passing) else None
     return problem(status, str(error), code=error.code, headers=headers, **members)
 
 
@@ -253,7 +252,7 @@ def unavailable(request: HttpRequest, error: Exception | None = None) -> HttpRes
     if is_pool_full(error):
         return _as_page(request, refuse_overload(), "Overloaded", OVERLOADED)
     answer = (response_to(error) if error else None) or database_away()
-    return _as_page(request, answer, "The database is away", DATABASE_AWAY)
+    return _as_page(request, answer, "Database unavailable", DATABASE_AWAY)
 
 
 def too_many_requests(request: HttpRequest, seconds: int) -> HttpResponse:
@@ -265,9 +264,11 @@ def too_many_requests(request: HttpRequest, seconds: int) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     sentence = (
-        "Nothing was decided or saved: you signed in again since you opened the form, or it is too "
-        "old. Open the page again; what you wrote about a request is still there."
+        "Nothing was decided or saved. Open the page again; what you wrote about a request is "
+        "still there."
     )
     answer = problem(403, reason, code="csrf_failed")
     # By a link: reloading this answer would send the old form again.
-    return _as_page(request, answer, "Not sent", sentence, again=request.get_full_path())
+    return _as_page(
+        request, answer, "Your session expired", sentence, again=request.get_full_path()
+    )

@@ -102,6 +102,8 @@ def _problems_of(method: str, operation: dict[str, Any]) -> tuple[str, ...]:
         return ("400",)  # open to all, /health and /status can refuse only a bad trace id
     if operation["operationId"] in ("event_list", "event_stream"):
         return (*READ_PROBLEMS, "410")
+    if operation["operationId"] in ("event_proof", "task_receipt", "approval_receipt"):
+        return (*READ_PROBLEMS, "409")
     return READ_PROBLEMS if method == "get" else WRITE_PROBLEMS
 
 

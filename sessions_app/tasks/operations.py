@@ -16,6 +16,7 @@ from sessions_app.errors import (
     NotRouter,
     TaskTaken,
 )
+from sessions_app.freezes import has_passed
 from sessions_app.gate import approval_gate
 from sessions_app.models import Task
 from sessions_app.operations import _holds, _open_session_of
@@ -51,7 +52,7 @@ def claim(task_id: UUID, *, by: Actor, lease: timedelta, session_id: UUID | None
     claims, the second waits for the row and then gets TaskTaken, or AlreadyClaimed where the first
     is the same agent's. A notification can't be claimed, only acknowledged, since nobody was asked
     about it. What humans approved is executed once: the first claim uses their approval up, and
-    only the agent that made it can claim again. Raises NotFound, RoleNotHeld, TaskTaken,
+    only the agent that made it can claim again. Raises Frozen, NotFound, RoleNotHeld, TaskTaken,
     AlreadyClaimed, ApprovalConsumed, ApprovalLapsed, InvalidTransition, UnknownSession,
     SessionClosed.
     """
@@ -65,7 +66,8 @@ def claim(task_id: UUID, *, by: Actor, lease: timedelta, session_id: UUID | None
     session = _open_session_of(by, session_id) if session_id else None
     now = clock()
     if task.status == Task.Status.CLAIMED:
-        if (end := _lease_end(task)) > now:
+        end = _lease_end(task)
+        if end > now or not has_passed(end, task, task.claimed_by_id):
             if task.claimed_by_id == agent:
                 raise AlreadyClaimed(task, lease_expires_at=end.isoformat())
             raise TaskTaken(task)
@@ -145,7 +147,8 @@ def _may_be_used(task: Task, agent: UUID, now: datetime) -> None:
         return
     if task.consumed_by_id not in (None, agent):
         raise ApprovalConsumed(task)
-    if task.approved_until <= now:
+    # While it stands still, the trigger of freezes refuses the claim.
+    if task.approved_until <= now and has_passed(task.approved_until, task, agent):
         raise ApprovalLapsed(task, approved_until=task.approved_until.isoformat())
 
 

@@ -46,10 +46,12 @@ def revise(
         decision=decision,
         **changes,
     )
+    # The event that decides says on what: whoever checks a receipt's proof has this event alone.
+    decided = {"payload_digest": task.payload_digest}
     if decision.kind is Outcome.APPROVE:
-        perform(task.approve, by=Actor.system("policy"))
+        perform(task.approve, by=Actor.system("policy"), details=decided)
     elif decision.kind is Outcome.REFUSE:
-        perform(task.reject, by=Actor.system("policy"))
+        perform(task.reject, by=Actor.system("policy"), details=decided)
     gate.request_approvals([(task, decision)], by=by)
 
 
@@ -58,8 +60,11 @@ def reopen(task: Task, *, by: Actor, details: dict[str, Any]) -> None:
     revision: part of an operation, which requests the approvals."""
     _keep_revision(task)
     digests = {"payload_digest": task.payload_digest, "replaces": task.payload_digest}
-    change = task.reopen if task.status == Task.Status.APPROVED else task.ask_again
-    perform(change, by=by, details=digests | details)
+    if task.status == Task.Status.APPROVED:
+        # The event that approved it says until when; that holds no longer.
+        perform(task.reopen, by=by, details={**digests, "approved_until": None, **details})
+    else:
+        perform(task.ask_again, by=by, details=digests | details)
 
 
 def _keep_revision(task: Task) -> None:

@@ -157,10 +157,6 @@ def create_tasks(
             [task for task, _ in evaluated],
             EventType.TASK_ROUTED,
             by=by,
-            details=[
-                {"payload_digest": task.payload_digest, **verdict.as_details()}
-                for task, verdict in evaluated
-            ],
             once=ONCE,
         )
     # A key may still have its task after its receipt expired, and a concurrent request may have

@@ -27,8 +27,10 @@ from approvals_app.decisions import operations as approval_operations
 from approvals_app.models import Approval
 from audit_app.base.actors import Actor
 from audit_app.models import Event
+from audit_app.proof import sealing
 from audit_app.webhooks import operations as webhooks
-from sessions_app import agents, operations
+from orchestrator.gateway import operations as upstreams
+from sessions_app import agents, freezes, operations
 from sessions_app.tasks import operations as task_operations
 from tests.client import Api, schema
 from tests.database import as_superuser
@@ -40,6 +42,7 @@ from tests.factories import (
     TaskFactory,
     the_approval,
 )
+from tests.trail import wait_until_stable
 
 ASKED = "treasury"
 """The role whose yes the asker's tasks need."""
@@ -54,8 +57,8 @@ SEES = {
     "a reviewer who owns the asking agent": "session task approval agent",
     "a member of another group who is no staff": "",
     "staff in no group": "",
-    "an auditor": "session task approval agent webhook people",
-    "a superuser in no group": "session task approval agent webhook people",
+    "an auditor": "session task approval agent webhook upstream freeze people",
+    "a superuser in no group": "session task approval agent webhook upstream freeze people",
 }
 STRANGERS = ("nobody", "an old key of the asker", "a key of a revoked agent")
 """They are told who they are not (401), whatever they ask for."""
@@ -91,9 +94,10 @@ class Makes:
 
 @dataclass(frozen=True)
 class Reads:
-    """Whoever sees this kind of row reads it here."""
+    """Whoever sees this kind of row reads it here, or is told that it is not there yet."""
 
     about: str
+    statuses: tuple[int, ...] = (200,)
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,11 @@ class Changes:
     body: str
     agent: str
     person: str
+
+
+@dataclass(frozen=True)
+class ForAuditors:
+    """About nobody's rows; for auditors."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,9 @@ RULES = {
     "POST /tasks/{id}/complete": Changes("task", '{"result": 1}', NOT_THEIRS, NOT_THEIRS),
     "POST /tasks/{id}/fail": Changes("task", '{"error": 1}', NOT_THEIRS, NOT_THEIRS),
     "POST /tasks/{id}/cancel": Changes("task", "{}", "not_router", "not_router"),
+    "POST /tasks/{id}/erase": Changes(
+        "task", '{"reason": "x"}', "no_right_to_erase", "no_right_to_erase"
+    ),
     "POST /approvals": Makes('{"task_id": "%(task)s", "approver_role": "x"}', "agents_only"),
     "GET /approvals": Lists("approvals"),
     "GET /approvals/{id}": Reads("approval"),
@@ -143,6 +155,8 @@ RULES = {
     "POST /approvals/{id}/reject": Changes("approval", "%(yes)s", "humans_only", NOT_THEIR_YES),
     "POST /tasks/{id}/revise": Changes("task", '{"data": {"x": 1}}', "not_router", "agents_only"),
     "GET /tasks/{id}/revisions": Reads("task"),
+    "GET /tasks/{id}/receipt": Reads("task", (200, 409)),
+    "GET /approvals/{id}/receipt": Reads("approval", (200, 409)),
     "POST /approvals/{id}/request_changes": Changes(
         "approval", "%(change)s", "humans_only", NOT_THEIR_YES
     ),
@@ -162,6 +176,8 @@ RULES = {
     ),
     "POST /approvals/bulk": Several("%(several)s"),
     "GET /audit/events": Lists("events"),
+    "GET /audit/events/{id}/proof": Reads("event"),
+    "GET /audit/log/checkpoint": ForAuditors(),
     "GET /events": Streams(),
     "POST /audit/events": Makes(
         '{"event_type": "agent.noted", "metadata": {"of": "%(task)s"}}', "agents_only"
@@ -183,8 +199,13 @@ APPROVE = "POST /approvals/{id}/approve"
 
 UNDOCUMENTED = {
     *("/", "/schema", "/docs", "/metrics", "/admin", "/admin/"),
-    *("/favicon.ico", "/.well-known/security.txt"),
+    *("/favicon.ico", "/.well-known/security.txt", "/.well-known/jwks.json"),
+    "/audit/log/keys",
+    "/audit/log/tile/{}/{}",  # for auditors, see tests/audit/test_log_api.py
+    "/audit/log/tile/entries/{}",
+    "/gateway/{}/mcp",  # see tests/gateway
     "/mcp",  # the same operations as over REST, see tests/protocol/test_mcp.py
+    "/hooks/claude-code",  # strangers get a denial, too: see tests/hooks/test_claude_code.py
 }
 """Addresses outside of the document and of the tables of the admin: nobody learns a thing there."""
 
@@ -236,23 +257,29 @@ PAGES = {
     "change": "whoever sees the row",
     "edit": "whoever sees the row",
     "payload": "whoever sees the row",
+    "sign": "whoever sees the row",
     "bulk": "whoever reads at all; each row as it would be alone",
     "csv": "whoever reads at all, their own rows",
     "add": "nobody",
     "delete": "nobody",
     "history": "nobody",
+    "erase": "nobody",
     "rotate": "nobody",
     "roles": "nobody",
     "revoke": "nobody",
+    "lift": "nobody",
     "pause": "nobody",
     "resume": "nobody",
     "disable": "nobody",
     "replay": "nobody",
     "again": "nobody",
+    "test": "nobody",
+    "credentials": "nobody",
+    "enable": "nobody",
     "password_change": "nobody",
     "redirect": "everybody, to the page of that id",
 }
-DONE_AT_ONCE = ("rotate", "revoke", "pause", "resume", "disable", "replay", "again")
+DONE_AT_ONCE = ("pause", "resume", "replay", "again", "test", "enable")
 """What an administrator's mere POST does."""
 
 FRAME = {
@@ -267,7 +294,8 @@ FRAME = {
     "admin/jsi18n/": "",
     "admin/autocomplete/": None,  # see test_nothing_is_offered_to_complete
     "admin/r/<path:content_type_id>/<path:object_id>/": None,  # see test_what_has_no_public_page
-    "admin/^(?P<app_label>audit_app|sessions_app|auth|approvals_app)/$": None,  # as the lists
+    # As the lists.
+    "admin/^(?P<app_label>gateway|audit_app|sessions_app|auth|approvals_app)/$": None,
     "admin/(?P<url>.*)$": None,  # not found
     # Rules, which whoever reviews may know; and who stands in for the caller.
     "admin/policies/": "",
@@ -275,7 +303,10 @@ FRAME = {
     "admin/policies/new/": "",
     "admin/policies/simulate/": "",
     "admin/policies/<uuid:policy_id>/": None,  # as the list, see tests/approvals/test_policy_pages
+    "admin/policies/<uuid:policy_id>/retire/": None,  # for those who may change policies, see there
+    "admin/policies/describe/": None,  # of what is posted alone, see there
     "admin/away/": "",
+    "admin/sw.js": "",  # the same script for everybody
     "admin/notifications/": "",  # the caller's own, see tests/notifications/test_page.py
     "admin/dashboards/": "?days=30",
     "admin/timeline/<slug:kind>/<path:name>/": None,  # see tests/approvals/test_timelines
@@ -283,12 +314,22 @@ FRAME = {
     "admin/inbox/": "?q=canary",
     "admin/inbox/csv/": "?q=canary",
     "admin/inbox/views/": "",
+    "admin/inbox/snooze/<uuid:approval_id>/": None,  # see tests/approvals/test_attention.py
+    "admin/inbox/claim/<uuid:approval_id>/": None,
+    "admin/inbox/comment/<uuid:approval_id>/": None,
     "admin/inbox/looking/<uuid:approval_id>/": None,  # see tests/approvals/test_inbox.py
     # Signing in, and proving who one is: about the caller alone.
     "admin/code/": "",
     "admin/second-factor/": "",
     "admin/prove/": "",
     "admin/reauthenticate/": "",
+    "admin/passkeys/": "",
+    # Posted only, see tests/accounts/test_passkeys.py.
+    "admin/passkeys/new/": None,
+    "admin/passkeys/use/": None,
+    "admin/login/passkey/": None,
+    "admin/code/passkey/": None,
+    "admin/reauthenticate/passkey/": None,
     "admin/single-sign-on/": None,  # asks the issuer
     "admin/single-sign-on/callback/": None,
     "admin/single-sign-on/logout/": None,  # posted by the issuer
@@ -301,6 +342,8 @@ MODELS = {
     "event": "event",
     "agent": "agent",
     "webhook": "webhook",
+    "upstream": "upstream",
+    "freeze": "freeze",
     "user": "people",
     "group": "people",
 }
@@ -388,15 +431,25 @@ class World:
         self.webhook, _ = webhooks.create_webhook(
             "canary-webhook", by=OPS, url="https://canary.example/", event_types=[], roles=[]
         )
+        self.upstream = upstreams.create_upstream(
+            "canary-upstream", by=OPS, role=ASKED, agent_roles=[], url="https://canary.example/"
+        )
+        freeze = freezes.begin_freeze("role", role=ASKED, by=OPS, reason="canary-reason")
+        freezes.lift_freeze(freeze.pk, by=OPS)
         self.rows = {
+            "freeze": [freeze.pk],
             "session": [self.session.pk, another.pk],
             "task": [self.waiting.pk, self.claimed.pk],
             "approval": [self.pending.pk, self.decided.pk],
             "agent": [asker.pk],
             "webhook": [self.webhook.pk],
+            "event": [Event.objects.get(subject_id=self.waiting.pk, seq=1).pk],
+            "upstream": [self.upstream.pk],
             "user": [self.decider.pk],
             "group": [self.decider.groups.get().pk],
         }
+        wait_until_stable()
+        sealing.seal_batch()
         self._keep_secrets()
 
     def _keep_secrets(self) -> None:
@@ -413,6 +466,7 @@ class World:
 
     def _caller(self, who: str) -> Caller:
         sees = set(SEES.get(who, "").split())
+        sees |= {"event"} if "task" in sees else set()  # those of what they see
         match who:
             case "an agent of another role":
                 return Caller(who, self._busy("stranger", "weather"), "agent", sees)
@@ -528,9 +582,11 @@ def normalize(answer: Any, *asked: Any) -> tuple[int, dict[str, str], tuple[str,
             for form in (quote(str(value), safe=""), str(value)):
                 # A whole word: a row's number may be a digit of something else.
                 text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", "…", text)
-        return re.sub(r'(csrf\w*" value="|X-CSRFToken\W+)[A-Za-z0-9]+', r"\1…", text, flags=re.I)
+        return re.sub(
+            r'(csrf\w*" value="|data-csrf="|X-CSRFToken\W+)[A-Za-z0-9]+', r"\1…", text, flags=re.I
+        )
 
-    passing = ("Expires", "traceparent")
+    passing = ("Expires", "Server-Timing", "traceparent")
     if answer.content:  # compared itself; how long it is may be how long the id is
         passing += ("Content-Length",)
     headers = {name: mask(v) for name, v in answer.headers.items() if name not in passing}
@@ -584,8 +640,8 @@ class Page:
     @property
     def model(self) -> str:
         """The model that it is a page of; empty for the frame."""
-        found = re.fullmatch(r"admin/\w+_?app/(\w+)/.*|admin/auth/(\w+)/.*", self.route)
-        return (found[1] or found[2]) if found else ""
+        found = re.fullmatch(r"admin/(?:\w+_?app|auth|gateway)/(\w+)/.*", self.route)
+        return found[1] if found else ""
 
     @property
     def way(self) -> str:
@@ -1088,7 +1144,7 @@ def may_see_and_no_more(
     """A read is answered; a change is refused, each with a code that the rule names."""
     for pk in world.rows[rule.about]:
         if isinstance(rule, Reads):
-            assert caller.ask(method, address(path, pk)).status_code == 200, name
+            assert caller.ask(method, address(path, pk)).status_code in rule.statuses, name
             continue
         if (caller.who, name) in MAY:
             continue

@@ -377,6 +377,9 @@ class TestRefusals:
         assert codes == {"not_found", "throttled"}
 
 
+CLIENT = {"name": "tests", "version": "1"}
+
+
 def message(tool: str, arguments: str) -> str:
     """A call as it goes over the wire, in the way of 2025; ``arguments`` is its very text."""
     return (
@@ -451,6 +454,24 @@ class TestTheHttpEndpoint:
             response = client.get("/mcp", headers=headers)
         assert (response.status_code, response.headers["Allow"]) == (405, "POST, OPTIONS")
 
+    @pytest.mark.parametrize("version", ["2024-01-01", "2027-01-01", "newest"])
+    def test_a_version_of_the_protocol_that_there_is_not(self, port, bot, version):
+        headers = {"Authorization": f"Bearer {bot.key}", "MCP-Protocol-Version": version}
+        response = post_raw(port, message("fetch_status", "{}"), **headers)
+        said = response.json()
+        assert (response.status_code, said["id"], said["error"]["code"]) == (400, 7, -32022)
+        assert said["error"]["data"] == {"supported": ["2026-07-28"], "requested": version}
+        spoken = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
+        assert all(each in said["error"]["message"] for each in spoken)
+
+    def test_a_handshake_for_a_version_that_there_is_not_gets_the_newest_that_has_one(
+        self, port, bot
+    ):
+        params = {"protocolVersion": "1999-01-01", "capabilities": {}, "clientInfo": CLIENT}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+        response = post_raw(port, json.dumps(body), Authorization=f"Bearer {bot.key}")
+        assert answer_in(response)["result"]["protocolVersion"] == "2025-11-25"
+
     def test_the_trace_goes_on(self, port, bot):
         trace = str(uuid4())
         arguments = json.dumps({"target": "finance", "task": WIRE})
@@ -487,6 +508,7 @@ class TestWaiting:
         given = wait.result(30).structured_content
         assert (given["decided"], given["task"]["status"]) == (True, "approved")
         assert given["task"]["approvals"][0]["decided_by"] == "alice"
+        assert given["task"]["receipt"] == f"/tasks/{task.pk}/receipt"
         assert heard.told[0] == (pytest.approx(0, abs=5), 60, "Waiting for finance.")
 
     def test_a_no_of_one_of_two_groups_ends_it(self, bots, bot, charlie, aside):
@@ -583,12 +605,12 @@ class TestWaiting:
 
 
 class TestTheCommand:
-    def run(self, key: str | None) -> "subprocess.CompletedProcess[str]":
+    def run(self, key: str | None, said: str = "") -> "subprocess.CompletedProcess[str]":
         env = on_the_tests_database(0)
         env = {**env, "ORCHESTRATOR_KEY": key} if key else env
         command = [sys.executable, "manage.py", "mcp"]
         return subprocess.run(
-            command, cwd=ROOT, env=env, input="", capture_output=True, text=True, check=False
+            command, cwd=ROOT, env=env, input=said, capture_output=True, text=True, check=False
         )
 
     def test_it_says_which_variable_is_missing(self):
@@ -601,6 +623,16 @@ class TestTheCommand:
         done = self.run("ork_nobody")
         assert (done.returncode, done.stdout) == (1, "")
         assert "unknown or revoked" in done.stderr
+
+    def test_a_version_of_the_protocol_that_there_is_not(self, bot):
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": "2027-01-01",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}
+        error = json.loads(self.run(bot.key, json.dumps(call) + "\n").stdout)["error"]
+        supported = {"supported": ["2026-07-28"], "requested": "2027-01-01"}
+        assert (error["code"], error["data"]) == (-32022, supported)
 
     def test_it_ends_with_its_input(self, bot):
         done = self.run(bot.key)

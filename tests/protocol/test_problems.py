@@ -222,7 +222,7 @@ def test_a_signed_in_person_with_the_csrf_token_decides(alice, bot):
 
 
 def test_a_bad_host_is_a_problem():
-    problem(Client().get("/status", headers={"Host": "evil.example"}), 400, "bad_host")
+    problem(Client().get("/tasks", headers={"Host": "evil.example"}), 400, "bad_host")
 
 
 @pytest.mark.parametrize("given", ["x", "", "5b2c0c9f", TRACE + "0", "00-zz-00-01"])

@@ -6,12 +6,21 @@ from itertools import product
 import pytest
 from django.db import connection
 
-from approvals_app.models import Approval, ApprovalPolicy, Delegation, Override, Vote
+from approvals_app.models import (
+    Approval,
+    ApprovalPolicy,
+    Comment,
+    Delegation,
+    Override,
+    Passkey,
+    Vote,
+)
 from audit_app.base.errors import InvalidTransition
 from audit_app.models import Event, Subject, Webhook
 from audit_app.trail.verification import changes_of
+from orchestrator.gateway.models import Upstream
 from sessions_app import operations
-from sessions_app.models import Agent, AgentSession, Task
+from sessions_app.models import Agent, AgentSession, Freeze, Task
 from tests.factories import session_in
 
 SESSION_PAIRS = {
@@ -63,6 +72,7 @@ BESIDES_TRANSITIONS = {
         ("task.revised", "", ""),
         ("task.lease_extended", "", ""),
         ("task.recalled", "", ""),
+        ("payload.erased", "", ""),
         ("task.purged", "rejected", ""),
         ("task.purged", "expired", ""),
         ("task.purged", "cancelled", ""),
@@ -82,6 +92,8 @@ BESIDES_TRANSITIONS = {
         ("vote.purged", "cast", ""),
         ("vote.purged", "withdrawn", ""),
     },
+    Passkey: {("passkey.registered", "", "active"), ("passkey.renamed", "", "")},
+    Comment: {("comment.added", "", "added"), ("comment.purged", "added", "")},
     Delegation: {
         ("delegation.granted", "", "active"),
         ("delegation.purged", "active", ""),
@@ -97,6 +109,12 @@ BESIDES_TRANSITIONS = {
         ("webhook.created", "", "active"),
         ("webhook.changed", "", ""),
         ("webhook.secret_rotated", "", ""),
+    },
+    Freeze: {("freeze.began", "", "active")},
+    Upstream: {
+        ("upstream.created", "", "enabled"),
+        ("upstream.changed", "", ""),
+        ("upstream.secrets_replaced", "", ""),
     },
 }
 """What else may happen to a row: how it is created, changed in its state, and purged."""

@@ -40,6 +40,10 @@ REVIEWERS = {
     "dave": ["finance", "legal"],
     "erin": ["dba", "sre"],
 }
+SHOWN = ("alice", "bob", "charlie")
+"""Whose passwords are printed: enough for a policy that needs two people."""
+
+DEMO = settings.ASSETS_DIR / "examples" / "agent.py"
 DEMO_AGENT = "support-bot"
 DEMO_ROLE = "support-agent"
 
@@ -75,7 +79,7 @@ class Command(BaseCommand):
             web = _start_web(port)
             children += [web, _start_worker()]
             _wait_until_up(port, web, stopping)
-            self._print_addresses(port, passwords["alice"], key)
+            self._print_addresses(port, passwords, key)
             if not stopping.is_set():
                 children.append(self._start_agent(port, key))
             while not stopping.wait(0.5):
@@ -97,19 +101,25 @@ class Command(BaseCommand):
             if settings.EMBEDDED:
                 embedded_postgres.stop(data)
 
-    def _print_addresses(self, port: int, password: str, key: str) -> None:
-        url = f"http://127.0.0.1:{port}"
+    def _print_addresses(self, port: int, passwords: dict[str, str], key: str) -> None:
+        # By name, as passkeys need it; at 127.0.0.1 the login page redirects.
+        url = f"http://localhost:{port}"
         environment = f"ORCHESTRATOR_URL={url} ORCHESTRATOR_KEY={key}"
         headline = self.style.SUCCESS("The orchestrator is running.")
         lines = (
             "",
-            f"{headline} Ctrl-C stops it; data and logs stay in {settings.DATA_DIR.name}/.",
+            f"{headline} Ctrl-C stops it; data and logs stay in {_relative(settings.DATA_DIR)}/.",
             "",
-            f"Review   {url}/admin/  as  alice  with the password  {password}",
+            f"Review   {url}/admin/",
+            *(
+                f"           as  {name:<7}  with the password  {passwords[name]}"
+                f"  ({', '.join(REVIEWERS[name])})"
+                for name in SHOWN
+            ),
             f"API      {url}/docs",
             f"Key      {key}",
             f'Try      curl -H "Authorization: Bearer {key}" {url}/tasks',
-            f"         {environment} {_relative(sys.executable)} examples/agent.py wire_transfer",
+            f"         {environment} {_relative(sys.executable)} {_relative(DEMO)} wire_transfer",
             "",
         )
         for line in lines:
@@ -123,7 +133,7 @@ class Command(BaseCommand):
         task_id = _find_waiting_task()
         arguments = ["--task", str(task_id)] if task_id else ["refund"]
         agent = subprocess.Popen(
-            [sys.executable, "examples/agent.py", *arguments, "--url", f"http://127.0.0.1:{port}"],
+            [sys.executable, str(DEMO), *arguments, "--url", f"http://localhost:{port}"],
             cwd=settings.BASE_DIR,
             env={**os.environ, "ORCHESTRATOR_KEY": key, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
@@ -156,8 +166,13 @@ def _require_free(port: int) -> None:
             # Tried before anything is started, so that the message is the only output.
             probe.bind(("127.0.0.1", port))
         except OSError:
+            again = (
+                f"orchestrator run --port {port + 1}"
+                if settings.INSTALLED
+                else (f"make run PORT={port + 1}")
+            )
             raise CommandError(
-                f"Port {port} is taken: stop what uses it, or run `make run PORT={port + 1}`."
+                f"Port {port} is taken: stop what uses it, or run `{again}`."
             ) from None
 
 
@@ -178,7 +193,7 @@ def _create_demo_accounts(file: Path) -> tuple[dict[str, str], str]:
             user.save()
         user.groups.set([Group.objects.get_or_create(name=role)[0] for role in roles])
     if not ApprovalPolicy.objects.exists():
-        policies = settings.BASE_DIR / "examples" / "policies.yaml"
+        policies = settings.ASSETS_DIR / "examples" / "policies.yaml"
         operations.apply_policies(parse_file(policies.read_text()), by=Actor.system("dev"))
     accounts["key"] = _get_demo_key(accounts["key"])
     file.touch(mode=0o600)
@@ -211,7 +226,9 @@ def _start_web(port: int) -> "subprocess.Popen[str]":
 
 
 def _start_worker() -> "subprocess.Popen[str]":
-    return _start_process(Path(settings.DATA_DIR) / "worker.log", "manage.py", "worker")
+    return _start_process(
+        Path(settings.DATA_DIR) / "worker.log", "-m", "orchestrator", "manage", "worker"
+    )
 
 
 def _start_process(log: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
@@ -257,9 +274,9 @@ def _stop(child: "subprocess.Popen[str]") -> None:
         child.wait()
 
 
-def _relative(path: str) -> str:
-    """``path`` relative to the project's folder, if it is inside."""
+def _relative(path: str | Path) -> str:
+    """``path`` as it is written from the present folder, if it is inside."""
     try:
-        return str(Path(path).relative_to(settings.BASE_DIR))
+        return str(Path(path).relative_to(Path.cwd()))
     except ValueError:
-        return path
+        return str(path)

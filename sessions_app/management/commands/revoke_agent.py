@@ -16,12 +16,15 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("name", metavar="NAME", type=name)
+        parser.add_argument(
+            "--reason", default="", help="kept in the audit trail, and shown at the tasks it ends"
+        )
 
-    def handle(self, *args: Any, name: str, **options: Any) -> None:
+    def handle(self, *args: Any, name: str, reason: str, **options: Any) -> None:
         agent = Agent.objects.filter(name=name).first()
         if agent is None:
             raise CommandError(f"There is no agent called {name}.")
-        agent = agents.revoke_agent(agent.pk, by=Actor.system("revoke_agent"))
+        agent = agents.revoke_agent(agent.pk, by=Actor.system("revoke_agent"), reason=reason)
         self.report(
             {"agent_id": str(agent.pk), "name": name, "status": str(agent.status)},
             f"Revoked the agent {name} and its keys.",

@@ -16,8 +16,9 @@ BEGIN
        AND (NEW.consumed_by_id IS DISTINCT FROM NEW.claimed_by_id
             -- Who claimed in time takes the claim up again to report. The operation judged the time
             -- a moment ago.
-            OR OLD.consumed_by_id IS NULL
-                AND NEW.approved_until <= clock_timestamp() - interval '5 seconds') THEN
+            OR OLD.consumed_by_id IS NULL AND public.deadline_passed(
+                NEW.approved_until + interval '5 seconds', OLD.updated_at, OLD.agent_id,
+                NEW.claimed_by_id, OLD.from_role, OLD.to_role)) THEN
         RAISE EXCEPTION 'what humans approved is claimed in time, by one agent'
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;

@@ -16,6 +16,28 @@ CREATE CONSTRAINT TRIGGER sessions_check_transition AFTER INSERT OR UPDATE OR DE
         'session.purged:failed>',
         'session.purged:expired>');
 
+CREATE OR REPLACE FUNCTION sessions_stated() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    said jsonb;
+BEGIN
+    SELECT metadata INTO said FROM public.audit_events
+        WHERE subject_type = 'session' AND subject_id = NEW.id AND seq = NEW.version;
+    IF said ? 'task_id' AND said ->> 'task_id' IS DISTINCT FROM NEW.task_id::text
+       OR NEW.version = 1 AND (
+           said ? 'agent_id' AND said ->> 'agent_id' IS DISTINCT FROM NEW.agent_id::text
+           OR said ? 'role' AND said ->> 'role' IS DISTINCT FROM NEW.role::text
+           OR said ? 'trace_id' AND said ->> 'trace_id' IS DISTINCT FROM NEW.trace_id::text) THEN
+        RAISE EXCEPTION 'a row of sessions is not what its audit event says'
+            USING ERRCODE = 'integrity_constraint_violation',
+                  DETAIL = format('session %s, seq %s.', NEW.id, NEW.version);
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION sessions_stated() IS
+    'Trigger, deferred: what an event says is in a column, the row says too.';
+CREATE CONSTRAINT TRIGGER sessions_check_values AFTER INSERT OR UPDATE ON sessions
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION sessions_stated();
+
 CREATE TRIGGER sessions_refuse_truncate BEFORE TRUNCATE ON sessions
     FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
 

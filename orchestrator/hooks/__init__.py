@@ -1,0 +1,1 @@
+"""Hooks of coding agents: each tool call becomes a task that policies and people decide on."""
