@@ -7,12 +7,12 @@ JOBS ?= 4
 export PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz chaos screenshots check bench bench-quick fix docs lock clean
+.PHONY: help run test fuzz chaos screenshots check bench bench-quick fix docs lock wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-run: $(VENV)/.runtime ## set everything up and serve on http://127.0.0.1:8000 (PORT=… for another)
+run: $(VENV)/.runtime ## set everything up and serve on http://localhost:8000 (PORT=… for another)
 	@TRIAL=on $(BIN)/python manage.py dev
 
 # Bytecode is kept: else each worker, and each server that tests start, would compile it all anew.
@@ -28,13 +28,14 @@ chaos: $(VENV)/.dev ## every process killed at random while 200 agents wait: ten
 screenshots: $(VENV)/.dev ## pictures of every page into docs/images
 	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/browser/test_pictures.py
 
-check: $(VENV)/.dev ## formatter, linter, names, types, imports, migrations, deploy check, schema, dependencies
+check: $(VENV)/.dev ## formatter, linter, names, types, imports, image, migrations, deploy check, schema, dependencies
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/python tools/check_names.py
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/deptry .
+	@$(BIN)/hadolint --failure-threshold warning deploy/container/Dockerfile
 	@TRIAL=on $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@env -u TRIAL DATABASE_URL=postgresql://nobody@127.0.0.1/none SECRET_KEY=$$(head -c 48 /dev/urandom | base64) \
 		ALLOWED_HOSTS=orchestrator.example $(BIN)/python manage.py check --deploy --fail-level WARNING
@@ -60,11 +61,15 @@ fix: $(VENV)/.dev ## what formatter and linter can mend by themselves
 docs: $(VENV)/.dev ## write anew what is drawn from the code: openapi.json, the client's types, states.md, database.md, errors.md
 	@TRIAL=on $(BIN)/python manage.py spectacular --format openapi-json --validate --fail-on-warn --file docs/openapi.json
 	@$(BIN)/python clients/python/generate.py
-	@UPDATE_DOCS=1 $(BIN)/python -m pytest -q tests/project/test_documents.py
+	@UPDATE_DOCS=1 $(BIN)/python -m pytest -q tests/project/test_documents.py -k triggers_of
+	@UPDATE_DOCS=1 $(BIN)/python -m pytest -q tests/project/test_documents.py tests/clients/test_vectors.py
 
 lock: $(VENV)/.dev ## pin requirements anew, with hashes, for Python 3.11 to 3.13
-	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q --upgrade requirements.in -o requirements.txt
-	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q --upgrade -c requirements.txt requirements-dev.in -o requirements-dev.txt
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q --upgrade pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q --upgrade -c requirements.txt --group dev -o requirements-dev.txt
+
+wheel: $(VENV)/.dev ## a wheel in dist/ that installs without a checkout
+	@$(BIN)/uv build --wheel -q -o dist
 
 clean: ## remove the virtual environment and caches; the data in .data stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

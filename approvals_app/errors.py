@@ -4,7 +4,7 @@ from audit_app.base.errors import Busy, Conflict, Forbidden, Invalid, NotFound
 
 
 class HumansOnly(Forbidden):
-    """Only a human can decide; the caller is a {kind}."""
+    """Only a human can decide; no {kind} can."""
 
 
 class NotEligible(Forbidden):
@@ -48,12 +48,36 @@ class SecondFactorRequired(Forbidden):
     """This decision requires a second factor."""
 
 
+class SignatureRequired(Forbidden):
+    """This decision must be signed with a passkey of the voter."""
+
+
+class SignatureInvalid(Forbidden):
+    """The signature is not accepted: {why}"""
+
+
+class PasskeyInvalid(Invalid):
+    """The passkey can't be registered: {why}"""
+
+
+class PasskeyKnown(Conflict):
+    """This passkey is registered already."""
+
+
+class NotYourPasskey(Forbidden):
+    """Only its owner or an administrator can remove a passkey."""
+
+
 class ChangesRequested(Conflict):
     """{by} requested changes; approval is blocked until they withdraw or the task is revised."""
 
 
 class NoVote(Conflict):
     """The caller has no vote to withdraw."""
+
+
+class NotDecided(Conflict):
+    """There is no receipt of this decision: {reason}"""
 
 
 class NotJudgedYet(Busy):
@@ -100,12 +124,28 @@ class ReviewPending(Conflict):
     """This was approved alone; its review is pending: it can be cancelled, but not wait again."""
 
 
+class NoRightToErase(Forbidden):
+    """Only people with the permission to erase payloads can do this."""
+
+
+class AlreadyErased(Conflict):
+    """The payload of this task is already erased."""
+
+
+class ReviewStillPending(Conflict):
+    """This was approved alone; its payload stays until the review is decided."""
+
+
 class LookFirst(Conflict):
     """Approving requires {seconds_left} s more on the page of the request."""
 
 
 class NotTyped(Invalid):
-    """To approve, type the value of {path} exactly."""
+    """Type {expected} to approve. Nothing was approved."""
+
+
+class NotConfirmed(Invalid):
+    """To approve, confirm that you followed the policy's instruction: {instruction}"""
 
 
 class AnswerRequired(Invalid):
@@ -126,6 +166,14 @@ class PolicyAdministratorsOnly(Forbidden):
 
 class PolicyUnknown(NotFound):
     """No policy named {name}."""
+
+
+class PolicyNotSimulated(Conflict):
+    """Simulate exactly this policy before you activate it."""
+
+
+class SimulationOutdated(Conflict):
+    """The policies in force have changed since the simulation; simulate again."""
 
 
 class PolicyNameTaken(Conflict):

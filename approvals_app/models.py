@@ -2,18 +2,23 @@
 
 import uuid
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.conf import settings
 from django.db import models
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 from django_fsm import FSMField, transition
 
 from approvals_app.querysets import (
+    TIER,
+    URGENCY_IN_TIER,
     ApprovalQuerySet,
+    CommentQuerySet,
     DelegationQuerySet,
     OverrideQuerySet,
+    PasskeyQuerySet,
     PolicyQuerySet,
     VoteQuerySet,
 )
@@ -22,6 +27,49 @@ from audit_app.models import Subject
 from sessions_app.models import ROLE_LENGTH, Agent, Task
 
 LONGEST_REVIEW = timedelta(days=90)
+
+
+APPROVED_WITHOUT_VOTES = """
+SELECT id FROM approvals AS approval
+WHERE status = 'approved' AND decided_by_id IS NOT NULL
+  AND NOT EXISTS (SELECT FROM overrides AS glass
+      WHERE approval.override_id IS NULL AND glass.task_id = approval.task_id
+        AND glass.revision = approval.revision AND glass.opened_by_id = approval.decided_by_id)
+  AND NOT (SELECT count(*) >= approval.needed AND bool_or(voter_id = decided_by_id) FROM votes
+      WHERE approval_id = approval.id AND votes.status = 'cast' AND choice = 'yes')
+"""
+REJECTED_WITHOUT_VOTES = """
+SELECT id FROM approvals AS approval
+WHERE status = 'rejected' AND NOT (
+    SELECT count(*) >= approval.deny_threshold
+       AND bool_or(vote.voter_id = approval.decided_by_id AND vote.approval_id = approval.id)
+    FROM votes AS vote JOIN approvals AS other ON other.id = vote.approval_id
+    WHERE other.task_id = approval.task_id AND other.revision = approval.revision
+      AND other.override_id IS NOT DISTINCT FROM approval.override_id
+      AND vote.status = 'cast' AND vote.choice = 'no')
+"""
+APPROVED_BY_NOBODY = """
+SELECT id FROM approvals WHERE status = 'approved' AND decided_by_id IS NULL
+  AND at_deadline ->> 'then' IS DISTINCT FROM 'approve_without_a_human'
+"""
+ANSWER_WITHOUT_EVENT = """
+SELECT id FROM votes WHERE answer IS NOT NULL AND NOT EXISTS (SELECT FROM audit_events
+    WHERE subject_type = 'vote' AND subject_id = votes.id AND jsonb_exists(metadata, 'answer'))
+"""
+UNSIGNED = """
+SELECT vote.id FROM votes AS vote JOIN approvals AS asked ON asked.id = vote.approval_id
+WHERE asked.signed = 'required' AND vote.assertion IS NULL
+"""
+SIGNED_WITHOUT_EVENT = """
+SELECT id FROM votes WHERE assertion IS NOT NULL AND NOT EXISTS (SELECT FROM audit_events
+    WHERE subject_type = 'vote' AND subject_id = votes.id AND seq = 1
+      AND metadata ->> 'assertion_digest' = assertion_digest(votes.assertion))
+"""
+UNSIGNED_BUT_BY_EVENT = """
+SELECT id FROM votes WHERE assertion IS NULL AND EXISTS (SELECT FROM audit_events
+    WHERE subject_type = 'vote' AND subject_id = votes.id
+      AND jsonb_exists(metadata, 'assertion_digest'))
+"""
 
 
 class Override(Subject):
@@ -35,6 +83,8 @@ class Override(Subject):
     subject_type = "override"
     task_path = "task_id"
     created_as = EventType.OVERRIDE_OPENED
+    must_state = ("payload_digest", "reason")
+    author_column = "opened_by_id"
     purged_as = EventType.OVERRIDE_PURGED
     immutable_columns = (
         "task_id",
@@ -125,6 +175,11 @@ class Approval(Subject):
         NORMAL = "normal"
         LOW = "low"
 
+    class Signed(models.TextChoices):
+        REQUIRED = "required"
+        WHEN_POSSIBLE = "when_possible"
+        NO = "no"
+
     class Status(models.TextChoices):
         PENDING = "pending"
         APPROVED = "approved"
@@ -137,6 +192,22 @@ class Approval(Subject):
     shown_with = ("decided_by",)
     task_path = "task_id"
     created_as = EventType.APPROVAL_REQUESTED
+    must_state = (
+        "task_id",
+        "payload_digest",
+        "revision",
+        "needed",
+        "deny_threshold",
+        "at_deadline",
+        "expires_at",
+        "reason",
+        "signed",
+    )
+    contradictions: ClassVar = (
+        ("it was approved without the votes for it", APPROVED_WITHOUT_VOTES),
+        ("it was rejected without the votes for it", REJECTED_WITHOUT_VOTES),
+        ("nobody approved it, and its policy does not let silence", APPROVED_BY_NOBODY),
+    )
     purged_as = EventType.APPROVAL_PURGED
     immutable_columns = (
         "task_id",
@@ -156,6 +227,9 @@ class Approval(Subject):
         "risk",
         "look_for",
         "type_out",
+        "instruction",
+        "must_confirm",
+        "signed",
     )
     role_column = "approver_role"
     trace_column = "trace_id"
@@ -216,6 +290,24 @@ class Approval(Subject):
     )
     type_out = models.TextField(
         blank=True, db_comment="The member of the payload whose value a yes types out, as a path."
+    )
+    instruction = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        db_comment="What the policy tells its reviewers: its description when it asked.",
+    )
+    must_confirm = models.BooleanField(
+        default=False,
+        db_default=False,
+        db_comment="Whether a yes must confirm that the instruction was followed.",
+    )
+    signed = models.CharField(
+        max_length=13,
+        choices=Signed,
+        default=Signed.NO,
+        db_default=Signed.NO,
+        db_comment="Whether votes are signed with a passkey: required, when_possible or no.",
     )
     escalated_to = models.ForeignKey(
         "self",
@@ -298,6 +390,13 @@ class Approval(Subject):
                 fields=["approver_role", "expires_at"],
                 condition=models.Q(status="pending"),
                 name="approvals_inbox",
+            ),
+            # The list of the inbox: a tier is read in the order of its deadlines.
+            models.Index(
+                TIER,
+                *URGENCY_IN_TIER,
+                condition=models.Q(status="pending"),
+                name="approvals_urgency",
             ),
             # expire_approvals.
             models.Index(
@@ -383,6 +482,15 @@ class Vote(Subject):
     subject_type = "vote"
     task_path = "approval__task_id"
     created_as = EventType.VOTE_CAST
+    must_state = ("approval_id", "choice", "payload_digest", "notes", "seat_of")
+    author_column = "voter_id"
+    stated_as: ClassVar = {"seat_of": "seat_of_id"}
+    contradictions: ClassVar = (
+        ("its event gave no answer", ANSWER_WITHOUT_EVENT),
+        ("its policy requires a signature, and it has none", UNSIGNED),
+        ("its event names another signature", SIGNED_WITHOUT_EVENT),
+        ("its event names a signature, and it has none", UNSIGNED_BUT_BY_EVENT),
+    )
     purged_as = EventType.VOTE_PURGED
     purged_in = (Status.CAST, Status.WITHDRAWN)
     immutable_columns = (
@@ -393,6 +501,9 @@ class Vote(Subject):
         "payload_digest",
         "notes",
         "answer",
+        "confirmed_instruction",
+        "assertion",
+        "signed_statement",
         "role",
         "trace_id",
     )
@@ -423,6 +534,22 @@ class Vote(Subject):
     )
     notes = models.TextField(blank=True, db_comment="What they said about it.")
     answer = models.JSONField(null=True, db_comment="Their answer, where the task is a question.")
+    confirmed_instruction = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        db_comment="The policy's instruction that they confirmed to have followed; empty: none.",
+    )
+    assertion = models.JSONField(
+        null=True,
+        db_comment="The voter's passkey's signature (WebAuthn assertion) and its public key.",
+    )
+    signed_statement = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        db_comment="What was signed, as RFC 8785 text; empty: the vote is not signed.",
+    )
     status = FSMField(
         choices=Status, default=Status.CAST, protected=True, db_comment="cast or withdrawn."
     )
@@ -454,6 +581,15 @@ class Vote(Subject):
                 condition=models.Q(status="cast"),
                 name="votes_one_a_seat",
             ),
+            models.CheckConstraint(
+                condition=models.Q(assertion__isnull=True, signed_statement="")
+                | (models.Q(assertion__isnull=False) & ~models.Q(signed_statement="")),
+                name="votes_signed_as_a_whole",
+            ),
+            # One signature is one vote, whoever sends it again.
+            models.UniqueConstraint(
+                KeyTextTransform("signature", "assertion"), name="votes_signature_once"
+            ),
         )
         indexes = (models.Index(fields=["voter", "-created_at"], name="votes_of_one"),)
 
@@ -463,6 +599,143 @@ class Vote(Subject):
     @recorded_as(EventType.VOTE_WITHDRAWN)
     @transition(field=status, source=Status.CAST, target=Status.WITHDRAWN)
     def withdraw(self) -> None: ...
+
+
+LONGEST_LABEL = 60
+
+
+class Passkey(Subject):
+    """A person's WebAuthn credential: they sign in with it and sign their votes.
+
+    Its moving part is a PasskeyUse, since every change of a Subject is an event.
+    """
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        REVOKED = "revoked"
+
+    subject_type = "passkey"
+    created_as = EventType.PASSKEY_REGISTERED
+    author_column = "user_id"
+    must_state = ("user", "credential_id", "public_key", "transports", "label")
+    stated_as: ClassVar = {"user": "user_id"}
+    immutable_columns = ("user_id", "credential_id", "public_key", "transports")
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        related_name="passkeys",
+        db_comment="Whose it is.",
+    )
+    credential_id = models.TextField(db_comment="The authenticator's name for it, in base64url.")
+    public_key = models.TextField(db_comment="The public key, as COSE in base64url.")
+    transports = models.JSONField(
+        default=list, db_comment="How a browser reaches it: internal, usb, nfc, ble, hybrid."
+    )
+    label = models.CharField(max_length=LONGEST_LABEL, db_comment="What its owner calls it.")
+    status = FSMField(
+        choices=Status, default=Status.ACTIVE, protected=True, db_comment="active or revoked."
+    )
+
+    objects = PasskeyQuerySet.as_manager()
+
+    class Meta:
+        db_table = "passkeys"
+        db_table_comment = "The keys by which people sign in and sign their votes (WebAuthn)."
+        default_permissions = ("view",)
+        ordering = ("created_at", "id")
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(status__in=["active", "revoked"]), name="passkeys_known_status"
+            ),
+            # Also once it is revoked: its name is nobody else's.
+            models.UniqueConstraint(fields=["credential_id"], name="passkeys_credential_once"),
+        )
+
+    def __str__(self) -> str:
+        return self.label
+
+    @recorded_as(EventType.PASSKEY_RENAMED)
+    def rename(self, *, label: str) -> None:
+        self.label = label
+
+    @recorded_as(EventType.PASSKEY_REVOKED)
+    @transition(field=status, source=Status.ACTIVE, target=Status.REVOKED)
+    def revoke(self) -> None: ...
+
+
+class PasskeyUse(models.Model):
+    """How often an authenticator said that it used a passkey: a copy of it would count apart."""
+
+    passkey = models.OneToOneField(
+        Passkey,
+        primary_key=True,
+        on_delete=models.CASCADE,
+        related_name="use",
+        db_comment="The passkey.",
+    )
+    sign_count = models.BigIntegerField(
+        db_comment="The authenticator's last count; 0 from those that do not count."
+    )
+    last_used_at = models.DateTimeField(null=True, db_comment="When it was used last.")
+
+    class Meta:
+        db_table = "passkey_uses"
+        db_table_comment = "The last use of each passkey."
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.passkey_id}: {self.sign_count}"
+
+
+class Comment(Subject):
+    """A person's words on an approval, for everybody who sees it. They decide and block nothing."""
+
+    class Status(models.TextChoices):
+        ADDED = "added"
+
+    subject_type = "comment"
+    task_path = "approval__task_id"
+    created_as = EventType.COMMENT_ADDED
+    purged_as = EventType.COMMENT_PURGED
+    purged_in = (Status.ADDED,)
+    immutable_columns = ("approval_id", "author_id", "text", "status", "role", "trace_id")
+    role_column = "role"
+    trace_column = "trace_id"
+
+    approval = models.ForeignKey(
+        Approval, on_delete=models.PROTECT, related_name="comments", db_comment="What it is about."
+    )
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        related_name="comments",
+        db_index=False,
+        db_comment="Who wrote it.",
+    )
+    text = models.TextField(db_comment="Their words.")
+    status = FSMField(
+        choices=Status, default=Status.ADDED, protected=True, db_comment="added; never changed."
+    )
+    role = models.CharField(max_length=ROLE_LENGTH, db_comment="The group that was asked.")
+    trace_id = models.UUIDField(editable=False, db_comment="The task's trace.")
+
+    objects = CommentQuerySet.as_manager()
+
+    class Meta:
+        db_table = "comments"
+        db_table_comment = "What people wrote on approvals without deciding."
+        default_permissions = ("view",)
+        ordering = ("created_at", "id")
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(status="added"), name="comments_known_status"
+            ),
+            models.CheckConstraint(condition=~models.Q(text=""), name="comments_have_a_text"),
+        )
+
+    def __str__(self) -> str:
+        return f"comment by {self.author}"
 
 
 class Delegation(Subject):
@@ -475,6 +748,8 @@ class Delegation(Subject):
     subject_type = "delegation"
     task_path = "approval__task_id"
     created_as = EventType.DELEGATION_GRANTED
+    must_state = ("approval_id", "starts_at", "ends_at", "reason")
+    author_column = "delegator_id"
     purged_as = EventType.DELEGATION_PURGED
     purged_in = (Status.ACTIVE, Status.ENDED)
     immutable_columns = (
@@ -565,6 +840,7 @@ class ApprovalPolicy(Subject):
 
     subject_type = "policy"
     created_as = EventType.POLICY_CREATED
+    must_state = ("name", "priority", "description", "rule")
     immutable_columns = ("name",)
 
     name = models.CharField(max_length=150, unique=True, db_comment="What people call it.")
@@ -680,6 +956,64 @@ class Viewer(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} at {self.approval_id}"
+
+
+class Snooze(models.Model):
+    """An approval that a person does not want in their inbox until later."""
+
+    id = models.BigAutoField(primary_key=True, db_comment="Identity.")
+    approval = models.ForeignKey(
+        Approval,
+        on_delete=models.CASCADE,
+        related_name="snoozes",
+        db_index=False,
+        db_comment="What they set aside.",
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_index=False,
+        db_comment="Whose inbox it is hidden from; nobody else's.",
+    )
+    until = models.DateTimeField(db_comment="When it is back; before its deadline.")
+
+    class Meta:
+        db_table = "snoozes"
+        db_table_comment = "What people set aside in their inbox until later."
+        default_permissions = ()
+        constraints = (models.UniqueConstraint(fields=["approval", "user"], name="snoozes_once"),)
+        indexes = (models.Index(fields=["user", "until"], name="snoozes_of_one"),)
+
+    def __str__(self) -> str:
+        return f"{self.approval_id} for {self.user_id}"
+
+
+class Claim(models.Model):
+    """Says that a person takes care of an approval; it keeps nobody from deciding."""
+
+    approval = models.OneToOneField(
+        Approval,
+        primary_key=True,
+        on_delete=models.CASCADE,
+        related_name="claim",
+        db_comment="What they took.",
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_comment="Who has it.",
+    )
+    claimed_at = models.DateTimeField(db_comment="Since when; it lapses after half an hour.")
+
+    class Meta:
+        db_table = "claims"
+        db_table_comment = "Who said that they take care of which approval."
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.approval_id} by {self.user_id}"
 
 
 class PersonAlias(models.Model):

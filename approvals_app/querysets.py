@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import UUID
 
 from django.contrib.auth.models import Group
-from django.db.models import BooleanField, F, Func, OuterRef, Q, QuerySet, Value
+from django.db.models import BooleanField, Case, F, Func, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Now
 
 from audit_app.base.actors import Actor
@@ -20,10 +20,21 @@ if TYPE_CHECKING:
     from approvals_app.models import (  # noqa: F401  # forward references
         Approval,
         ApprovalPolicy,
+        Comment,
         Delegation,
         Override,
+        Passkey,
         Vote,
     )
+
+
+TIER = Case(
+    When(override__isnull=False, then=Value(0)), When(risk="high", then=Value(1)), default=Value(2)
+)
+RISK = Case(When(risk="high", then=Value(0)), When(risk="low", then=Value(2)), default=Value(1))
+# With what makes them unique, or PostgreSQL would sort all that waits to find the first twenty.
+URGENCY_IN_TIER = ("expires_at", RISK, "created_at", "id")
+"""How the inbox orders what is in one TIER; the index approvals_urgency has both."""
 
 
 class _OfTaskQuerySet(SubjectQuerySet[S]):
@@ -112,6 +123,18 @@ class ApprovalQuerySet(_OfTaskQuerySet["Approval"]):
         waiting = self._open_to(actor).filter(among, ~Q(there_is(sooner)))
         return waiting.order_by("expires_at", "id")
 
+    def not_snoozed_by(self, actor: Actor) -> Self:
+        """Those that ``actor`` did not set aside until later."""
+        return self.filter(~Q(there_is(self._snoozes_of(actor))))
+
+    def snoozed_by(self, actor: Actor) -> Self:
+        """Those that ``actor`` set aside until later."""
+        return self.filter(Q(there_is(self._snoozes_of(actor))))
+
+    def _snoozes_of(self, actor: Actor) -> "QuerySet[Any]":
+        snoozes: QuerySet[Any] = related_manager(self, "snoozes")
+        return snoozes.filter(approval=OuterRef("pk"), user_id=actor.id, until__gt=Now())
+
     def _open_to(self, actor: Actor) -> Self:
         """Those on which ``actor`` may vote."""
         # What asks for them is found by indexes; seat_obstacles() is asked of what is left.
@@ -155,6 +178,10 @@ class VoteQuerySet(_OfTaskQuerySet["Vote"]):
         )
 
 
+class CommentQuerySet(_OfTaskQuerySet["Comment"]):
+    task = "approval__task"
+
+
 class DelegationQuerySet(SubjectQuerySet["Delegation"]):
     def visible_to(self, actor: Actor) -> Self:
         if actor.auditor:
@@ -170,6 +197,16 @@ class DelegationQuerySet(SubjectQuerySet["Delegation"]):
             status=self.model.Status.ACTIVE,
             starts_at__lte=Now(),
         )
+
+
+class PasskeyQuerySet(SubjectQuerySet["Passkey"]):
+    def visible_to(self, actor: Actor) -> Self:
+        if actor.auditor:
+            return self
+        return self.filter(user_id=actor.id) if actor.is_human else self.none()
+
+    def active(self) -> Self:
+        return self.filter(status=self.model.Status.ACTIVE)
 
 
 class OverrideQuerySet(_OfTaskQuerySet["Override"]):

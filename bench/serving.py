@@ -61,6 +61,8 @@ def server_environment(folder: Path, server: embedded_postgres.Server) -> dict[s
         "LOG_FORMAT": "json",
         "RATE_LIMIT_PER_MINUTE": "0",
         "ADDRESS_LIMIT_PER_MINUTE": "0",
+        # Else the login page at 127.0.0.1 would lead to localhost.
+        "PASSKEY_ORIGINS": "https://bench.example",
         "MAX_WAITERS": "20000",
         "MAX_WAITERS_PER_CALLER": "20000",
         "DJANGO_SETTINGS_MODULE": "orchestrator.settings",

@@ -1,5 +1,6 @@
 """People, agents and their work, built the way the product builds them: through operations."""
 
+import json
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,8 @@ from approvals_app.models import Approval, ApprovalPolicy
 from approvals_app.policy import operations as rulebook
 from approvals_app.policy.language import Policy
 from audit_app.base.actors import Actor
+from audit_app.base.canonical import canonical
+from audit_app.models import Subject
 from sessions_app import agents, operations
 from sessions_app.models import Agent, AgentSession, Task
 from sessions_app.tasks.routing import NewTask, route_task
@@ -117,11 +120,33 @@ def approve_task(task: Task, by: User) -> Task:
     return decision.task
 
 
-def set_columns(model: type[Any], **columns: Any) -> None:
-    """Set ``columns`` of every row as if time had passed: no trigger fires, as in a replica."""
+def set_columns(model: type[Any], row: Any = None, **columns: Any) -> None:
+    """Set ``columns`` of ``row``, or of every row, and of the events that state them, as if time
+    had passed: no trigger fires, as in a replica."""
     assignments = ", ".join(f"{column} = %s" for column in columns)
     with without_guards() as cursor:
-        cursor.execute(f"UPDATE {model._meta.db_table} SET {assignments}", list(columns.values()))
+        only = "WHERE id = %s" if row else ""
+        values = [*columns.values(), *([row.pk] if row else [])]
+        cursor.execute(f"UPDATE {model._meta.db_table} SET {assignments} {only}", values)
+        if issubclass(model, Subject):
+            restate(cursor, model, row, columns)
+
+
+def restate(cursor: Any, model: type[Subject], row: Any, columns: dict[str, Any]) -> None:
+    """Have the events of ``row``, or of every row, state these values of ``columns``."""
+    cursor.execute(
+        "SELECT position, entry FROM audit_events WHERE subject_type = %s AND metadata ?| %s"
+        " AND coalesce(subject_id = %s, true)",
+        [model.subject_type, list(columns), row and row.pk],
+    )
+    for position, entry in cursor.fetchall():
+        event = json.loads(entry)
+        for name in columns.keys() & event["metadata"]:
+            value = columns[name]
+            event["metadata"][name] = value.isoformat() if hasattr(value, "isoformat") else value
+        cursor.execute(
+            "UPDATE audit_events SET entry = %s WHERE position = %s", [canonical(event), position]
+        )
 
 
 def policy(name: str = "policy", then: str = "require", **document: Any) -> ApprovalPolicy:

@@ -17,13 +17,15 @@ ROOT = Path(__file__).parents[1]
 
 
 @contextmanager
-def gunicorn(log: Path, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+def gunicorn(
+    log: Path, environment: Mapping[str, str], application: str = "orchestrator.asgi"
+) -> Iterator["subprocess.Popen[bytes]"]:
     """The server on PORT of exactly this ``environment``; in the end it must stop as asked, and
     have left no stack trace in ``log``."""
     command = [sys.executable, "-m", "gunicorn", "-c", "orchestrator/server/gunicorn.py"]
     with log.open("w") as written:
         web = subprocess.Popen(
-            [*command, "orchestrator.asgi"],
+            [*command, application],
             cwd=ROOT,
             env=environment,
             stdout=written,
@@ -42,6 +44,8 @@ def on_the_tests_database(port: int, **further: str) -> dict[str, str]:
     """An environment for ``gunicorn``: a trial in which the tests' own people are, of one process
     unless more are asked for."""
     ours = {"DATABASE_URL": database_url(), "PORT": str(port), "WEB_CONCURRENCY": "1"}
+    # Tests sign in at 127.0.0.1, whose login page leads to localhost where passkeys may be used.
+    ours["PASSKEY_ORIGINS"] = "https://orchestrator.example"
     return os.environ | ours | further
 
 

@@ -6,6 +6,7 @@ from uuid import uuid4
 import psycopg
 from django.db import connection
 
+from audit_app.base.canonical import canonical
 from audit_app.live import event_log
 from audit_app.trail import recording
 from tests.database import database_url
@@ -19,12 +20,13 @@ RETURNING position
 """
 
 
-def record_event(row, event, *, by, states=(None, None)):
+def record_event(row, event, *, by, states=(None, None), details=None):
     """Write the honest event that brings ``row`` to its version, and change nothing."""
+    told = canonical(details or {})
     of = (event, str(by), by.id, row.subject_type, row.pk, row.version)
     with connection.cursor() as cursor:
         cursor.execute(
-            recording.INSERT_EVENT, [*of, *states, row.audit_role, row.audit_trace, "{}"]
+            recording.INSERT_EVENT, [*of, *states, row.audit_role, row.audit_trace, told]
         )
 
 

@@ -32,10 +32,15 @@ def is_bare_participle(name: str) -> bool:
 def offenders(path: Path) -> Iterator[tuple[int, str]]:
     """The line and the name of each such function in the file at ``path``."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and is_bare_participle(
-            node.name
-        ):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or _is_attribute(node):
+            continue
+        if is_bare_participle(node.name):
             yield node.lineno, node.name
+
+
+def _is_attribute(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether it is read like a field, whose name may say a state."""
+    return any(ast.unparse(each).endswith("property") for each in node.decorator_list)
 
 
 def main() -> int:

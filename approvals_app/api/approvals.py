@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from approvals_app.api.filters import ApprovalFilter
 from approvals_app.api.reads import find_unanswered, read_approvals, read_votes, subscription_keys
+from approvals_app.api.receipts import respond_receipt
 from approvals_app.api.serializers import (
     ApproveSerializer,
     BreakGlassSerializer,
@@ -30,10 +31,11 @@ from approvals_app.api.serializers import (
 )
 from approvals_app.api.task_serializers import ApprovalSerializer, TaskSerializer
 from approvals_app.decisions import break_glass as overrides
-from approvals_app.decisions import delegations, operations
+from approvals_app.decisions import delegations, operations, receipts
 from approvals_app.decisions.bulk import DECISIONS
 from approvals_app.decisions.recall import Then, recall
 from approvals_app.models import Approval, Delegation, Override
+from approvals_app.policy.evaluation import evaluate_revision_ahead
 from audit_app.http.representation import compile_serializer
 from audit_app.http.viewsets import PREFER, OperationViewSet, describe_replay
 from sessions_app.models import Task
@@ -65,6 +67,13 @@ class ApprovalViewSet(OperationViewSet):
             subscription_keys(task),
             answered=approval not in find_unanswered(task),
         )
+
+    @extend_schema(responses={(200, receipts.MEDIA_TYPE): str})
+    @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
+    def receipt(self, request: Request, pk: UUID) -> HttpResponse:
+        """The signed receipt of the decision on the approval's task: a JWS."""
+        approval = self.visible().select_related("task__agent").one(pk)
+        return respond_receipt(approval.task)
 
     @extend_schema(request=RequestApprovalSerializer, responses={201: ApprovalSerializer})
     def create(self, request: Request) -> HttpResponse:
@@ -109,6 +118,8 @@ class ApprovalViewSet(OperationViewSet):
     def edit(self, request: Request, pk: UUID) -> HttpResponse:
         """Revise the payload; somebody else has to approve the revision. Humans only."""
         body = self.body(EditSerializer)
+        edited = self.visible().filter(pk=pk).values("task")
+        evaluate_revision_ahead(Task.objects.filter(pk__in=edited), body)
         return self.answer(operations.edit, pk, present=_present_task, **body)
 
     @extend_schema(request=DelegateSerializer, responses={201: DelegationSerializer})

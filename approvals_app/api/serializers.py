@@ -14,6 +14,7 @@ from audit_app.http.serializers import (
     NameField,
     RequestSerializer,
     TextField,
+    TrueFalseField,
 )
 from sessions_app.models import ROLE_LENGTH
 
@@ -41,9 +42,22 @@ class DigestField(serializers.RegexField):
         )
 
 
+class AssertionField(JSONObjectField):
+    """The signature of a passkey of the caller's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            required=False,
+            help_text="The caller's passkey's signature of the vote, where it must be signed: "
+            "credential_id, authenticator_data, client_data_json and signature, in base64url. "
+            "docs/reviewing.md says what is signed.",
+        )
+
+
 class DecisionSerializer(RequestSerializer):
     payload_digest = DigestField()
     notes = TextField(required=False, allow_blank=True, max_length=LONGEST_NOTES)
+    assertion = AssertionField()
 
 
 class ApproveSerializer(DecisionSerializer):
@@ -56,11 +70,17 @@ class ApproveSerializer(DecisionSerializer):
         max_length=LONGEST_NOTES,
         help_text="Required if the policy asks to type a member of the payload: its value.",
     )
+    confirmed = TrueFalseField(
+        required=False,
+        help_text="That the caller followed the policy's instruction; kept with the vote, and must "
+        "be true if the policy has instructions.",
+    )
 
 
 class RequestChangesSerializer(RequestSerializer):
     payload_digest = DigestField()
     message = TextField(max_length=LONGEST_NOTES)
+    assertion = AssertionField()
 
 
 class WithdrawVoteSerializer(RequestSerializer):

@@ -73,6 +73,14 @@ class PolicyOfTaskSerializer(serializers.Serializer[Any]):
     why = serializers.CharField()
 
 
+class ErasureSerializer(serializers.Serializer[Any]):
+    """Who erased a payload, when and why."""
+
+    by = serializers.CharField(help_text="A username.")
+    at = serializers.DateTimeField()
+    reason = serializers.CharField()
+
+
 class TaskSerializer(serializers.Serializer[Any]):
     task_id = serializers.UUIDField(source="id")
     task_type = serializers.CharField()
@@ -97,10 +105,17 @@ class TaskSerializer(serializers.Serializer[Any]):
     policy = PolicyOfTaskSerializer(source="*")
     approvals = ApprovalSerializer(many=True)
     approved_until = serializers.DateTimeField(allow_null=True)
+    receipt = serializers.CharField(
+        allow_null=True, help_text="Where the decision's signed receipt is, once there is one."
+    )
     claimed_by = serializers.CharField(source="claimed_by.name", default=None, allow_null=True)
     lease_expires_at = serializers.DateTimeField(allow_null=True)
     result = JSONValueField()
     error = JSONValueField()
+    erased = ErasureSerializer(
+        allow_null=True,
+        help_text="Set once the payload was erased: description, data and context are empty then.",
+    )
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
 
@@ -167,11 +182,18 @@ class ReviseTaskSerializer(RequestSerializer):
     context = JSONObjectField(required=False)  # type: ignore[assignment]
 
 
+class EraseSerializer(RequestSerializer):
+    reason = TextField(max_length=2_000, help_text="Why; it is in the trail for good.")
+    keep_result = serializers.BooleanField(
+        required=False, help_text="Keep the result, or why the task failed."
+    )
+
+
 class RevisionSerializer(serializers.Serializer[Any]):
     """One revision of a task's payload."""
 
     revision = serializers.IntegerField(source="number")
-    payload = JSONObjectField(source="read")
+    payload = JSONObjectField(source="read", allow_null=True, help_text="Null once it was erased.")
     payload_digest = serializers.CharField()
     edited_by = serializers.CharField(source="edited_by.username", default=None, allow_null=True)
     replaced_at = serializers.DateTimeField(

@@ -21,10 +21,12 @@ from approvals_app.api.reads import (
     subscription_keys,
     waits_for_people,
 )
+from approvals_app.api.receipts import respond_receipt
 from approvals_app.api.task_serializers import (
     CancelSerializer,
     CompleteSerializer,
     DetailedTaskSerializer,
+    EraseSerializer,
     FailSerializer,
     LeaseSerializer,
     ReviseTaskSerializer,
@@ -36,7 +38,9 @@ from approvals_app.api.task_serializers import (
     RouteTaskSerializer,
     TaskSerializer,
 )
-from approvals_app.policy.evaluation import evaluate_ahead
+from approvals_app.decisions import receipts
+from approvals_app.decisions.erasure import erase_payload
+from approvals_app.policy.evaluation import evaluate_ahead, evaluate_revision_ahead
 from audit_app.base import tracing
 from audit_app.base.errors import InvalidHeader
 from audit_app.http.batch_viewsets import BatchViewSet
@@ -163,7 +167,9 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
     @action(detail=True, methods=["post"])
     def revise(self, request: Request, pk: UUID) -> HttpResponse:
         """Replace the payload while the task waits for approval; its votes become void."""
-        return self._run(task_operations.revise_task, pk, **self.body(ReviseTaskSerializer))
+        body = self.body(ReviseTaskSerializer)
+        evaluate_revision_ahead(self.visible().filter(pk=pk), body)
+        return self._run(task_operations.revise_task, pk, **body)
 
     @extend_schema(responses=RevisionsSerializer)
     @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
@@ -172,6 +178,12 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
         task: Task = self.visible().select_related("edited_by").one(pk)
         revisions = [compile_serializer(RevisionSerializer)(each) for each in task.all_revisions()]
         return Response({"revisions": revisions})
+
+    @extend_schema(responses={(200, receipts.MEDIA_TYPE): str})
+    @action(detail=True, methods=["get"], pagination_class=None, filterset_class=None)
+    def receipt(self, request: Request, pk: UUID) -> HttpResponse:
+        """The signed receipt of the decision on the task, for whoever executes it: a JWS."""
+        return respond_receipt(self.visible().select_related("agent").one(pk))
 
     @extend_schema(request=LeaseSerializer, responses=TaskSerializer, parameters=[SESSION_HEADER])
     @action(detail=True, methods=["post"])
@@ -208,6 +220,13 @@ class TaskViewSet(TasksViewSet, BatchViewSet):
     def cancel(self, request: Request, pk: UUID) -> HttpResponse:
         """Cancel a task that the caller routed; its pending approvals are withdrawn."""
         return self._run(task_operations.cancel, pk, **self.body(CancelSerializer))
+
+    @extend_schema(request=EraseSerializer, responses=TaskSerializer)
+    @action(detail=True, methods=["post"])
+    def erase(self, request: Request, pk: UUID) -> HttpResponse:
+        """Erase the payload of a task that has finished; its digest and its events stay. For people
+        with the permission to."""
+        return self._run(erase_payload, pk, **self.body(EraseSerializer))
 
     def _lease(self) -> timedelta:
         seconds = self.body(LeaseSerializer).get("lease_seconds")

@@ -44,10 +44,12 @@ class Facts:
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         self._facts = facts
+        self._payer = getattr(facts, "payer", "")
         self._texts: dict[frozenset[str], str] = {}
         self._activations: dict[frozenset[str], Any] = {}
         self._kinds: dict[syntax.Path, str | None] = {}
-        self._left = TASK_LIMIT
+        self._limit: float | None = None
+        self._used = 0.0
 
     def get_text(self, needs: frozenset[str]) -> str:
         """The variables in ``needs`` as JSON, reduced to the members that ``needs`` names, if any.
@@ -92,15 +94,20 @@ class Facts:
         return get_kind(value)
 
     def evaluate_beside(self, program: bytes, needs: frozenset[str]) -> bool:
-        """Evaluate in a process beside, within what is left of the task's TASK_LIMIT."""
+        """Evaluate in a process beside, within what is left of the task's TASK_LIMIT.
+
+        An agent whose evaluations were slow lately has less.
+        """
         text = self.get_text(needs)
-        if self._left <= 0:
-            raise ConditionFailed(f"the task's conditions took longer than {TASK_LIMIT} s.")
+        if self._limit is None:
+            self._limit = TASK_LIMIT * EVALUATOR.get_share(self._payer)
+        if self._used >= self._limit:
+            raise ConditionFailed(f"the task's conditions took longer than {self._limit:.2g} s.")
         started = time.monotonic()
         try:
-            return EVALUATOR.holds(program, text)
+            return EVALUATOR.holds(program, text, self._payer)
         finally:
-            self._left -= time.monotonic() - started
+            self._used += time.monotonic() - started
 
     def _select(self, name: str, needs: frozenset[str]) -> Any:
         whole = self._facts[name]

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from approvals_app.errors import NotJudgedYet
 from approvals_app.models import ApprovalPolicy
@@ -79,7 +80,23 @@ def evaluate_ahead(tasks: Iterable[Mapping[str, Any]]) -> None:
                 return
             payload = canonical({name: task[name] for name in Task.PAYLOAD_FIELDS})
             known = {name: task[name] for name in (*MATCHED, "agent")}
-            language.evaluate(policies, PayloadFacts(payload, known), settings.APPROVAL_DEFAULT)
+            facts = PayloadFacts(payload, known, payer=task["agent"])
+            language.evaluate(policies, facts, settings.APPROVAL_DEFAULT)
+
+
+def evaluate_revision_ahead(tasks: "QuerySet[Task]", changes: Mapping[str, Any]) -> None:
+    """Evaluate ahead the one task in ``tasks`` as ``changes`` would revise it.
+
+    A member that is None stays as it is, as in ``operations.edit`` and ``operations.revise_task``.
+    """
+    if not any(policy.may_take_long() for policy in _latest):
+        return
+    task = tasks.select_related("agent").first()
+    if task is None:
+        return  # the operation says so
+    fields = {name: getattr(task, name) for name in Task.PAYLOAD_FIELDS}
+    given = {name: changes[name] for name in fields.keys() & changes if changes[name] is not None}
+    evaluate_ahead([{**fields, **given, "agent": task.agent.name}])
 
 
 def load_policies() -> list[language.Policy]:
@@ -115,7 +132,8 @@ class _TaskFacts(PayloadFacts):
     """
 
     def __init__(self, task: Task, names: dict[UUID, str]) -> None:
-        super().__init__(task.payload, {name: getattr(task, name) for name in MATCHED})
+        known = {name: getattr(task, name) for name in MATCHED}
+        super().__init__(task.payload, known, payer=str(task.agent_id))
         self._task, self._names = task, names
 
     def __missing__(self, name: str) -> Any:

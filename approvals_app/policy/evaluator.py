@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
@@ -27,6 +27,13 @@ from approvals_app.policy.runtime import ConditionFailed
 
 CPU_LIMIT: Final = 0.1
 """Seconds of CPU for one evaluation: far more than 10,000 steps take."""
+LEAST_CPU_LIMIT: Final = 0.01
+"""The same for an agent that has used up its allowance: enough for loops over thousands of
+elements, not for regular expressions on each of them."""
+SHARE: Final = 0.02
+"""Seconds of CPU that an agent's slow evaluations may take each second, in each process."""
+MOST_DEBT: Final = 0.2
+"""Seconds of CPU that are held against an agent at most, so that it is over in ten seconds."""
 TIME_LIMIT: Final = 1.0
 """Seconds for one evaluation, however busy the machine is."""
 START_LIMIT: Final = 5.0
@@ -96,21 +103,60 @@ class Nursery:
         return int(received)
 
 
+class Allowance:
+    """How much CPU an evaluation may use, by how much the same agent's slow ones used lately.
+
+    An agent that sends hostile payloads would else keep a core busy. Its other payloads, which take
+    microseconds, do not notice.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._debts: dict[str, tuple[float, float]] = {}
+        self._lock = threading.Lock()
+
+    def get_limit(self, payer: str) -> float:
+        """Seconds of CPU for the next evaluation; ``payer`` is the agent, "" for nobody."""
+        with self._lock:
+            return max(LEAST_CPU_LIMIT, CPU_LIMIT - self._get_debt(payer))
+
+    def charge(self, payer: str, used: float) -> None:
+        """Hold ``used`` seconds of CPU against ``payer``, unless an evaluation may use as much."""
+        if not payer or used < PATIENCE:
+            return
+        with self._lock:
+            if len(self._debts) >= MOST_KEPT:
+                self._debts = {
+                    each: debt for each, debt in self._debts.items() if self._get_debt(each)
+                }
+            self._debts[payer] = min(MOST_DEBT, self._get_debt(payer) + used), self._clock()
+
+    def _get_debt(self, payer: str) -> float:
+        debt, since = self._debts.get(payer, (0.0, 0.0))
+        return max(0.0, debt - SHARE * (self._clock() - since)) if debt else 0.0
+
+
 class Worker:
-    """One process that evaluates. It is ``usable`` until an evaluation is late or breaks off."""
+    """One process that evaluates. It is ``usable`` until an evaluation is late or breaks off.
+
+    ``used``: seconds of CPU that the last evaluation used, as far as it was watched.
+    """
 
     def __init__(self, nursery: Nursery, connection: socket.socket, pid: int) -> None:
-        self.pid, self.usable = pid, True
+        self.pid, self.usable, self.used = pid, True, 0.0
         self._nursery, self._connection = nursery, connection
         self._connection.setblocking(False)
         self._facts: str | None = None
 
-    def evaluate(self, serialized: bytes, facts: str, limit: float) -> bool:
-        """Whether the expression is true of ``facts``, a JSON object. Raises ConditionFailed."""
+    def evaluate(self, serialized: bytes, facts: str, limit: float, cpu_limit: float) -> bool:
+        """Whether the expression is true of ``facts``, a JSON object. Raises ConditionFailed.
+
+        ``limit`` is in seconds, ``cpu_limit`` in seconds of CPU.
+        """
         program = encode(serialized)
         is_known = facts is self._facts
         line = f'["{program}"]\n' if is_known else f'["{program}",{facts}]\n'
-        answer = self._request(line.encode(), limit)
+        answer = self._request(line.encode(), limit, cpu_limit)
         self._facts = facts
         if isinstance(answer, bool):
             return answer
@@ -138,9 +184,9 @@ class Worker:
         except OSError:
             return True
 
-    def _request(self, line: bytes, limit: float) -> bool | str:
+    def _request(self, line: bytes, limit: float, cpu_limit: float) -> bool | str:
         try:
-            answer: bool | str = json.loads(self._exchange(line, limit))
+            answer: bool | str = json.loads(self._exchange(line, limit, cpu_limit))
         except TimeoutError:
             self.stop()
             raise ConditionFailed("it took too long.") from None
@@ -152,17 +198,17 @@ class Worker:
             raise
         return answer
 
-    def _exchange(self, request: bytes, limit: float) -> bytes:
-        started, used_before = time.monotonic(), self._get_cpu()
+    def _exchange(self, request: bytes, limit: float, cpu_limit: float) -> bytes:
+        started, used_before, self.used = time.monotonic(), self._get_cpu(), 0.0
         sent, received = 0, b""
         ready = select.poll()  # select() fails for descriptors above 1,023
         ready.register(self._connection, select.POLLIN | select.POLLOUT)
         while not received.endswith(b"\n"):
             # By its own CPU time: on a busy machine nobody else's work makes it late.
-            used = self._get_cpu() - used_before
-            if used >= CPU_LIMIT or time.monotonic() - started >= limit:
+            self.used = self._get_cpu() - used_before
+            if self.used >= cpu_limit or time.monotonic() - started >= limit:
                 raise TimeoutError
-            if used >= PATIENCE and self.usable:
+            if self.used >= PATIENCE and self.usable:
                 self._yield_processor()
             [(_, events)] = ready.poll(PATIENCE * 1_000) or [(0, 0)]
             if events & select.POLLOUT and sent < len(request):
@@ -206,24 +252,26 @@ class Evaluator:
         self._kept: dict[bytes, tuple[bool | str, int]] = {}
         self._lock, self._forking = threading.Lock(), threading.Lock()
         self._places = threading.BoundedSemaphore(MOST_PROCESSES)
+        self._allowance = Allowance()
 
-    def holds(self, serialized: bytes, facts: str) -> bool:
+    def holds(self, serialized: bytes, facts: str, payer: str = "") -> bool:
         """Whether the expression is true of ``facts``, a JSON object, in at most TIME_LIMIT.
 
+        ``payer`` is the agent against whose allowance a slow evaluation counts, "" for nobody's.
         Raises ConditionFailed if it errs, is late, or is neither true nor false.
         """
         answer: bool | str | None = None
         if _keeping.get():
-            answer = self._keep(_make_key(serialized, facts), serialized, facts)
+            answer = self._keep(_make_key(serialized, facts), serialized, facts, payer)
         elif self._kept:
             answer = self._take_kept(_make_key(serialized, facts))
         if answer is None:
-            answer = self._ask(serialized, facts)
+            answer = self._ask(serialized, facts, payer)
         if isinstance(answer, bool):
             return answer
         raise ConditionFailed(answer)
 
-    def _ask(self, serialized: bytes, facts: str) -> bool | str:
+    def _ask(self, serialized: bytes, facts: str, payer: str) -> bool | str:
         """The answer, or the reason for which there is none."""
         with self._places:
             try:
@@ -231,15 +279,17 @@ class Evaluator:
             except ConditionFailed as failure:
                 return str(failure)
             try:
-                return worker.evaluate(serialized, facts, TIME_LIMIT)
+                cpu_limit = self._allowance.get_limit(payer)
+                return worker.evaluate(serialized, facts, TIME_LIMIT, cpu_limit)
             except ConditionFailed as failure:
                 return str(failure)
             finally:
+                self._allowance.charge(payer, worker.used)
                 self._give_back(worker)
 
-    def _keep(self, key: bytes, serialized: bytes, facts: str) -> bool | str:
+    def _keep(self, key: bytes, serialized: bytes, facts: str, payer: str) -> bool | str:
         """The answer, kept for one more call."""
-        answer, times = self._kept.get(key) or (self._ask(serialized, facts), 0)
+        answer, times = self._kept.get(key) or (self._ask(serialized, facts, payer), 0)
         if len(self._kept) >= MOST_KEPT:
             self._kept.clear()  # of requests that failed before they asked again
         self._kept[key] = answer, times + 1
@@ -252,6 +302,10 @@ class Evaluator:
         if answer is not None and times > 1:
             self._kept[key] = answer, times - 1
         return answer
+
+    def get_share(self, payer: str) -> float:
+        """How much of the usual time the agent ``payer`` has for an evaluation now, at most 1."""
+        return self._allowance.get_limit(payer) / CPU_LIMIT
 
     def stop(self) -> None:
         """End all processes."""

@@ -14,11 +14,13 @@ class PayloadFacts(dict[str, Any]):
     """The variables of conditions on a payload, ``payload`` being its canonical text.
 
     ``known`` are those that need no parsing. The others are read when a condition asks for one,
-    from the text that is hashed: routing and simulation read the same.
+    from the text that is hashed: routing and simulation read the same. ``payer`` names the agent
+    against whose allowance slow conditions count, "" for nobody's.
     """
 
-    def __init__(self, payload: str, known: dict[str, Any]) -> None:
+    def __init__(self, payload: str, known: dict[str, Any], payer: str = "") -> None:
         super().__init__(known)
+        self.payer = payer
         self._payload = payload
 
     def __missing__(self, name: str) -> Any:

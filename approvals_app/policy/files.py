@@ -27,8 +27,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise FileInvalid(f"Line {line}: a key must be a word, not a list or a mapping.")
             if key.value in seen:
-                line = key.start_mark.line + 1
                 raise FileInvalid(f"Line {line}: {str(key.value)[:100]} is there twice.")
             seen.add(key.value)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)

@@ -27,10 +27,14 @@ APPROVE_WITHOUT_A_HUMAN: Final = "approve_without_a_human"
 HIGH: Final = "high"
 NORMAL: Final = "normal"
 LOW: Final = "low"
+REQUIRED: Final = "required"
+WHEN_POSSIBLE: Final = "when_possible"
+NO: Final = "no"
 LONGEST_REVIEW_TIME = timedelta(minutes=5)
 PATH = re.compile(r"(data|context)(\.[A-Za-z0-9_-]{1,100}){1,8}")
 LONGEST_NAME = 150
 LONGEST_DESCRIPTION = 2_000
+LONGEST_INSTRUCTIONS = 500
 FARTHEST_PRIORITY = 1_000_000
 MOST_PEOPLE = 50
 MOST_APPROVALS = 20
@@ -65,7 +69,10 @@ class Escalation:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One policy. ``version`` and ``id`` are None unless it is stored."""
+    """One policy. ``version`` and ``id`` are None unless it is stored.
+
+    ``description`` is for the policies' authors, ``instructions`` for the reviewers.
+    """
 
     name: str
     kind: Outcome
@@ -85,6 +92,8 @@ class Policy:
     risk: str = NORMAL
     look_for: timedelta | None = None
     type_out: str = ""
+    instructions: str = ""
+    signed: str = NO
     version: int | None = None
     id: str | None = None
 
@@ -167,6 +176,10 @@ class Policy:
             document["look_for"] = format_duration(self.look_for)
         if self.type_out:
             document["type_out"] = self.type_out
+        if self.instructions:
+            document["instructions"] = self.instructions
+        if self.signed != NO:
+            document["signed"] = self.signed
         return document
 
     @property
@@ -196,9 +209,15 @@ class Policy:
         return [Requirement(role, count) for role, count in counts.items()]
 
     def describe_requirements(self, to_role: str) -> str:
-        """The requirements in words: ``2 of finance and 1 of legal``."""
-        parts = [f"{each.count} of {each.role}" for each in self.requirements_for(to_role)]
-        return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+        """The requirements in words: ``2 approvals from finance and 1 from legal``."""
+        first, *others = self.requirements_for(to_role)
+        noun = "approval" if first.count == 1 else "approvals"
+        return join(
+            [
+                f"{first.count} {noun} from {first.role}",
+                *(f"{each.count} from {each.role}" for each in others),
+            ]
+        )
 
 
 def evaluate(policies: Sequence[Policy], facts: Mapping[str, Any], default: str) -> PolicyDecision:
@@ -258,6 +277,12 @@ def matches(glob: str, text: str) -> bool:
     return not glob[at:].strip("*")
 
 
+def join(parts: Sequence[str]) -> str:
+    """``a, b and c``."""
+    *others, last = parts
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def format_duration(length: timedelta) -> str:
     """``length`` as in a policy file, in the largest unit that divides it: ``4h``, ``90m``."""
     seconds = int(length.total_seconds())
@@ -271,7 +296,7 @@ def _decide(policy: Policy, facts: Mapping[str, Any]) -> PolicyDecision:
     action = {
         Outcome.APPROVE: "approves this without a human",
         Outcome.REFUSE: "refuses this",
-        Outcome.REQUIRE: f"requires {policy.describe_requirements(facts['to_role'])}"
+        Outcome.REQUIRE: f"needs {policy.describe_requirements(facts['to_role'])}"
         if policy.approvals
         else "",
     }[policy.kind]
@@ -289,7 +314,7 @@ def _decide_on_failure(policy: Policy, facts: Mapping[str, Any], failure: str) -
     plan = _plan(policy, facts) or Policy.default(facts["to_role"])
     why = (
         f"The condition of {policy.title[0].lower()}{policy.title[1:]} could not be evaluated, so "
-        f"a human is asked: {failure} It requires {plan.describe_requirements(facts['to_role'])}."
+        f"a human is asked: {failure} It needs {plan.describe_requirements(facts['to_role'])}."
     )
     return PolicyDecision(Outcome.REQUIRE, why, policy.name, policy.version, plan)
 
@@ -305,9 +330,9 @@ def _keep_stricter(failed: PolicyDecision, decision: PolicyDecision) -> PolicyDe
 def _decide_by_default(facts: Mapping[str, Any], default: str) -> PolicyDecision:
     role, task_type = facts["to_role"], facts["task_type"]
     if asks_by_itself(task_type):
-        why = f"No policy matches; {task_type} tasks always need a human: 1 of {role}."
+        why = f"No policy matches; {task_type} tasks always need a human: 1 approval from {role}."
     elif default == "require":
-        why = f"No policy matches and APPROVAL_DEFAULT is require: 1 of {role}."
+        why = f"No policy matches and APPROVAL_DEFAULT is require: 1 approval from {role}."
     else:
         return PolicyDecision(
             Outcome.APPROVE, f"No policy matches and APPROVAL_DEFAULT is {default}."
@@ -420,19 +445,24 @@ def _read_requirements(top: _Reader) -> dict[str, Any]:
         if deadline and reminder >= deadline:
             reason = "it must be shorter than the deadline."
             raise RuleInvalid(field=f"reminders[{index}]", reason=reason)
+    signed = top.read_optional("signed", _read_signed, NO)
+    on_timeout = top.read_optional("on_timeout", _one_of(REJECT, APPROVE_WITHOUT_A_HUMAN), REJECT)
+    if signed == REQUIRED and on_timeout == APPROVE_WITHOUT_A_HUMAN:
+        reason = "silence signs nothing, and signed is required."
+        raise RuleInvalid(field="on_timeout", reason=reason)
     return {
         "approvals": approvals,
         "deny_threshold": top.read_optional("deny_threshold", _whole(1, MOST_PEOPLE), 1),
         "deadline": deadline,
         "reminders": tuple(sorted(set(reminders), reverse=True)),
         "escalate": top.read_list("escalate", MOST_ESCALATIONS, _escalation),
-        "on_timeout": top.read_optional(
-            "on_timeout", _one_of(REJECT, APPROVE_WITHOUT_A_HUMAN), REJECT
-        ),
+        "on_timeout": on_timeout,
         "valid_for": top.read_optional("valid_for", _duration, None),
         "risk": top.read_optional("risk", _one_of(HIGH, NORMAL, LOW), NORMAL),
         "look_for": top.read_optional("look_for", _review_time, None),
         "type_out": top.read_optional("type_out", _path, ""),
+        "instructions": top.read_optional("instructions", _instructions, ""),
+        "signed": signed,
     }
 
 
@@ -485,6 +515,10 @@ def _text(longest: int) -> Callable[[Any], str]:
     return read
 
 
+def _instructions(value: Any) -> str:
+    return _text(LONGEST_INSTRUCTIONS)(value).strip()
+
+
 def _name(value: Any) -> str:
     name = _text(LONGEST_NAME)(value)
     if not name or UNSEEN.search(name) or name != " ".join(name.split()):
@@ -521,6 +555,11 @@ def _one_of(*values: str) -> Callable[[Any], str]:
         return value
 
     return read
+
+
+def _read_signed(value: Any) -> str:
+    # YAML reads a bare ``no`` as false.
+    return NO if value is False else _one_of(REQUIRED, WHEN_POSSIBLE, NO)(value)
 
 
 def _duration(value: Any) -> timedelta:

@@ -5,11 +5,17 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from approvals_app.errors import PolicyAdministratorsOnly, PolicyNameTaken, PolicyUnknown
+from approvals_app.errors import (
+    PolicyAdministratorsOnly,
+    PolicyNameTaken,
+    PolicyUnknown,
+    SimulationOutdated,
+)
 from approvals_app.models import ApprovalPolicy
 from approvals_app.policy import evaluation
 from approvals_app.policy.language import Policy
 from audit_app.base.actors import Actor, may_administer
+from audit_app.base.canonical import canonical, digest
 from audit_app.base.errors import StaleVersion
 from audit_app.base.events import EventType
 from audit_app.trail.operation import operation
@@ -30,10 +36,13 @@ class Change:
 
 
 @operation("policy.create")
-def create_policy(policy: Policy, *, by: Actor) -> ApprovalPolicy:
-    """Put a new policy in force. Raises PolicyAdministratorsOnly, PolicyNameTaken."""
+def create_policy(policy: Policy, *, by: Actor, in_force: str | None = None) -> ApprovalPolicy:
+    """Put a new policy in force, if ``in_force`` still names the policies in force, or is None.
+
+    Raises PolicyAdministratorsOnly, SimulationOutdated, PolicyNameTaken.
+    """
     _check_may_change(by)
-    _lock_all()
+    _lock_all(in_force)
     if ApprovalPolicy.objects.filter(name=policy.name).exists():
         raise PolicyNameTaken(name=policy.name)
     return _create(policy, by=by)
@@ -41,18 +50,19 @@ def create_policy(policy: Policy, *, by: Actor) -> ApprovalPolicy:
 
 @operation("policy.change")
 def change_policy(
-    policy: Policy, *, by: Actor, expected_version: int | None = None
+    policy: Policy, *, by: Actor, expected_version: int | None = None, in_force: str | None = None
 ) -> ApprovalPolicy:
     """Change the stored policy of this name to ``policy``; record nothing if it is the same.
 
-    Raises PolicyAdministratorsOnly, PolicyUnknown, StaleVersion.
+    A retired one is put in force again. ``in_force`` as in ``create_policy``.
+    Raises PolicyAdministratorsOnly, SimulationOutdated, PolicyUnknown, StaleVersion.
     """
     _check_may_change(by)
+    _lock_all(in_force)
     stored = _lock_policy(policy.name)
     if expected_version is not None and stored.version != expected_version:
         raise StaleVersion(stored, what="policy")
-    if evaluation.compile_policy(stored).as_document() != policy.as_document():
-        _change(stored, policy, by=by)
+    _put_in_force(stored, policy, by=by)
     return stored
 
 
@@ -63,21 +73,9 @@ def retire_policy(name: str, *, by: Actor) -> ApprovalPolicy:
     Raises PolicyAdministratorsOnly, PolicyUnknown, InvalidTransition.
     """
     _check_may_change(by)
+    _lock_all()
     policy = _lock_policy(name)
     perform(policy.retire, by=by, details=_describe_policy(policy))
-    return policy
-
-
-@operation("policy.restore")
-def restore_policy(name: str, *, by: Actor) -> ApprovalPolicy:
-    """Put a retired policy in force again, unchanged.
-
-    Raises as ``retire_policy`` does, and RuleInvalid if its condition is none any more.
-    """
-    _check_may_change(by)
-    policy = _lock_policy(name)
-    Policy.parse(policy.document)
-    perform(policy.restore, by=by, details=_describe_policy(policy))
     return policy
 
 
@@ -96,14 +94,9 @@ def apply_policies(policies: Iterable[Policy], *, by: Actor) -> list[Change]:
             _create(wanted[change.name], by=by)
             continue
         stored = _lock_policy(change.name)
-        if change.what == "restore":
-            perform(stored.restore, by=by, details=_describe_policy(stored))
-        if (
-            change.after
-            and evaluation.compile_policy(stored).as_document() != change.after.as_document()
-        ):
-            _change(stored, change.after, by=by)
-        if change.what == "retire":
+        if change.after:
+            _put_in_force(stored, change.after, by=by)
+        else:
             perform(stored.retire, by=by, details=_describe_policy(stored))
     return changes
 
@@ -133,10 +126,18 @@ def _check_may_change(by: Actor) -> None:
         raise PolicyAdministratorsOnly
 
 
-def _lock_all() -> None:
-    # A new policy has no row to lock yet: everybody who creates one meets here.
+def name_in_force(policies: Iterable[Policy]) -> str:
+    """A digest that names ``policies``, stored ones, and their versions."""
+    return digest(canonical(sorted([each.id, each.version] for each in policies)))
+
+
+def _lock_all(in_force: str | None = None) -> None:
+    # A new policy has no row to lock yet, and what is in force is more than one row: everybody who
+    # changes a policy meets here.
     with connection.cursor() as cursor:
         cursor.execute(LOCK)
+    if in_force is not None and in_force != name_in_force(evaluation.load_policies()):
+        raise SimulationOutdated
 
 
 def _lock_policy(name: str) -> ApprovalPolicy:
@@ -153,10 +154,14 @@ def _create(policy: Policy, *, by: Actor) -> ApprovalPolicy:
         description=policy.description,
         rule=_build_rule(policy),
     )
-    return create(row, EventType.POLICY_CREATED, by=by, details=_describe_policy(row))
+    return create(row, EventType.POLICY_CREATED, by=by)
 
 
-def _change(stored: ApprovalPolicy, policy: Policy, *, by: Actor) -> None:
+def _put_in_force(stored: ApprovalPolicy, policy: Policy, *, by: Actor) -> None:
+    if stored.status == ApprovalPolicy.Status.RETIRED:
+        perform(stored.restore, by=by, details=_describe_policy(stored))
+    if evaluation.compile_policy(stored).as_document() == policy.as_document():
+        return
     after = {
         "priority": policy.priority,
         "description": policy.description,

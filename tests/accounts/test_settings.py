@@ -45,3 +45,46 @@ def test_a_map_is_json_or_a_file_of_it(tmp_path):
         OIDC_CLOCK_SKEW="2m",
     )
     assert started.returncode == 0, started.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "origins", "domain"),
+    [
+        (
+            {"PASSKEY_ORIGINS": "https://a.example/, https://b.a.example", "PASSKEY_DOMAIN": ""},
+            ["https://a.example", "https://b.a.example"],
+            "a.example",
+        ),
+        ({"PUBLIC_URL": "https://id.example:8443/"}, ["https://id.example:8443"], "id.example"),
+        ({"PUBLIC_URL": "http://id.example"}, [], ""),
+        ({"TRIAL": "on", "PORT": "8080"}, ["http://localhost:8080"], "localhost"),
+        ({"TRIAL": "off", "SECRET_KEY": "x" * 64, "ALLOWED_HOSTS": "id.example"}, [], ""),
+    ],
+)
+def test_passkeys_belong_to_the_sites_own_address(given, origins, domain):
+    code = "from orchestrator import settings as s; print(s.PASSKEY_ORIGINS, s.PASSKEY_DOMAIN)"
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PUBLIC_URL": "", "PASSKEY_ORIGINS": ""} | given,
+        capture_output=True,
+        text=True,
+    )
+    assert told.stdout.strip() == f"{origins} {domain}".strip(), told.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"PASSKEY_ORIGINS": "http://a.example"}, "PASSKEY_ORIGINS must be a list of https://"),
+        ({"PASSKEY_ORIGINS": "https://a.example/path"}, "PASSKEY_ORIGINS must be a list"),
+        ({"PASSKEY_ORIGINS": "http://127.0.0.1:8000"}, "PASSKEY_ORIGINS must be a list"),
+        (
+            {"PASSKEY_ORIGINS": "https://a.example", "PASSKEY_DOMAIN": "example.a"},
+            "PASSKEY_DOMAIN must be a domain of all PASSKEY_ORIGINS.",
+        ),
+    ],
+)
+def test_passkeys_at_an_address_where_no_browser_uses_them_are_refused(given, why):
+    started = check(**given)
+    assert started.returncode != 0
+    assert why in started.stderr

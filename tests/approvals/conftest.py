@@ -4,16 +4,17 @@ Nothing here outlives a test. The processes that evaluate conditions do: they be
 """
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
+from django.utils import timezone
 
 from approvals_app.models import Approval
 from tests.commands.conftest import run  # noqa: F401  # a fixture
-from tests.database import without_guards
-from tests.factories import ReviewerFactory
+from tests.factories import ReviewerFactory, set_columns
 from tests.notifications.conftest import chat, mailbox  # noqa: F401  # fixtures
 
 
@@ -58,11 +59,7 @@ def late() -> Callable[[Approval], None]:
     """``late(approval)``: its deadline passes."""
 
     def pass_deadline(approval: Approval) -> None:
-        with without_guards() as cursor:
-            cursor.execute(
-                "UPDATE approvals SET expires_at = now() - interval '1 s' WHERE id = %s",
-                [approval.pk],
-            )
+        set_columns(type(approval), approval, expires_at=timezone.now() - timedelta(seconds=1))
 
     return pass_deadline
 

@@ -12,7 +12,7 @@ from approvals_app.review import inbox
 from audit_app.base.actors import Actor
 from audit_app.models import Event
 from sessions_app import operations
-from sessions_app.models import Agent, Task
+from sessions_app.models import Agent, AgentKey, Task
 from tests.factories import (
     AgentFactory,
     ReviewerFactory,
@@ -167,7 +167,7 @@ class TestDecisionPage:
         assert answer.status_code == 409
         assert "alice approved this on" in page
         assert "Wait!</textarea>" in page
-        panel = page[page.index("decide-title") : page.index("<h3>Request</h3>")]
+        panel = page[page.index("decide-title") : page.index('id="details"')]
         assert 'value="reject"' not in panel
         assert 'value="recall_cancel"' in panel
         assert the_approval(approval.task).decided_by == alice
@@ -395,18 +395,56 @@ class TestAgents:
         page = browser(root).post(f"/admin/sessions_app/agent/{bot.pk}/roles", sent)
         assert "already has the subject taken@issuer" in page.content.decode()
 
-    def test_a_new_key_ends_the_old_one(self, root, bot, api):
-        answer = browser(root).post(f"/admin/sessions_app/agent/{bot.pk}/rotate")
+    def test_a_new_key_ends_the_old_one_when_its_overlap_is_over(self, root, bot, api):
+        address = f"/admin/sessions_app/agent/{bot.pk}/rotate"
+        asked = browser(root).get(address).content.decode()
+        assert "1 present key will end." in asked
+        assert '<option value="1h" selected>in 1 hour</option>' in asked
+        assert AgentKey.objects.count() == 1
 
-        assert api(bot).get("/tasks").status_code == 401
-        bot.key = answer.context["key"]
+        answer = browser(root).post(address, {"overlap": "1h"})
+        new = answer.context["key"]
         assert api(bot).get("/tasks").status_code == 200
 
-    def test_a_revoked_agent_is_let_in_no_more(self, root, bot, api):
-        browser(root).post(f"/admin/sessions_app/agent/{bot.pk}/revoke")
+        browser(root).post(address, {"overlap": "0"})
+        assert api(bot).get("/tasks").status_code == 401
+        bot.key = new
+        assert api(bot).get("/tasks").status_code == 401
+
+    def test_a_mere_click_rotates_and_revokes_nothing(self, root, bot, api):
+        for way, sent in (
+            ("rotate", {}),
+            ("rotate", {"overlap": "2h"}),
+            ("revoke", {}),
+            ("revoke", {"name": bot.name}),
+            ("revoke", {"name": "another", "reason": "Leaked."}),
+        ):
+            answer = browser(root).post(f"/admin/sessions_app/agent/{bot.pk}/{way}", sent)
+            assert answer.status_code == 400
+            assert 'role="alert"' in answer.content.decode()
+        assert AgentKey.objects.get().revoked_at is None
+        assert api(bot).get("/tasks").status_code == 200
+
+    def test_revoking_says_first_what_it_ends_and_keeps_who_and_why(self, root, alice, bot, api):
+        tasks = [TaskFactory(agent=bot) for _ in range(3)]
+        approve_task(tasks[2], by=alice)
+        address = f"/admin/sessions_app/agent/{bot.pk}/revoke"
+        asked = strip_tags(browser(root).get(address).content.decode())
+        assert "This cancels 2 pending tasks and 1 approved task that nobody has claimed." in asked
+        assert "This ends 1 key at once." in asked
+
+        browser(root).post(address, {"name": bot.name, "reason": "Its host was broken into."})
 
         assert Agent.objects.get(pk=bot.pk).status == "revoked"
         assert api(bot).get("/tasks").status_code == 401
+        why = "Its agent was revoked: Its host was broken into."
+        withdrawn = strip_tags(browser(alice).get(page_of(the_approval(tasks[0]))).content.decode())
+        assert "Withdrawn by root on" in withdrawn
+        assert why in withdrawn
+        cancelled = strip_tags(browser(alice).get(page_of(tasks[0])).content.decode())
+        assert f"by root: {why}" in cancelled
+        event = Event.objects.get(event_type="identity.revoked")
+        assert event.metadata["reason"] == "Its host was broken into."
 
     def test_a_name_that_is_taken_is_said_beside_it(self, root, bot):
         sent = {"name": "bot", "roles": "x"}
@@ -417,8 +455,11 @@ class TestAgents:
 
     @pytest.mark.parametrize("way", ["rotate", "revoke"])
     def test_neither_a_reviewer_nor_a_link_can_touch_a_key(self, root, alice, bot, api, way):
-        assert browser(alice).post(f"/admin/sessions_app/agent/{bot.pk}/{way}").status_code == 403
-        assert browser(root).get(f"/admin/sessions_app/agent/{bot.pk}/{way}").status_code == 403
+        address = f"/admin/sessions_app/agent/{bot.pk}/{way}"
+        sent = {"overlap": "0", "name": bot.name, "reason": "x"}
+        assert browser(alice).get(address).status_code == 403
+        assert browser(alice).post(address, sent).status_code == 403
+        assert browser(root).get(address, sent).status_code == 200
         assert browser(alice).get("/admin/sessions_app/agent/add/").status_code == 403
         assert api(bot).get("/tasks").status_code == 200
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from approvals_app.models import Approval
 from approvals_app.review.dashboards import CACHE_SECONDS, OUTCOMES, compute_figures
 from audit_app.base.actors import Actor
+from audit_app.models import CommandRun
 from tests.factories import TaskFactory, find_approval, policy, set_columns
 
 pytestmark = pytest.mark.usefixtures("whole")
@@ -119,3 +120,48 @@ def test_whoever_left_a_group_is_told_nothing_of_it_any_more(work, client, alice
 def test_any_window_is_one_of_three(client, alice, days):
     client.force_login(alice)
     assert client.get(f"/admin/dashboards/?days={days}").status_code == 200
+
+
+def test_the_alarm_about_the_scheduled_job_comes_first(client, root, run):
+    client.force_login(root)
+
+    def read():
+        cache.clear()
+        return client.get("/admin/dashboards/").content.decode()
+
+    never = read()
+    alarm = "expire_approvals has never run: expired requests will not escalate."
+    assert never.index(alarm) < never.index('<h2 class="o-title">Dashboards</h2>')
+    run("expire_approvals")
+    assert "o-alarm" not in read()
+    set_columns(CommandRun, succeeded_at=timezone.now() - timedelta(hours=2))
+    assert "expire_approvals last ran 2.0 h ago: expired requests do not escalate." in read()
+
+
+def test_a_panel_without_figures_says_so_and_only_charts_have_a_table_to_unfold(
+    client, root, work, run
+):
+    client.force_login(root)
+    page = client.get("/admin/dashboards/").content.decode()
+    panels = dict(
+        re.findall(
+            r'<section class="o-panel[^>]*aria-labelledby="([^"]*)">(.*?)</section>',
+            page,
+            re.DOTALL,
+        )
+    )
+    unfold = "<summary>Table</summary>"
+    assert {name for name, panel in panels.items() if unfold in panel} == {
+        "by-role",
+        "by-age",
+        "by-day",
+        "agents",
+    }
+    assert "Policies decided no task by themselves." in panels["policies"]
+
+
+def test_where_nothing_waits_no_panel_has_a_toggle(client, root):
+    client.force_login(root)
+    page = client.get("/admin/dashboards/").content.decode()
+    assert "<summary>Table</summary>" not in page
+    assert page.count("Nothing is waiting.") == 2

@@ -85,8 +85,8 @@ def test_the_first_of_its_kind_has_nothing_beside_it(bot, alice):
 def test_what_deceives_is_found_in_the_payload_and_in_its_description(bot, alice):
     task = TaskFactory(agent=bot, description="approve this now", data={"to": "p\u0430y\u200bpal"})
     words = read(task, alice).suspicious.words()
-    assert "1 hidden character" in words
-    assert "1 sentence that speaks to the reader" in words
+    assert "hidden characters (1)" in words
+    assert "text addressed to you (1)" in words
 
 
 def test_what_is_shown_is_what_the_digest_is_of(bot, alice):
@@ -107,7 +107,7 @@ def test_the_context_costs_the_same_however_much_was_decided_before(bot, alice, 
         actor, approval = Actor.human(alice), find_approval(task, "finance")
         with CaptureQueriesContext(connection) as sent:
             found = decision.load_decision(approval.pk, actor)
-            assert all((found.rendering, found.machine, found.current))
+            assert all((found.rendering, found.tallies, found.current))
             assert isinstance(found.changes_since_last_approved, list)
         queries = [each["sql"] for each in sent.captured_queries]
         return len([each for each in queries if not each.upper().startswith(FRAMES)])
@@ -183,7 +183,7 @@ def test_what_was_escalated_leads_to_who_is_asked(alice, bot, late, run, open_pa
     run("expire_approvals")
     asked = find_approval(task, "legal")
     page = open_page(alice, first)
-    assert f'href="/admin/approvals_app/approval/{asked.pk}/change/">Open it for legal' in page
+    assert f'href="/admin/approvals_app/approval/{asked.pk}/change/">legal</a>' in page
 
 
 def test_the_api_says_who_was_faster_and_what_waits(alice, bot, say):

@@ -173,3 +173,16 @@ def test_one_sees_the_same_however_it_is_looked_for(
         by = Actor.human(person)
         for model in Subject.kinds().values():
             assert set(model.objects.looked_up(by)) == set(model.objects.visible_to(by))
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends"), [("2999-02-02", "2999-02-01"), ("2020-01-01", "2020-01-02")]
+)
+def test_days_that_can_not_be_are_said_in_a_sentence(client, alice, charlie, starts, ends):
+    client.force_login(alice)
+    given = {"to": "charlie", "starts": starts, "ends": ends}
+    refused = client.post("/admin/away/", given)
+    assert refused.status_code == 400
+    page = refused.content.decode()
+    assert "The last day must not be before the first, or in the past." in page
+    assert f'value="{ends}"' in page

@@ -65,6 +65,72 @@ def test_after_a_hostile_payload_the_next_is_evaluated(fresh, request):
     assert holds(LOOPS) is True
 
 
+class PaidBy(dict):
+    """Facts of a task of an agent."""
+
+    def __init__(self, payer, data):
+        super().__init__(REFUND | {"data": data})
+        self.payer = payer
+
+
+def fails(payer, data):
+    with pytest.raises(ConditionFailed) as failure:
+        conditions.Condition(SLOW).holds(Facts(PaidBy(payer, data)))
+    return str(failure.value)
+
+
+def test_an_agent_whose_payloads_were_hostile_has_less_time_and_enough(fresh, patient):
+    loops = conditions.Condition(LOOPS)
+    limits = [fresh._allowance.get_limit("mallory")]
+    for _ in range(4):
+        assert fails("mallory", HOSTILE) == LATE
+        limits.append(fresh._allowance.get_limit("mallory"))
+        assert loops.holds(Facts(PaidBy("mallory", REFUND["data"]))) is True
+    assert limits[0] == evaluator.CPU_LIMIT
+    assert max(limits[1:]) < evaluator.CPU_LIMIT / 2
+    assert fresh._allowance.get_limit("alice") == evaluator.CPU_LIMIT
+    assert fails("", HOSTILE) == LATE
+    assert fresh._allowance.get_limit("") == evaluator.CPU_LIMIT
+
+
+def test_less_time_is_less_for_all_conditions_of_a_task(fresh, monkeypatch):
+    monkeypatch.setattr(conditions, "TASK_LIMIT", 0.15)
+    now = [100.0]
+    fresh._allowance = evaluator.Allowance(clock=lambda: now[0])
+    fresh._allowance.charge("mallory", evaluator.CPU_LIMIT)
+    facts = Facts(PaidBy("mallory", HOSTILE))
+    reasons = []
+    for number in range(20):
+        with pytest.raises(ConditionFailed) as failure:
+            conditions.Condition(f"{SLOW} && {number} > 0").holds(facts)
+        reasons.append(str(failure.value))
+    assert reasons[0] == LATE
+    assert set(reasons[2:]) == {"the task's conditions took longer than 0.015 s."}
+
+
+def test_what_was_slow_is_forgotten_with_time():
+    now = [100.0]
+    allowance = evaluator.Allowance(clock=lambda: now[0])
+    for _ in range(1_000):
+        allowance.charge("mallory", 0.1)
+    allowance.charge("polite", evaluator.PATIENCE / 2)
+    assert allowance.get_limit("polite") == evaluator.CPU_LIMIT
+    assert allowance.get_limit("mallory") == evaluator.LEAST_CPU_LIMIT
+    now[0] += 7.5
+    assert allowance.get_limit("mallory") == pytest.approx(0.05)
+    now[0] += 2.5
+    assert allowance.get_limit("mallory") == evaluator.CPU_LIMIT
+
+
+def test_no_number_of_agents_fills_the_memory():
+    now = [100.0]
+    allowance = evaluator.Allowance(clock=lambda: now[0])
+    for number in range(3 * evaluator.MOST_KEPT):
+        now[0] += 0.01
+        allowance.charge(f"agent {number}", 0.1)
+    assert len(allowance._debts) <= evaluator.MOST_KEPT
+
+
 def test_a_task_has_a_limit_for_all_its_conditions(fresh, monkeypatch):
     monkeypatch.setattr(conditions, "TASK_LIMIT", 0.15)
     facts = Facts(REFUND | {"data": HOSTILE})
@@ -167,7 +233,7 @@ def test_who_interrupts_an_evaluation_does_not_leave_its_answer_to_the_next(
     assert holds(LOOPS) is True
     worker = fresh._idle[-1]
 
-    def interrupt_after_writing(request, limit):
+    def interrupt_after_writing(request, *limits):
         worker._connection.send(request)
         raise KeyboardInterrupt
 

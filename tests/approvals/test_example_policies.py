@@ -2,12 +2,15 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from approvals_app.models import Approval
 from approvals_app.policy import conditions, evaluation, operations
+from approvals_app.policy.description import describe_policy
+from approvals_app.policy.facts import PayloadFacts
 from approvals_app.policy.files import parse_file
 from approvals_app.policy.language import Policy, evaluate
 from orchestrator.management.commands.dev import DEMO_ROLE, REVIEWERS
@@ -28,7 +31,7 @@ MEETS = {
         "Wire transfers that are large or go to a new account",
         {"finance": 2, "legal": 1},
     ),
-    "terraform_plan": ("Terraform plans that delete something", {"sre": 2}),
+    "terraform_plan": ("Terraform plans that destroy, let go or run actions", {"sre": 2}),
     "shell_command": ("Commands as root in production", {"sre": 1}),
     "sql_migration": ("Migrations of production databases", {"dba": 1, "sre": 1}),
     "bulk_email": ("E-mails to more than a thousand people", {"marketing": 1, "legal": 1}),
@@ -36,14 +39,17 @@ MEETS = {
 }
 
 
-def asked_for(body):
-    return {
+def asked_for(body, **change):
+    """The variables of a task with this body, whose data is changed by ``change``."""
+    facts = {
         "agent": "support-bot",
         "from_role": DEMO_ROLE,
         "to_role": body["target"],
         "context": body.get("context", {}),
         **body["task"],
     }
+    facts["data"] = facts["data"] | change
+    return PayloadFacts(json.dumps(facts), facts)
 
 
 def test_there_is_one_policy_for_each_payload():
@@ -89,7 +95,20 @@ def test_the_demo_has_enough_people_for_everything_it_asks():
             assert sum(step.role in roles for roles in REVIEWERS.values()) >= step.count
 
 
-CREATION = {"change": {"actions": ["create"]}}
+SHAPES = [
+    ROOT / "tests" / "payloads" / f"{name}.json"
+    for name in (
+        "plan_forget",
+        "tofu_forget_create",
+        "plan_deferred_delete",
+        "plan_actions",
+        "plan_actions_only",
+        "plan_deferred_action",
+        "plan_deposed",
+        "plan_replace_create_delete",
+    )
+]
+"""Plans in which more goes than entries whose actions are "delete" show."""
 CHANGES = [
     ("wire_transfer", {"amount": "9999.99"}, True),  # the account is new
     ("wire_transfer", {"amount": "9999.99", "beneficiary": {"iban": "AT61"}}, False),
@@ -101,12 +120,20 @@ CHANGES = [
         {"plan": {"resource_changes": [{"change": {"actions": ["create"]}}]}},
         False,
     ),
+    *(("terraform_plan", {"plan": json.loads(file.read_text())}, True) for file in SHAPES),
     ("shell_command", {"sudo": False}, False),
+    ("shell_command", {"sudo": False, "argv": ["sudo", "rm", "/srv/x"]}, True),
     ("shell_command", {"host": "web-1.staging.internal"}, False),
     ("sql_migration", {"host": "orders.staging.internal"}, True),  # it can't be undone
-    ("sql_migration", {"host": "orders.staging.internal", "irreversible": []}, False),
+    (
+        "sql_migration",
+        {"host": "orders.staging.internal", "sql": "SELECT 1", "rollback_sql": "", "locks": []},
+        False,
+    ),
     ("bulk_email", {"recipients": {"count": 1000}}, False),
     ("bulk_email", {"recipients": {"count": 1001}}, True),
+    ("bulk_email", {"recipients": {}, "to": ["a@example.com"]}, False),
+    ("bulk_email", {"recipients": {}, "to": [f"a{n}@example.com" for n in range(1001)]}, True),
     ("refund", {"amount": "500.00"}, True),
     ("refund", {"amount": "500.01"}, False),
     ("refund", {"currency": "CHF"}, False),
@@ -115,8 +142,7 @@ CHANGES = [
 
 @pytest.mark.parametrize(("payload", "change", "meets"), CHANGES)
 def test_a_changed_payload_meets_its_policy_or_none(payload, change, meets):
-    facts = asked_for(PAYLOADS[payload])
-    said = evaluate(EXAMPLES, facts | {"data": facts["data"] | change}, "require")
+    said = evaluate(EXAMPLES, asked_for(PAYLOADS[payload], **change), "require")
     assert said.policy == (MEETS[payload][0] if meets else "")
     if meets:
         assert {each.role: each.count for each in said.plan.approvals} == MEETS[payload][1]
@@ -130,12 +156,24 @@ ON_THE_PAGE = [
     (block, *CASE.fullmatch(line).groups())
     for block, cases in EXAMPLE.findall(PAGE)
     for line in cases.splitlines()
+    if not line.endswith("*")
+]
+SENTENCES = [
+    (block, [line for line in cases.splitlines() if line.endswith("*")])
+    for block, cases in EXAMPLE.findall(PAGE)
 ]
 
 
 def test_the_page_has_ten_examples_and_each_is_evaluated():
     assert PAGE.count("```yaml\n") == len(EXAMPLE.findall(PAGE)) == 10
     assert len(ON_THE_PAGE) >= 20
+
+
+@pytest.mark.parametrize(("block", "lines"), SENTENCES)
+def test_the_page_says_what_its_examples_do(block, lines, settings):
+    settings.APPROVAL_TTL = timedelta(days=7)
+    policies = parse_file(f"policies:\n{block}")
+    assert lines == [f"- {each.name}: *{describe_policy(each)}*" for each in policies]
 
 
 @pytest.mark.parametrize(("block", "task_type", "to_role", "data", "words"), ON_THE_PAGE)

@@ -4,12 +4,12 @@ from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from approvals_app.decisions import break_glass, operations
+from approvals_app.decisions import break_glass, delegations, operations
 from approvals_app.decisions.recall import Then, recall
 from approvals_app.models import Approval, SavedView, Viewer
 from approvals_app.review import inbox, presence
@@ -80,7 +80,53 @@ class TestUrgency:
                     [at, risk, approval.pk],
                 )
         assert sentences(alice) == ["Refund high.", "Refund normal.", "Refund low."]
-        assert "high risk" in browser(alice).get(INBOX).text
+        assert "High risk" in browser(alice).get(INBOX).text
+
+    def test_groups_come_in_their_order_and_a_page_continues_the_one_before(
+        self, alice, bob, breaker, bot, monkeypatch
+    ):
+        monkeypatch.setattr(inbox, "PAGE_SIZE", 2)
+        names = ("blocked", "far", "risky", "tonight", "risky tonight", "near", "alone")
+        rows = {name: refund(bot, name) for name in names}
+        midnight = inbox.end_of_day()
+        with without_guards() as cursor:
+            for name, row in rows.items():
+                risk = "high" if "risky" in name or name == "blocked" else "normal"
+                at = midnight + timedelta(seconds=-1 if "tonight" in name else 60)
+                at += timedelta(days=name in ("far", "alone"))
+                cursor.execute(
+                    "UPDATE approvals SET expires_at = %s, risk = %s WHERE id = %s",
+                    [at, risk, row.pk],
+                )
+        say("request_changes", rows["blocked"], bob, message="Whose?")
+        given = {"by": Actor.human(breaker), "payload_digest": rows["alone"].payload_digest}
+        break_glass.break_glass(rows["alone"].pk, reason="It closes.", **given)
+        dave = ReviewerFactory(username="dave", roles=["finance"])
+        ordered = ["alone", "risky tonight", "tonight", "risky", "near", "far", "blocked"]
+        assert [sentences(dave, page=str(number)) for number in (1, 2, 3, 4)] == [
+            [f"Refund {name}." for name in ordered[start : start + 2]] for start in (0, 2, 4, 6)
+        ]
+        actor = Actor.human(dave)
+        waiting = inbox.Filters().select_waiting(actor).order_by(*inbox.URGENCY)
+        assert [row.task.description for row in waiting] == [f"Refund {name}." for name in ordered]
+        page = browser(dave).get(INBOX, {"page": "4"}).text
+        assert "Waiting for others" in page
+
+    def test_the_list_is_read_off_its_index_and_stops_where_the_page_is_full(self, alice, bot):
+        refund(bot, "kettle")
+        actor, filters = Actor.human(alice), inbox.Filters()
+        with CaptureQueriesContext(connection) as sent:
+            inbox.list_waiting(actor, filters, 0, 21)
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute("EXPLAIN " + sent.captured_queries[-1]["sql"].replace("%", "%%"), [])
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+        limit, sort, _ = plan.split("\n", 2)
+        assert limit.startswith("Limit")
+        assert "Incremental Sort" in sort
+        assert "Presorted Key: segment.place" in plan
+        assert "Index Scan using approvals_urgency" in plan
+        assert plan.count("Sort Key: segment.place") == 1
 
 
 class TestRows:
@@ -114,7 +160,69 @@ class TestRows:
         [row] = inbox.load_page(Actor.human(alice), inbox.Filters()).rows
         assert row.missing == 2
         page = browser(alice).get(INBOX).text
-        assert "1/3 finance" in page
+        assert "finance 1/3" in page
+
+    def test_every_group_that_is_still_asked_is_told(self, alice, bot):
+        policy("two", asks="2 finance, 1 legal")
+        TaskFactory(agent=bot)
+        [row] = inbox.load_page(Actor.human(alice), inbox.Filters()).rows
+        assert row.approvals == "finance 0/2, legal 0/1"
+
+    def test_who_is_in_two_groups_has_one_row_until_they_voted(self, dave, bot):
+        policy("two", asks="1 finance, 1 legal, 1 sre")
+        task = TaskFactory(agent=bot)
+        [row] = inbox.load_page(Actor.human(dave), inbox.Filters()).rows
+        assert row.approvals == "finance 0/1 or legal 0/1, sre 0/1"
+        say("approve", find_approval(task, "legal"), dave)
+        assert inbox.load_page(Actor.human(dave), inbox.Filters()).rows == []
+        assert inbox.count_waiting(Actor.human(dave)) == 0
+
+    def test_who_stands_in_is_told_for_whom(self, alice, erin, bot):
+        now = timezone.now()
+        span = {"starts_at": now, "ends_at": now + timedelta(days=1)}
+        delegations.grant_delegation(by=Actor.human(erin), to="alice", reason="Away.", **span)
+        TaskFactory(agent=bot, target="legal")
+        refund(bot, "of her own group")
+        rows = inbox.load_page(Actor.human(alice), inbox.Filters()).rows
+        assert sorted(row.stands_in_for for row in rows) == ["", "erin"]
+        assert "for erin (legal)" in browser(alice).get(INBOX).text
+
+    def test_silence_that_approves_is_told(self, alice, bot):
+        words = "approved automatically if nobody answers"
+        refund(bot, "kettle")
+        assert words not in browser(alice).get(INBOX).text
+        policy("silent", asks="1 finance", on_timeout="approve_without_a_human")
+        silent = refund(bot, "lamp")
+        assert words in browser(alice).get(INBOX).text
+        say("request_changes", silent, alice, message="Whose?")
+        other = ReviewerFactory(username="other", roles=["finance"])
+        assert words not in browser(other).get(INBOX).text  # an objection is no silence
+
+    def test_what_was_approved_alone_keeps_its_risk_and_is_told(self, alice, breaker, bob, bot):
+        policy("risky", asks="1 finance", risk="high")
+        kettle = refund(bot, "kettle")
+        given = {"by": Actor.human(breaker), "payload_digest": kettle.payload_digest}
+        break_glass.break_glass(kettle.pk, reason="The shop burns.", **given)
+        page = browser(bob).get(INBOX).text
+        assert "Reviews" in page
+        assert "alice approved this alone" in page
+        assert "o-dot-danger" in page
+
+    def test_an_expired_one_says_where_it_goes(self, alice, bot):
+        steps = [{"role": "dba", "count": 1, "deadline": "1h"}]
+        policy("chain", asks="1 finance", escalate=steps)
+        due(refund(bot, "kettle"), minutes=-5)
+        assert sentences(alice) == []
+        page = browser(alice).get(INBOX).text
+        assert "Expired, not decided" in page
+        assert "goes to dba" in page
+
+    def test_administrators_are_warned_where_no_scheduled_job_runs(self, alice, root, bot, run):
+        words = "expire_approvals has never run"
+        assert words in browser(root).get(INBOX).text
+        assert words not in browser(alice).get(INBOX).text
+        run("expire_approvals")
+        assert words not in browser(root).get(INBOX).text
 
     def test_the_yes_of_somebody_who_left_is_needed_again(self, alice, bob, bot):
         policy("two", asks="2 finance")
@@ -125,7 +233,7 @@ class TestRows:
 
     def test_what_waits_for_its_agent_says_so(self, alice, bob, bot):
         say("request_changes", refund(bot, "kettle"), bob, message="Name the order.")
-        assert "changes requested" in browser(alice).get(INBOX).text
+        assert "Changes requested" in browser(alice).get(INBOX).text
 
     def test_a_page_is_few_queries_however_much_it_shows(self, alice, bot):
         client = browser(alice)

@@ -53,6 +53,8 @@ HOSTILE = {
 }
 
 
+EDITABLE = {"sentences"}
+"""A form of it is small enough to be sent."""
 WHOLE = {"zero widths", "lines of mail"}
 
 
@@ -72,6 +74,25 @@ def test_no_page_is_larger_than_three_megabytes_and_it_says_what_it_leaves_out(b
     assert text.rstrip().endswith("</html>")
 
 
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_the_editor_is_no_larger_and_says_what_it_can_not_edit(bot, window, kind):
+    approval = approval_of(bot, HOSTILE[kind])
+    page = window.get(address_of(approval, "edit/"))
+
+    assert len(page.content) < MOST
+    text = page.content.decode()
+    is_said = "This payload is too large to be edited here." in text
+    assert is_said == (kind not in EDITABLE)
+    assert is_said == ('name="data_json"' not in text)
+    assert is_said == (f'href="{address_of(approval, "payload/")}?exact"' in text)
+
+
+def test_an_editor_sees_what_can_not_be_seen(bot, window):
+    page = window.get(address_of(approval_of(bot, {"to": "a\u200bb"}), "edit/"))
+    assert r"a\u200bb" in page.content.decode()
+    assert "\u200b" not in page.content.decode()
+
+
 def test_equal_characters_are_one_mark_with_their_count(bot, window):
     page = window.get(address_of(approval_of(bot, {"note": "a" + "\u200b" * 5_000 + "b"})))
 
@@ -84,7 +105,7 @@ def test_what_needs_no_mark_is_shown_although_the_marks_are_used_up(bot, window)
 
     assert "the end" in page
     assert "1,999 more characters" in page
-    assert "at least 1,000 hidden characters" in page
+    assert "hidden characters (1,000) and more" in page
 
 
 def test_all_of_it_is_shown_in_ascii_and_as_bytes(bot, window, alice):

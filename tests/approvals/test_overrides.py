@@ -184,3 +184,9 @@ def test_it_waits_in_the_inbox_of_all_but_one(task, finance, say, breaker, bob):
         for who in (bob, breaker)
     ]
     assert waits == [[True], []]
+
+
+def test_the_review_keeps_the_risk(bot, say, breaker):
+    policy(asks="1 finance", risk="high")
+    glass(say, breaker, find_approval(TaskFactory(agent=bot), "finance"))
+    assert Approval.objects.get(override__isnull=False).risk == "high"

@@ -57,9 +57,9 @@ def asks(*pairs):
 
 APPROVES = "Policy one approves this without a human"
 REFUSES = "Policy one refuses this"
-ASKS = "Policy one requires 1 of finance"
+ASKS = "Policy one needs 1 approval from finance"
 NO_POLICY = "No policy matches"
-BY_TYPE = f"{NO_POLICY}; refund_approval tasks always need a human: 1 of finance."
+BY_TYPE = f"{NO_POLICY}; refund_approval tasks always need a human: 1 approval from finance."
 
 # what it says | the policy | the words
 ONE_POLICY = [
@@ -124,28 +124,28 @@ ONE_POLICY = [
     (
         "require",
         policy(approvals=asks(("finance", 2), ("legal", 1))),
-        "Policy one requires 2 of finance and 1 of legal.",
+        "Policy one needs 2 approvals from finance and 1 from legal.",
     ),
     (
         "require",
         policy(approvals=asks(("finance", 2), ("legal", 1), ("sre", 3))),
-        "Policy one requires 2 of finance, 1 of legal and 3 of sre.",
+        "Policy one needs 2 approvals from finance, 1 from legal and 3 from sre.",
     ),
     ("require", policy(approvals=[{"role": "$to_role"}]), f"{ASKS}."),
     (
         "require",
         policy(approvals=asks(("$to_role", 2), ("legal", 1))),
-        "Policy one requires 2 of finance and 1 of legal.",
+        "Policy one needs 2 approvals from finance and 1 from legal.",
     ),
     (
         "require",
         policy(approvals=asks(("$to_role", 1), ("legal", 1), ("finance", 2))),
-        "Policy one requires 2 of finance and 1 of legal.",
+        "Policy one needs 2 approvals from finance and 1 from legal.",
     ),
     (
         "require",
         policy(approvals=asks(("finance", 2), ("$to_role", 1))),
-        ASKS.replace("1", "2") + ".",
+        ASKS.replace("1 approval", "2 approvals") + ".",
     ),
     # A condition that can't be judged asks a human, whatever the policy says.
     *(
@@ -153,7 +153,7 @@ ONE_POLICY = [
             "require",
             policy(then, condition=condition),
             "The condition of policy one could not be evaluated, so a human is asked: "
-            f"{why} It requires 1 of finance.",
+            f"{why} It needs 1 approval from finance.",
         )
         for then in ("approve", "refuse", "require")
         for condition, why in [
@@ -167,7 +167,7 @@ ONE_POLICY = [
         "require",
         policy(condition="data.nothing", approvals=asks(("legal", 2), ("$to_role", 1))),
         "The condition of policy one could not be evaluated, so a human is asked: "
-        "there is no nothing. It requires 2 of legal and 1 of finance.",
+        "there is no nothing. It needs 2 approvals from legal and 1 from finance.",
     ),
 ]
 
@@ -181,7 +181,7 @@ def test_what_one_policy_says_of_a_refund(kind, document, why, patient):
 
 
 NO_HUMAN = "No policy matches and APPROVAL_DEFAULT is allow."
-ONE_HUMAN = "No policy matches and APPROVAL_DEFAULT is require: 1 of finance."
+ONE_HUMAN = "No policy matches and APPROVAL_DEFAULT is require: 1 approval from finance."
 # type of the task | APPROVAL_DEFAULT | what is said | the words
 NO_POLICIES = [
     ("weekly_report", "require", "require", ONE_HUMAN),
@@ -194,7 +194,7 @@ NO_POLICIES = [
             task_type,
             default,
             "require",
-            f"No policy matches; {task_type} tasks always need a human: 1 of finance.",
+            f"No policy matches; {task_type} tasks always need a human: 1 approval from finance.",
         )
         for task_type in ("approval", "approval_request", "question", "x_approval", "x_question")
         for default in ("require", "allow")
@@ -238,7 +238,7 @@ def test_the_first_that_matches_speaks(policies, speaks):
 def test_a_policy_decision_names_the_version_and_carries_the_whole_plan():
     rule = Policy.parse(policy(deadline="4h"), version=3, id="an id")
     said = evaluate([rule], REFUND, "require")
-    assert said.why == "Policy one (version 3) requires 1 of finance."
+    assert said.why == "Policy one (version 3) needs 1 approval from finance."
     assert (said.policy, said.policy_version, said.plan) == ("one", 3, rule)
 
 
@@ -257,7 +257,7 @@ def test_who_leaves_a_field_out_does_not_escape_the_policies_after_it(then):
     said = evaluate_documents([first, strict], REFUND)
     assert (said.kind, said.policy) == (Outcome.REQUIRE, "b")
     assert said.why == (
-        "Policy b requires 2 of finance and 1 of legal. "
+        "Policy b needs 2 approvals from finance and 1 from legal. "
         "The condition of policy a, which comes first, could not be evaluated."
     )
     refused = evaluate_documents([first, policy("refuse", name="b", priority=2)], REFUND)
@@ -274,7 +274,7 @@ def test_a_hostile_payload_asks_a_human(then):
     assert said.kind == Outcome.REQUIRE
     assert said.why == (
         "The condition of policy one could not be evaluated, so a human is asked: "
-        "it took too long. It requires 1 of finance."
+        "it took too long. It needs 1 approval from finance."
     )
 
 
@@ -398,6 +398,7 @@ def documents(draw):
         "risk": st.sampled_from(["high", "normal", "low"]),
         "look_for": st.sampled_from(["1s", "5m"]),
         "type_out": st.sampled_from(["data.amount", "context.a.b-c_1"]),
+        "instructions": st.sampled_from(["Call them.", "Call them.\nAsk for Ann."]),
     }
     document["approvals"] = [{"role": role, "count": draw(counts)} for role in roles]
     return document | draw(st.fixed_dictionaries({}, optional=more))
@@ -540,6 +541,8 @@ REFUSED = [
     ({"look_for": "6m"}, "look_for", "it must be at most 5m."),
     ({"type_out": "task_type"}, "type_out", LEADS),
     ({"type_out": "data..amount"}, "type_out", LEADS),
+    ({"instructions": 1}, "instructions", "it must be a text."),
+    ({"instructions": "a" * 501}, "instructions", "it is longer than 500 characters."),
     ({"approval": 1}, "approval", "there is no such key."),
     ({"\ud800\0": 1}, "��", "there is no such key."),
     ({"k" * 1_000: 1}, "k" * 100, "there is no such key."),
@@ -552,6 +555,15 @@ def test_what_is_no_policy_is_refused_by_name(change, field, reason):
     with pytest.raises(RuleInvalid) as refusal:
         Policy.parse(document)
     assert refusal.value.data == {"field": field, "reason": reason}
+
+
+def test_instructions_are_for_people_who_are_asked():
+    rule = Policy.parse(FINE | {"instructions": " Call a known number.\n"})
+    assert rule.instructions == "Call a known number."
+    assert Policy.default("finance").instructions == ""
+    with pytest.raises(RuleInvalid) as refusal:
+        Policy.parse(policy("approve") | {"instructions": "Call."})
+    assert refusal.value.data["field"] == "instructions"
 
 
 @pytest.mark.parametrize("key", ["name", "then", "approvals"])

@@ -83,8 +83,8 @@ def test_a_plan_says_what_is_lost():
     plan = PAYLOADS["terraform_plan"]["data"]
     parts = render_payload(plan).context
     assert parts["counts"] == {"create": 2, "change": 2, "replace": 1, "destroy": 1}
-    lost = next(each for each in parts["changes"] if each["does"] == "destroy")
-    assert {sign for sign, _ in lost["lines"]} == {"-"}
+    lost = next(each for each in parts["changes"] if each.does == "destroy")
+    assert {sign for sign, _ in lost.lines} == {"-"}
     assert "resource_changes" not in render_payload(plan).remaining["plan"]
 
 
@@ -137,7 +137,7 @@ def test_rows_that_are_alike_are_a_table_and_the_others_a_click_away():
     rows = [{"sku": f"A{n}", "n": n, "note": None} for n in range(60)]
     page = render_tree({"lines": rows})
     assert page.count('<th scope="col">sku</th>') == 2
-    assert "35 rows more" in page
+    assert "35 items more" in page
     assert all(f">A{n}<" in page for n in range(60))
 
 
@@ -160,7 +160,11 @@ def test_deep_and_wide_values_are_whole():
     [
         ("18750.00 EUR", "18,750.00</data> EUR"),
         ("-1234567.5", "-1,234,567.5</data>"),
+        ("4980.00 EUR", "4,980.00</data> EUR"),
+        ("1000", "1,000</data>"),
+        ("-4980 EUR", "-4,980</data> EUR"),
         ("42.50 EUR", "42.50 EUR"),
+        ("0012345 EUR", "0012345 EUR"),
         ("99999999999999999999.99 USD", "99,999,999,999,999,999,999.99</data> USD"),
         ("1.000,00 EUR", "1.000,00 EUR"),
     ],
@@ -180,10 +184,21 @@ class TestDifferences:
         same = [words for sign, words in lines if sign == "="]
         assert same == ["18 lines are the same", "17 lines are the same"]
 
-    def test_too_much_is_said_to_be(self):
-        assert diff_lines(list(range(3000)), list(range(3000)))[0][1].startswith(
-            "3,002 lines became"
-        )
+    def test_of_long_values_what_differs_is_shown_however_long_they_are(self):
+        before = list(range(20_000))
+        lines = diff_lines(before, [*before[:9_000], "x", *before[9_001:]])
+        assert [line for line in lines if line[0] in "+-"] == [("-", "  9000,"), ("+", '  "x",')]
+
+    def test_what_is_too_long_to_be_aligned_is_listed_by_side(self):
+        before = [f"line {n}" for n in range(20_000)]
+        after = ["new", *reversed(before[:-1])]
+        lines = diff_lines(before, after)
+        assert lines[0] == ("=", "20,000 lines became 20,000; these are on one side only")
+        assert ("-", '  "line 19999"') in lines
+        assert ("+", '  "new",') in lines
+
+    def test_equal_values_differ_in_nothing(self):
+        assert diff_lines([1, 2], [1, 2]) == [("=", "4 lines are the same")]
 
     def test_from_nothing(self):
         assert diff_lines(None, {"a": 1}) == [("+", "{"), ("+", '  "a": 1'), ("+", "}")]
@@ -192,7 +207,7 @@ class TestDifferences:
 class TestOperatorsTemplates:
     @pytest.fixture
     def folder(self, tmp_path, settings):
-        renderers._engine.cache_clear()
+        renderers.custom._engine.cache_clear()
         settings.PAYLOAD_TEMPLATES = tmp_path
         return tmp_path
 
@@ -209,6 +224,20 @@ class TestOperatorsTemplates:
         assert "<h4>Back to &lt;i&gt;Mara<mark" in page
         assert "All fields" in page
         assert "<dt>x</dt>" in page
+
+    def test_is_told_how_dangerous_each_member_is(self, folder, client, alice, database):
+        (folder / "refund_approval.html").write_text(
+            "{% for fact in summary.facts %}<i>{{ fact.level }} {{ fact.path }}</i>{% endfor %}"
+            "<b>{{ summary.level }} {{ danger.request.sql }} {{ danger.ticket }} {{ danger }}</b>"
+            '{% if danger.request.sql == "danger" %}<u>Stop</u>{% endif %}'
+            "{% if danger.ticket %}<u>Never</u>{% endif %}"
+        )
+        data = {"request": {"sql": "DROP TABLE orders"}, "ticket": "OPS-1"}
+        page = self.page(client, alice, data=data)
+        assert "<i>danger request.sql</i>" in page
+        assert "<b>danger danger plain danger</b>" in page
+        assert "<u>Stop</u>" in page
+        assert "Never" not in page
 
     def test_that_fails_is_told_and_hides_nothing(self, folder, client, alice, database):
         (folder / "refund_approval.html").write_text("{% nonsense %}")

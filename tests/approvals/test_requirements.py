@@ -90,6 +90,18 @@ def test_what_the_policy_names_is_typed_out(bot, say, alice, data, typed):
     assert say(alice, "approve", approval, typed=typed).json()["status"] == "approved"
 
 
+def test_the_refusal_names_what_to_type_and_the_currency_is_that_of_the_payload(bot, say, alice):
+    policy(asks="1 finance", type_out="data.transfer.amount")
+    transfer = {"amount": "4980.00", "currency": "EUR"}
+    approval = find_approval(TaskFactory(agent=bot, data={"transfer": transfer}), "finance")
+    refused = say(alice, "approve", approval, typed="4,980.00 USD")
+    assert code(refused) == (400, "not_typed")
+    assert refused.json()["detail"] == "Type 4980.00 to approve. Nothing was approved."
+    assert say(alice, "approve", approval, typed="4,980.00 EUR").json()["status"] == "approved"
+    vote = Event.objects.get(event_type="vote.cast")
+    assert vote.metadata["type_out"] == "data.transfer.amount"
+
+
 def test_on_the_page_it_is_asked_for(bot, client, alice):
     policy(asks="1 finance", type_out="data.amount")
     approval = find_approval(TaskFactory(agent=bot, data={"amount": "18750"}), "finance")

@@ -17,6 +17,22 @@ def test_the_page_and_the_inbox_say_the_danger_first(client, alice, bot):
     assert "aws_db_instance.orders" in client.get("/admin/").content.decode()
 
 
+def test_a_moment_is_shown_as_one(client, alice, bot):
+    client.force_login(alice)
+    data = {"command": "reboot", "run_at": "2020-01-01T01:00:00+01:00"}
+    approval = the_approval(TaskFactory(agent=bot, data=data))
+    page = client.get(f"/admin/approvals_app/approval/{approval.pk}/change/").content.decode()
+    [fact] = [each for each in page.split("<dt>") if "run at in the past" in each]
+    assert 'datetime="2020-01-01T00:00:00' in fact
+
+
+def test_the_members_that_no_fact_tells_of_are_named(client, alice, bot):
+    client.force_login(alice)
+    task = TaskFactory(agent=bot, data={"sql": "SELECT 1", "surprise": 1})
+    page = client.get(f"/admin/approvals_app/approval/{the_approval(task).pk}/change/")
+    assert "not part of this summary: <code>surprise</code>" in page.content.decode()
+
+
 def test_a_task_by_itself_has_its_summary(api, bot):
     task = TaskFactory(agent=bot, data={"sql": "DROP TABLE orders", "database": "prod"})
     [first, *_] = api(bot).get(f"/tasks/{task.pk}").json()["summary"]

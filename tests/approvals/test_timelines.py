@@ -1,14 +1,18 @@
 """The trail of one thing is read from its beginning, by whoever may know of it."""
 
+import re
 from uuid import uuid4
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils.html import strip_tags
 
 from approvals_app.review import timelines
+from approvals_app.review.sentences import PHRASES
 from audit_app.base.actors import Actor
 from audit_app.base.errors import NotFound
+from audit_app.base.events import EventType
 from audit_app.ui.state_diagram import build_state_diagram, list_past_states
 from sessions_app.models import Task
 from tests.factories import AgentFactory, SessionFactory, TaskFactory, approve_task, find_approval
@@ -35,6 +39,31 @@ def test_a_tasks_story_is_in_order_with_what_was_said(task, alice):
     assert found.steps[0].after is None
     assert all(step.after is not None for step in found.steps[1:])
     assert found.steps[2].details["choice"] == "yes"
+
+
+def test_what_one_transaction_did_is_one_line_in_words(task, bot, breaker, say, client):
+    alone = TaskFactory(agent=bot, description="Refund before the hotel closes.")
+    reason = "Hotel is closed tomorrow."
+    approval = find_approval(alone, "finance")
+    assert say(breaker, "break_glass", approval, reason=reason).status_code == 201
+    found = timelines.load_task(alone.pk, Actor.human(breaker))
+    said = [(each.actor, each.phrase, each.reason) for each in found.moments]
+    assert said == [
+        (bot.name, "routed the task", ""),
+        ("alice", "approved alone (break glass)", reason),
+    ]
+    assert sum(len(each.steps) for each in found.moments) == len(found.steps)
+
+    client.force_login(breaker)
+    page = client.get(f"/admin/timeline/trace/{alone.trace_id}/").content.decode()
+    text = " ".join(strip_tags(page).split())
+    assert f"alice approved alone (break glass): “{reason}”" in text
+    title = re.search(r'<h2 class="o-title">([^<]*)', page)[1]
+    assert title == "Refund before the hotel closes."
+
+
+def test_every_event_has_words():
+    assert set(PHRASES) | {"vote.cast"} == set(EventType.values)
 
 
 def test_a_sessions_and_a_traces_story(task, alice, root):
@@ -135,4 +164,3 @@ def test_the_decision_page_leads_to_it(task, bot, alice, client):
     address = f"/admin/approvals_app/approval/{find_approval(waiting, 'finance').pk}/change/"
     page = client.get(address).content.decode()
     assert f"/admin/timeline/trace/{waiting.trace_id}/" in page
-    assert "Now awaiting approval." in page

@@ -21,6 +21,7 @@ from django.db import connection, models
 
 from audit_app.models import Subject
 from tests.database import database_url, without_guards
+from tests.factories import restate
 
 AGE_EVENTS = """
 UPDATE audit_events SET entry = audit_entry(event_type, actor, actor_id, subject_type, subject_id,
@@ -62,6 +63,15 @@ def backdate() -> Callable[..., None]:
                     {"back": back, "id": subject.pk},
                 )
                 cursor.execute(AGE_EVENTS, [back, subject.subject_type, subject.pk])
+                times = [
+                    f.column for f in subject._meta.fields if isinstance(f, models.DateTimeField)
+                ]
+                cursor.execute(
+                    f"SELECT {', '.join(times)} FROM {subject._meta.db_table} WHERE id = %s",
+                    [subject.pk],
+                )
+                now = dict(zip(times, cursor.fetchone(), strict=True))
+                restate(cursor, type(subject), subject, now)
 
     return age
 

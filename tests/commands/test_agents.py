@@ -99,6 +99,12 @@ def test_a_revoked_agent_and_its_keys_are_refused(bot, run):
     assert run("verify_audit")["whole"]
 
 
+def test_why_an_agent_was_revoked_is_kept(bot, run):
+    run("revoke_agent", "bot", "--reason", "Its host was broken into.")
+    event = Event.objects.get(event_type="identity.revoked")
+    assert event.metadata["reason"] == "Its host was broken into."
+
+
 @pytest.mark.parametrize("command", ["rotate_agent_key", "revoke_agent"])
 def test_an_unknown_agent_is_one_sentence(command):
     assert expect_failure(command, "nobody") == ("", "There is no agent called nobody.")

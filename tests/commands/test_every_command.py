@@ -17,12 +17,15 @@ COMMANDS = {
     "create_agent": ["newcomer", "--role", "ops"],
     "rotate_agent_key": ["bot"],
     "revoke_agent": ["bot"],
+    "freeze": ["--everything", "--reason", "It pays twice."],
+    "create_upstream": ["notes", "--role", "ops", "--url", "https://notes.example/mcp"],
     "create_reviewer": ["dora", "--role", "ops"],
+    "seal_audit": [],
     "verify_audit": [],
     "reencrypt_secrets": [],
     "export_audit": ["--to", os.devnull],
 }
-SWEEPS = ("expire_sessions", "release_leases", "expire_approvals", "purge")
+SWEEPS = ("expire_sessions", "release_leases", "expire_approvals", "purge", "seal_audit")
 NOBODY_LISTENS = "postgresql://x@127.0.0.1:9/x"
 
 

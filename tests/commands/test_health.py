@@ -2,6 +2,7 @@
 
 import pytest
 from django.db import connection
+from django.test import Client, override_settings
 
 from orchestrator.ops.health import write_check
 from tests.client import Api
@@ -56,3 +57,16 @@ def test_writes_are_checked_once_a_second_and_not_each_time(django_assert_num_qu
     assert ask_health() == (200, "ok")
     with django_assert_num_queries(1):
         assert ask_health() == (200, "ok")
+
+
+@pytest.mark.parametrize("path", ["/health", "/status", "/metrics"])
+@override_settings(ALLOWED_HOSTS=[".orchestrator.example"], SECURE_SSL_REDIRECT=True)
+def test_probes_ask_by_address(path):
+    """A kubelet and Prometheus know a process by its address alone, and speak plain HTTP."""
+    assert Client().get(path, headers={"host": "10.1.2.3:8000"}).status_code == 200
+
+
+@override_settings(ALLOWED_HOSTS=[".orchestrator.example"])
+def test_nothing_else_is_answered_under_another_host():
+    answer = Client().get("/tasks", headers={"host": "10.1.2.3:8000"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_host")

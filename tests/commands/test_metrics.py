@@ -2,18 +2,28 @@
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from prometheus_client.parser import text_string_to_metric_families
 
 from approvals_app import errors
 from approvals_app.decisions import operations
 from approvals_app.notifications import delivery
 from audit_app.base.actors import Actor
+from orchestrator.ops.metrics import database_metrics
 from tests.client import Api
 from tests.commands.conftest import run_for_output
 from tests.factories import TaskFactory, set_columns, the_approval
 
 
+@pytest.fixture(autouse=True)
+def forget():
+    """No test reads what another's scrape kept."""
+    yield
+    database_metrics.forget()
+
+
 def scrape_metrics(**headers):
+    database_metrics.forget()
     answer = Api(**headers).get("/metrics")
     assert answer.status_code == 200
     found = {}
@@ -111,6 +121,32 @@ def test_jobs_that_nobody_does_are_counted_and_grow_old(bot):
     assert scrape_metrics()[(name, "notices")] > 3600
     delivery.deliver.configure(schedule_in={"hours": 1}).defer(place="email:2")
     assert scrape_metrics()[("orchestrator_jobs_waiting", "notices")] == 1, "the other is not due"
+
+
+def test_a_second_scrape_at_once_asks_the_database_nothing(bot, settings):
+    settings.ADDRESS_LIMIT_PER_MINUTE = 0
+    first = scrape_metrics()
+    TaskFactory(agent=bot)
+    database_metrics.forget()
+    with CaptureQueriesContext(connection) as caught:
+        second = Api().get("/metrics").content.decode()
+    assert len(caught) == 6
+    TaskFactory(agent=bot)
+    with CaptureQueriesContext(connection) as caught:
+        third = Api().get("/metrics").content.decode()
+    assert len(caught) == 0
+    waiting = [line for line in second.splitlines() if "approvals_waiting" in line]
+    assert waiting == [line for line in third.splitlines() if "approvals_waiting" in line]
+    assert ("orchestrator_approvals_waiting", "5m", "finance") not in first
+
+
+def test_a_scrape_counts_with_as_many_queries_however_much_there_is(bot, settings):
+    settings.ADDRESS_LIMIT_PER_MINUTE = 0
+    for _ in range(5):
+        TaskFactory(agent=bot)
+    with CaptureQueriesContext(connection) as caught:
+        scrape_metrics()
+    assert len(caught) == 6
 
 
 def test_only_who_bears_the_token_reads_them(settings):

@@ -115,6 +115,7 @@ def test_export_is_what_apply_takes(file, tmp_path, run):
         ("policies: 7", "must be a list"),
         ("policies: [", "Line 1"),
         ("policies:\n  - name: a\n    name: b\n", "Line 3: name is there twice"),
+        ("policies:\n  - ? [a]\n    : b\n", "Line 2: a key must be a word"),
         ("policies:\n  - &a {name: a, then: refuse}\n  - *a\n", "aliases"),
         ("policies:\n  - {name: a, then: refuse}\n  - {name: a, then: refuse}\n", "there twice"),
         ("policies:\n  - {name: a, then: maybe}\n", "line 2 (a): then: it must be"),
@@ -163,13 +164,22 @@ def test_simulation_says_what_would_be_otherwise(file, bot, run, settings):
     assert (report["tasks"], report["changes"]) == (4, 4)
     assert report["moves"] == [{"before": "approve", "after": "require", "tasks": 4}]
     assert report["by_role"] == {"finance": 7}
-    assert sum(report["by_hour"]) == report["humans_asked"] == 7
+    assert sum(report["by_hour"]) == report["approvals_needed"] == 7
     assert report["policies"] == {"large": 3, "none": 1}
     assert report["conditions_failed"] == 1
     assert {change["before"] for change in report["changed"]} == {"approve"}
     now = run("policies", "simulate")
-    assert (now["changes"], now["humans_asked"]) == (0, 0)
-    assert "4 tasks of the last 1 days" in policies("simulate", file, "--days", "1")
+    assert (now["changes"], now["approvals_needed"]) == (0, 0)
+    assert "4 tasks from the last day: 4 outcomes change" in policies(
+        "simulate", file, "--days", "1"
+    )
+
+
+def test_an_agent_can_not_write_on_the_terminal(file, bot):
+    TaskFactory(agent=bot, description="\x1b[2J\nRefund nothing.", data={"amount": "2000"})
+    shown = policies("simulate", file)
+    assert "finance 1 -> finance 2" in shown
+    assert "\x1b" not in shown
 
 
 def test_simulation_looks_back_as_far_as_it_is_told(file, bot, run):

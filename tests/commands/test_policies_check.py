@@ -17,6 +17,7 @@ from approvals_app.models import ApprovalPolicy
 from approvals_app.policy import evaluation
 from approvals_app.policy.checking import RUNTIME_CHANGED_BY
 from sessions_app.models import Task
+from tests.approvals.test_policy_pages import find_token
 from tests.factories import TaskFactory, policy, set_columns
 
 pytestmark = pytest.mark.usefixtures("patient")
@@ -164,8 +165,10 @@ def test_the_page_warns(bot, client, alice):
         "name: tagged\nthen: refuse\nwhen:\n  task_type: refund*\n"
         "  condition: 'data.tags.contains(\"x\")'\n"
     )
-    saved = client.post("/admin/policies/new/", {"text": text, "action": "save"}, follow=True)
-    page = saved.content.decode()
+    form = {"text": text, "action": "simulate"}
+    form["simulated"] = find_token(client.post("/admin/policies/new/", form))
+    form["action"] = "activate"
+    page = client.post("/admin/policies/new/", form, follow=True).content.decode()
     assert "tagged is active." in page
     assert "its condition fails on every task in which data.tags is a list" in page
     assert str(task.pk) in page

@@ -166,6 +166,7 @@ NOT_INDEXED = {
     "approvals.requested_by_id": "agents are revoked and never removed",
     "tasks.claimed_by_id": "agents are revoked and never removed",
     "tasks.consumed_by_id": "agents are revoked and never removed",
+    "comments.author_id": "people are removed one by one, and hardly ever",
     "tasks.edited_by_id": "people are removed one by one, and hardly ever",
     "procrastinate_jobs.worker_id": "procrastinate's own, and finished jobs do not stay",
 }

@@ -22,6 +22,9 @@ from tests.awaiting import until
 from tests.database import as_superuser, database_url
 from tests.factories import SessionFactory, TaskFactory, policy, the_approval
 
+PATIENCE = 120
+"""Seconds: a worker starts while others' tests keep both cores busy."""
+
 COMMANDS = ["expire_approvals", "expire_sessions", "purge", "release_leases", "remind_approvals"]
 
 
@@ -93,8 +96,10 @@ def test_a_worker_does_what_is_due(bot, payer, backdate):
         ("session.expired", session.pk),
     }
     with worker():
-        until(lambda: expected <= set(Event.objects.values_list("event_type", "subject_id")))
-        until(lambda: CommandRun.objects.filter(failures=0).count() >= 4)
+        until(
+            lambda: expected <= set(Event.objects.values_list("event_type", "subject_id")), PATIENCE
+        )
+        until(lambda: CommandRun.objects.filter(failures=0).count() >= 4, PATIENCE)
 
 
 def run_now(command, *, abort_reason=lambda: None):

@@ -102,6 +102,8 @@ def test_a_trail_that_nobody_touched_is_whole(task, run, bot):
         "subjects": subjects,
         "found": 0,
         "findings": [],
+        "sealed": 0,
+        "not_sealed": events,
     }
 
 
@@ -368,8 +370,9 @@ def test_a_removed_row(task, tamper):
     tamper("DELETE FROM approvals WHERE id = %s", approval.pk)
 
     assert list_findings() == [
+        f"changed: task {task.pk}: it needed an approval and went on without one",
         f"removed: approval {approval.pk}, seq 2, event {event(approval, 2).pk}: "
-        "the row is not there, and no event says that it was purged"
+        "the row is not there, and no event says that it was purged",
     ]
 
 
@@ -413,7 +416,7 @@ def test_a_trigger_that_was_switched_off(task, table, trigger):
         cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {table}_{trigger}")
         try:
             assert list_findings() == [
-                f"removed: {table}_{trigger} of {table}: the trigger is missing or disabled"
+                f"changed: {table}_{trigger} on {table}: the trigger is disabled"
             ]
         finally:
             cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER {table}_{trigger}")
@@ -425,8 +428,8 @@ def test_json_says_where_each_finding_is(task, tamper):
     out, _ = expect_failure("verify_audit", "--format", "json")
 
     told = json.loads(out)
-    assert (told["whole"], told["found"]) == (False, 1)
-    assert told["findings"] == [
+    assert (told["whole"], told["found"]) == (False, 2)
+    assert told["findings"][1:] == [
         {
             "what": "removed",
             "reason": "the row is not there, and no event says that it was purged",

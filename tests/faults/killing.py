@@ -30,15 +30,17 @@ UNDOING = """
 import os, time, uuid, django
 django.setup()
 from django.db import DatabaseError, InterfaceError, connection, transaction
+from audit_app.base.actors import Actor
 from audit_app.trail.recording import record_event
-from tests.factories import OPS
+
+AN_AGENT = Actor(kind="agent", id="x", name="undoing")
 
 class Undone(Exception): ...
 
 while True:
     try:
         with transaction.atomic():
-            record_event("agent.undone", "note", by=OPS, details={}, trace_id=uuid.uuid4())
+            record_event("agent.undone", "note", by=AN_AGENT, details={}, trace_id=uuid.uuid4())
             time.sleep(0.02)
             raise Undone
     except Undone:

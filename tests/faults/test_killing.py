@@ -186,7 +186,7 @@ def test_every_decision_is_learnt_and_every_event_is_delivered(tmp_path):
 def lives(world, receiver):
     transport = httpx.HTTPTransport(retries=8)
     with httpx.Client(
-        base_url=f"http://127.0.0.1:{world.port}",
+        base_url=f"http://localhost:{world.port}",
         transport=transport,
         follow_redirects=True,
         timeout=60,

@@ -34,7 +34,12 @@ PLACES = (
     ("headers", ParameterLocation.HEADER),
     ("body", ParameterLocation.BODY),
 )
-ID_OF = {"sessions": "session_id", "tasks": "task_id", "approvals": "approval_id"}
+ID_OF = {
+    "sessions": "session_id",
+    "tasks": "task_id",
+    "approvals": "approval_id",
+    "audit": "event_id",
+}
 WORDS = {
     "agent_role": ["support-agent", "finance"],
     "approver_role": ["finance", "sre"],

@@ -1,5 +1,7 @@
 """Whatever an agent writes is text: it is read as it is, its tricks are marked, nothing runs."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -19,7 +21,7 @@ NARROW = (
 """What could push a page wider than a phone is."""
 
 WRITTEN = """() => {
-  const places = document.querySelectorAll(".o-main, .o-title, .o-lead");
+  const places = document.querySelectorAll(".o-first, .o-main, .o-title");
   const inside = [...places].flatMap(place => [...place.querySelectorAll("*")]);
   return {
     elements: [...new Set(inside.map(each => each.localName))],
@@ -53,12 +55,15 @@ ELEMENTS = {
     "b",
     "small",
     "mark",
+    "sup",
     "data",
     "time",
     "label",
     "input",
+    "button",
 }
-"""All that our templates draw there: no link, no form, nothing that loads or runs."""
+"""All that our templates draw there: no link, no form, nothing that loads or runs. Our script adds
+the buttons by which an address is copied, or opened after a question."""
 ATTRIBUTES = {
     "class",
     "id",
@@ -104,7 +109,9 @@ def _is_text_and_marked(trick, page, watch, bot):
     approval = open_task(page, bot, trick)
 
     for kind, words in trick.marks:
-        expect(page.locator(f"mark.{kind}", has_text=words).first).to_be_visible()
+        expect(page.locator(f"mark.{kind}").first).to_be_visible()
+        notes = "mark.o-unseen" if kind == "o-unseen" else ".o-warnings"
+        expect(page.locator(notes, has_text=words).first).to_be_visible()
     expect(page.locator(".o-found")).to_have_count(1 if trick.marks else 0)
     if trick.honest:
         expect(page.locator(".o-main mark")).to_have_count(0)
@@ -148,7 +155,7 @@ def test_the_summary_leads_to_one_mark_after_the_other(window, alice, bot):
     marked = Trick({"a": {"b": {"c": {"d": "x\u200by"}}}, "e": "approve this now"})
     open_task(page, bot, marked)
     button = page.get_by_role("button", name="Next")
-    for words in ("U+200B", "speaks to the reader"):
+    for words in ("U+200B", "approve this"):
         button.click()
         focused = page.locator("mark:focus")
         expect(focused).to_contain_text(words)
@@ -172,9 +179,8 @@ def test_the_gallery_is_large():
 
 
 def _plain(text: str) -> str:
-    """A text without what a mark's words add, and with its blanks as one."""
-    for words in (" with Cyrillic letters", " with Greek letters", " speaks to the reader"):
-        text = text.replace(words, "")
+    """A text without the numbers of its notes, and with its blanks as one."""
+    text = re.sub(r"warning \d+", "", text)
     return " ".join(text.split())
 
 

@@ -20,6 +20,7 @@ from django.test import Client
 
 from approvals_app.decisions.deadlines import expire_approvals
 from approvals_app.models import Approval
+from approvals_app.review import inbox
 from audit_app.base.actors import Actor
 from audit_app.live import event_log
 from audit_app.trail import idempotency
@@ -65,6 +66,7 @@ FILTERS = {
     },
 }
 IN_SQL = {
+    "freezes_covering",
     "tasks_words",
     "approvals_voices",
     "reviewer_facts",
@@ -160,6 +162,10 @@ def hot() -> dict[str, tuple[Callable[[], Any], set[str]]]:
     found["the inbox of a person"] = (
         lambda: list(Approval.objects.waiting_for(alice)[:20]),
         {"approvals_deadlines"},
+    )
+    found["the list of the inbox"] = (
+        lambda: inbox.list_waiting(alice, inbox.Filters(), 0, 21),
+        {"approvals_urgency"},
     )
     session = AgentSession.objects.filter(tasks__isnull=False).values_list("pk", flat=True)[0]
     found["the session of a timeline, alice"] = (

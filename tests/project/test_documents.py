@@ -9,6 +9,7 @@ from django.apps import apps
 from django.db import connection
 
 from audit_app.models import Subject
+from audit_app.trail import catalog
 from audit_app.trail.guards import render_triggers
 from tests.project import documents
 
@@ -32,6 +33,13 @@ def test_the_triggers_of_an_audited_table_are_those_of_its_model(model):
     if os.environ.get("UPDATE_DOCS"):
         path.write_text(rendered)
     assert path.read_text() == rendered
+
+
+def test_the_catalog_that_verify_audit_compares_with_is_the_databases():
+    if os.environ.get("UPDATE_DOCS"):
+        catalog.CATALOG.write_text(catalog.render_catalog())
+    assert catalog.CATALOG.read_text() == catalog.render_catalog()
+    assert list(catalog.find_differences()) == []
 
 
 def test_every_table_and_column_of_ours_carries_a_comment():

@@ -80,7 +80,7 @@ def test_routing_a_task(bot, api):
     agent = api(bot)
     for _ in range(WARM):
         route(agent)
-    assert_length(trace(lambda: route(agent)), files=30, functions=83)
+    assert_length(trace(lambda: route(agent)), files=34, functions=88)
 
 
 def test_approving_by_api(bot, api, alice):
@@ -94,4 +94,4 @@ def test_approving_by_api(bot, api, alice):
     tasks = [agent.get(f"/tasks/{route(agent).json()['task_id']}").json() for _ in range(WARM + 1)]
     for task in tasks[:WARM]:
         approve(task)
-    assert_length(trace(lambda: approve(tasks[WARM])), files=32, functions=91)
+    assert_length(trace(lambda: approve(tasks[WARM])), files=34, functions=96)

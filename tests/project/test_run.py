@@ -7,75 +7,21 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.awaiting import until
 from tests.clusters import copy_cluster
 from tests.serving import free_port, log_in
+from tests.trial import Trial
 
 pytestmark = pytest.mark.pure
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
-
-
-OURS = ("DATABASE_URL", "DJANGO_SETTINGS_MODULE", "PYTHONUNBUFFERED")
-"""What a newcomer's environment has not; so the settings are the real ones, hashers included."""
-
-
-class Trial:
-    """A running `manage.py dev`, and what it has said so far."""
-
-    def __init__(self, data: Path, port: int) -> None:
-        kept = {k: v for k, v in os.environ.items() if k not in OURS}
-        self.url = f"http://127.0.0.1:{port}"
-        self.lines: list[str] = []
-        self._said = threading.Condition()
-        self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "dev", "--port", str(port)],
-            cwd=ROOT,
-            env=kept | {"TRIAL": "on", "DATA_DIR": str(data)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def _listen(self) -> None:
-        for line in self.process.stdout:
-            with self._said:
-                self.lines.append(line.rstrip())
-                self._said.notify_all()
-        with self._said:
-            self._said.notify_all()
-
-    def says(self, pattern: str) -> re.Match[str]:
-        """Wait until a line matches."""
-
-        def find_match() -> re.Match[str] | None:
-            return next((m for line in self.lines if (m := re.search(pattern, line))), None)
-
-        with self._said:
-            ended = lambda: self.process.poll() is not None  # noqa: E731
-            assert self._said.wait_for(lambda: find_match() or ended(), timeout=90), self.lines
-            match = find_match()
-        assert match, "\n".join(self.lines)
-        return match
-
-    def interrupt(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        return self.wait_for_exit()
-
-    def wait_for_exit(self) -> int:
-        status = self.process.wait(timeout=60)
-        self._listener.join()
-        self.process.stdout.close()
-        return status
 
 
 @pytest.fixture
@@ -91,6 +37,10 @@ def test_a_newcomer_approves_the_refund_and_finds_it_all_again(data):
     first = Trial(data, port)
     key = first.says(r"Key\s+(ork_\S+)")[1]
     password = first.says(r"as\s+alice\s+with the password\s+(\S+)")[1]
+    for name in ("bob", "charlie"):
+        colleague = first.says(rf"as\s+{name}\s+with the password\s+(\S+)")[1]
+        with httpx.Client(base_url=first.url, follow_redirects=True) as client:
+            log_in(client, name, colleague)
     first.says(r"agent │ waiting for finance until")
     bearer = {"Authorization": f"Bearer {key}"}
     with (
@@ -119,6 +69,7 @@ def test_a_newcomer_approves_the_refund_and_finds_it_all_again(data):
             "task.approved",
             "session.completed",
         ]
+    until(lambda: run_commands(first.url) >= {"expire_approvals", "remind_approvals"})
     for document in ("README.md", "docs/api.md"):
         for block in COMMANDS.findall((ROOT / document).read_text()):
             if block.startswith("curl"):
@@ -140,6 +91,12 @@ def test_a_newcomer_approves_the_refund_and_finds_it_all_again(data):
         "the agent waits for the same one"
     )
     assert third.interrupt() == 0
+
+
+def run_commands(url: str) -> set[str]:
+    """The scheduled commands that the trial's worker has run."""
+    told = httpx.get(f"{url}/metrics").text
+    return set(re.findall(r'orchestrator_command_runs_total\{command="(\w+)"\} [1-9]', told))
 
 
 def run_as_written(command: str, url: str, key: str) -> None:
@@ -234,6 +191,10 @@ RUN_BY = {
     ".venv/bin/python manage.py createsuperuser": "tests/project/test_operating.py",
     ".venv/bin/python manage.py create_reviewer": "tests/project/test_operating.py",
     ".venv/bin/python manage.py create_agent": "tests/project/test_operating.py",
+    "python manage.py create_agent": "tests/project/test_operating.py",
+    "python manage.py hook install": "tests/hooks/test_install.py",
+    "export ": "the tests of what is run with it",
+    ".venv/bin/python manage.py create_upstream": "tests/gateway",
     ".venv/bin/python manage.py worker": "tests/audit/test_consumers.py",
     ".venv/bin/gunicorn -c orchestrator/server/gunicorn.py": "tests/faults/test_database_away.py",
 }
@@ -261,7 +222,8 @@ def test_every_command_in_a_document_is_run_by_something(document):
 
 
 def test_every_management_command_that_a_document_names_is_there():
-    there = {path.stem for path in ROOT.glob("*/management/commands/*.py")}
+    there = {path.stem for path in ROOT.glob("*_app/management/commands/*.py")}
+    there |= {path.stem for path in ROOT.glob("orchestrator/**/management/commands/*.py")}
     builtin = {"check", "collectstatic", "createsuperuser", "migrate"}
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         named = set(re.findall(r"manage\.py (\w+)", document.read_text()))

@@ -29,7 +29,25 @@ from tests.factories import TaskFactory
 
 DUMP = Path(__file__).parent / "version_0_1_0.sql.gz"
 GROWN = {"django_migrations", "django_content_type", "auth_permission"}
-NEW = {"person_aliases", "schema_objects", "sign_in_sessions"}
+NEW = {
+    "audit_checkpoints",
+    "audit_cosignatures",
+    "audit_log_epochs",
+    "audit_log_leaves",
+    "audit_log_tiles",
+    "claims",
+    "comments",
+    "freezes",
+    "gateway_calls",
+    "gateway_upstreams",
+    "passkey_uses",
+    "passkeys",
+    "person_aliases",
+    "push_subscriptions",
+    "schema_objects",
+    "sign_in_sessions",
+    "snoozes",
+}
 SHRUNK = {"procrastinate_jobs", "procrastinate_events"}
 """Without the jobs of deliveries, whose rows are the queue by now."""
 RENAMED_MODELS = {"tailreader": "consumeroffset", "era": "epoch"}

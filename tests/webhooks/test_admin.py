@@ -4,6 +4,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
+from standardwebhooks import Webhook as Signer
 
 from audit_app.models import Delivery, Event, Webhook
 from audit_app.webhooks import operations
@@ -84,7 +85,7 @@ def test_it_is_changed_paused_resumed_and_disabled(browser, webhook, receiver):
     form = {"url": receiver.url + "/new", "event_types": "", "roles": "finance"}
     assert browser.post(page(webhook, "edit"), form).status_code == 302
     for way, state in (("pause", "paused"), ("resume", "active"), ("disable", "disabled")):
-        assert browser.post(page(webhook, way)).status_code == 302
+        assert browser.post(page(webhook, way), {"reason": "Moved."}).status_code == 302
         webhook = Webhook.objects.get()
         assert webhook.status == state
     assert (webhook.url, webhook.roles) == (receiver.url + "/new", ["finance"])
@@ -100,9 +101,60 @@ def test_it_is_changed_paused_resumed_and_disabled(browser, webhook, receiver):
 
 
 def test_a_new_secret_is_shown_once(browser, webhook):
-    shown = browser.post(page(webhook, "rotate"))
+    shown = browser.post(page(webhook, "rotate"), {"confirmed": "yes"})
     assert b'value="whsec_' in shown.content
     assert webhook.secret_text.encode() not in shown.content
+
+
+@pytest.mark.parametrize("way", ["rotate", "disable"])
+def test_a_mere_click_says_what_it_would_do_and_does_nothing(browser, webhook, way):
+    before = Webhook.objects.values().get()
+    for answer in (browser.get(page(webhook, way)), browser.post(page(webhook, way))):
+        assert b'class="o-consequences"' in answer.content
+    assert Webhook.objects.values().get() == before
+
+
+def test_an_address_that_deliveries_may_not_go_to_is_refused_with_the_reason(
+    browser, webhook, receiver, settings
+):
+    settings.WEBHOOK_ALLOWED_NETWORKS = []
+    form = {"url": receiver.url, "event_types": "", "roles": ""}
+    new = browser.post(reverse("admin:audit_app_webhook_add"), form | {"name": "siem"})
+    changed = browser.post(page(webhook, "edit"), form)
+    for refused in (new, changed):
+        assert refused.status_code == 400
+        assert b"127.0.0.1, which is not a public address." in refused.content
+        assert b"WEBHOOK_ALLOWED_NETWORKS" in refused.content
+    assert Webhook.objects.count() == 1
+
+
+def test_a_test_is_delivered_signed_and_its_answer_shown(browser, webhook, receiver, caplog):
+    receiver.answers = [200, (503, {}, b"<b>later</b>")]
+    events = Event.objects.count()
+    good = browser.post(page(webhook, "test"), follow=True).content.decode()
+    assert "Test delivered: 200 in" in good
+    bad = browser.post(page(webhook, "test"), follow=True).content.decode()
+    assert "Test failed: 503 after" in bad
+    assert "&lt;b&gt;later&lt;/b&gt;" in bad
+    sent = receiver.got[0]
+    body = Signer(webhook.secret_text).verify(
+        sent.body, {name.lower(): value for name, value in sent.headers.items()}
+    )
+    assert (body["type"], body["data"]["webhook"]) == ("webhook.test", "ours")
+    assert Event.objects.count() == events
+    assert not Delivery.objects.exists()
+    assert receiver.url not in caplog.text
+
+
+def test_a_test_that_nobody_answers_is_said_and_no_get_sends_one(
+    browser, webhook, receiver, settings
+):
+    settings.WEBHOOK_ALLOWED_NETWORKS = []
+    shown = browser.post(page(webhook, "test"), follow=True).content.decode()
+    assert "Test failed: no answer" in shown
+    assert "which is not a public address." in shown
+    assert browser.get(page(webhook, "test")).status_code == 403
+    assert not receiver.got
 
 
 def test_a_span_and_a_single_one_are_sent_again(browser, webhook, receiver, bot):
@@ -124,7 +176,7 @@ def test_a_reviewer_sees_none_of_it(webhook, alice):
     client.force_login(alice)
     for way in ("", "edit"):
         assert client.get(page(webhook, way)).status_code == 403
-    for way in ("rotate", "pause", "resume", "disable", "replay", "again"):
+    for way in ("rotate", "pause", "resume", "disable", "replay", "again", "test"):
         assert client.post(page(webhook, way)).status_code == 403
     assert client.get(reverse("admin:audit_app_webhook_changelist")).status_code == 403
     assert b"Webhooks" not in client.get(reverse("admin:index")).content

@@ -32,6 +32,7 @@ from audit_app.models import Delivery, Event, Webhook
 from audit_app.trail.notes import add_event
 from audit_app.webhooks import operations, planning, sending
 from audit_app.webhooks.operations import public_key
+from orchestrator.ops.metrics import database_metrics
 from tests.database import database_url, without_guards
 from tests.factories import OPS, TaskFactory
 from tests.trail import INSERT, writer
@@ -424,11 +425,13 @@ def test_metrics_tell_how_deliveries_go(webhook, receiver, bot, client):
     receiver.answers = [500]
     note(bot)
     try_delivery(read_deliveries()[0])
+    database_metrics.forget()
     told = client.get("/metrics").content.decode()
     assert 'orchestrator_webhook_deliveries{state="waiting",webhook="ours"} 1.0' in told
     assert 'orchestrator_webhook_active{webhook="ours"} 1.0' in told
     assert 'orchestrator_webhook_success_timestamp_seconds{webhook="ours"} 0.0' in told
     assert 'orchestrator_relay_behind_seconds{relay="webhooks"} 0.0' in told
     note(bot, 2)
+    database_metrics.forget()
     told = client.get("/metrics").content.decode()
     assert 'orchestrator_relay_behind_seconds{relay="webhooks"} 0.0\n' not in told

@@ -13,13 +13,15 @@ from approvals_app.policy import evaluation, operations
 from approvals_app.policy.checking import check_policies, find_warnings
 from approvals_app.policy.files import FileInvalid, dump, dump_file, parse_file
 from approvals_app.policy.language import Policy
-from approvals_app.policy.simulation import Report, simulate
+from approvals_app.policy.simulation import ChangedTask, Report, simulate
 from audit_app.base.actors import Actor
+from audit_app.base.text_safety import UNSEEN
 from audit_app.commands import OperatorCommand, whole_number
 
 VERBS = {"create": "Create", "change": "Change", "retire": "Retire", "restore": "Restore"}
 DONE = {"create": "Created", "change": "Changed", "retire": "Retired", "restore": "Restored"}
 BAR = 30
+MOST_LINES = 10
 
 
 class Command(OperatorCommand):
@@ -189,23 +191,44 @@ def _count_policies(count: int) -> str:
 
 
 def _format_report(report: Report) -> str:
-    lines = [
-        f"{report.tasks:,} tasks of the last {report.days} days: {report.changes:,} would be "
-        f"judged otherwise, and {report.humans:,} people asked."
-    ]
-    for (before, after), count in report.pairs:
+    lines = [f"{report.headline}."]
+    for (before, after), count in report.by_outcome():
         mark = " " if before == after else "*"
         lines.append(f"{mark} {before:>8} -> {after:<8} {count:>9,}")
-    lines += _format_bars("By role", report.by_role())
+    lines += _format_moves(report)
+    lines += _format_bars("Approvals needed, by role", report.by_role())
     hours = {f"{hour:02}h": count for hour, count in enumerate(report.by_hour()) if count}
-    lines += _format_bars("By hour (UTC)", hours)
-    lines += _format_bars("By policy", dict(report.policies.most_common()))
+    lines += _format_bars("Approvals needed, by hour (UTC)", hours)
+    lines += _format_bars("Tasks by policy", dict(report.policies.most_common()))
+    lines += _format_bars("No policy matches", dict(report.unmatched.most_common(MOST_LINES)))
+    lines += report.gaps
     if report.failed:
         lines.append(f"{report.failed:,} conditions could not be evaluated, so a human is asked.")
-    for change in report.changed[:10]:
-        lines.append(f"{change.task_id} {change.task_type}: {change.before} -> {change.after}")
-        lines.append(f"    {change.why}")
+    lines += _format_tasks("Outcomes that change", report.changed, report.changes)
+    lines += _format_tasks("Tasks with other approvers", report.reassigned, report.other_approvers)
     return "\n".join(lines)
+
+
+def _format_moves(report: Report) -> list[str]:
+    moves = report.list_moves()
+    lines = [f"  {before} -> {after} {count:>9,}" for before, after, count in moves[:MOST_LINES]]
+    more = [f"  and {len(moves) - MOST_LINES:,} further pairs"] if moves[MOST_LINES:] else []
+    return ["Before -> after:", *lines, *more] if moves else []
+
+
+def _format_tasks(title: str, tasks: list[ChangedTask], count: int) -> list[str]:
+    if not tasks:
+        return []
+    lines = [f"{title}, the latest {min(MOST_LINES, len(tasks))} of {count:,}:"]
+    for task in tasks[:MOST_LINES]:
+        lines.append(f"{task.task_id} {_clean(task.task_type)}: {task.before} -> {task.after}")
+        lines.append(f"    {_clean(task.title)}")
+    return lines
+
+
+def _clean(text: str) -> str:
+    """An agent's text on one line of a terminal, without what a terminal would obey."""
+    return UNSEEN.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
 
 
 def _format_bars(title: str, counts: dict[str, int]) -> list[str]:

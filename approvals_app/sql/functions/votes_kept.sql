@@ -8,4 +8,4 @@ BEGIN
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION votes_kept() IS
-    'Trigger, deferred: votes and delegations are purged with their approval alone.';
+    'Trigger, deferred: votes, comments and delegations are purged with their approval alone.';

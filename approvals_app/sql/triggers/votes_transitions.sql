@@ -10,6 +10,38 @@ CREATE CONSTRAINT TRIGGER votes_check_transition AFTER INSERT OR UPDATE OR DELET
         'vote.purged:cast>',
         'vote.purged:withdrawn>');
 
+CREATE OR REPLACE FUNCTION votes_stated() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    said jsonb;
+BEGIN
+    SELECT metadata INTO said FROM public.audit_events
+        WHERE subject_type = 'vote' AND subject_id = NEW.id AND seq = NEW.version;
+    IF NEW.version = 1 AND NOT said ?& ARRAY['approval_id', 'choice', 'payload_digest', 'notes', 'seat_of']
+       OR NEW.version = 1 AND (
+           said ? 'approval_id' AND said ->> 'approval_id' IS DISTINCT FROM NEW.approval_id::text
+           OR said ? 'voter_id' AND said ->> 'voter_id' IS DISTINCT FROM NEW.voter_id::text
+           OR said ? 'seat_of_id' AND said ->> 'seat_of_id' IS DISTINCT FROM NEW.seat_of_id::text
+           OR said ? 'choice' AND said ->> 'choice' IS DISTINCT FROM NEW.choice::text
+           OR said ? 'payload_digest' AND said ->> 'payload_digest' IS DISTINCT FROM NEW.payload_digest::text
+           OR said ? 'notes' AND said ->> 'notes' IS DISTINCT FROM NEW.notes::text
+           OR said ? 'answer' AND said -> 'answer' IS DISTINCT FROM coalesce(NEW.answer, 'null')
+           OR said ? 'confirmed_instruction' AND said ->> 'confirmed_instruction' IS DISTINCT FROM NEW.confirmed_instruction::text
+           OR said ? 'assertion' AND said -> 'assertion' IS DISTINCT FROM coalesce(NEW.assertion, 'null')
+           OR said ? 'signed_statement' AND said ->> 'signed_statement' IS DISTINCT FROM NEW.signed_statement::text
+           OR said ? 'role' AND said ->> 'role' IS DISTINCT FROM NEW.role::text
+           OR said ? 'trace_id' AND said ->> 'trace_id' IS DISTINCT FROM NEW.trace_id::text
+           OR said ? 'seat_of' AND said ->> 'seat_of' IS DISTINCT FROM NEW.seat_of_id::text) THEN
+        RAISE EXCEPTION 'a row of votes is not what its audit event says'
+            USING ERRCODE = 'integrity_constraint_violation',
+                  DETAIL = format('vote %s, seq %s.', NEW.id, NEW.version);
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION votes_stated() IS
+    'Trigger, deferred: what an event says is in a column, the row says too.';
+CREATE CONSTRAINT TRIGGER votes_check_values AFTER INSERT OR UPDATE ON votes
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION votes_stated();
+
 CREATE TRIGGER votes_refuse_truncate BEFORE TRUNCATE ON votes
     FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
 
@@ -22,6 +54,9 @@ CREATE TRIGGER votes_immutable BEFORE UPDATE ON votes FOR EACH ROW
         OR OLD.payload_digest IS DISTINCT FROM NEW.payload_digest
         OR OLD.notes IS DISTINCT FROM NEW.notes
         OR OLD.answer IS DISTINCT FROM NEW.answer
+        OR OLD.confirmed_instruction IS DISTINCT FROM NEW.confirmed_instruction
+        OR OLD.assertion IS DISTINCT FROM NEW.assertion
+        OR OLD.signed_statement IS DISTINCT FROM NEW.signed_statement
         OR OLD.role IS DISTINCT FROM NEW.role
         OR OLD.trace_id IS DISTINCT FROM NEW.trace_id
         OR OLD.created_at IS DISTINCT FROM NEW.created_at)
